@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT
+// Values that change from step to step: struct step_words of src/kernel.h, same 32 words.
+struct step_words {
+    uint  step;
+    float learning_rate, loss_scale, aux_scale, unscale, max_grad_norm, correction1, correction2;
+    uint  base, length, segments, seed_low, seed_high;
+    float temperature;
+    uint  top_k;
+    float top_p, repetition_penalty;
+    uint  reserved[15];
+};

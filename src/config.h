@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+// The configuration of a run: JSON -> struct. One flat object; keys are Hugging Face's where Hugging
+// Face has one (model: transformers' config.json; training: TrainingArguments). An unknown key, a
+// wrong type or an impossible value is an error that names the file, the key, what was found and what was wanted.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dtype.h"
+
+enum { CONFIG_MAX_LAYERS = 256 };
+
+enum config_family { CONFIG_VKMOE, CONFIG_MIXTRAL, CONFIG_QWEN3_MOE }; // "model_type"; decides tensor names
+enum config_init { CONFIG_INIT_NORMAL, CONFIG_INIT_SCALED, CONFIG_INIT_H64LM };
+enum config_schedule { CONFIG_COSINE, CONFIG_LINEAR, CONFIG_CONSTANT, CONFIG_CONSTANT_DECAY };
+
+struct config {
+    // ---- model
+    enum config_family family;          // model_type: "vkmoe", "mixtral", "qwen3_moe"
+    uint32_t vocab_size, hidden_size;
+    uint32_t intermediate_size;         // of dense layers (and of experts for mixtral)
+    uint32_t moe_intermediate_size;     // of experts; default intermediate_size
+    uint32_t num_hidden_layers, num_attention_heads, num_key_value_heads;
+    uint32_t head_dim;                  // default hidden_size / num_attention_heads
+    uint32_t max_position_embeddings;
+    uint32_t sliding_window;            // 0 (null): none
+    uint32_t num_experts;               // also read as num_local_experts; 0: dense model
+    uint32_t num_experts_per_tok;
+    bool     norm_topk_prob;            // divide the picked gates by their sum; mixtral: always true
+    bool     tie_word_embeddings;
+    bool     qk_norm;                   // per-head RMSNorm of q and k; qwen3_moe: always true
+    bool     moe_layer[CONFIG_MAX_LAYERS]; // resolved from decoder_sparse_step and mlp_only_layers as in Qwen3-MoE:
+                                        // MoE where (i+1) % step == 0 and i not in mlp_only_layers; mixtral: all
+    double   rms_norm_eps, rope_theta;
+    double   router_temperature;        // logits are divided by it; default 1
+    double   router_aux_loss_coef;      // Switch balance loss, mean over MoE layers
+    double   router_z_loss_coef;
+    enum config_init init;              // "init": "normal" (std initializer_range), "scaled" (o and down by 1/sqrt(2 layers)), "h64lm"
+    double   initializer_range;
+    enum dtype torch_dtype;             // storage of weights' compute copy and activations: float32, bfloat16, float16
+    // ---- training
+    uint32_t seq_len, batch_size;       // batch_size sequences of seq_len tokens a micro-batch
+    uint32_t gradient_accumulation_steps;
+    uint32_t steps;                     // total optimizer steps
+    uint32_t lr_decay_steps;            // horizon of the schedule; default the config file's steps (--steps does not move it)
+    uint32_t warmup_steps;
+    enum config_schedule lr_scheduler_type; // "cosine", "linear", "constant", "constant_with_decay"
+    double   decay_fraction;            // constant_with_decay: last part of lr_decay_steps that falls linearly to min_learning_rate
+    double   learning_rate, min_learning_rate;
+    double   adam_beta1, adam_beta2, adam_epsilon, weight_decay, max_grad_norm;
+    bool     embedding_weight_decay;    // embeddings' own choice
+    double   loss_scale;                // multiplies the loss before backward; default 1 (1024 for float16)
+    uint32_t save_every, eval_every;    // in steps; 0: only at the end / never
+    uint32_t eval_batches;              // most batches of an evaluation in training; 0: all held-out text
+    double   held_out_fraction;         // share of the documents that is never trained on; default 0.1
+    uint64_t seed;
+};
+
+// Reads FILE, applies `set` ("key=value", value as JSON or bare string) and resolves defaults. NULL path: defaults only.
+bool config_read(struct config *config, const char *path, const char *const *set, int set_count);
+// The same from text; `name` stands for the file in messages.
+bool config_parse(struct config *config, const char *name, const char *json, const char *const *set, int set_count);
+// The resolved configuration as JSON, so that transformers and this program read it back the same. Caller frees.
+char *config_print(const struct config *config);
+const char *config_family_name(enum config_family family);
+uint32_t    config_moe_layers(const struct config *config); // how many layers are MoE

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+// config -> tensor table: the ONE list that initialisation, loading, saving, the optimizer, the
+// gradient report and the tests walk. Weights lie in a flat space of elements, split into segments.
+#pragma once
+
+#include "base.h"
+#include "config.h"
+
+enum model_role {
+    ROLE_EMBED, ROLE_NORM_ATTENTION, ROLE_Q, ROLE_K, ROLE_V, ROLE_Q_NORM, ROLE_K_NORM, ROLE_O, ROLE_NORM_FFN,
+    ROLE_GATE, ROLE_UP, ROLE_DOWN,                         // dense SwiGLU
+    ROLE_ROUTER, ROLE_EXPERT_GATE, ROLE_EXPERT_UP, ROLE_EXPERT_DOWN,
+    ROLE_NORM_FINAL, ROLE_HEAD, ROLE_COUNT,
+};
+
+struct model_tensor {
+    enum model_role role;
+    int32_t  layer;        // -1: none
+    uint32_t experts;      // 0: one matrix [rows][cols]; else stacked [experts][rows][cols]
+    uint32_t rows, cols;   // weight [out][in]; a norm is [1][cols] and has rank 1 in files
+    bool     decay;        // weight decay applies
+    double   init_std;     // 0: filled with init_value
+    double   init_value;
+    char     name[96];     // its own name: Hugging Face's; "%u" stands for the expert where experts > 0
+    uint64_t count;        // elements
+    uint32_t segment;      // which buffer
+    uint64_t offset;       // elements from the segment's start, a multiple of MODEL_ALIGN
+};
+
+enum { MODEL_ALIGN = 128 }; // elements: 256 bytes even in 16 bits
+
+struct model {
+    struct config        config;
+    struct model_tensor *tensor;       // in the order of the forward pass
+    uint32_t             tensor_count;
+    uint32_t             segment_count;
+    uint64_t            *segment_elements; // with alignment padding
+    uint64_t             parameters;   // elements of all tensors
+    uint64_t             active;       // those that one token touches (picked experts only; embedding and head count whole)
+    uint64_t             bytes_limit;
+    struct arena        *arena;
+};
+
+// `segment_bytes`: most bytes of one f32 segment; a tensor never straddles two. Fails (one line) where a tensor is larger.
+struct model *model_create(const struct config *config, uint64_t segment_bytes);
+void          model_destroy(struct model **model);
+// NULL where the model has none (tied head, dense layer, ...).
+const struct model_tensor *model_find(const struct model *model, enum model_role role, int32_t layer);
+// The name in files of matrix `expert` (ignored where experts is 0) of the tensor.
+void model_tensor_name(const struct model_tensor *tensor, uint32_t expert, char *out, size_t bytes);
+// Initial values of elements [begin, begin + count) of the tensor: counter-based, so any part in any order gives the same.
+void model_init_values(const struct model *model, const struct model_tensor *tensor, uint64_t begin, uint64_t count, float *out);

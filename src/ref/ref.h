@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+// Scalar references of all operations: obvious, one element at a time, accumulating in double. Each
+// does a whole dispatch. They are the truth for tests/check, the `ref` device, and readers.
+#pragma once
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "src/base.h"
+#include "src/dtype.h"
+#include "src/kernel.h"
+
+// STORE element i of binding b, as double; the storage type is the call's tag.
+static inline double ref_load(const struct gpu_ref_call *call, int b, size_t i)
+{
+    return dtype_load(call->buffer[b], i, (enum dtype)call->tag);
+}
+
+static inline void ref_store(const struct gpu_ref_call *call, int b, size_t i, double value)
+{
+    dtype_store(call->buffer[b], i, (enum dtype)call->tag, value);
+}
+
+#define REF_DECLARE(name) void ref_##name(const struct gpu_ref_call *call);
+REF_DECLARE(embed)
+REF_DECLARE(embed_back)
+REF_DECLARE(norm)
+REF_DECLARE(norm_back)
+REF_DECLARE(norm_back_weight)
+REF_DECLARE(matmul_nt)
+REF_DECLARE(matmul_ntf)
+REF_DECLARE(matmul_nn)
+REF_DECLARE(matmul_tn)
+REF_DECLARE(rope)
+REF_DECLARE(cache_write)
+REF_DECLARE(select_row)
+REF_DECLARE(attention)
+REF_DECLARE(attention_delta)
+REF_DECLARE(attention_back_q)
+REF_DECLARE(attention_back_kv)
+REF_DECLARE(attention_decode)
+REF_DECLARE(swiglu)
+REF_DECLARE(swiglu_back)
+REF_DECLARE(router)
+REF_DECLARE(router_back)
+REF_DECLARE(router_stats)
+REF_DECLARE(moe_count)
+REF_DECLARE(moe_scan)
+REF_DECLARE(moe_scatter)
+REF_DECLARE(moe_matmul_up)
+REF_DECLARE(moe_matmul_nt)
+REF_DECLARE(moe_matmul_nn)
+REF_DECLARE(moe_matmul_tn)
+REF_DECLARE(moe_combine)
+REF_DECLARE(moe_combine_back)
+REF_DECLARE(loss)
+REF_DECLARE(sum)
+REF_DECLARE(grad_norm)
+REF_DECLARE(grad_clip)
+REF_DECLARE(adamw)
+REF_DECLARE(cast)
+REF_DECLARE(sample)
+#undef REF_DECLARE

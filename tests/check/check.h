@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MIT
+// The check of one operation against its reference: fill the bindings, run the kernel on the device and
+// the reference on the host from the same bytes, compare what was written. Outputs are poisoned with NaN
+// and fenced by canaries, inputs are rounded to the storage type first, every run is done twice and
+// must give the same bytes. A file tests/check/NAME.c has `void check_NAME(struct check *t)`, a row in main.c,
+// and is called once for each storage type that the device has.
+#pragma once
+
+#include "src/base.h"
+#include "src/kernel.h"
+
+enum { CHECK_STORE = -1 }; // as a type: the storage type of this round
+
+struct check_binding {
+    int      type;       // enum dtype, after CHECK_STORE was resolved
+    uint64_t count, bytes;
+    uint8_t *initial;    // what the binding holds before the run
+};
+
+struct check {
+    struct gpu     *gpu;
+    struct kernels *kernels;
+    enum dtype      store;
+    uint64_t        seed;       // printed; reproduces the inputs
+    const char     *filter;
+    int             cases, failures;
+    double          worst;      // largest error / tolerance of the current file
+    // the case being built
+    enum kernel_op       op;
+    uint32_t             rows;  // for kernels_get
+    char                 label[160];
+    struct check_binding binding[GPU_MAX_BINDINGS];
+    uint32_t             groups[3]; // override; all 0: the table's
+    uint64_t             stream;
+};
+
+// Starts a case. `rows` chooses the tile of matmul kernels, else 0.
+void check_begin(struct check *t, enum kernel_op op, uint32_t rows, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+// Fills binding b (input, or modified) with normal numbers of this scale, rounded to the type.
+void check_normal(struct check *t, int b, int type, uint64_t count, double scale);
+void check_values(struct check *t, int b, int type, const double *values, uint64_t count);
+void check_words(struct check *t, int b, const uint32_t *words, uint64_t count);
+void check_step(struct check *t, int b, const struct step_words *step);
+// An output: poisoned with NaN (0xffffffff words).
+void check_output(struct check *t, int b, int type, uint64_t count);
+// Explicit grid, for kernels that are dispatched indirectly.
+void check_groups(struct check *t, uint32_t x, uint32_t y, uint32_t z);
+// Runs and compares: floats by normalised mean square error (sum (x-ref)^2 / sum ref^2) <= tolerance, words exactly.
+// Where the outputs are 16-bit, tolerance is raised to what the rounding itself costs (bf16 1e-5, f16 1e-6).
+bool check_run(struct check *t, const void *push, double tolerance);
+// After check_run: the device's bytes of binding b (valid until the next check_begin).
+const void *check_result(const struct check *t, int b);
+// Like check_run, but without a comparison: the caller looks at check_result itself.
+bool check_run_only(struct check *t, const void *push);
+void check_fail(struct check *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+uint64_t check_random(struct check *t, uint64_t bound); // seeded

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MIT
+// Runs the operation checks on one device: check [--device D] [--caps LIST] [--seed N] [FILTER].
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "check.h"
+
+// file, needs STORE rounds (0: f32 only)
+#define CHECK_FILES(row) \
+    row(embed, 1) row(embed_back, 1) row(norm, 1) row(norm_back, 1) row(matmul, 1) row(matvec, 1) row(rope, 1) \
+    row(cache_write, 1) row(attention, 1) row(attention_back, 1) row(attention_decode, 1) row(swiglu, 1) \
+    row(router, 1) row(moe_sort, 0) row(moe_matmul, 1) row(moe_combine, 1) row(loss, 1) row(sum, 0) \
+    row(grad_norm, 0) row(adamw, 1) row(cast, 1) row(sample, 0)
+
+#define DECLARE(name, stores) void check_##name(struct check *t);
+CHECK_FILES(DECLARE)
+#undef DECLARE
+
+static const struct { const char *name; void (*run)(struct check *t); int stores; } files[] = {
+#define ROW(name, stores) {#name, check_##name, stores},
+    CHECK_FILES(ROW)
+#undef ROW
+};
+
+static double now(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
+}
+
+int main(int argc, char **argv)
+{
+    struct gpu_params params = {.device = getenv("VKMOE_DEVICE"), .caps = getenv("VKMOE_CAPS"), .cache_dir = ""};
+    struct check t = {.seed = 1};
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--device") && i + 1 < argc) params.device = argv[++i];
+        else if (!strcmp(argv[i], "--caps") && i + 1 < argc) params.caps = argv[++i];
+        else if (!strcmp(argv[i], "--seed") && i + 1 < argc) t.seed = strtoull(argv[++i], NULL, 10);
+        else t.filter = argv[i];
+    }
+    t.gpu = gpu_create(&params);
+    if (!t.gpu) return 1;
+    t.kernels = kernels_create(t.gpu);
+    printf("device %s, subgroup size %u, seed %llu\n", t.gpu->caps.name, t.gpu->caps.subgroup_size,
+           (unsigned long long)t.seed);
+    int passed = 0, failed = 0;
+    const enum dtype last = t.gpu->caps.mask & GPU_CAP_STORAGE16 ? DTYPE_F16 : DTYPE_F32;
+    for (size_t f = 0; f < COUNT_OF(files); f++) {
+        if (t.filter && !strstr(files[f].name, t.filter)) continue;
+        for (t.store = DTYPE_F32; t.store <= (files[f].stores ? last : DTYPE_F32); t.store++) {
+            const double begin = now();
+            t.cases = t.failures = 0, t.worst = 0, t.stream = f * 1000000;
+            files[f].run(&t);
+            if (!t.cases) check_fail(&t, "%s: no case ran", files[f].name);
+            printf("%-4s %-18s %-5s %4d cases  error/allowed %8.2g  %6.0f ms\n", t.failures ? "FAIL" : "ok",
+                   files[f].name, dtype_name(t.store), t.cases, t.worst, 1e3 * (now() - begin));
+            fflush(stdout);
+            if (t.failures) failed++;
+            else passed++;
+        }
+    }
+    check_begin(&t, KERNEL_SUM, 0, "end");
+    kernels_destroy(&t.kernels);
+    gpu_destroy(&t.gpu);
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed || !passed;
+}
