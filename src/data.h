@@ -1,73 +1,80 @@
 // SPDX-License-Identifier: MIT
 // Text and token shards -> documents -> two splits -> windows of token ids.
 //
-// A document is a text file, a line of a .jsonl, or the tokens up to an end-of-text in a .bin shard;
-// an end-of-text token is appended to each. A split is its documents one after the other, with one
-// end-of-text in front as the context of the first token, so that EVERY token of the split is a target
-// exactly once an epoch. Window i has the targets [i*seq_len, (i+1)*seq_len); the last one is padded,
-// its padding targets are DATA_MASKED. The order of windows in an epoch is a seeded bijection that is
-// computed, not stored, so a place in the run is one integer and a resumed run goes on exactly.
+// A document is a text file, a line of a .jsonl, or the tokens up to an end-of-text in a .bin
+// shard; an end-of-text token is appended to each. A split is its documents one after the other,
+// with one end-of-text in front as the context of the first token, so that EVERY token of the
+// split is a target exactly once an epoch. Window i has the targets [i*seq_len, (i+1)*seq_len);
+// the last one is padded, its padding targets are DATA_MASKED. The order of windows in an epoch
+// is a seeded bijection that is computed, not stored, so a place in the run is one integer and a
+// resumed run goes on exactly.
 //
-// Held-out text: whole documents, in the order of a seeded hash of their index, until the wanted share
-// of the bytes is reached (one that would overshoot by more than a quarter of it is passed over; where
-// none fits, the smallest goes). A single document is cut at (1 - fraction) of its bytes instead: the
-// front is trained (without an end-of-text: the text does not end there), the tail is held out.
+// Held-out text: whole documents, in the order of a seeded hash of their index, until the wanted
+// share of the bytes is reached (one that would overshoot by more than a quarter of it is passed
+// over; where none fits, the smallest goes). A single document is cut at (1 - fraction) of its
+// bytes instead: the front is trained (without an end-of-text: the text does not end there), the
+// tail is held out.
 //
-// Files up to 16 MiB are read at once, so that an edit during training changes nothing; larger ones are
-// mapped. Reading is thread-safe once opened.
+// Files up to 16 MiB are read at once, so that an edit during training changes nothing; larger
+// ones are mapped. Reading is thread-safe once opened.
 #pragma once
 
 #include "base.h"
 #include "tokenizer.h"
 
-enum { DATA_MASKED = 0xffffffffu }; // KERNEL_NONE_ID: a target that is not scored
+#define DATA_MASKED 0xffffffffu // KERNEL_NONE_ID: a target that is not scored
 
 enum data_split { DATA_TRAIN, DATA_HELD_OUT, DATA_SPLIT_COUNT };
 
 struct data_params {
-    const char *const *path;         // text files, folders, .jsonl with "text", .bin shards
+    const char *const *path;    // text files, folders, .jsonl with "text", .bin shards
     int                path_count;
-    const struct tokenizer *tokenizer; // kept by reference. NULL: shards only, cut at 50256 (16-bit) or 128000 (32-bit)
-    uint32_t           vocab_size;   // every id is below it, or data_open fails and says which is not
-    uint32_t           seq_len;
-    double             held_out_fraction; // 0: all text is trained on; 1: all is held out (eval); else neither may be empty
-    uint64_t           seed;
+    // Kept by reference. NULL: shards only, cut at 50256 (16-bit ids) or 128000 (32-bit ids).
+    const struct tokenizer *tokenizer;
+    uint32_t vocab_size;        // every id is below it, or data_open says which is not and fails
+    uint32_t seq_len;
+    double   held_out_fraction; // 0: all is trained on; 1: all is held out (eval); else both exist
+    uint64_t seed;
 };
 
 struct data;
-// NULL after one line that names the file (and line or position): missing, unreadable, empty, bad line, ...
+// NULL after one line that names the file (and line or position): missing, unreadable, empty, ...
 struct data *data_open(const struct data_params *params);
 void         data_close(struct data **data);
 
+uint32_t data_seq_len(const struct data *data);
 uint64_t data_documents(const struct data *data, enum data_split split);
-uint64_t data_windows(const struct data *data, enum data_split split);  // of one epoch; 0: the split is empty
-uint64_t data_tokens(const struct data *data, enum data_split split);   // targets of one epoch
+uint64_t data_windows(const struct data *data, enum data_split split); // an epoch; 0: empty split
+uint64_t data_tokens(const struct data *data, enum data_split split);  // targets of one epoch
 // Bytes of text that these tokens stand for (end-of-text counts 0): bits per byte =
 // sum of losses / ln 2 / bytes. 0 where unknown (shards without a tokenizer).
 uint64_t data_bytes(const struct data *data, enum data_split split);
 // Changes when documents, split, window length or seed do: a resumed run compares it.
 uint64_t data_fingerprint(const struct data *data);
-const char *data_summary(const struct data *data); // "37 documents, 612,345 tokens to train on, 68,123 held out"
+// "37 documents (c 20, markdown 17): 612345 tokens to train on, 68123 held out"
+const char *data_summary(const struct data *data);
 
-// inputs and targets are u32[seq_len]. `position` counts windows since the run began: epoch = position / windows.
-void data_window(const struct data *data, enum data_split split, uint64_t position, uint32_t *inputs, uint32_t *targets);
-// Window `index` (< data_windows) in natural order. Without first_token_too the first token of the split, which
-// has no real context, is masked.
-void data_window_at(const struct data *data, enum data_split split, uint64_t index, uint32_t *inputs,
-                    uint32_t *targets, bool first_token_too);
+// inputs and targets are u32[seq_len]. `position` counts windows since the run began, from 0:
+// epoch = position / windows.
+void data_window(const struct data *data, enum data_split split, uint64_t position,
+                 uint32_t *inputs, uint32_t *targets);
+// Window `index` (< data_windows) in natural order. Without first_token_too the first token of
+// the split, which has no real context, is masked.
+void data_window_at(const struct data *data, enum data_split split, uint64_t index,
+                    uint32_t *inputs, uint32_t *targets, bool first_token_too);
 // The index that data_window shows at `position`.
 uint64_t data_window_index(const struct data *data, enum data_split split, uint64_t position);
-// Bytes of text that the targets of one window stand for, 0 where unknown.
+// Bytes of text that all targets of one window stand for, 0 where unknown.
 uint64_t data_window_bytes(const struct data *data, enum data_split split, uint64_t index);
 
-// The kinds of text that are there (by file extension: "c", "glsl", "markdown", ...), numbered from 0.
+// The kinds of text that are there (by file extension: "c", "glsl", "markdown", ...), from 0.
 uint32_t    data_domain_count(const struct data *data);
 const char *data_domain_name(const struct data *data, uint32_t domain);
 // The kind that most targets of window `index` belong to.
 uint32_t    data_window_domain(const struct data *data, enum data_split split, uint64_t index);
 
-// Segments for KERNEL_EMBED_BACK: a stable sort of positions 0..count-1 by id. order[count];
-// segment_begin[segments + 1]; segment_id[segments]; returns segments (<= count). Allocates nothing:
-// `segment_begin` (count + 1) and `segment_id` (count) serve as scratch. Ids of DATA_MASKED are left out.
-uint32_t data_segments(const uint32_t *ids, uint32_t count, uint32_t *order, uint32_t *segment_begin,
-                       uint32_t *segment_id);
+// Segments for KERNEL_EMBED_BACK: a stable sort of positions 0..count-1 by id: order[count],
+// segment_begin[count + 1], segment_id[count]. Returns the number of segments. Allocates nothing
+// (segment_begin is its scratch). Positions whose id is DATA_MASKED are left out.
+uint32_t data_segments(const uint32_t *ids, uint32_t count, uint32_t *order,
+                       uint32_t *segment_begin, uint32_t *segment_id);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// metrics.jsonl: one JSON object a line, appended after every step and readable while it grows.
+// metrics.jsonl: one JSON object a line, appended after every step, readable while it grows.
 //
-//   {"step", "loss", "lr", "grad_norm", "tokens_per_s", "device_bytes", "host_bytes", "layers": [{"layer",
-//    "load": [...], "entropy", "max_share", "dead", "balance_loss", "z_loss"}]}  + "skipped": true where the step was
-//   {"step", "eval_loss", "bpb"}  after an evaluation
+//   {"step", "loss", "lr", "grad_norm", "tokens_per_s", "device_bytes", "host_bytes", "layers":
+//    [{"layer", "load": [...], "entropy", "max_share", "dead", "balance_loss", "z_loss"}]}
+//   and "skipped": true where the step was; after an evaluation {"step", "eval_loss", "bpb"}
 //
-// load is the expert's share of the picks divided by the ideal share 1/E: 1 is fair, 0 is dead. A number
-// that is not finite is written as null, so that every line stays valid JSON.
+// load is the expert's share of the picks divided by the ideal share 1/E: 1 is fair, 0 is dead. A
+// number that is not finite is written as null, so that every line stays valid JSON.
 #pragma once
 
 #include "base.h"
@@ -16,7 +16,7 @@ struct metrics_layer {
     const float *load;        // counts [experts], kept by reference until written
     uint32_t     experts;
     double       total;       // sum of the counts
-    double       entropy;     // of the shares, divided by log(experts): 1 is balanced, 0 is one expert
+    double       entropy;     // of the shares, over log(experts): 1 is balanced, 0 is one expert
     double       max_share;   // largest share of the picks, 0..1
     uint32_t     dead;        // experts without a pick
     double       balance_loss, z_loss;
@@ -30,15 +30,16 @@ struct metrics_step {
 };
 
 // Fills everything from the counts of one step (sums over its micro-batches) and the two losses.
-void metrics_layer_fill(struct metrics_layer *out, uint32_t layer, const float *counts, uint32_t experts,
-                        double balance_loss, double z_loss);
+void metrics_layer_fill(struct metrics_layer *out, uint32_t layer, const float *counts,
+                        uint32_t experts, double balance_loss, double z_loss);
 
 struct metrics;
-// Opens for appending. Lines of steps after last_step, and a torn last line, are dropped first (written
-// beside, synced, renamed); last_step 0 begins an empty file. NULL after one line.
+// Opens for appending. Lines of steps after last_step, and a torn last line, are dropped first
+// (written beside, synced, renamed); last_step 0 begins an empty file. NULL after one line.
 struct metrics *metrics_open(const char *path, uint32_t last_step);
 void            metrics_close(struct metrics **metrics);
 // One write a line. False once the file cannot be written (logged once); training may go on.
-bool metrics_write_step(struct metrics *metrics, const struct metrics_step *step, const struct metrics_layer *layer,
-                        uint32_t layer_count);
-bool metrics_write_eval(struct metrics *metrics, uint32_t step, double eval_loss, double bits_per_byte);
+bool metrics_write_step(struct metrics *metrics, const struct metrics_step *step,
+                        const struct metrics_layer *layer, uint32_t layer_count);
+bool metrics_write_eval(struct metrics *metrics, uint32_t step, double eval_loss,
+                        double bits_per_byte);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The progress of long work: on a terminal one line that is rewritten, in a pipe plain lines at most
-// every few seconds (and always the first and the last). No escape codes in a pipe.
+// The progress of long work: on a terminal one line that is rewritten, in a pipe plain lines at
+// most every few seconds (and always the first and the last). No escape codes in a pipe.
 #pragma once
 
 #include <stdio.h>

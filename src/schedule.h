@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 // The learning rate of each step, from the configuration alone: a resumed run needs no state.
 //
-// With step counted from 1, L = learning_rate, F = min_learning_rate, W = warmup_steps, H = lr_decay_steps:
-// step <= W: L step / W. Then, with p = (step - W) / (H - W) clipped to [0, 1]:
+// With step counted from 1, L = learning_rate, F = min_learning_rate, W = warmup_steps and
+// H = lr_decay_steps: L step / W while step <= W. Then, with p = (step - W) / (H - W) in [0, 1]:
 //   cosine               F + (L - F) (1 + cos(pi p)) / 2      (Loshchilov & Hutter 2017)
 //   linear               L + (F - L) p
 //   constant             L
-//   constant_with_decay  L, over the last decay_fraction of H linearly to F
+//   constant_with_decay  L, and over the last decay_fraction of H linearly to F
 // From H on the rate stays at F (constant: L).
 #pragma once
 

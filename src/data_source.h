@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+// The first half of src/data: paths -> documents. Finds files in folders, tells text from the
+// rest, reads .jsonl and .bin shards, cuts them into documents. No splits, no windows.
+#pragma once
+
+#include "data.h"
+#include "runtime/file.h"
+
+enum data_kind {
+    KIND_TEXT, KIND_C, KIND_GLSL, KIND_MARKDOWN, KIND_JSON, KIND_MESON, KIND_SHELL, KIND_PYTHON,
+    KIND_JSONL, KIND_TOKENS, KIND_COUNT,
+};
+const char *data_kind_name(enum data_kind kind);
+
+struct document {
+    const void *start;  // text, or ids
+    uint64_t    count;  // tokens, without an end-of-text
+    uint64_t    bytes;  // of text that they stand for, 0 where unknown
+    uint8_t     width;  // 1: text; 2 or 4: bytes of an id
+    uint8_t     kind;   // enum data_kind
+    bool        ends;   // an end-of-text is appended
+};
+
+struct documents {
+    struct document *document;
+    uint64_t         count, capacity;
+    struct file_map *map;          // of files too large to be read
+    uint32_t         map_count;
+    struct arena    *arena;        // of everything that was read
+    uint32_t         eot;          // appended where a document ends; TOKENIZER_NONE: nothing is
+    bool             eot_from_file; // no tokenizer: the first shard's width decides
+};
+
+// Bytes of text that part [from, from + count) of a document stands for; it may reach over its end.
+uint64_t document_bytes(const struct document *document, uint64_t from, uint64_t count,
+                        const struct tokenizer *tokenizer);
+// Cuts the only document in two behind `front` tokens; the first has no end-of-text.
+void documents_cut(struct documents *documents, uint64_t front, const struct tokenizer *tokenizer);
+// Starts from zeroed `out`; documents_finish is due whether this succeeds or not.
+bool documents_collect(struct documents *out, const struct data_params *params);
+void documents_finish(struct documents *documents);

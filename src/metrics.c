@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: MIT
+// metrics.jsonl: statistics of a step's routing, and the file they are appended to. See metrics.h.
+#include "src/metrics.h"
+
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/file.h"
+#include "runtime/log.h"
+#include "runtime/os.h"
+
+struct metrics {
+    char        *path;
+    FILE        *file;
+    struct bytes line;   // reused, so that a step allocates nothing once the first is written
+    bool         failed;
+};
+
+void metrics_layer_fill(struct metrics_layer *out, uint32_t layer, const float *counts,
+                        uint32_t experts, double balance_loss, double z_loss)
+{
+    *out = (struct metrics_layer){.layer = layer, .load = counts, .experts = experts,
+                                  .balance_loss = balance_loss, .z_loss = z_loss};
+    for (uint32_t e = 0; e < experts; e++) out->total += counts[e];
+    for (uint32_t e = 0; e < experts; e++) {
+        const double share = out->total > 0 ? counts[e] / out->total : 0;
+        if (share > 0) out->entropy -= share * log(share);
+        if (share > out->max_share) out->max_share = share;
+        out->dead += !(counts[e] > 0);
+    }
+    // one expert is always balanced
+    out->entropy = experts > 1 ? out->entropy / log(experts) : 1;
+}
+
+// ---- the file
+
+// Whether a line belongs to the run up to last_step. A line that cannot be read does not.
+static bool is_kept(const char *line, size_t bytes, uint32_t last_step)
+{
+    cJSON *root = cJSON_ParseWithLength(line, bytes);
+    const cJSON *step = cJSON_GetObjectItemCaseSensitive(root, "step");
+    const bool kept = cJSON_IsNumber(step) && step->valuedouble <= last_step;
+    cJSON_Delete(root);
+    return kept;
+}
+
+static bool keep_lines(struct file_writer *writer, const char *text, uint64_t bytes,
+                       uint32_t last_step)
+{
+    const char *const end = text + bytes;
+    for (const char *line = text, *stop; line < end; line = stop + 1) {
+        stop = memchr(line, '\n', (size_t)(end - line));
+        if (!stop) break;
+        const size_t length = (size_t)(stop - line);
+        if (is_kept(line, length, last_step) && !file_writer_write(writer, line, length + 1))
+            return false;
+    }
+    return true; // what follows the last newline is a torn line
+}
+
+static bool rewrite(const char *path, uint32_t last_step)
+{
+    void *text = NULL;
+    uint64_t bytes = 0;
+    if (last_step > 0 && file_exists(path) && !file_read(path, 0, &text, &bytes)) return false;
+    struct file_writer *writer = file_writer_open(path);
+    bool ok = writer && (!text || keep_lines(writer, text, bytes, last_step));
+    if (ok)
+        ok = file_writer_commit(&writer);
+    else if (writer)
+        file_writer_abort(&writer);
+    free(text);
+    return ok;
+}
+
+struct metrics *metrics_open(const char *path, uint32_t last_step)
+{
+    if (!rewrite(path, last_step)) return NULL;
+    FILE *file = fopen(path, "ab");
+    if (!file) {
+        log_error("%s: cannot append: %s", path, strerror(errno));
+        return NULL;
+    }
+    struct metrics *metrics = os_alloc(sizeof *metrics);
+    metrics->path = os_strdup(path);
+    metrics->file = file;
+    return metrics;
+}
+
+void metrics_close(struct metrics **metrics)
+{
+    struct metrics *m = *metrics;
+    if (!m) return;
+    if (fclose(m->file) != 0 && !m->failed)
+        log_error("%s: cannot write: %s", m->path, strerror(errno));
+    bytes_free(&m->line);
+    free(m->path);
+    free(m);
+    *metrics = NULL;
+}
+
+// ---- lines
+
+// JSON knows neither infinity nor NaN.
+static void add_rounded(struct bytes *line, const char *key, double value, int digits)
+{
+    if (isfinite(value))
+        bytes_printf(line, "%s%.*g", key, digits, value);
+    else
+        bytes_printf(line, "%snull", key);
+}
+
+static void add_number(struct bytes *line, const char *key, double value)
+{
+    add_rounded(line, key, value, 9); // an f32 comes back as it was
+}
+
+static void add_layer(struct bytes *line, const struct metrics_layer *layer)
+{
+    bytes_printf(line, "{\"layer\": %u, \"load\": [", layer->layer);
+    for (uint32_t e = 0; e < layer->experts; e++) {
+        const double ideal = layer->total / layer->experts;
+        const double load = ideal > 0 ? layer->load[e] / ideal : 0;
+        add_rounded(line, e ? ", " : "", load, 4);
+    }
+    add_number(line, "], \"entropy\": ", layer->entropy);
+    add_number(line, ", \"max_share\": ", layer->max_share);
+    bytes_printf(line, ", \"dead\": %u", layer->dead);
+    add_number(line, ", \"balance_loss\": ", layer->balance_loss);
+    add_number(line, ", \"z_loss\": ", layer->z_loss);
+    bytes_printf(line, "}");
+}
+
+// The whole line in one write, so that a reader of the growing file never sees half a line for long.
+static bool put_line(struct metrics *metrics)
+{
+    if (metrics->failed) return false;
+    const size_t count = metrics->line.count;
+    if (fwrite(metrics->line.data, 1, count, metrics->file) == count && fflush(metrics->file) == 0)
+        return true;
+    metrics->failed = true;
+    log_error("%s: cannot write: %s; no more metrics of this run", metrics->path, strerror(errno));
+    return false;
+}
+
+bool metrics_write_step(struct metrics *metrics, const struct metrics_step *step,
+                        const struct metrics_layer *layer, uint32_t layer_count)
+{
+    struct bytes *line = &metrics->line;
+    line->count = 0;
+    bytes_printf(line, "{\"step\": %u", step->step);
+    add_number(line, ", \"loss\": ", step->loss);
+    add_number(line, ", \"lr\": ", step->lr);
+    add_number(line, ", \"grad_norm\": ", step->grad_norm);
+    add_number(line, ", \"tokens_per_s\": ", step->tokens_per_s);
+    bytes_printf(line, ", \"device_bytes\": %llu, \"host_bytes\": %llu",
+                 (unsigned long long)step->device_bytes, (unsigned long long)step->host_bytes);
+    if (step->skipped) bytes_printf(line, ", \"skipped\": true");
+    bytes_printf(line, ", \"layers\": [");
+    for (uint32_t i = 0; i < layer_count; i++) {
+        if (i > 0) bytes_printf(line, ", ");
+        add_layer(line, &layer[i]);
+    }
+    bytes_printf(line, "]}\n");
+    return put_line(metrics);
+}
+
+bool metrics_write_eval(struct metrics *metrics, uint32_t step, double eval_loss,
+                        double bits_per_byte)
+{
+    struct bytes *line = &metrics->line;
+    line->count = 0;
+    bytes_printf(line, "{\"step\": %u", step);
+    add_number(line, ", \"eval_loss\": ", eval_loss);
+    add_number(line, ", \"bpb\": ", bits_per_byte);
+    bytes_printf(line, "}\n");
+    return put_line(metrics);
+}
