@@ -39,6 +39,7 @@ struct config {
     enum config_init init;              // "init": "normal" (std initializer_range), "scaled" (o and down by 1/sqrt(2 layers)), "h64lm"
     double   initializer_range;
     enum dtype torch_dtype;             // storage of weights' compute copy and activations: float32, bfloat16, float16
+    int32_t  bos_token_id, eos_token_id, pad_token_id; // -1 (null): none; for transformers' generate()
     // ---- training
     uint32_t seq_len, batch_size;       // batch_size sequences of seq_len tokens a micro-batch
     uint32_t gradient_accumulation_steps;
@@ -57,7 +58,8 @@ struct config {
     uint64_t seed;
 };
 
-// Reads FILE, applies `set` ("key=value", value as JSON or bare string) and resolves defaults. NULL path: defaults only.
+// Reads FILE, applies `set` ("key=value", value as JSON or bare string) as if it stood in the file, and resolves
+// defaults. NULL path: defaults only, a small dense model. Every failure is one logged line.
 bool config_read(struct config *config, const char *path, const char *const *set, int set_count);
 // The same from text; `name` stands for the file in messages.
 bool config_parse(struct config *config, const char *name, const char *json, const char *const *set, int set_count);

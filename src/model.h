@@ -46,6 +46,8 @@ struct model *model_create(const struct config *config, uint64_t segment_bytes);
 void          model_destroy(struct model **model);
 // NULL where the model has none (tied head, dense layer, ...).
 const struct model_tensor *model_find(const struct model *model, enum model_role role, int32_t layer);
+// The name that this family's files give to a role of a layer, with "%u" for the expert. False where it does not fit.
+bool model_role_name(enum model_role role, int32_t layer, enum config_family family, char *out, size_t bytes);
 // The name in files of matrix `expert` (ignored where experts is 0) of the tensor.
 void model_tensor_name(const struct model_tensor *tensor, uint32_t expert, char *out, size_t bytes);
 // Initial values of elements [begin, begin + count) of the tensor: counter-based, so any part in any order gives the same.

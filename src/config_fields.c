@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT
+// The configuration keys: names, kinds, ranges and defaults. Adding a key is adding a row here and
+// a member in config.h; a rule between keys goes into config.c.
+#include "src/config_fields.h"
+
+#include <string.h>
+
+#include "src/base.h"
+
+static const char *const family_names[] = {
+    [CONFIG_VKMOE] = "vkmoe", [CONFIG_MIXTRAL] = "mixtral", [CONFIG_QWEN3_MOE] = "qwen3_moe", NULL};
+static const char *const init_names[] = {
+    [CONFIG_INIT_NORMAL] = "normal", [CONFIG_INIT_SCALED] = "scaled", [CONFIG_INIT_H64LM] = "h64lm", NULL};
+static const char *const schedule_names[] = {
+    [CONFIG_COSINE] = "cosine", [CONFIG_LINEAR] = "linear", [CONFIG_CONSTANT] = "constant",
+    [CONFIG_CONSTANT_DECAY] = "constant_with_decay", NULL};
+static const char *const dtype_names[] = {
+    [DTYPE_F32] = "float32", [DTYPE_BF16] = "bfloat16", [DTYPE_F16] = "float16", NULL};
+static const char *const is_zero[] = {"0", NULL}, *const is_one[] = {"1", NULL}, *const is_false[] = {"false", NULL},
+                  *const is_silu[] = {"\"silu\"", NULL}, *const is_null[] = {"null", NULL};
+
+#define AT(member) offsetof(struct config, member)
+#define MOST_U32 4294967295.0
+#define MOST_EXACT 9007199254740992.0 // 2^53: JSON numbers are doubles
+
+const struct config_field config_fields[] = {
+    // key, alias, kind, flags, offset, least, most, names
+    {"model_type", NULL, CONFIG_CHOICE, CONFIG_NEEDED | CONFIG_MODEL, AT(family), .names = family_names},
+    {"vocab_size", NULL, CONFIG_U32, CONFIG_NEEDED | CONFIG_MODEL, AT(vocab_size), 1, 1 << 24},
+    {"hidden_size", NULL, CONFIG_U32, CONFIG_NEEDED | CONFIG_MODEL, AT(hidden_size), 1, 1 << 18},
+    {"intermediate_size", NULL, CONFIG_U32, CONFIG_NEEDED | CONFIG_MODEL, AT(intermediate_size), 1, 1 << 20},
+    {"moe_intermediate_size", NULL, CONFIG_U32, CONFIG_MODEL | CONFIG_NULLABLE, AT(moe_intermediate_size), 1, 1 << 20},
+    {"num_hidden_layers", NULL, CONFIG_U32, CONFIG_NEEDED | CONFIG_MODEL, AT(num_hidden_layers), 1, CONFIG_MAX_LAYERS},
+    {"num_attention_heads", NULL, CONFIG_U32, CONFIG_NEEDED | CONFIG_MODEL, AT(num_attention_heads), 1, 1 << 16},
+    {"num_key_value_heads", NULL, CONFIG_U32, CONFIG_NEEDED_HF | CONFIG_MODEL | CONFIG_NULLABLE,
+     AT(num_key_value_heads), 1, 1 << 16},
+    {"head_dim", NULL, CONFIG_U32, CONFIG_MODEL | CONFIG_NULLABLE, AT(head_dim), 2, 1 << 13},
+    {"max_position_embeddings", NULL, CONFIG_U32, CONFIG_NEEDED | CONFIG_MODEL, AT(max_position_embeddings), 1, 1 << 24},
+    {"sliding_window", NULL, CONFIG_U32, CONFIG_MODEL | CONFIG_NULLABLE, AT(sliding_window), 0, MOST_U32},
+    {"num_experts", "num_local_experts", CONFIG_U32, CONFIG_NEEDED_HF | CONFIG_MODEL, AT(num_experts), 0, 1 << 20},
+    {"num_experts_per_tok", NULL, CONFIG_U32, CONFIG_NEEDED_HF | CONFIG_MODEL, AT(num_experts_per_tok), 0, 1 << 10},
+    {"norm_topk_prob", NULL, CONFIG_BOOL, CONFIG_MODEL, AT(norm_topk_prob)},
+    {"decoder_sparse_step", NULL, CONFIG_SPECIAL, CONFIG_MODEL},
+    {"mlp_only_layers", NULL, CONFIG_SPECIAL, CONFIG_MODEL},
+    {"tie_word_embeddings", NULL, CONFIG_BOOL, CONFIG_MODEL, AT(tie_word_embeddings)},
+    {"qk_norm", NULL, CONFIG_BOOL, CONFIG_MODEL, AT(qk_norm)},
+    {"rms_norm_eps", NULL, CONFIG_F64, CONFIG_MODEL, AT(rms_norm_eps), 1e-12, 0.1},
+    {"rope_theta", NULL, CONFIG_F64, CONFIG_MODEL, AT(rope_theta), 1, 1e12},
+    {"router_temperature", NULL, CONFIG_F64, CONFIG_MODEL, AT(router_temperature), 1e-3, 1e3},
+    {"router_aux_loss_coef", NULL, CONFIG_F64, CONFIG_MODEL, AT(router_aux_loss_coef), 0, 1e3},
+    {"router_z_loss_coef", NULL, CONFIG_F64, CONFIG_MODEL, AT(router_z_loss_coef), 0, 1e3},
+    {"init", NULL, CONFIG_CHOICE, CONFIG_MODEL, AT(init), .names = init_names},
+    {"initializer_range", NULL, CONFIG_F64, CONFIG_MODEL, AT(initializer_range), 0, 10},
+    {"torch_dtype", "dtype", CONFIG_CHOICE, CONFIG_MODEL | CONFIG_NULLABLE, AT(torch_dtype), .names = dtype_names},
+    {"bos_token_id", NULL, CONFIG_TOKEN, CONFIG_MODEL, AT(bos_token_id)},
+    {"eos_token_id", NULL, CONFIG_TOKEN, CONFIG_MODEL, AT(eos_token_id)},
+    {"pad_token_id", NULL, CONFIG_TOKEN, CONFIG_MODEL, AT(pad_token_id)},
+
+    {"seq_len", NULL, CONFIG_U32, 0, AT(seq_len), 1, 1 << 24},
+    {"batch_size", NULL, CONFIG_U32, 0, AT(batch_size), 1, 1 << 20},
+    {"gradient_accumulation_steps", NULL, CONFIG_U32, 0, AT(gradient_accumulation_steps), 1, 1 << 20},
+    {"steps", NULL, CONFIG_U32, 0, AT(steps), 1, 1e9},
+    {"lr_decay_steps", NULL, CONFIG_U32, 0, AT(lr_decay_steps), 1, 1e9},
+    {"warmup_steps", NULL, CONFIG_U32, 0, AT(warmup_steps), 0, 1e9},
+    {"lr_scheduler_type", NULL, CONFIG_CHOICE, 0, AT(lr_scheduler_type), .names = schedule_names},
+    {"decay_fraction", NULL, CONFIG_F64, 0, AT(decay_fraction), 0, 1},
+    {"learning_rate", NULL, CONFIG_F64, 0, AT(learning_rate), 0, 10},
+    {"min_learning_rate", NULL, CONFIG_F64, 0, AT(min_learning_rate), 0, 10},
+    {"adam_beta1", NULL, CONFIG_F64, 0, AT(adam_beta1), 0, 0.999999},
+    {"adam_beta2", NULL, CONFIG_F64, 0, AT(adam_beta2), 0, 0.9999999},
+    {"adam_epsilon", NULL, CONFIG_F64, 0, AT(adam_epsilon), 1e-20, 1},
+    {"weight_decay", NULL, CONFIG_F64, 0, AT(weight_decay), 0, 10},
+    {"max_grad_norm", NULL, CONFIG_F64, 0, AT(max_grad_norm), 0, 1e9},
+    {"embedding_weight_decay", NULL, CONFIG_BOOL, 0, AT(embedding_weight_decay)},
+    {"loss_scale", NULL, CONFIG_F64, 0, AT(loss_scale), 1e-6, 1e9},
+    {"save_every", NULL, CONFIG_U32, 0, AT(save_every), 0, 1e9},
+    {"eval_every", NULL, CONFIG_U32, 0, AT(eval_every), 0, 1e9},
+    {"eval_batches", NULL, CONFIG_U32, 0, AT(eval_batches), 0, 1e9},
+    {"held_out_fraction", NULL, CONFIG_F64, 0, AT(held_out_fraction), 0, 0.9},
+    {"seed", NULL, CONFIG_U64, 0, AT(seed), 0, MOST_EXACT},
+
+    // Hugging Face's, resolved in config.c
+    {"use_sliding_window", NULL, CONFIG_SPECIAL, 0},
+    {"rope_parameters", NULL, CONFIG_SPECIAL, 0},
+    {"rope_scaling", NULL, CONFIG_SPECIAL, 0},
+    // Hugging Face's, of no effect on the mathematics here
+    {"architectures", NULL, CONFIG_NEUTRAL}, {"transformers_version", NULL, CONFIG_NEUTRAL},
+    {"use_cache", NULL, CONFIG_NEUTRAL}, {"output_router_logits", NULL, CONFIG_NEUTRAL},
+    {"max_window_layers", NULL, CONFIG_NEUTRAL}, // Qwen3-MoE's model never reads it
+    {"_name_or_path", NULL, CONFIG_NEUTRAL}, {"output_attentions", NULL, CONFIG_NEUTRAL},
+    {"output_hidden_states", NULL, CONFIG_NEUTRAL}, {"return_dict", NULL, CONFIG_NEUTRAL},
+    {"use_return_dict", NULL, CONFIG_NEUTRAL}, {"pretraining_tp", NULL, CONFIG_NEUTRAL},
+    {"attn_implementation", NULL, CONFIG_NEUTRAL}, {"_attn_implementation_autoset", NULL, CONFIG_NEUTRAL},
+    {"_attn_implementation", NULL, CONFIG_NEUTRAL}, {"id2label", NULL, CONFIG_NEUTRAL},
+    {"label2id", NULL, CONFIG_NEUTRAL}, {"auto_map", NULL, CONFIG_NEUTRAL},
+    // Hugging Face's, supported at one value only
+    {"hidden_act", NULL, CONFIG_FIXED, .names = is_silu},
+    {"attention_dropout", NULL, CONFIG_FIXED, .names = is_zero},
+    {"attention_bias", NULL, CONFIG_FIXED, .names = is_false},
+    {"mlp_bias", NULL, CONFIG_FIXED, .names = is_false},
+    {"router_jitter_noise", NULL, CONFIG_FIXED, .names = is_zero},
+    {"partial_rotary_factor", NULL, CONFIG_FIXED, .names = is_one},
+    {"quantization_config", NULL, CONFIG_FIXED, .names = is_null},
+    {"shared_expert_intermediate_size", NULL, CONFIG_FIXED, .names = is_zero},
+    {"num_shared_experts", NULL, CONFIG_FIXED, .names = is_zero},
+    {"n_shared_experts", NULL, CONFIG_FIXED, .names = is_zero},
+};
+const int config_field_count = COUNT_OF(config_fields);
+
+// 0 in a member that config.c resolves means: follows from the others.
+const struct config config_defaults = {
+    .family = CONFIG_VKMOE, .vocab_size = 260, .hidden_size = 96, .intermediate_size = 128, .num_hidden_layers = 4,
+    .num_attention_heads = 3, .num_key_value_heads = 0, .max_position_embeddings = 256, .num_experts_per_tok = 0,
+    .rope_theta = 10000, .router_temperature = 1, .router_aux_loss_coef = 0.01, .init = CONFIG_INIT_NORMAL,
+    .initializer_range = 0.02, .torch_dtype = DTYPE_F32, .bos_token_id = -1, .eos_token_id = -1, .pad_token_id = -1,
+    .batch_size = 8, .gradient_accumulation_steps = 1, .steps = 1000, .lr_scheduler_type = CONFIG_COSINE,
+    .decay_fraction = 0.2, .learning_rate = 3e-4, .adam_beta1 = 0.9, .adam_beta2 = 0.95, .adam_epsilon = 1e-8,
+    .weight_decay = 0.1, .max_grad_norm = 1, .embedding_weight_decay = true, .save_every = 500, .eval_every = 250,
+    .eval_batches = 16, .held_out_fraction = 0.1, .seed = 42,
+};
+
+int config_field_find(const char *key)
+{
+    for (int i = 0; i < config_field_count; i++) {
+        const struct config_field *field = &config_fields[i];
+        if (strcmp(key, field->key) == 0 || (field->alias && strcmp(key, field->alias) == 0)) return i;
+    }
+    return -1;
+}
+
+const char *config_field_key(const struct config_field *field, enum config_family family)
+{
+    const bool experts = field->offset == AT(num_experts) && field->kind == CONFIG_U32;
+    return experts && family == CONFIG_MIXTRAL ? field->alias : field->key;
+}

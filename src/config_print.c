@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT
+// struct config -> JSON that config_read and transformers' from_pretrained read back the same. The
+// model's keys come first, as Hugging Face writes them, then the training's.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "src/base.h"
+#include "src/config_fields.h"
+
+// The shortest digits that read back as the same double, and never like an integer: transformers
+// checks the type of each key.
+static void print_number(struct bytes *out, double value)
+{
+    char text[40];
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        if (strtod(text, NULL) == value) break;
+    }
+    bytes_printf(out, "%s%s", text, strpbrk(text, ".e") ? "" : ".0");
+}
+
+static void print_value(struct bytes *out, const struct config_field *field, const struct config *config)
+{
+    const char *const at = (const char *)config + field->offset;
+    uint32_t word = 0;
+    if (field->kind == CONFIG_BOOL) word = *(const bool *)at;
+    else if (field->kind != CONFIG_F64 && field->kind != CONFIG_U64) memcpy(&word, at, sizeof word);
+    const bool nothing = field->kind == CONFIG_TOKEN ? (int32_t)word < 0 : field->flags & CONFIG_NULLABLE && word == 0;
+    if (field->kind == CONFIG_F64) print_number(out, *(const double *)at);
+    else if (field->kind == CONFIG_U64) bytes_printf(out, "%llu", (unsigned long long)*(const uint64_t *)at);
+    else if (field->kind == CONFIG_BOOL) bytes_printf(out, word ? "true" : "false");
+    else if (field->kind == CONFIG_CHOICE) bytes_printf(out, "\"%s\"", field->names[word]);
+    else if (nothing) bytes_printf(out, "null");
+    else bytes_printf(out, "%u", word);
+}
+
+// Dense layers as Qwen3-MoE names them, whatever pattern they were given as.
+static void print_dense_layers(struct bytes *out, const struct config *config)
+{
+    bytes_printf(out, "[");
+    const char *comma = "";
+    for (uint32_t i = 0; i < config->num_hidden_layers && config->num_experts; i++)
+        if (!config->moe_layer[i]) {
+            bytes_printf(out, "%s%u", comma, i);
+            comma = ", ";
+        }
+    bytes_printf(out, "]");
+}
+
+static bool is_printed(const struct config_field *field, const struct config *config, unsigned part)
+{
+    if ((field->flags & CONFIG_MODEL) != part || field->kind == CONFIG_NEUTRAL || field->kind == CONFIG_FIXED) return false;
+    if (field->kind == CONFIG_SPECIAL) return part && config->family != CONFIG_MIXTRAL;
+    return true;
+}
+
+static void print_part(struct bytes *out, const struct config *config, unsigned part)
+{
+    for (int i = 0; i < config_field_count; i++) {
+        const struct config_field *field = &config_fields[i];
+        if (!is_printed(field, config, part)) continue;
+        bytes_printf(out, ",\n  \"%s\": ", config_field_key(field, config->family));
+        if (strcmp(field->key, "mlp_only_layers") == 0) print_dense_layers(out, config);
+        else if (strcmp(field->key, "decoder_sparse_step") == 0) bytes_printf(out, "1");
+        else print_value(out, field, config);
+    }
+}
+
+char *config_print(const struct config *config)
+{
+    static const char *const architectures[] = {[CONFIG_VKMOE] = "VkmoeForCausalLM",
+        [CONFIG_MIXTRAL] = "MixtralForCausalLM", [CONFIG_QWEN3_MOE] = "Qwen3MoeForCausalLM"};
+    struct bytes out = {0};
+    bytes_printf(&out, "{\n  \"architectures\": [\"%s\"]", architectures[config->family]);
+    print_part(&out, config, CONFIG_MODEL);
+    bytes_printf(&out, ",\n  \"hidden_act\": \"silu\",\n  \"attention_dropout\": 0.0");
+    if (config->family == CONFIG_QWEN3_MOE)
+        bytes_printf(&out, ",\n  \"attention_bias\": false,\n  \"use_sliding_window\": %s", config->sliding_window ? "true" : "false");
+    print_part(&out, config, 0);
+    bytes_printf(&out, "\n}\n");
+    return (char *)out.data;
+}

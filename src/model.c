@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT
+// config -> tensor table: every tensor in the order of the forward pass, with Hugging Face's name,
+// its initial distribution and its place in a segment.
+#include "src/model.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/log.h"
+
+// Names behind "model.layers.N." (layer tensors) or whole names. Mixtral has names of its own for the MoE block.
+static const struct { const char *name, *mixtral; } role_names[ROLE_COUNT] = {
+    [ROLE_EMBED]          = {"model.embed_tokens.weight"},
+    [ROLE_NORM_ATTENTION] = {"input_layernorm.weight"},
+    [ROLE_Q]              = {"self_attn.q_proj.weight"},
+    [ROLE_K]              = {"self_attn.k_proj.weight"},
+    [ROLE_V]              = {"self_attn.v_proj.weight"},
+    [ROLE_Q_NORM]         = {"self_attn.q_norm.weight"},
+    [ROLE_K_NORM]         = {"self_attn.k_norm.weight"},
+    [ROLE_O]              = {"self_attn.o_proj.weight"},
+    [ROLE_NORM_FFN]       = {"post_attention_layernorm.weight"},
+    [ROLE_GATE]           = {"mlp.gate_proj.weight"},
+    [ROLE_UP]             = {"mlp.up_proj.weight"},
+    [ROLE_DOWN]           = {"mlp.down_proj.weight"},
+    [ROLE_ROUTER]         = {"mlp.gate.weight", "block_sparse_moe.gate.weight"},
+    [ROLE_EXPERT_GATE]    = {"mlp.experts.%u.gate_proj.weight", "block_sparse_moe.experts.%u.w1.weight"},
+    [ROLE_EXPERT_UP]      = {"mlp.experts.%u.up_proj.weight", "block_sparse_moe.experts.%u.w3.weight"},
+    [ROLE_EXPERT_DOWN]    = {"mlp.experts.%u.down_proj.weight", "block_sparse_moe.experts.%u.w2.weight"},
+    [ROLE_NORM_FINAL]     = {"model.norm.weight"},
+    [ROLE_HEAD]           = {"lm_head.weight"},
+};
+
+static bool is_norm(enum model_role role)
+{
+    return role == ROLE_NORM_ATTENTION || role == ROLE_Q_NORM || role == ROLE_K_NORM || role == ROLE_NORM_FFN ||
+           role == ROLE_NORM_FINAL;
+}
+
+// Standard deviation of the initial values.
+// "scaled": what writes into the residual stream is divided by sqrt(2 layers) (GPT-2, Radford et al. 2019).
+// "h64lm": initializer_range * sqrt(2 / (depth + 1)) / sqrt(fan_in), depth = layer + 1, 0 for the
+// head; the embedding initializer_range / sqrt(hidden) (Haiderkhan64/H64LM).
+static double init_std(const struct config *c, const struct model_tensor *tensor)
+{
+    const double depth = tensor->layer + 1;
+    const bool out = tensor->role == ROLE_O || tensor->role == ROLE_DOWN || tensor->role == ROLE_EXPERT_DOWN;
+    switch (c->init) {
+    case CONFIG_INIT_NORMAL: return c->initializer_range;
+    case CONFIG_INIT_SCALED: return c->initializer_range / (out ? sqrt(2.0 * c->num_hidden_layers) : 1);
+    case CONFIG_INIT_H64LM:
+        if (tensor->role == ROLE_EMBED) return c->initializer_range / sqrt(c->hidden_size);
+        return c->initializer_range * sqrt(2 / (depth + 1)) / sqrt(tensor->cols);
+    }
+    return 0;
+}
+
+static void add(struct model *model, enum model_role role, int32_t layer, uint32_t experts, uint32_t rows, uint32_t cols)
+{
+    const struct config *c = &model->config;
+    struct model_tensor *tensor = &model->tensor[model->tensor_count++];
+    *tensor = (struct model_tensor){.role = role, .layer = layer, .experts = experts, .rows = rows, .cols = cols};
+    model_role_name(role, layer, c->family, tensor->name, sizeof tensor->name);
+    tensor->count = (uint64_t)max_u32(experts, 1) * rows * cols; // fits: config limits the sum to 2^42
+    tensor->decay = !is_norm(role) && (role != ROLE_EMBED || c->embedding_weight_decay);
+    tensor->init_value = is_norm(role) ? 1 : 0;
+    tensor->init_std = is_norm(role) ? 0 : init_std(c, tensor);
+    model->parameters += tensor->count;
+    model->active += experts ? tensor->count / experts * c->num_experts_per_tok : tensor->count;
+}
+
+static void add_layer(struct model *model, uint32_t index)
+{
+    const struct config *c = &model->config;
+    const uint32_t h = c->hidden_size, d = c->head_dim, i = c->intermediate_size, m = c->moe_intermediate_size;
+    const uint32_t heads = c->num_attention_heads * d, kv = c->num_key_value_heads * d;
+    const int32_t n = (int32_t)index;
+    add(model, ROLE_NORM_ATTENTION, n, 0, 1, h);
+    add(model, ROLE_Q, n, 0, heads, h);
+    add(model, ROLE_K, n, 0, kv, h);
+    add(model, ROLE_V, n, 0, kv, h);
+    if (c->qk_norm) add(model, ROLE_Q_NORM, n, 0, 1, d);
+    if (c->qk_norm) add(model, ROLE_K_NORM, n, 0, 1, d);
+    add(model, ROLE_O, n, 0, h, heads);
+    add(model, ROLE_NORM_FFN, n, 0, 1, h);
+    if (c->moe_layer[index]) {
+        add(model, ROLE_ROUTER, n, 0, c->num_experts, h);
+        add(model, ROLE_EXPERT_GATE, n, c->num_experts, m, h);
+        add(model, ROLE_EXPERT_UP, n, c->num_experts, m, h);
+        add(model, ROLE_EXPERT_DOWN, n, c->num_experts, h, m);
+    } else {
+        add(model, ROLE_GATE, n, 0, i, h);
+        add(model, ROLE_UP, n, 0, i, h);
+        add(model, ROLE_DOWN, n, 0, h, i);
+    }
+}
+
+// First fit in order: a tensor that does not fit behind the last one opens the next segment.
+static bool place(struct model *model)
+{
+    const uint64_t limit = model->bytes_limit / sizeof(float);
+    model->segment_elements = arena_array(model->arena, model->tensor_count, sizeof *model->segment_elements);
+    for (uint32_t i = 0; i < model->tensor_count; i++) {
+        struct model_tensor *tensor = &model->tensor[i];
+        const uint64_t padded = align_up(tensor->count, MODEL_ALIGN);
+        if (padded > limit) {
+            log_error("tensor %s%s: %llu bytes in f32, a segment of the device takes %llu; make the model's parts smaller",
+                      tensor->name, tensor->experts ? " (all experts)" : "", (unsigned long long)(tensor->count * sizeof(float)), (unsigned long long)model->bytes_limit);
+            return false;
+        }
+        uint32_t *const count = &model->segment_count;
+        if (*count == 0 || model->segment_elements[*count - 1] + padded > limit) (*count)++;
+        tensor->segment = *count - 1;
+        tensor->offset = model->segment_elements[*count - 1];
+        model->segment_elements[*count - 1] += padded;
+    }
+    return true;
+}
+
+struct model *model_create(const struct config *config, uint64_t segment_bytes)
+{
+    enum { MOST_A_LAYER = 12, OTHERS = 3 };
+    struct arena *arena = arena_create("model");
+    struct model *model = arena_alloc(arena, sizeof *model);
+    model->arena = arena;
+    model->config = *config;
+    model->bytes_limit = segment_bytes;
+    model->tensor = arena_array(arena, (size_t)config->num_hidden_layers * MOST_A_LAYER + OTHERS, sizeof *model->tensor);
+    add(model, ROLE_EMBED, -1, 0, config->vocab_size, config->hidden_size);
+    for (uint32_t i = 0; i < config->num_hidden_layers; i++) add_layer(model, i);
+    add(model, ROLE_NORM_FINAL, -1, 0, 1, config->hidden_size);
+    if (!config->tie_word_embeddings) add(model, ROLE_HEAD, -1, 0, config->vocab_size, config->hidden_size);
+    if (!place(model)) model_destroy(&model);
+    return model;
+}
+
+void model_destroy(struct model **model)
+{
+    if (!*model) return;
+    struct arena *arena = (*model)->arena;
+    arena_destroy(&arena);
+    *model = NULL;
+}
+
+const struct model_tensor *model_find(const struct model *model, enum model_role role, int32_t layer)
+{
+    for (uint32_t i = 0; i < model->tensor_count; i++)
+        if (model->tensor[i].role == role && model->tensor[i].layer == layer) return &model->tensor[i];
+    return NULL;
+}
+
+bool model_role_name(enum model_role role, int32_t layer, enum config_family family, char *out, size_t bytes)
+{
+    const char *name = role_names[role].name;
+    if (family == CONFIG_MIXTRAL && role_names[role].mixtral) name = role_names[role].mixtral;
+    const int length = layer < 0 ? snprintf(out, bytes, "%s", name) : snprintf(out, bytes, "model.layers.%d.%s", layer, name);
+    return length >= 0 && (size_t)length < bytes;
+}
+
+void model_tensor_name(const struct model_tensor *tensor, uint32_t expert, char *out, size_t bytes)
+{
+    const char *place = tensor->experts ? strstr(tensor->name, "%u") : NULL;
+    if (!place) snprintf(out, bytes, "%s", tensor->name);
+    else snprintf(out, bytes, "%.*s%u%s", (int)(place - tensor->name), tensor->name, expert, place + 2);
+}
+
+void model_init_values(const struct model *model, const struct model_tensor *tensor, uint64_t begin, uint64_t count, float *out)
+{
+    const uint64_t stream = hash_string(tensor->name);
+    for (uint64_t i = 0; i < count; i++)
+        out[i] = (float)(tensor->init_value +
+                         (tensor->init_std ? tensor->init_std * rng_normal(model->config.seed, stream, begin + i) : 0));
+}
