@@ -230,6 +230,12 @@ struct kernel_shape kernel_shape_for(const struct gpu_caps *caps, enum kernel_op
     return shape;
 }
 
+uint32_t kernel_moe_columns(enum kernel_op op, const struct kernel_shape *shape, uint32_t cols)
+{
+    (void)op;
+    return ceil_div(cols, shape->lanes * shape->columns);
+}
+
 // ---- kernels of a device, made on first use
 
 enum { SHAPE_SLOTS = 3 };

@@ -213,5 +213,7 @@ void            kernels_destroy(struct kernels **kernels);
 const struct kernel *kernels_get(struct kernels *kernels, enum kernel_op op, enum dtype store, uint32_t rows);
 // The tile that kernels_get would pick (moe_scan needs it before).
 struct kernel_shape kernel_shape_for(const struct gpu_caps *caps, enum kernel_op op, uint32_t rows);
+// Workgroups along the columns of a grouped matmul (moe_scan writes them into the indirect entries).
+uint32_t kernel_moe_columns(enum kernel_op op, const struct kernel_shape *shape, uint32_t cols);
 // Every (op, store) pair that exists for these caps, for tests: calls back for each until false.
 bool kernels_each(struct kernels *kernels, bool (*visit)(void *user, const struct kernel *kernel), void *user);

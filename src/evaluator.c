@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT
+// Held-out loss: see evaluator.h.
+#include "src/evaluator.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "runtime/os.h"
+#include "src/rope.h"
+
+struct evaluator {
+    struct gpu         *gpu;
+    struct batch_layout layout;
+    struct gpu_buffer  *input, *result, *rope; // the host writes the inputs where the device reads them
+    struct plan        *plan;
+    struct run         *run;
+    uint32_t            batch, seq;
+    uint32_t           *ids, *targets;
+};
+
+static bool make_plan(struct evaluator *e, struct kernels *kernels, struct params *params)
+{
+    e->plan = plan_create(e->gpu, kernels, "eval", params->store);
+    const struct network_io io = batch_io(&e->layout, e->plan, e->input, e->result, e->rope);
+    struct network network = network_begin(e->plan, params, NETWORK_EVAL, e->batch, e->seq, 0, &io);
+    network_forward(&network);
+    if (!plan_finish(e->plan)) return false;
+    e->run = run_create(e->plan);
+    return e->run != NULL;
+}
+
+struct evaluator *evaluator_create(struct gpu *gpu, struct kernels *kernels, struct params *params, uint32_t batch,
+                                   uint32_t seq)
+{
+    const struct config *config = &params->model->config;
+    struct evaluator *e = calloc(1, sizeof *e);
+    *e = (struct evaluator){.gpu = gpu, .layout = batch_layout(config, batch * seq), .batch = batch, .seq = seq};
+    e->ids = calloc(e->layout.tokens, sizeof *e->ids);
+    e->targets = calloc(e->layout.tokens, sizeof *e->targets);
+    e->input = gpu_buffer_create(gpu, &(struct gpu_buffer_params){.name = "inputs of eval", .bytes = e->layout.input_bytes,
+                                                                  .memory = GPU_MEMORY_UPLOAD});
+    e->result = gpu_buffer_create(gpu, &(struct gpu_buffer_params){.name = "results of eval", .bytes = e->layout.result_bytes});
+    e->rope = rope_table(gpu, config, seq);
+    if (!e->input || !e->result || !e->rope || !make_plan(e, kernels, params)) evaluator_destroy(&e);
+    return e;
+}
+
+void evaluator_destroy(struct evaluator **evaluator)
+{
+    struct evaluator *e = *evaluator;
+    if (!e) return;
+    run_destroy(&e->run);
+    plan_destroy(&e->plan);
+    gpu_buffer_destroy(e->gpu, &e->input);
+    gpu_buffer_destroy(e->gpu, &e->result);
+    gpu_buffer_destroy(e->gpu, &e->rope);
+    free(e->ids);
+    free(e->targets);
+    free(e);
+    *evaluator = NULL;
+}
+
+struct plan *evaluator_plan(struct evaluator *e) { return e->plan; }
+
+static bool run_batch(struct evaluator *e, double *loss_sum)
+{
+    const struct batch batch = {e->ids, e->targets};
+    batch_fill(&e->layout, e->input->data, &batch, (struct step_words){.step = 1, .length = e->layout.tokens});
+    float loss = 0;
+    if (!gpu_buffer_write(e->gpu, e->result, e->layout.loss, &loss, sizeof loss)) return false;
+    const uint64_t ticket = run_submit(e->run);
+    if (!ticket || !gpu_wait(e->gpu, ticket) || !run_settle(e->run)) return false;
+    if (!gpu_buffer_read(e->gpu, e->result, e->layout.loss, &loss, sizeof loss)) return false;
+    *loss_sum += loss;
+    return true;
+}
+
+// Fills the batch from window `first`; rows beyond the end are masked.
+static void load_windows(struct evaluator *e, const struct data *data, enum data_split split, uint64_t first,
+                         struct evaluation *out)
+{
+    const uint64_t windows = data_windows(data, split);
+    for (uint32_t b = 0; b < e->batch; b++) {
+        uint32_t *ids = e->ids + (size_t)b * e->seq, *targets = e->targets + (size_t)b * e->seq;
+        if (first + b < windows) {
+            data_window_at(data, split, first + b, ids, targets, true);
+            out->bytes += data_window_bytes(data, split, first + b);
+            continue;
+        }
+        for (uint32_t i = 0; i < e->seq; i++) ids[i] = 0, targets[i] = KERNEL_NONE_ID;
+    }
+    const struct batch batch = {e->ids, e->targets};
+    out->tokens += batch_scored(&e->layout, &batch);
+}
+
+bool evaluator_run(struct evaluator *e, const struct data *data, enum data_split split, uint32_t max_batches,
+                   struct evaluation *out)
+{
+    *out = (struct evaluation){0};
+    const uint64_t windows = data_windows(data, split);
+    uint64_t end = windows;
+    if (max_batches) end = min_u64(windows, (uint64_t)max_batches * e->batch);
+    for (uint64_t first = 0; first < end; first += e->batch) {
+        if (os_interrupted()) return false;
+        load_windows(e, data, split, first, out);
+        if (!run_batch(e, &out->loss_sum)) return false;
+    }
+    out->loss = out->loss_sum / (double)max_u64(out->tokens, 1);
+    out->perplexity = exp(out->loss);
+    out->bits_per_byte = out->bytes ? out->loss_sum / log(2.0) / (double)out->bytes : NAN;
+    return true;
+}

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT
+// The loss of batches without gradients: held-out evaluation, in training and by `vkmoe eval`.
+#pragma once
+
+#include "batch.h"
+#include "data.h"
+#include "run.h"
+
+struct evaluator;
+
+struct evaluation {
+    double   loss_sum;          // nats over all scored targets
+    uint64_t tokens, bytes;     // scored targets; bytes of text they stand for (0: unknown)
+    double   loss, perplexity;  // per token
+    double   bits_per_byte;     // NAN where the bytes are unknown
+};
+
+// Shares the weights of params; batch sequences of seq tokens at a time.
+struct evaluator *evaluator_create(struct gpu *gpu, struct kernels *kernels, struct params *params, uint32_t batch,
+                                   uint32_t seq);
+void              evaluator_destroy(struct evaluator **evaluator);
+// Windows of a split in natural order, at most max_batches batches (0: all). False on a device failure or an interrupt.
+bool evaluator_run(struct evaluator *evaluator, const struct data *data, enum data_split split, uint32_t max_batches,
+                   struct evaluation *out);
+struct plan *evaluator_plan(struct evaluator *evaluator);

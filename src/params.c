@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MIT
+// Weights on a device: see params.h.
+#include "src/params.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/log.h"
+
+enum { CHUNK = 1 << 20 }; // elements moved at a time
+
+static const char *const class_name[PARAMS_CLASSES] = {
+    "weights (compute)", "weights (master)", "gradients", "AdamW m", "AdamW v",
+};
+
+enum dtype params_dtype(const struct params *params, enum params_class which)
+{
+    return which == PARAMS_COMPUTE ? params->store : DTYPE_F32;
+}
+
+static bool class_kept(const struct params *params, enum params_class which)
+{
+    switch (which) {
+    case PARAMS_COMPUTE: return !params->training || params->store != DTYPE_F32;
+    case PARAMS_MASTER: case PARAMS_GRAD: case PARAMS_M: case PARAMS_V: return params->training;
+    case PARAMS_CLASSES: break;
+    }
+    return false;
+}
+
+static bool make_class(struct params *params, enum params_class which)
+{
+    const struct model *model = params->model;
+    struct gpu_buffer **list = arena_array(params->arena, model->segment_count, sizeof *list);
+    params->buffer[which] = list;
+    for (uint32_t s = 0; s < model->segment_count; s++) {
+        const uint64_t bytes = model->segment_elements[s] * dtype_bytes(params_dtype(params, which));
+        list[s] = gpu_buffer_create(params->gpu, &(struct gpu_buffer_params){.name = class_name[which], .bytes = bytes});
+        if (!list[s]) return false;
+    }
+    return true;
+}
+
+static bool zero_class(struct params *params, enum params_class which)
+{
+    struct gpu_commands *commands = gpu_commands_create(params->gpu, &(struct gpu_commands_params){.name = "zero"});
+    if (!commands) return false;
+    for (uint32_t s = 0; s < params->model->segment_count; s++) {
+        struct gpu_buffer *buffer = params->buffer[which][s];
+        gpu_commands_fill(commands, &(struct gpu_bind){buffer, 0, buffer->params.bytes}, 0);
+    }
+    const uint64_t ticket = gpu_commands_end(commands) ? gpu_submit(params->gpu, &commands, 1) : 0;
+    const bool ok = ticket && gpu_wait(params->gpu, ticket);
+    gpu_commands_destroy(params->gpu, &commands);
+    return ok;
+}
+
+struct params *params_create(struct gpu *gpu, const struct model *model, bool training)
+{
+    struct arena *arena = arena_create("params");
+    struct params *params = arena_alloc(arena, sizeof *params);
+    *params = (struct params){.gpu = gpu, .model = model, .store = model->config.torch_dtype, .training = training,
+                              .arena = arena};
+    for (int which = 0; which < PARAMS_CLASSES; which++)
+        if (class_kept(params, which) && !make_class(params, which)) goto fail;
+    // padding between tensors is zero in every class: optimizer and norm run over it
+    for (int which = 0; which < PARAMS_CLASSES; which++)
+        if (params->buffer[which] && !zero_class(params, which)) goto fail;
+    return params;
+fail:
+    params_destroy(&params);
+    return NULL;
+}
+
+void params_destroy(struct params **params)
+{
+    if (!*params) return;
+    struct params *p = *params;
+    for (int which = 0; which < PARAMS_CLASSES; which++)
+        for (uint32_t s = 0; p->buffer[which] && s < p->model->segment_count; s++)
+            gpu_buffer_destroy(p->gpu, &p->buffer[which][s]);
+    struct arena *arena = p->arena;
+    arena_destroy(&arena);
+    *params = NULL;
+}
+
+// The class whose buffer holds what is asked for.
+static enum params_class held_class(const struct params *params, enum params_class which)
+{
+    if (which == PARAMS_COMPUTE && !params->buffer[PARAMS_COMPUTE]) return PARAMS_MASTER;
+    if (which == PARAMS_MASTER && !params->buffer[PARAMS_MASTER]) return PARAMS_COMPUTE;
+    return which;
+}
+
+static bool write_class(struct params *params, enum params_class which, const struct model_tensor *tensor,
+                        uint64_t begin, uint64_t count, const float *values)
+{
+    struct gpu_buffer *buffer = params->buffer[which][tensor->segment];
+    const enum dtype dtype = params_dtype(params, which);
+    const size_t size = dtype_bytes(dtype);
+    if (dtype == DTYPE_F32) return gpu_buffer_write(params->gpu, buffer, (tensor->offset + begin) * size, values, count * size);
+    void *narrow = malloc(count * size);
+    for (uint64_t i = 0; i < count; i++) dtype_store(narrow, i, dtype, values[i]);
+    const bool ok = gpu_buffer_write(params->gpu, buffer, (tensor->offset + begin) * size, narrow, count * size);
+    free(narrow);
+    return ok;
+}
+
+bool params_write(struct params *params, enum params_class which, const struct model_tensor *tensor, uint64_t begin,
+                  uint64_t count, const float *values)
+{
+    const enum params_class held = held_class(params, which);
+    if (!write_class(params, held, tensor, begin, count, values)) return false;
+    if (held != PARAMS_MASTER || !params->buffer[PARAMS_COMPUTE]) return true;
+    return write_class(params, PARAMS_COMPUTE, tensor, begin, count, values);
+}
+
+bool params_read(struct params *params, enum params_class which, const struct model_tensor *tensor, uint64_t begin,
+                 uint64_t count, float *values)
+{
+    const enum params_class held = held_class(params, which);
+    struct gpu_buffer *buffer = params->buffer[held][tensor->segment];
+    const enum dtype dtype = params_dtype(params, held);
+    const size_t size = dtype_bytes(dtype);
+    if (dtype == DTYPE_F32) return gpu_buffer_read(params->gpu, buffer, (tensor->offset + begin) * size, values, count * size);
+    void *narrow = malloc(count * size);
+    const bool ok = gpu_buffer_read(params->gpu, buffer, (tensor->offset + begin) * size, narrow, count * size);
+    for (uint64_t i = 0; ok && i < count; i++) values[i] = (float)dtype_load(narrow, i, dtype);
+    free(narrow);
+    return ok;
+}
+
+bool params_init(struct params *params)
+{
+    const struct model *model = params->model;
+    float *values = malloc(CHUNK * sizeof *values);
+    bool ok = values != NULL;
+    for (uint32_t t = 0; t < model->tensor_count && ok; t++) {
+        const struct model_tensor *tensor = &model->tensor[t];
+        for (uint64_t begin = 0; begin < tensor->count && ok; begin += CHUNK) {
+            const uint64_t count = min_u64(CHUNK, tensor->count - begin);
+            model_init_values(model, tensor, begin, count, values);
+            ok = params_write(params, PARAMS_MASTER, tensor, begin, count, values);
+        }
+    }
+    free(values);
+    return ok;
+}
+
+struct plan_range params_range(const struct params *params, struct plan *plan, enum params_class which,
+                               const struct model_tensor *tensor)
+{
+    static const char *const prefix[PARAMS_CLASSES] = {"", "", "d ", "m ", "v "};
+    const enum params_class held = held_class(params, which);
+    const size_t size = dtype_bytes(params_dtype(params, held));
+    char name[sizeof tensor->name + 8];
+    snprintf(name, sizeof name, "%s%s", prefix[held], tensor->name);
+    return plan_external(plan, name, params->buffer[held][tensor->segment], tensor->offset * size, tensor->count * size);
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT
+// The weights of a model on a device: f32 masters, the compute copy in the storage type, and for
+// training gradients and AdamW's moments; one buffer per segment of the model's flat space each.
+#pragma once
+
+#include "model.h"
+#include "plan.h"
+
+enum params_class { PARAMS_COMPUTE, PARAMS_MASTER, PARAMS_GRAD, PARAMS_M, PARAMS_V, PARAMS_CLASSES };
+
+struct params {
+    struct gpu         *gpu;
+    const struct model *model;
+    enum dtype          store;   // of the compute copy; f32: masters are the copy
+    bool                training;
+    struct gpu_buffer **buffer[PARAMS_CLASSES]; // [segment]; NULL where the class is not kept
+    struct arena       *arena;
+};
+
+// Contents are undefined but for the moments, which are zero. training false: only the compute copy exists.
+struct params *params_create(struct gpu *gpu, const struct model *model, bool training);
+void           params_destroy(struct params **params);
+bool           params_init(struct params *params); // initial values from the config's seed
+enum dtype     params_dtype(const struct params *params, enum params_class which);
+// f32 values in and out, converted as needed; writing the master also writes the compute copy.
+bool params_write(struct params *params, enum params_class which, const struct model_tensor *tensor, uint64_t begin,
+                  uint64_t count, const float *values);
+bool params_read(struct params *params, enum params_class which, const struct model_tensor *tensor, uint64_t begin,
+                 uint64_t count, float *values);
+// The tensor's range of a class, for the steps of a plan.
+struct plan_range params_range(const struct params *params, struct plan *plan, enum params_class which,
+                               const struct model_tensor *tensor);

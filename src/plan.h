@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+// A plan is a list of steps, built once for a given model and batch shape and replayed ever after.
+// A step = an operation + the ranges it binds + push words + a grid. Temporaries have no memory of their
+// own until plan_finish: their lifetimes (first to last step that binds them) become offsets in one arena,
+// and the ranges that steps read and write become barriers. Both are checked by plan_verify.
+//
+//     plan_create -> plan_temp, plan_external, plan_add, plan_fill ... -> plan_finish -> run_create
+#pragma once
+
+#include <stdio.h>
+
+#include "kernel.h"
+
+enum { PLAN_TEMP = 0 };
+
+// A range of bytes of a plan's tensor: how steps name what they bind. {0} is no range.
+struct plan_range {
+    uint32_t tensor; // index + 1
+    uint64_t offset, bytes;
+};
+
+struct plan_tensor {
+    const char        *name;
+    uint64_t           bytes;
+    struct gpu_buffer *buffer;        // external: given; temporary: an arena, after plan_finish
+    uint64_t           offset;        // of byte 0 in the buffer
+    bool               external;
+    uint32_t           first, last;   // steps that bind it; first > last: none
+};
+
+enum plan_kind { PLAN_DISPATCH, PLAN_FILL, PLAN_COPY };
+
+struct plan_step {
+    enum plan_kind       kind;
+    enum kernel_op       op;
+    const struct kernel *kernel;
+    const char          *section;           // "layer 3 attention"
+    struct plan_range    bind[GPU_MAX_BINDINGS]; // fill: bind[0]; copy: bind[0] -> bind[1]
+    uint32_t             bind_count;
+    uint8_t              push[GPU_MAX_PUSH_BYTES];
+    uint32_t             groups[3];
+    struct plan_range    indirect;          // where set, the grid is read from here
+    bool                 barrier;           // before this step, by plan_finish
+};
+
+struct plan {
+    const char         *name;
+    struct gpu         *gpu;
+    struct kernels     *kernels;
+    enum dtype          store;
+    struct plan_tensor *tensor;
+    uint32_t            tensor_count;
+    struct plan_step   *step;
+    uint32_t            step_count;
+    struct gpu_buffer **arena_buffer;       // temporaries, each at most caps.max_allocation
+    uint32_t            arena_count;
+    uint64_t            temp_bytes;         // sum over all temporaries, had they no shared memory
+    uint64_t            arena_bytes;        // what plan_finish needed
+    const char         *section;            // of the steps being added
+    bool                failed;             // an add failed: plan_finish returns false
+    struct arena       *arena;
+    uint32_t            tensor_capacity, step_capacity;
+};
+
+struct plan *plan_create(struct gpu *gpu, struct kernels *kernels, const char *name, enum dtype store);
+void         plan_destroy(struct plan **plan);
+void         plan_section(struct plan *plan, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+struct plan_range plan_temp(struct plan *plan, uint64_t bytes, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+struct plan_range plan_external(struct plan *plan, const char *name, struct gpu_buffer *buffer, uint64_t offset,
+                                uint64_t bytes);
+struct plan_range plan_slice(struct plan_range range, uint64_t offset, uint64_t bytes);
+
+// Adds a dispatch; `rows` as in kernels_get; the grid comes from the kernel table.
+void plan_add(struct plan *plan, enum kernel_op op, uint32_t rows, const void *push, const struct plan_range *bind,
+              uint32_t bind_count);
+void plan_add_indirect(struct plan *plan, enum kernel_op op, uint32_t rows, const void *push,
+                       const struct plan_range *bind, uint32_t bind_count, struct plan_range indirect);
+void plan_fill(struct plan *plan, struct plan_range range, uint32_t word);
+void plan_copy(struct plan *plan, struct plan_range from, struct plan_range to);
+
+#define PLAN_BIND(...) (const struct plan_range[]){__VA_ARGS__}, \
+    (uint32_t)(sizeof((const struct plan_range[]){__VA_ARGS__}) / sizeof(struct plan_range))
+
+bool plan_finish(struct plan *plan);         // memory and barriers; false: out of memory or a failed add, logged
+bool plan_verify(const struct plan *plan);   // no two live temporaries overlap, no hazard lacks a barrier
+void plan_print(const struct plan *plan, FILE *out); // plan_print.c: an EXPLAIN
+double plan_flops(const struct plan *plan);

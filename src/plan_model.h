@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+// The model written as steps of a plan. `struct network` is what the sections hand to each other: forward
+// (plan_forward.c) leaves in it what backward (plan_backward.c) reads; update (plan_update.c) is apart.
+// Shapes: T tokens = batch * seq, H hidden, P = T*K pairs; STORE is the plan's storage type.
+#pragma once
+
+#include "params.h"
+#include "plan.h"
+
+enum network_mode {
+    NETWORK_TRAIN,   // loss and gradients of a batch
+    NETWORK_EVAL,    // loss of a batch
+    NETWORK_LOGITS,  // f32 logits of all positions of one sequence
+    NETWORK_CACHED,  // one sequence through the KV cache; logits of its last token
+};
+
+// What the host writes before each call (upload memory) and reads after it (readback memory).
+struct network_io {
+    struct plan_range step;          // struct step_words
+    struct plan_range ids;           // u32 [T]
+    struct plan_range targets;       // u32 [T]: train, eval
+    struct plan_range order, segment_begin, segment_id; // embed_back: u32 [T], [T+1], [T]
+    struct plan_range loss;          // f32 [1]: sum over the tokens, accumulated
+    struct plan_range norm;          // f32 [4]: grad_clip
+    struct plan_range stats;         // f32 [MoE layers][stats_stride]
+    struct plan_range rope;          // f32 [positions][D/2][2]
+    struct plan_range logits;        // f32: [T][V] (logits) or [V] (cached)
+    struct plan_range *cache_k, *cache_v; // per layer: STORE [capacity][kv_heads*D]
+};
+
+struct layer_values {
+    struct plan_range x_in, rstd_attention, n_attention;      // [T][H], f32 [T], [T][H]
+    struct plan_range q_raw, k_raw, rstd_q, rstd_k;           // before QK-norm, where there is one
+    struct plan_range q, k, v, o, lse;                        // rotated [T][heads*D] ..., f32 [T][heads]
+    struct plan_range x_mid, rstd_ffn, n_ffn;
+    struct plan_range gate, up, h;                            // [T][I] dense, [P][I] MoE
+    struct plan_range logits, probs, ids, gates, router_lse;  // router
+    struct plan_range offsets, tiles, indirect, order, inverse, y; // y: [P][H]
+};
+
+struct network {
+    struct plan         *plan;
+    const struct model  *model;
+    const struct config *config;
+    struct params       *params;
+    struct network_io    io;
+    enum network_mode    mode;
+    uint32_t             batch, seq, tokens, capacity;  // capacity: positions of the KV cache
+    uint32_t             store_bytes;
+    uint32_t             stats_stride;  // f32 a MoE layer in io.stats
+    struct layer_values *layer;
+    struct plan_range    x, n_final, rstd_final;        // the residual stream as built so far
+    struct plan_range    dn_final;                      // train: d loss / d n_final
+    struct plan_range    dx;                            // backward: gradient of the residual stream
+};
+
+uint32_t network_stats_stride(const struct config *config); // 4 + 2E, to 256 bytes
+struct network network_begin(struct plan *plan, struct params *params, enum network_mode mode, uint32_t batch,
+                             uint32_t seq, uint32_t capacity, const struct network_io *io);
+void network_forward(struct network *network);  // plan_forward.c, up to loss or logits
+void network_backward(struct network *network); // plan_backward.c, after a forward in NETWORK_TRAIN
+void network_zero(struct plan *plan, struct params *params, const struct network_io *io);   // plan_update.c: gradients, loss
+void network_update(struct plan *plan, struct params *params, const struct network_io *io); // plan_update.c: norm, clip, AdamW
+
+// ---- helpers that the sections share (plan_forward.c)
+struct plan_range network_weight(const struct network *n, enum model_role role, int32_t layer);
+struct plan_range network_grad(const struct network *n, enum model_role role, int32_t layer);
+struct plan_range network_temp(const struct network *n, uint64_t rows, uint64_t cols, const char *name, int32_t layer);
+struct plan_range network_temp_f32(const struct network *n, uint64_t rows, uint64_t cols, const char *name, int32_t layer);
+uint32_t          network_moe_rows(const struct network *n); // typical rows an expert: picks the tile
+struct push_moe_matmul network_moe_push(const struct network *n, uint32_t cols, uint32_t inner);
+void network_moe_steps(struct network *n, int32_t layer);     // plan_moe.c
+void network_moe_back(struct network *n, int32_t layer, struct plan_range dn); // plan_moe_back.c: fills dn [T][H]

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: MIT
+// Recording and replaying plans: see run.h.
+#include "src/run.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/log.h"
+#include "src/base.h"
+
+struct part { uint32_t begin, end; struct gpu_commands *commands; };
+
+struct run {
+    struct plan *plan;
+    struct part *part;
+    uint32_t     part_count;
+    bool         settled;
+};
+
+// ---- recording
+
+static struct gpu_bind resolve(const struct plan *plan, const struct plan_range *range)
+{
+    const struct plan_tensor *tensor = &plan->tensor[range->tensor - 1];
+    return (struct gpu_bind){tensor->buffer, tensor->offset + range->offset, range->bytes};
+}
+
+static void record_dispatch(struct gpu_commands *commands, const struct plan *plan, const struct plan_step *step)
+{
+    struct gpu_dispatch dispatch = {.kernel = step->kernel->gpu, .push = step->push,
+                                    .groups = {step->groups[0], step->groups[1], step->groups[2]}};
+    for (uint32_t b = 0; b < step->bind_count; b++) dispatch.bind[b] = resolve(plan, &step->bind[b]);
+    if (step->indirect.tensor) {
+        const struct gpu_bind indirect = resolve(plan, &step->indirect);
+        dispatch.indirect = indirect.buffer;
+        dispatch.indirect_offset = indirect.offset;
+    }
+    gpu_commands_dispatch(commands, &dispatch);
+}
+
+static void record_step(struct gpu_commands *commands, const struct plan *plan, uint32_t index)
+{
+    const struct plan_step *step = &plan->step[index];
+    const struct gpu_bind first = resolve(plan, &step->bind[0]);
+    if (step->barrier) gpu_commands_barrier(commands);
+    switch (step->kind) {
+    case PLAN_DISPATCH: record_dispatch(commands, plan, step); break;
+    case PLAN_FILL: {
+        uint32_t word;
+        memcpy(&word, step->push, sizeof word);
+        gpu_commands_fill(commands, &first, word);
+        break;
+    }
+    case PLAN_COPY: {
+        const struct gpu_bind to = resolve(plan, &step->bind[1]);
+        gpu_commands_copy(commands, &first, &to);
+        break;
+    }
+    }
+}
+
+// Steps [begin, end) with a timestamp before the first, after the last and, where `each`, after every one.
+static struct gpu_commands *record(struct plan *plan, uint32_t begin, uint32_t end, bool each)
+{
+    struct gpu_commands *commands = gpu_commands_create(plan->gpu, &(struct gpu_commands_params){
+        .name = plan->name, .timestamps = each ? end - begin + 1 : 2});
+    if (!commands) return NULL;
+    gpu_commands_timestamp(commands, 0);
+    for (uint32_t i = begin; i < end; i++) {
+        record_step(commands, plan, i);
+        if (each) gpu_commands_barrier(commands);
+        if (each || i + 1 == end) gpu_commands_timestamp(commands, each ? i - begin + 1 : 1);
+    }
+    if (!gpu_commands_end(commands)) gpu_commands_destroy(plan->gpu, &commands);
+    return commands;
+}
+
+// ---- cutting
+
+// A guess until it is measured, on the safe side: real devices are faster.
+static double estimate_ms(const struct plan *plan, const struct plan_step *step)
+{
+    const double gflops = plan->gpu->caps.type == GPU_TYPE_CPU ? 5 : 100, gbps = 2;
+    if (step->kind != PLAN_DISPATCH) return 1e-6 * (double)step->bind[0].bytes / gbps;
+    const struct kernel_info *info = kernel_info(step->op);
+    const double flop_ms = 1e-6 * info->flops(step->push) / gflops;
+    const double byte_ms = 1e-6 * info->bytes(step->push, (uint32_t)dtype_bytes(plan->store)) / gbps;
+    return 0.02 + (flop_ms > byte_ms ? flop_ms : byte_ms);
+}
+
+static void cut(struct run *run, const double *step_ms)
+{
+    const struct plan *plan = run->plan;
+    double ms = 0;
+    run->part_count = 0;
+    for (uint32_t i = 0; i < plan->step_count; i++) {
+        const double own = step_ms ? step_ms[i] : estimate_ms(plan, &plan->step[i]);
+        if (i == 0 || ms + own > RUN_SUBMIT_MS) {
+            run->part[run->part_count++] = (struct part){.begin = i};
+            ms = 0;
+        }
+        ms += own;
+        run->part[run->part_count - 1].end = i + 1;
+    }
+}
+
+static void drop_parts(struct run *run)
+{
+    for (uint32_t i = 0; i < run->part_count; i++) gpu_commands_destroy(run->plan->gpu, &run->part[i].commands);
+}
+
+static bool record_parts(struct run *run, bool each)
+{
+    for (uint32_t i = 0; i < run->part_count; i++) {
+        struct part *part = &run->part[i];
+        part->commands = record(run->plan, part->begin, part->end, each);
+        if (!part->commands) return false;
+    }
+    return true;
+}
+
+struct run *run_create(struct plan *plan)
+{
+    struct run *run = calloc(1, sizeof *run);
+    run->plan = plan;
+    run->part = calloc(plan->step_count + 1, sizeof *run->part);
+    cut(run, NULL);
+    if (!record_parts(run, true)) run_destroy(&run);
+    return run;
+}
+
+void run_destroy(struct run **run)
+{
+    if (!*run) return;
+    drop_parts(*run);
+    free((*run)->part);
+    free(*run);
+    *run = NULL;
+}
+
+uint64_t run_submit(struct run *run)
+{
+    uint64_t ticket = 0;
+    for (uint32_t i = 0; i < run->part_count; i++) {
+        ticket = gpu_submit(run->plan->gpu, &run->part[i].commands, 1);
+        if (!ticket) return 0;
+    }
+    return ticket;
+}
+
+// ---- measuring
+
+static bool part_step_ms(const struct run *run, const struct part *part, double *step_ms)
+{
+    const uint32_t count = part->end - part->begin;
+    double *at = calloc(count + 1, sizeof *at);
+    const bool ok = gpu_commands_times(run->plan->gpu, part->commands, at);
+    for (uint32_t i = 0; ok && i < count; i++) step_ms[part->begin + i] = at[i + 1] - at[i];
+    free(at);
+    return ok;
+}
+
+static bool measured(const struct run *run, double *step_ms)
+{
+    for (uint32_t i = 0; i < run->part_count; i++)
+        if (!part_step_ms(run, &run->part[i], step_ms)) return false;
+    return true;
+}
+
+bool run_settle(struct run *run)
+{
+    if (run->settled) return true;
+    run->settled = true;
+    double *step_ms = calloc(run->plan->step_count + 1, sizeof *step_ms);
+    const bool timed = measured(run, step_ms);
+    drop_parts(run);
+    cut(run, timed ? step_ms : NULL);
+    free(step_ms);
+    return record_parts(run, false);
+}
+
+uint32_t run_submits(const struct run *run) { return run->part_count; }
+
+double run_kernel_ms(struct run *run)
+{
+    double total = 0;
+    for (uint32_t i = 0; i < run->part_count; i++) {
+        const struct part *part = &run->part[i];
+        const uint32_t slots = part->commands->params.timestamps;
+        double *at = calloc(slots, sizeof *at);
+        const bool ok = gpu_commands_times(run->plan->gpu, part->commands, at);
+        if (ok) total += at[slots - 1];
+        free(at);
+        if (!ok) return -1;
+    }
+    return total;
+}
+
+bool run_profile(struct plan *plan, double *step_ms)
+{
+    struct run *run = run_create(plan);
+    if (!run) return false;
+    const uint64_t ticket = run_submit(run);
+    const bool ok = ticket && gpu_wait(plan->gpu, ticket) && measured(run, step_ms);
+    run_destroy(&run);
+    return ok;
+}

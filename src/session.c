@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: MIT
+// One sequence with its KV cache: see session.h. The prompt goes through the prefill plan in chunks, the tail of
+// the last chunk is padding that the cache does not take; single tokens go through the decode plan.
+#include "src/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/log.h"
+#include "src/plan_model.h"
+#include "src/rope.h"
+
+enum { PREFILL_CHUNK = 64 };
+
+struct session {
+    struct gpu          *gpu;
+    struct params       *params;
+    const struct config *config;
+    uint32_t             capacity, chunk, position;
+    struct gpu_buffer   *step, *ids, *rope, *cache, *logits, *seen, *token;
+    struct plan         *prefill_plan, *decode_plan, *sample_plan;
+    struct run          *prefill, *decode, *sample;
+};
+
+// ---- creation
+
+static uint64_t cache_layer_bytes(const struct session *s)
+{
+    const uint64_t row = (uint64_t)s->config->num_key_value_heads * s->config->head_dim * dtype_bytes(s->params->store);
+    // a padded chunk may look past the last position: keep its keys inside the buffer
+    return align_up((s->capacity + s->chunk) * row, 256);
+}
+
+static struct gpu_buffer *make_buffer(struct gpu *gpu, const char *name, uint64_t bytes, enum gpu_memory memory)
+{
+    return gpu_buffer_create(gpu, &(struct gpu_buffer_params){.name = name, .bytes = bytes, .memory = memory});
+}
+
+static bool make_buffers(struct session *s)
+{
+    const uint64_t vocab = 4ull * s->config->vocab_size;
+    s->step = make_buffer(s->gpu, "step words", sizeof(struct step_words), GPU_MEMORY_UPLOAD);
+    s->ids = make_buffer(s->gpu, "ids", 4ull * s->chunk, GPU_MEMORY_UPLOAD);
+    s->rope = rope_table(s->gpu, s->config, s->capacity + s->chunk);
+    s->cache = make_buffer(s->gpu, "KV cache", 2 * cache_layer_bytes(s) * s->config->num_hidden_layers, GPU_MEMORY_DEVICE);
+    s->logits = make_buffer(s->gpu, "logits", vocab, GPU_MEMORY_DEVICE);
+    s->seen = make_buffer(s->gpu, "seen tokens", vocab, GPU_MEMORY_DEVICE);
+    s->token = make_buffer(s->gpu, "token", 8, GPU_MEMORY_READBACK);
+    return s->step && s->ids && s->rope && s->cache && s->logits && s->seen && s->token;
+}
+
+static struct network_io make_io(struct session *s, struct plan *plan, uint32_t tokens)
+{
+    struct network_io io = {
+        .step = plan_external(plan, "step", s->step, 0, sizeof(struct step_words)),
+        .ids = plan_external(plan, "ids", s->ids, 0, 4ull * tokens),
+        .rope = plan_external(plan, "rope", s->rope, 0, s->rope->params.bytes),
+        .logits = plan_external(plan, "logits", s->logits, 0, s->logits->params.bytes),
+    };
+    const uint32_t layers = s->config->num_hidden_layers;
+    const uint64_t bytes = cache_layer_bytes(s);
+    io.cache_k = arena_array(plan->arena, layers, sizeof *io.cache_k);
+    io.cache_v = arena_array(plan->arena, layers, sizeof *io.cache_v);
+    for (uint32_t i = 0; i < layers; i++) {
+        io.cache_k[i] = plan_external(plan, arena_printf(plan->arena, "cache_k.%u", i), s->cache, 2 * i * bytes, bytes);
+        io.cache_v[i] = plan_external(plan, arena_printf(plan->arena, "cache_v.%u", i), s->cache, (2 * i + 1) * bytes, bytes);
+    }
+    return io;
+}
+
+static bool make_network(struct session *s, struct kernels *kernels, const char *name, uint32_t tokens,
+                         struct plan **plan, struct run **run)
+{
+    *plan = plan_create(s->gpu, kernels, name, s->params->store);
+    const struct network_io io = make_io(s, *plan, tokens);
+    struct network network = network_begin(*plan, s->params, NETWORK_CACHED, 1, tokens, s->capacity, &io);
+    network_forward(&network);
+    if (!plan_finish(*plan)) return false;
+    *run = run_create(*plan);
+    return *run != NULL;
+}
+
+static bool make_sample(struct session *s, struct kernels *kernels)
+{
+    struct plan *plan = s->sample_plan = plan_create(s->gpu, kernels, "sample", s->params->store);
+    const struct push_loss push = {.rows = 1, .vocab = s->config->vocab_size};
+    plan_section(plan, "sample");
+    plan_add(plan, KERNEL_SAMPLE, 0, &push,
+             PLAN_BIND(plan_external(plan, "step", s->step, 0, sizeof(struct step_words)),
+                       plan_external(plan, "logits", s->logits, 0, s->logits->params.bytes),
+                       plan_external(plan, "seen", s->seen, 0, s->seen->params.bytes),
+                       plan_external(plan, "token", s->token, 0, 8)));
+    if (!plan_finish(plan)) return false;
+    s->sample = run_create(plan);
+    return s->sample != NULL;
+}
+
+static bool clear_seen(struct session *s)
+{
+    uint32_t *zero = calloc(s->config->vocab_size, sizeof *zero);
+    const bool ok = gpu_buffer_write(s->gpu, s->seen, 0, zero, s->seen->params.bytes);
+    free(zero);
+    return ok;
+}
+
+// The cache begins as zeros: padded queries read positions that were never written.
+static bool clear_cache(struct session *s)
+{
+    struct gpu_commands *commands = gpu_commands_create(s->gpu, &(struct gpu_commands_params){.name = "clear cache"});
+    if (!commands) return false;
+    gpu_commands_fill(commands, &(struct gpu_bind){s->cache, 0, s->cache->params.bytes}, 0);
+    const uint64_t ticket = gpu_commands_end(commands) ? gpu_submit(s->gpu, &commands, 1) : 0;
+    const bool ok = ticket && gpu_wait(s->gpu, ticket);
+    gpu_commands_destroy(s->gpu, &commands);
+    return ok;
+}
+
+struct session *session_create(struct gpu *gpu, struct kernels *kernels, struct params *params, uint32_t capacity)
+{
+    const struct config *config = &params->model->config;
+    struct session *s = calloc(1, sizeof *s);
+    *s = (struct session){.gpu = gpu, .params = params, .config = config, .capacity = capacity,
+                          .chunk = min_u32(PREFILL_CHUNK, max_u32(capacity, 2))};
+    if (capacity == 0 || capacity > config->max_position_embeddings) {
+        log_error("a session of %u tokens: the model has max_position_embeddings %u", capacity,
+                  config->max_position_embeddings);
+        session_destroy(&s);
+        return NULL;
+    }
+    if (!make_buffers(s) || !clear_seen(s) || !clear_cache(s) ||
+        !make_network(s, kernels, "prefill", s->chunk, &s->prefill_plan, &s->prefill) ||
+        !make_network(s, kernels, "decode", 1, &s->decode_plan, &s->decode) || !make_sample(s, kernels))
+        session_destroy(&s);
+    return s;
+}
+
+void session_destroy(struct session **session)
+{
+    struct session *s = *session;
+    if (!s) return;
+    run_destroy(&s->prefill);
+    run_destroy(&s->decode);
+    run_destroy(&s->sample);
+    plan_destroy(&s->prefill_plan);
+    plan_destroy(&s->decode_plan);
+    plan_destroy(&s->sample_plan);
+    struct gpu_buffer **buffers[] = {&s->step, &s->ids, &s->rope, &s->cache, &s->logits, &s->seen, &s->token};
+    for (size_t i = 0; i < COUNT_OF(buffers); i++) gpu_buffer_destroy(s->gpu, buffers[i]);
+    free(s);
+    *session = NULL;
+}
+
+// ---- use
+
+uint32_t session_position(const struct session *s) { return s->position; }
+
+void session_reset(struct session *s)
+{
+    s->position = 0;
+    clear_seen(s);
+}
+
+struct plan *session_plan(struct session *s, const char *name)
+{
+    struct plan *plans[] = {s->prefill_plan, s->decode_plan, s->sample_plan};
+    for (size_t i = 0; i < COUNT_OF(plans); i++)
+        if (strcmp(plans[i]->name, name) == 0) return plans[i];
+    return NULL;
+}
+
+static bool finish(struct session *s, struct run *run)
+{
+    const uint64_t ticket = run_submit(run);
+    return ticket && gpu_wait(s->gpu, ticket) && run_settle(run);
+}
+
+static bool feed_some(struct session *s, const uint32_t *ids, uint32_t count)
+{
+    const struct step_words step = {.base = s->position, .length = count};
+    uint32_t *into = s->ids->data;
+    memcpy(s->step->data, &step, sizeof step);
+    memset(into, 0, 4ull * s->chunk);
+    memcpy(into, ids, 4ull * count);
+    if (!finish(s, count == 1 ? s->decode : s->prefill)) return false;
+    s->position += count;
+    return true;
+}
+
+static bool mark_seen(struct session *s, const uint32_t *ids, uint32_t count)
+{
+    const uint32_t one = 1;
+    for (uint32_t i = 0; i < count; i++)
+        if (ids[i] < s->config->vocab_size && !gpu_buffer_write(s->gpu, s->seen, 4ull * ids[i], &one, 4)) return false;
+    return true;
+}
+
+bool session_feed(struct session *s, const uint32_t *ids, uint32_t count)
+{
+    if (count > s->capacity - s->position) {
+        log_error("the session is full: %u tokens fed, %u more, capacity %u", s->position, count, s->capacity);
+        return false;
+    }
+    if (!mark_seen(s, ids, count)) return false;
+    while (count > 0) {
+        const uint32_t some = min_u32(count, s->chunk);
+        if (!feed_some(s, ids, some)) return false;
+        ids += some;
+        count -= some;
+    }
+    return true;
+}
+
+bool session_sample(struct session *s, const struct session_sampling *sampling, uint32_t *id)
+{
+    const struct step_words step = {
+        .base = s->position, .length = 1, .seed_low = (uint32_t)sampling->seed, .seed_high = (uint32_t)(sampling->seed >> 32),
+        .temperature = (float)sampling->temperature, .top_k = sampling->top_k, .top_p = (float)sampling->top_p,
+        .repetition_penalty = (float)sampling->repetition_penalty,
+    };
+    memcpy(s->step->data, &step, sizeof step);
+    if (!finish(s, s->sample)) return false;
+    memcpy(id, s->token->data, sizeof *id);
+    return true;
+}
+
+bool session_read_logits(struct session *s, float *logits)
+{
+    return gpu_buffer_read(s->gpu, s->logits, 0, logits, s->logits->params.bytes);
+}
+
+// ---- all positions at once
+
+static bool all_logits_with(struct gpu *gpu, struct kernels *kernels, struct params *params, const uint32_t *ids,
+                            uint32_t count, float *logits, struct gpu_buffer *buffer[4])
+{
+    const struct step_words step = {.length = count};
+    memcpy(buffer[0]->data, &step, sizeof step);
+    memcpy(buffer[1]->data, ids, 4ull * count);
+    struct plan *plan = plan_create(gpu, kernels, "logits", params->store);
+    const struct network_io io = {
+        .step = plan_external(plan, "step", buffer[0], 0, sizeof step),
+        .ids = plan_external(plan, "ids", buffer[1], 0, 4ull * count),
+        .rope = plan_external(plan, "rope", buffer[2], 0, buffer[2]->params.bytes),
+        .logits = plan_external(plan, "logits", buffer[3], 0, buffer[3]->params.bytes),
+    };
+    struct network network = network_begin(plan, params, NETWORK_LOGITS, 1, count, 0, &io);
+    network_forward(&network);
+    struct run *run = plan_finish(plan) ? run_create(plan) : NULL;
+    const uint64_t ticket = run ? run_submit(run) : 0;
+    const bool ok = ticket && gpu_wait(gpu, ticket) && gpu_buffer_read(gpu, buffer[3], 0, logits, buffer[3]->params.bytes);
+    run_destroy(&run);
+    plan_destroy(&plan);
+    return ok;
+}
+
+bool session_all_logits(struct gpu *gpu, struct kernels *kernels, struct params *params, const uint32_t *ids,
+                        uint32_t count, float *logits)
+{
+    const struct config *config = &params->model->config;
+    if (count == 0 || count > config->max_position_embeddings) {
+        log_error("%u ids: the model takes 1 to %u (max_position_embeddings)", count, config->max_position_embeddings);
+        return false;
+    }
+    struct gpu_buffer *buffer[4] = {
+        make_buffer(gpu, "step words", sizeof(struct step_words), GPU_MEMORY_UPLOAD),
+        make_buffer(gpu, "ids", 4ull * count, GPU_MEMORY_UPLOAD),
+        rope_table(gpu, config, count),
+        make_buffer(gpu, "all logits", 4ull * count * config->vocab_size, GPU_MEMORY_DEVICE),
+    };
+    const bool ok = buffer[0] && buffer[1] && buffer[2] && buffer[3] &&
+                    all_logits_with(gpu, kernels, params, ids, count, logits, buffer);
+    for (size_t i = 0; i < COUNT_OF(buffer); i++) gpu_buffer_destroy(gpu, &buffer[i]);
+    return ok;
+}

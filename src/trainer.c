@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: MIT
+// Training steps on a device: see trainer.h. The inputs of a micro-batch are one block of memory (batch.h), so
+// one copy brings them; so are its results.
+#include "src/trainer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/log.h"
+#include "src/batch.h"
+#include "src/rope.h"
+
+enum { SLOTS = 2 };
+
+struct slot {
+    struct gpu_buffer    *input, *output;  // [micro] input blocks; [micro + 1] result blocks
+    struct gpu_commands **copy_in, **copy_out;
+    uint64_t              ticket;
+    uint32_t              step;
+    uint64_t              targets;
+};
+
+struct trainer {
+    struct gpu         *gpu;
+    const struct model *model;
+    const struct config *config;
+    struct params      *params;
+    struct batch_layout layout;
+    struct gpu_buffer  *input, *result, *rope;   // on the device
+    struct plan        *zero_plan, *train_plan, *update_plan;
+    struct run         *zero, *train, *update;
+    struct slot         slot[SLOTS];
+    uint32_t            submitted, collected;
+    uint32_t            micro_count, moe_layers;
+    float             **load;
+    double             *balance, *z;
+    struct arena       *arena;
+};
+
+// ---- creation
+
+static struct gpu_buffer *make_buffer(struct gpu *gpu, const char *name, uint64_t bytes, enum gpu_memory memory)
+{
+    return gpu_buffer_create(gpu, &(struct gpu_buffer_params){.name = name, .bytes = bytes, .memory = memory});
+}
+
+static struct gpu_commands *copy_commands(struct gpu *gpu, struct gpu_bind from, struct gpu_bind to)
+{
+    struct gpu_commands *commands = gpu_commands_create(gpu, &(struct gpu_commands_params){.name = "copy"});
+    if (!commands) return NULL;
+    gpu_commands_copy(commands, &from, &to);
+    if (!gpu_commands_end(commands)) gpu_commands_destroy(gpu, &commands);
+    return commands;
+}
+
+static bool make_slot(struct trainer *t, struct slot *slot)
+{
+    const uint64_t in = t->layout.input_bytes, out = t->layout.result_bytes;
+    const uint32_t count = t->micro_count;
+    slot->input = make_buffer(t->gpu, "inputs (host)", in * count, GPU_MEMORY_UPLOAD);
+    slot->output = make_buffer(t->gpu, "results (host)", out * (count + 1), GPU_MEMORY_READBACK);
+    if (!slot->input || !slot->output) return false;
+    slot->copy_in = arena_array(t->arena, count, sizeof *slot->copy_in);
+    slot->copy_out = arena_array(t->arena, count + 1, sizeof *slot->copy_out);
+    for (uint32_t i = 0; i <= count; i++) {
+        slot->copy_out[i] = copy_commands(t->gpu, (struct gpu_bind){t->result, 0, out},
+                                          (struct gpu_bind){slot->output, i * out, out});
+        if (!slot->copy_out[i]) return false;
+        if (i == count) break;
+        slot->copy_in[i] = copy_commands(t->gpu, (struct gpu_bind){slot->input, i * in, in},
+                                         (struct gpu_bind){t->input, 0, in});
+        if (!slot->copy_in[i]) return false;
+    }
+    return true;
+}
+
+static bool finish_plan(struct plan *plan, struct run **run)
+{
+    if (!plan_finish(plan)) return false;
+    *run = run_create(plan);
+    return *run != NULL;
+}
+
+static struct network_io make_io(const struct trainer *t, struct plan *plan)
+{
+    return batch_io(&t->layout, plan, t->input, t->result, t->rope);
+}
+
+static bool make_plans(struct trainer *t, struct kernels *kernels)
+{
+    const struct config *c = t->config;
+    const enum dtype store = c->torch_dtype;
+    t->zero_plan = plan_create(t->gpu, kernels, "zero", store);
+    t->train_plan = plan_create(t->gpu, kernels, "train", store);
+    t->update_plan = plan_create(t->gpu, kernels, "update", store);
+    struct network_io io = make_io(t, t->zero_plan);
+    network_zero(t->zero_plan, t->params, &io);
+    io = make_io(t, t->update_plan);
+    network_update(t->update_plan, t->params, &io);
+    io = make_io(t, t->train_plan);
+    struct network train = network_begin(t->train_plan, t->params, NETWORK_TRAIN, c->batch_size, c->seq_len, 0, &io);
+    network_forward(&train);
+    network_backward(&train);
+    return finish_plan(t->zero_plan, &t->zero) && finish_plan(t->train_plan, &t->train) &&
+           finish_plan(t->update_plan, &t->update);
+}
+
+struct trainer *trainer_create(struct gpu *gpu, struct kernels *kernels, const struct model *model)
+{
+    struct arena *arena = arena_create("trainer");
+    struct trainer *t = arena_alloc(arena, sizeof *t);
+    const struct config *c = &model->config;
+    t->arena = arena;
+    t->gpu = gpu;
+    t->model = model;
+    t->config = c;
+    t->micro_count = c->gradient_accumulation_steps;
+    t->moe_layers = config_moe_layers(c);
+    t->layout = batch_layout(c, c->batch_size * c->seq_len);
+    t->load = arena_array(arena, t->moe_layers + 1, sizeof *t->load);
+    for (uint32_t i = 0; i < t->moe_layers; i++) t->load[i] = arena_array(arena, c->num_experts, sizeof(float));
+    t->balance = arena_array(arena, t->moe_layers + 1, sizeof *t->balance);
+    t->z = arena_array(arena, t->moe_layers + 1, sizeof *t->z);
+    t->params = params_create(gpu, model, true);
+    t->input = make_buffer(gpu, "inputs", t->layout.input_bytes, GPU_MEMORY_DEVICE);
+    t->result = make_buffer(gpu, "results", t->layout.result_bytes, GPU_MEMORY_DEVICE);
+    t->rope = rope_table(gpu, c, c->seq_len);
+    if (!t->params || !t->input || !t->result || !t->rope || !make_plans(t, kernels)) goto fail;
+    for (int i = 0; i < SLOTS; i++)
+        if (!make_slot(t, &t->slot[i])) goto fail;
+    return t;
+fail:
+    trainer_destroy(&t);
+    return NULL;
+}
+
+static void destroy_slot(struct trainer *t, struct slot *slot)
+{
+    for (uint32_t i = 0; slot->copy_in && i < t->micro_count; i++) gpu_commands_destroy(t->gpu, &slot->copy_in[i]);
+    for (uint32_t i = 0; slot->copy_out && i <= t->micro_count; i++) gpu_commands_destroy(t->gpu, &slot->copy_out[i]);
+    gpu_buffer_destroy(t->gpu, &slot->input);
+    gpu_buffer_destroy(t->gpu, &slot->output);
+}
+
+void trainer_destroy(struct trainer **trainer)
+{
+    struct trainer *t = *trainer;
+    if (!t) return;
+    for (int i = 0; i < SLOTS; i++) destroy_slot(t, &t->slot[i]);
+    run_destroy(&t->zero);
+    run_destroy(&t->train);
+    run_destroy(&t->update);
+    plan_destroy(&t->zero_plan);
+    plan_destroy(&t->train_plan);
+    plan_destroy(&t->update_plan);
+    gpu_buffer_destroy(t->gpu, &t->input);
+    gpu_buffer_destroy(t->gpu, &t->result);
+    gpu_buffer_destroy(t->gpu, &t->rope);
+    params_destroy(&t->params);
+    struct arena *arena = t->arena;
+    arena_destroy(&arena);
+    *trainer = NULL;
+}
+
+struct params *trainer_params(struct trainer *t) { return t->params; }
+uint32_t trainer_in_flight(const struct trainer *t) { return t->submitted - t->collected; }
+
+struct plan *trainer_plan(struct trainer *t, const char *name)
+{
+    struct plan *plans[] = {t->zero_plan, t->train_plan, t->update_plan};
+    for (size_t i = 0; i < COUNT_OF(plans); i++)
+        if (strcmp(plans[i]->name, name) == 0) return plans[i];
+    return NULL;
+}
+
+// ---- steps
+
+static struct step_words step_words(const struct trainer *t, uint32_t step, double learning_rate, uint64_t targets)
+{
+    const struct config *c = t->config;
+    const double scale = c->loss_scale > 0 ? c->loss_scale : 1;
+    return (struct step_words){
+        .step = step, .learning_rate = (float)learning_rate, .loss_scale = (float)(scale / (double)max_u64(targets, 1)),
+        .aux_scale = (float)(scale / t->micro_count), .unscale = (float)(1 / scale), .max_grad_norm = (float)c->max_grad_norm,
+        .correction1 = (float)(1 - pow(c->adam_beta1, step)), .correction2 = (float)(1 - pow(c->adam_beta2, step)),
+        .length = t->layout.tokens,
+    };
+}
+
+static bool submit_all(struct trainer *t, struct slot *slot)
+{
+    bool ok = run_submit(t->zero) != 0;
+    for (uint32_t i = 0; i < t->micro_count && ok; i++)
+        ok = gpu_submit(t->gpu, &slot->copy_in[i], 1) && run_submit(t->train) && gpu_submit(t->gpu, &slot->copy_out[i], 1);
+    ok = ok && run_submit(t->update);
+    slot->ticket = ok ? gpu_submit(t->gpu, &slot->copy_out[t->micro_count], 1) : 0;
+    return slot->ticket != 0;
+}
+
+// After the first step everything is cut by what it really took; only then is anything recorded again.
+static bool settle(struct trainer *t, const struct slot *slot)
+{
+    return t->submitted != 1 || (gpu_wait(t->gpu, slot->ticket) && run_settle(t->zero) && run_settle(t->train) &&
+                                 run_settle(t->update));
+}
+
+bool trainer_submit(struct trainer *t, uint32_t step, double learning_rate, const struct batch *batch)
+{
+    if (trainer_in_flight(t) >= SLOTS) return false;
+    struct slot *slot = &t->slot[t->submitted % SLOTS];
+    slot->targets = 0;
+    for (uint32_t i = 0; i < t->micro_count; i++) slot->targets += batch_scored(&t->layout, &batch[i]);
+    const struct step_words words = step_words(t, step, learning_rate, slot->targets);
+    for (uint32_t i = 0; i < t->micro_count; i++)
+        batch_fill(&t->layout, (uint8_t *)slot->input->data + i * t->layout.input_bytes, &batch[i], words);
+    slot->step = step;
+    if (!submit_all(t, slot)) return false;
+    t->submitted++;
+    return settle(t, slot);
+}
+
+static void sum_stats(struct trainer *t, const struct slot *slot)
+{
+    const uint32_t experts = t->config->num_experts;
+    for (uint32_t layer = 0; layer < t->moe_layers; layer++) {
+        memset(t->load[layer], 0, experts * sizeof(float));
+        t->balance[layer] = t->z[layer] = 0;
+        for (uint32_t i = 0; i < t->micro_count; i++) {
+            const uint8_t *block = (const uint8_t *)slot->output->data + i * t->layout.result_bytes;
+            const float *stats = (const float *)(const void *)(block + t->layout.stats) + (size_t)layer * t->layout.stats_stride;
+            t->balance[layer] += (double)stats[0] / t->micro_count;
+            t->z[layer] += (double)stats[1] / t->micro_count;
+            for (uint32_t e = 0; e < experts; e++) t->load[layer][e] += stats[4 + e];
+        }
+    }
+}
+
+bool trainer_collect(struct trainer *t, struct trainer_result *result)
+{
+    if (!trainer_in_flight(t)) return false;
+    struct slot *slot = &t->slot[t->collected % SLOTS];
+    if (!gpu_wait(t->gpu, slot->ticket)) return false;
+    t->collected++;
+    const uint8_t *block = (const uint8_t *)slot->output->data + t->micro_count * t->layout.result_bytes;
+    float loss, norm[4];
+    memcpy(&loss, block + t->layout.loss, sizeof loss);
+    memcpy(norm, block + t->layout.norm, sizeof norm);
+    sum_stats(t, slot);
+    *result = (struct trainer_result){
+        .step = slot->step, .loss = (double)loss / (double)max_u64(slot->targets, 1), .grad_norm = norm[0],
+        .skipped = norm[2] == 0, .targets = slot->targets, .layers = t->moe_layers,
+        .load = (const float *const *)t->load, .balance = t->balance, .z = t->z,
+    };
+    return true;
+}
+
+double trainer_kernel_ms(struct trainer *t)
+{
+    const double train = run_kernel_ms(t->train), update = run_kernel_ms(t->update), zero = run_kernel_ms(t->zero);
+    return train < 0 || update < 0 || zero < 0 ? -1 : train * t->micro_count + update + zero;
+}
