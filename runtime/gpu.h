@@ -29,7 +29,8 @@ enum gpu_cap {
     GPU_CAP_HOSTMEM    = 1u << 7, // "hostmem": VK_EXT_external_memory_host
     GPU_CAP_STATISTICS = 1u << 8, // "statistics": VK_KHR_pipeline_executable_properties
     GPU_CAP_COOP       = 1u << 9, // "coop": VK_KHR_cooperative_matrix
-    GPU_CAP_COUNT      = 10,
+    GPU_CAP_MAPPED     = 1u << 10, // "mapped": DEVICE buffers are mapped (unified memory)
+    GPU_CAP_COUNT      = 11,
 };
 
 enum gpu_type { GPU_TYPE_OTHER, GPU_TYPE_INTEGRATED, GPU_TYPE_DISCRETE, GPU_TYPE_VIRTUAL, GPU_TYPE_CPU };
@@ -66,7 +67,7 @@ struct gpu_params {
     const char *device;    // NULL: the best; "1": by index; "radeon": by part of the name; "ref"
     const char *caps;      // NULL or a list such as "-f16,-subgroup": abilities to mask
     const char *cache_dir; // NULL: the user's cache folder; "": no pipeline cache on disk
-    bool        validate;  // turn on the validation layer; each message is logged as an error
+    bool        validate;  // turn on Vulkan's validation; each message is logged as an error
 };
 
 struct gpu {
@@ -89,7 +90,7 @@ uint64_t    gpu_validation_messages(const struct gpu *gpu);
 // ---- memory
 
 enum gpu_memory {
-    GPU_MEMORY_DEVICE,   // device-local; `data` may be NULL
+    GPU_MEMORY_DEVICE,   // device-local; `data` is NULL without GPU_CAP_MAPPED
     GPU_MEMORY_UPLOAD,   // the host writes, the device reads; mapped and coherent
     GPU_MEMORY_READBACK, // the device writes, the host reads; mapped, coherent, cached if possible
 };

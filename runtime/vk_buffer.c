@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT
+// Buffers, and copies between them and host memory: straight through the mapping where there is one,
+// else through two staging chunks in turn, so that the host's copy and the device's overlap.
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/log.h"
+#include "runtime/os.h"
+#include "runtime/vk.h"
+
+static void log_no_memory(const struct vk_gpu *vk, const struct gpu_buffer_params *params)
+{
+    char text[3][32];
+    log_error("buffer \"%s\": %s of device memory are not there, %s of %s are in use in %llu buffers; use a smaller "
+              "batch or another device", params->name, gpu_bytes_text(params->bytes, text[0]),
+              gpu_bytes_text(vk->base.bytes, text[1]), gpu_bytes_text(vk->base.gpu.caps.heap_bytes, text[2]),
+              (unsigned long long)vk->base.buffers);
+}
+
+// Memory for a buffer. When there is none, what was destroyed and is still in flight is waited for first.
+static enum vk_memory_result memory_for(struct vk_gpu *vk, VkBuffer handle, enum gpu_memory memory,
+                                        struct vk_span *span)
+{
+    VkMemoryRequirements need;
+    vk->fn.vkGetBufferMemoryRequirements(vk->device, handle, &need);
+    const enum vk_memory_result result = vk_memory_alloc(vk, &need, memory, span);
+    if (result != VK_MEMORY_NONE || !vk->retired_count)
+        return result;
+    if (!vk_wait(&vk->base.gpu, vk->base.submitted))
+        return VK_MEMORY_FAILED;
+    return vk_memory_alloc(vk, &need, memory, span);
+}
+
+struct gpu_buffer *vk_buffer_create(struct gpu *gpu, const struct gpu_buffer_params *params)
+{
+    struct vk_gpu *vk = vk_gpu(gpu);
+    VkBuffer       handle = VK_NULL_HANDLE;
+    vk_retire_collect(vk);
+    const VkResult made = vk->fn.vkCreateBuffer(vk->device, &(VkBufferCreateInfo){
+        .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
+        .size = (params->bytes + 3) / 4 * 4, // whole words, so that any buffer can be filled to its end
+        .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT
+                 | VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
+        .sharingMode = VK_SHARING_MODE_EXCLUSIVE,
+    }, NULL, &handle);
+    struct vk_span span = {0};
+    const enum vk_memory_result got = made == VK_SUCCESS ? memory_for(vk, handle, params->memory, &span)
+                                                         : VK_MEMORY_NONE;
+    if (made == VK_ERROR_DEVICE_LOST)
+        vk_ok(vk, made, "making a buffer");
+    else if (got == VK_MEMORY_NONE)
+        log_no_memory(vk, params);
+    if (got == VK_MEMORY_OK
+        && vk_ok(vk, vk->fn.vkBindBufferMemory(vk->device, handle, span.block->memory, span.offset),
+                 "binding memory to a buffer")) {
+        struct vk_buffer *buffer = os_alloc(sizeof *buffer);
+        buffer->handle = handle;
+        buffer->span = span;
+        const bool mapped = params->memory != GPU_MEMORY_DEVICE || gpu->caps.mask & GPU_CAP_MAPPED;
+        if (mapped && span.block->data)
+            buffer->buffer.data = span.block->data + span.offset;
+        vk_name(vk, VK_OBJECT_TYPE_BUFFER, (uint64_t)handle, params->name);
+        return &buffer->buffer;
+    }
+    vk->fn.vkDestroyBuffer(vk->device, handle, NULL);
+    vk_memory_free(vk, &span);
+    return NULL;
+}
+
+void vk_buffer_destroy(struct gpu *gpu, struct gpu_buffer *buffer)
+{
+    struct vk_buffer *own = (struct vk_buffer *)buffer;
+    vk_retire(vk_gpu(gpu), &(struct vk_retired){.buffer = own->handle, .span = own->span});
+    free(own);
+}
+
+// ---- host copies
+
+static bool staging_begin(struct vk_gpu *vk, struct vk_staging *slot, enum gpu_memory memory)
+{
+    // made through the backend, so that it does not show in the caller's report
+    if (!slot->buffer)
+        slot->buffer = vk_buffer_create(&vk->base.gpu, &(struct gpu_buffer_params){
+            .name = "staging", .bytes = VK_STAGING_BYTES, .memory = memory});
+    return slot->buffer && vk_wait(&vk->base.gpu, slot->ticket) && vk_commands_begin(vk, &slot->commands);
+}
+
+static bool staging_submit(struct vk_gpu *vk, struct vk_staging *slot, VkBuffer from, VkBuffer to,
+                           const VkBufferCopy *copy)
+{
+    vk->fn.vkCmdCopyBuffer(slot->commands, from, to, 1, copy);
+    slot->ticket = vk_commands_finish(vk, slot->commands) ? vk_queue_submit(vk, &slot->commands, 1) : 0;
+    return slot->ticket != 0;
+}
+
+static uint64_t smaller(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+bool vk_buffer_write(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset, const void *data, uint64_t bytes)
+{
+    struct vk_gpu  *vk = vk_gpu(gpu);
+    const VkBuffer  target = ((struct vk_buffer *)buffer)->handle;
+    if (buffer->data) {
+        if (!vk_wait(gpu, vk->base.submitted)) // what was submitted before sees the old contents
+            return false;
+        memcpy((uint8_t *)buffer->data + offset, data, bytes);
+        return true;
+    }
+    for (uint64_t done = 0, i = 0; done < bytes; i++) {
+        struct vk_staging *slot = &vk->upload[i % VK_STAGING_SLOTS];
+        const uint64_t     part = smaller(bytes - done, VK_STAGING_BYTES);
+        if (!staging_begin(vk, slot, GPU_MEMORY_UPLOAD))
+            return false;
+        memcpy(slot->buffer->data, (const uint8_t *)data + done, part);
+        const VkBufferCopy copy = {.dstOffset = offset + done, .size = part};
+        if (!staging_submit(vk, slot, ((struct vk_buffer *)slot->buffer)->handle, target, &copy))
+            return false;
+        done += part;
+    }
+    return vk_wait(gpu, vk->base.submitted);
+}
+
+static bool read_part(struct vk_gpu *vk, struct vk_staging *slot, VkBuffer source, uint64_t offset, uint64_t bytes)
+{
+    const VkBufferCopy copy = {.srcOffset = offset, .size = bytes};
+    return staging_begin(vk, slot, GPU_MEMORY_READBACK)
+           && staging_submit(vk, slot, source, ((struct vk_buffer *)slot->buffer)->handle, &copy);
+}
+
+bool vk_buffer_read(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset, void *data, uint64_t bytes)
+{
+    struct vk_gpu *vk = vk_gpu(gpu);
+    const VkBuffer source = ((struct vk_buffer *)buffer)->handle;
+    if (buffer->data) {
+        if (!vk_wait(gpu, vk->base.submitted))
+            return false;
+        memcpy(data, (const uint8_t *)buffer->data + offset, bytes);
+        return true;
+    }
+    const uint64_t chunk = VK_STAGING_BYTES, parts = (bytes + chunk - 1) / chunk;
+    for (uint64_t i = 0; i <= parts; i++) { // part i is asked for, then part i - 1 is taken
+        struct vk_staging *slot = &vk->readback[i % VK_STAGING_SLOTS];
+        if (i < parts && !read_part(vk, slot, source, offset + i * chunk, smaller(bytes - i * chunk, chunk)))
+            return false;
+        if (i == 0)
+            continue;
+        slot = &vk->readback[(i - 1) % VK_STAGING_SLOTS];
+        const uint64_t at = (i - 1) * chunk;
+        if (!vk_wait(gpu, slot->ticket))
+            return false;
+        memcpy((uint8_t *)data + at, slot->buffer->data, smaller(bytes - at, chunk));
+    }
+    return true;
+}
+
+void vk_staging_finish(struct vk_gpu *vk)
+{
+    for (int i = 0; i < VK_STAGING_SLOTS; i++) {
+        if (vk->upload[i].buffer)
+            vk_buffer_destroy(&vk->base.gpu, vk->upload[i].buffer);
+        if (vk->readback[i].buffer)
+            vk_buffer_destroy(&vk->base.gpu, vk->readback[i].buffer);
+    }
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT
+// Device memory: blocks that grow from 16 to 256 MiB, each with a sorted list of free ranges, first
+// fit. What is as large as a block gets a block of its own. Host-visible blocks stay mapped.
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/log.h"
+#include "runtime/os.h"
+#include "runtime/vk.h"
+
+static const uint64_t BLOCK_FIRST = 16ull << 20, BLOCK_LAST = 256ull << 20;
+
+// ---- one block
+
+static void free_insert(struct vk_block *block, uint32_t at, struct vk_range range)
+{
+    if (block->free_count == block->free_capacity) {
+        const uint32_t grown = block->free_capacity ? 2 * block->free_capacity : 8;
+        block->free = os_grow(block->free, block->free_capacity * sizeof range, grown * sizeof range);
+        block->free_capacity = grown;
+    }
+    memmove(block->free + at + 1, block->free + at, (block->free_count - at) * sizeof range);
+    block->free[at] = range;
+    block->free_count++;
+}
+
+static void free_remove(struct vk_block *block, uint32_t at)
+{
+    block->free_count--;
+    memmove(block->free + at, block->free + at + 1, (block->free_count - at) * sizeof *block->free);
+}
+
+// Takes aligned bytes out of the first free range that holds them; what is left before and behind stays free.
+static bool block_take(struct vk_block *block, uint64_t bytes, uint64_t alignment, struct vk_span *out)
+{
+    for (uint32_t i = 0; i < block->free_count; i++) {
+        const struct vk_range range = block->free[i];
+        const uint64_t        begin = (range.offset + alignment - 1) / alignment * alignment;
+        const uint64_t        skip = begin - range.offset;
+        if (skip > range.bytes || bytes > range.bytes - skip)
+            continue;
+        const uint64_t rest = range.bytes - skip - bytes;
+        free_remove(block, i);
+        if (rest)
+            free_insert(block, i, (struct vk_range){begin + bytes, rest});
+        if (skip)
+            free_insert(block, i, (struct vk_range){range.offset, skip});
+        block->used++;
+        *out = (struct vk_span){block, begin, bytes};
+        return true;
+    }
+    return false;
+}
+
+static void block_give(struct vk_block *block, uint64_t offset, uint64_t bytes)
+{
+    uint32_t at = 0;
+    while (at < block->free_count && block->free[at].offset < offset)
+        at++;
+    free_insert(block, at, (struct vk_range){offset, bytes});
+    struct vk_range *r = block->free;
+    if (at + 1 < block->free_count && r[at].offset + r[at].bytes == r[at + 1].offset) {
+        r[at].bytes += r[at + 1].bytes;
+        free_remove(block, at + 1);
+    }
+    if (at > 0 && r[at - 1].offset + r[at - 1].bytes == r[at].offset) {
+        r[at - 1].bytes += r[at].bytes;
+        free_remove(block, at);
+    }
+    block->used--;
+}
+
+static void block_free(struct vk_gpu *vk, struct vk_block *block)
+{
+    struct vk_block **link = &vk->blocks;
+    while (*link != block)
+        link = &(*link)->next;
+    *link = block->next;
+    vk->block_bytes -= block->bytes;
+    vk->fn.vkFreeMemory(vk->device, block->memory, NULL); // unmaps
+    free(block->free);
+    free(block);
+}
+
+static enum vk_memory_result block_new(struct vk_gpu *vk, uint32_t type, uint64_t bytes, bool own,
+                                       struct vk_block **out)
+{
+    // a CPU driver takes whatever the host overcommits and the program is killed later: stop here
+    if (vk->base.gpu.caps.type == GPU_TYPE_CPU && vk->block_bytes + bytes > vk->base.gpu.caps.heap_bytes)
+        return VK_MEMORY_NONE;
+    VkDeviceMemory memory = VK_NULL_HANDLE;
+    const VkResult result = vk->fn.vkAllocateMemory(
+        vk->device,
+        &(VkMemoryAllocateInfo){
+            .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, .allocationSize = bytes, .memoryTypeIndex = type},
+        NULL, &memory);
+    if (result == VK_ERROR_OUT_OF_DEVICE_MEMORY || result == VK_ERROR_OUT_OF_HOST_MEMORY)
+        return VK_MEMORY_NONE;
+    if (!vk_ok(vk, result, "allocating memory"))
+        return VK_MEMORY_FAILED;
+    void *data = NULL;
+    if (vk->memory.memoryTypes[type].propertyFlags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT
+        && vk->fn.vkMapMemory(vk->device, memory, 0, VK_WHOLE_SIZE, 0, &data) != VK_SUCCESS) {
+        vk->fn.vkFreeMemory(vk->device, memory, NULL);
+        return VK_MEMORY_NONE; // no address space left: as good as no memory
+    }
+    struct vk_block *block = os_alloc(sizeof *block);
+    *block = (struct vk_block){
+        .next = vk->blocks, .memory = memory, .bytes = bytes, .type = type, .own = own, .data = data};
+    free_insert(block, 0, (struct vk_range){0, bytes});
+    vk->blocks = block;
+    vk->block_bytes += bytes;
+    *out = block;
+    return VK_MEMORY_OK;
+}
+
+// ---- which type
+
+// How well a memory type fits the use; 0: not at all.
+static int type_score(const struct vk_gpu *vk, uint32_t type, enum gpu_memory memory)
+{
+    const VkMemoryPropertyFlags flags = vk->memory.memoryTypes[type].propertyFlags;
+    const bool local = flags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
+    const bool cached = flags & VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
+    const bool mapped = flags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT && flags & VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+    if (flags & (VK_MEMORY_PROPERTY_LAZILY_ALLOCATED_BIT | VK_MEMORY_PROPERTY_PROTECTED_BIT))
+        return 0;
+#ifdef VK_AMD_device_coherent_memory
+    if (flags & (VK_MEMORY_PROPERTY_DEVICE_COHERENT_BIT_AMD | VK_MEMORY_PROPERTY_DEVICE_UNCACHED_BIT_AMD))
+        return 0; // needs a feature that is not turned on
+#endif
+    switch (memory) {
+    case GPU_MEMORY_DEVICE:
+        if (!vk->base.gpu.caps.unified) // keep the small mapped window of a card for uploads
+            return local ? 8 + !mapped : 1;
+        return 1 + 8 * local + 4 * mapped + cached;
+    case GPU_MEMORY_UPLOAD:
+        return mapped ? 1 + 2 * local + !cached : 0;
+    case GPU_MEMORY_READBACK:
+        return mapped ? 1 + 4 * cached + !local : 0;
+    }
+    return 0;
+}
+
+// Whether device memory may fall back to memory of the host: only where the device has none of its own,
+// because a kernel over the bus would be slow without a word.
+static bool may_fall_back(const struct vk_gpu *vk, enum gpu_memory memory, uint32_t type, uint32_t best)
+{
+    const VkMemoryPropertyFlags local = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
+    if (memory != GPU_MEMORY_DEVICE || !(vk->memory.memoryTypes[best].propertyFlags & local))
+        return true;
+    return vk->memory.memoryTypes[type].propertyFlags & local;
+}
+
+// The best type of `allowed`, -1 if none.
+static int type_best(const struct vk_gpu *vk, uint32_t allowed, enum gpu_memory memory)
+{
+    int best = -1, score = 0;
+    for (uint32_t type = 0; type < vk->memory.memoryTypeCount; type++)
+        if (allowed & (1u << type) && type_score(vk, type, memory) > score) {
+            best = (int)type;
+            score = type_score(vk, type, memory);
+        }
+    return best;
+}
+
+// ---- all blocks
+
+static uint64_t block_size_next(const struct vk_gpu *vk, uint32_t type)
+{
+    uint64_t held = 0;
+    for (const struct vk_block *block = vk->blocks; block; block = block->next)
+        if (block->type == type && !block->own)
+            held += block->bytes;
+    uint64_t size = BLOCK_FIRST;
+    while (size < held && size < BLOCK_LAST)
+        size *= 2;
+    return size;
+}
+
+static enum vk_memory_result alloc_in_type(struct vk_gpu *vk, uint32_t type, const VkMemoryRequirements *need,
+                                           struct vk_span *out)
+{
+    for (struct vk_block *block = vk->blocks; block; block = block->next)
+        if (block->type == type && !block->own && block_take(block, need->size, need->alignment, out))
+            return VK_MEMORY_OK;
+    uint64_t         size = block_size_next(vk, type);
+    struct vk_block *block = NULL;
+    bool             own = need->size >= size;
+    enum vk_memory_result result = block_new(vk, type, own ? need->size : size, own, &block);
+    if (result == VK_MEMORY_NONE && !own) // no room for a whole block: just for this one
+        result = block_new(vk, type, need->size, own = true, &block);
+    if (result == VK_MEMORY_OK)
+        block_take(block, need->size, 1, out);
+    return result;
+}
+
+enum vk_memory_result vk_memory_alloc(struct vk_gpu *vk, const VkMemoryRequirements *need, enum gpu_memory memory,
+                                      struct vk_span *out)
+{
+    uint32_t  allowed = need->memoryTypeBits;
+    const int best = type_best(vk, allowed, memory);
+    int       type = best;
+    enum vk_memory_result result = VK_MEMORY_NONE;
+    while (type >= 0 && result == VK_MEMORY_NONE) {
+        if (may_fall_back(vk, memory, (uint32_t)type, (uint32_t)best))
+            result = alloc_in_type(vk, (uint32_t)type, need, out);
+        allowed &= ~(1u << type);
+        type = type_best(vk, allowed, memory);
+    }
+    return result;
+}
+
+void vk_memory_free(struct vk_gpu *vk, struct vk_span *span)
+{
+    struct vk_block *block = span->block;
+    if (!block)
+        return;
+    block_give(block, span->offset, span->bytes);
+    if (!block->used)
+        block_free(vk, block);
+    *span = (struct vk_span){0};
+}
+
+void vk_memory_finish(struct vk_gpu *vk)
+{
+    while (vk->blocks)
+        block_free(vk, vk->blocks);
+}
