@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The storage type of weights and activations: STORE, chosen by -DSTORE_F32, -DSTORE_BF16 or -DSTORE_F16.
-// LOAD(x) gives float, SAVE(f) rounds to nearest even. bf16 is a u16 by bits: no extension but storage.
+// LOAD(x) gives float, SAVE(f) rounds to nearest even. bf16 and f16 are u16 by bits: nothing
+// but 16-bit storage is needed, and rounding is the same on every driver (packHalf2x16 truncates on some).
 #if defined(STORE_BF16)
 #extension GL_EXT_shader_16bit_storage : require
 #extension GL_EXT_shader_explicit_arithmetic_types_int16 : enable
@@ -21,12 +22,28 @@ u16vec4  SAVE(vec4 f)
 }
 #elif defined(STORE_F16)
 #extension GL_EXT_shader_16bit_storage : require
-#define STORE  float16_t
-#define STORE4 f16vec4
-float     LOAD(float16_t x) { return float(x); }
-vec4      LOAD(f16vec4 x)   { return vec4(x); }
-float16_t SAVE(float f)     { return float16_t(f); }
-f16vec4   SAVE(vec4 f)      { return f16vec4(f); }
+#extension GL_EXT_shader_explicit_arithmetic_types_int16 : enable
+#define STORE  uint16_t
+#define STORE4 u16vec4
+float LOAD(uint16_t x) { return unpackHalf2x16(uint(x)).x; }
+vec4  LOAD(u16vec4 x)
+{
+    return vec4(unpackHalf2x16(uint(x.x) | uint(x.y) << 16), unpackHalf2x16(uint(x.z) | uint(x.w) << 16));
+}
+uint f16_bits(float f)
+{
+    const uint u = floatBitsToUint(f), sign = (u >> 16) & 0x8000u, a = u & 0x7fffffffu;
+    if (a > 0x7f800000u) return sign | 0x7e00u;                  // NaN
+    if (a >= 0x477ff000u) return sign | 0x7c00u;                 // rounds to infinity
+    if (a < 0x38800000u)                                         // subnormal: the addition rounds
+        return sign | (floatBitsToUint(uintBitsToFloat(a) + 0.5) - 0x3f000000u);
+    return sign | ((a + 0xc8000fffu + ((a >> 13) & 1u)) >> 13);
+}
+uint16_t SAVE(float f) { return uint16_t(f16_bits(f)); }
+u16vec4  SAVE(vec4 f)
+{
+    return u16vec4(uvec4(f16_bits(f.x), f16_bits(f.y), f16_bits(f.z), f16_bits(f.w)));
+}
 #else
 #define STORE  float
 #define STORE4 vec4
