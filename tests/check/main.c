@@ -7,17 +7,6 @@
 
 #include "check.h"
 
-// file, needs STORE rounds (0: f32 only)
-#define CHECK_FILES(row) \
-    row(embed, 1) row(embed_back, 1) row(norm, 1) row(norm_back, 1) row(matmul, 1) row(matvec, 1) row(rope, 1) \
-    row(cache_write, 1) row(attention, 1) row(attention_back, 1) row(attention_decode, 1) row(swiglu, 1) \
-    row(router, 1) row(moe_sort, 0) row(moe_matmul, 1) row(moe_combine, 1) row(loss, 1) row(sum, 0) \
-    row(grad_norm, 0) row(adamw, 1) row(cast, 1) row(sample, 0)
-
-#define DECLARE(name, stores) void check_##name(struct check *t);
-CHECK_FILES(DECLARE)
-#undef DECLARE
-
 static const struct { const char *name; void (*run)(struct check *t); int stores; } files[] = {
 #define ROW(name, stores) {#name, check_##name, stores},
     CHECK_FILES(ROW)
