@@ -40,7 +40,7 @@ struct step_words {
 };
 _Static_assert(sizeof(struct step_words) == 128, "step.glsl holds the same 32 words");
 
-enum { KERNEL_NONE_ID = 0xffffffffu }; // a masked target, an unused pick
+#define KERNEL_NONE_ID UINT32_C(0xffffffff) // a masked target, an unused pick
 
 enum kernel_op {
     // 0 r ids u32[T]; 1 r table STORE[V][C]; 2 w x STORE[T][C].   push_embed. An id >= V gives zeros.
