@@ -255,6 +255,15 @@ bool trainer_collect(struct trainer *t, struct trainer_result *result)
     return true;
 }
 
+bool trainer_check(struct trainer *t, const struct batch *batch, double tolerance)
+{
+    if (trainer_in_flight(t)) return false;
+    struct slot *slot = &t->slot[0];
+    batch_fill(&t->layout, slot->input->data, batch, step_words(t, 1, 0, batch_scored(&t->layout, batch)));
+    const uint64_t ticket = gpu_submit(t->gpu, &slot->copy_in[0], 1) ? run_submit(t->zero) : 0;
+    return ticket && gpu_wait(t->gpu, ticket) && run_check(t->train_plan, tolerance);
+}
+
 double trainer_kernel_ms(struct trainer *t)
 {
     const double train = run_kernel_ms(t->train), update = run_kernel_ms(t->update), zero = run_kernel_ms(t->zero);

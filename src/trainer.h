@@ -28,6 +28,8 @@ bool trainer_submit(struct trainer *trainer, uint32_t step, double learning_rate
 // Waits for the oldest step in flight; result pointers hold until the next collect.
 bool trainer_collect(struct trainer *trainer, struct trainer_result *result);
 uint32_t trainer_in_flight(const struct trainer *trainer);
+// Every step of the forward and backward plan against its scalar reference on this batch (run.h); no update, no step in flight.
+bool trainer_check(struct trainer *trainer, const struct batch *batch, double tolerance);
 // Milliseconds that kernels of the last finished step took, -1 without timestamps.
 double trainer_kernel_ms(struct trainer *trainer);
 // The plans, for info, bench and tests: "zero", "train" (one micro-batch), "update".

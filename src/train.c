@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: MIT
+// A training run, read from top to bottom: open everything, resume if asked, then step, evaluate, save.
+#include "src/train.h"
+
+#include <cjson/cJSON.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/file.h"
+#include "runtime/log.h"
+#include "runtime/os.h"
+#include "src/baseline.h"
+#include "src/checkpoint.h"
+#include "src/evaluator.h"
+#include "src/metrics.h"
+#include "src/progress.h"
+#include "src/schedule.h"
+#include "src/trainer.h"
+#include "src/weights.h"
+
+struct run_state {
+    const struct train_params *params;
+    const struct config       *config;
+    struct checkpoint         *folder;
+    struct tokenizer          *tokenizer;
+    struct data               *data;
+    struct gpu                *gpu;
+    struct kernels            *kernels;
+    struct model              *model;
+    struct trainer            *trainer;
+    struct evaluator          *evaluator;
+    struct metrics            *metrics;
+    struct progress           *progress;
+    struct metrics_layer      *layers;   // of the last collected step
+    struct batch              *batch;    // [gradient_accumulation_steps]
+    uint32_t                   step;     // submitted
+    uint32_t                   saved;    // step of the newest checkpoint
+    uint64_t                   windows;  // windows used since the run began: the place in the data
+    uint64_t                   run_tokens; // trained on by this process
+    double                     began, last_collect;
+    struct train_outcome      *outcome;
+};
+
+// ---- loop state, in state.json of each checkpoint
+
+static bool write_state(struct run_state *r)
+{
+    char text[512];
+    snprintf(text, sizeof text, "{\"step\": %u, \"windows\": %llu, \"seed\": %llu, \"data\": \"%016llx\"}\n", r->step,
+             (unsigned long long)r->windows, (unsigned long long)r->config->seed,
+             (unsigned long long)data_fingerprint(r->data));
+    return checkpoint_write(r->folder, "state.json", text);
+}
+
+static bool parse_state(struct run_state *r, const char *path, const cJSON *json)
+{
+    const cJSON *step = cJSON_GetObjectItemCaseSensitive(json, "step");
+    const cJSON *windows = cJSON_GetObjectItemCaseSensitive(json, "windows");
+    const cJSON *data = cJSON_GetObjectItemCaseSensitive(json, "data");
+    if (!cJSON_IsNumber(step) || !cJSON_IsNumber(windows) || !cJSON_IsString(data)) {
+        log_error("%s: not a training state (step, windows and data are wanted)", path);
+        return false;
+    }
+    r->step = (uint32_t)step->valuedouble;
+    r->windows = (uint64_t)windows->valuedouble;
+    if (strtoull(data->valuestring, NULL, 16) == data_fingerprint(r->data)) return true;
+    log_error("%s: the run was trained on other data, another split or another seq_len; give --data as in the first part of the run",
+              path);
+    return false;
+}
+
+static bool read_state(struct run_state *r, const char *folder)
+{
+    char path[4200];
+    void *text;
+    uint64_t bytes;
+    snprintf(path, sizeof path, "%s/state.json", folder);
+    if (!file_read(path, 1 << 20, &text, &bytes)) return false;
+    cJSON *json = cJSON_ParseWithLength(text, bytes);
+    const bool ok = parse_state(r, path, json);
+    cJSON_Delete(json);
+    free(text);
+    return ok;
+}
+
+// ---- weights and moments
+
+static bool put_master(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count, const float *values)
+{
+    return params_write(user, PARAMS_MASTER, t, begin, count, values);
+}
+static bool put_m(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count, const float *values)
+{
+    return params_write(user, PARAMS_M, t, begin, count, values);
+}
+static bool put_v(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count, const float *values)
+{
+    return params_write(user, PARAMS_V, t, begin, count, values);
+}
+static bool get_master(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count, float *values)
+{
+    return params_read(user, PARAMS_MASTER, t, begin, count, values);
+}
+static bool get_m(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count, float *values)
+{
+    return params_read(user, PARAMS_M, t, begin, count, values);
+}
+static bool get_v(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count, float *values)
+{
+    return params_read(user, PARAMS_V, t, begin, count, values);
+}
+
+static bool load_checkpoint(struct run_state *r, const struct checkpoint_found *found)
+{
+    char path[4200];
+    struct params *params = trainer_params(r->trainer);
+    const struct weights_part moments[] = {{.prefix = "m.", .put = put_m, .user = params},
+                                           {.prefix = "v.", .put = put_v, .user = params}};
+    if (!read_state(r, found->path)) return false;
+    snprintf(path, sizeof path, "%s/model.safetensors", found->path);
+    if (!weights_load(r->model, path, put_master, params)) return false;
+    snprintf(path, sizeof path, "%s/optimizer.safetensors", found->path);
+    if (!weights_load_parts(r->model, path, moments, 2)) return false;
+    r->saved = r->step;
+    log_info("resumed at step %u from %s", r->step, found->path);
+    return true;
+}
+
+// No step may be in flight.
+static bool save(struct run_state *r)
+{
+    if (r->saved == r->step) return true;
+    char step[16];
+    struct params *params = trainer_params(r->trainer);
+    const struct weights_part moments[] = {{.prefix = "m.", .get = get_m, .user = params},
+                                           {.prefix = "v.", .get = get_v, .user = params}};
+    snprintf(step, sizeof step, "%u", r->step);
+    const struct safetensors_metadata metadata[] = {{"format", "pt"}, {"step", step}};
+    if (!checkpoint_begin(r->folder, r->step)) return false;
+    if (!weights_save(r->model, checkpoint_path(r->folder, "model.safetensors"), get_master, params, metadata, 2) ||
+        !weights_save_parts(r->model, checkpoint_path(r->folder, "optimizer.safetensors"), moments, 2, metadata, 2) ||
+        !write_state(r)) {
+        checkpoint_abort(r->folder);
+        return false;
+    }
+    if (!checkpoint_commit(r->folder)) return false;
+    r->saved = r->step;
+    return true;
+}
+
+// ---- opening
+
+static bool open_data(struct run_state *r)
+{
+    const struct train_params *p = r->params;
+    r->tokenizer = tokenizer_create_bytes();
+    if (r->config->vocab_size < tokenizer_count(r->tokenizer)) {
+        log_error("vocab_size: found %u, wanted at least %u, the byte-level tokenizer's 256 bytes and special tokens",
+                  r->config->vocab_size, tokenizer_count(r->tokenizer));
+        return false;
+    }
+    r->data = data_open(&(struct data_params){
+        .path = p->data, .path_count = p->data_count, .tokenizer = r->tokenizer, .vocab_size = r->config->vocab_size,
+        .seq_len = r->config->seq_len, .held_out_fraction = r->config->held_out_fraction, .seed = r->config->seed});
+    if (r->data) log_info("%s", data_summary(r->data));
+    return r->data != NULL;
+}
+
+static bool open_device(struct run_state *r)
+{
+    r->gpu = gpu_create(&r->params->gpu);
+    if (!r->gpu) return false;
+    log_info("%s", r->gpu->choice);
+    r->kernels = kernels_create(r->gpu);
+    r->model = model_create(r->config, r->gpu->caps.max_allocation);
+    if (!r->model) return false;
+    log_info("%llu parameters, %llu active a token", (unsigned long long)r->model->parameters,
+             (unsigned long long)r->model->active);
+    r->trainer = trainer_create(r->gpu, r->kernels, r->model);
+    if (!r->trainer) return false;
+    r->evaluator = evaluator_create(r->gpu, r->kernels, trainer_params(r->trainer), r->config->batch_size, r->config->seq_len);
+    return r->evaluator != NULL;
+}
+
+static bool open_folder(struct run_state *r)
+{
+    struct checkpoint_found found;
+    const char *out = r->params->out;
+    r->folder = checkpoint_open(out);
+    if (!r->folder) return false;
+    const bool there = checkpoint_find(out, &found);
+    if (there && !r->params->resume) {
+        log_error("%s holds a run at step %llu; go on with --resume or choose another --out", out, (unsigned long long)found.step);
+        return false;
+    }
+    if (r->params->resume && !there) log_info("%s: nothing to resume, starting at step 0", out);
+    return there ? load_checkpoint(r, &found) : params_init(trainer_params(r->trainer));
+}
+
+static bool write_run_files(struct run_state *r)
+{
+    char *config = config_print(r->config);
+    const bool ok = checkpoint_run_write(r->folder, "config.json", config) &&
+                    tokenizer_save(r->tokenizer, checkpoint_run_path(r->folder, "tokenizer.json"));
+    free(config);
+    if (!ok) return false;
+    r->metrics = metrics_open(checkpoint_run_path(r->folder, "metrics.jsonl"), r->step);
+    return r->metrics != NULL;
+}
+
+static void make_batch(struct run_state *r)
+{
+    const size_t tokens = (size_t)r->config->batch_size * r->config->seq_len;
+    r->batch = calloc(r->config->gradient_accumulation_steps, sizeof *r->batch);
+    for (uint32_t i = 0; i < r->config->gradient_accumulation_steps; i++) {
+        r->batch[i].ids = calloc(tokens, sizeof(uint32_t));
+        r->batch[i].targets = calloc(tokens, sizeof(uint32_t));
+    }
+    r->layers = calloc(config_moe_layers(r->config) + 1, sizeof *r->layers);
+}
+
+static bool open_all(struct run_state *r)
+{
+    if (!open_data(r) || !open_device(r) || !open_folder(r) || !write_run_files(r)) return false;
+    make_batch(r);
+    r->progress = r->params->quiet ? NULL : progress_create(&(struct progress_params){
+        .verb = "train", .out = stderr, .first = r->step, .total = r->config->steps});
+    return true;
+}
+
+static void close_all(struct run_state *r)
+{
+    progress_destroy(&r->progress);
+    for (uint32_t i = 0; r->batch && i < r->config->gradient_accumulation_steps; i++) {
+        free((void *)r->batch[i].ids);
+        free((void *)r->batch[i].targets);
+    }
+    free(r->batch);
+    free(r->layers);
+    metrics_close(&r->metrics);
+    evaluator_destroy(&r->evaluator);
+    trainer_destroy(&r->trainer);
+    kernels_destroy(&r->kernels);
+    model_destroy(&r->model);
+    gpu_destroy(&r->gpu);
+    data_close(&r->data);
+    tokenizer_destroy(&r->tokenizer);
+    checkpoint_close(&r->folder);
+}
+
+// ---- steps
+
+static void fill_batches(struct run_state *r)
+{
+    const uint32_t seq = r->config->seq_len;
+    for (uint32_t i = 0; i < r->config->gradient_accumulation_steps; i++)
+        for (uint32_t b = 0; b < r->config->batch_size; b++)
+            data_window(r->data, DATA_TRAIN, r->windows++, (uint32_t *)r->batch[i].ids + (size_t)b * seq,
+                        (uint32_t *)r->batch[i].targets + (size_t)b * seq);
+}
+
+static void show_progress(struct run_state *r, const struct trainer_result *result, double tokens_per_s)
+{
+    struct progress_state state = {.step = result->step, .loss = result->loss, .bits_per_byte = r->outcome->held_out_bpb,
+                                   .tokens_per_s = tokens_per_s,
+                                   .experts = (uint64_t)result->layers * r->config->num_experts};
+    state.experts_in_use = state.experts;
+    for (uint32_t i = 0; i < result->layers; i++) state.experts_in_use -= r->layers[i].dead;
+    if (r->progress) progress_update(r->progress, &state);
+}
+
+static void moe_layer_metrics(struct run_state *r, const struct trainer_result *result)
+{
+    uint32_t index = 0;
+    for (uint32_t layer = 0; layer < r->config->num_hidden_layers; layer++) {
+        if (!r->config->moe_layer[layer]) continue;
+        metrics_layer_fill(&r->layers[index], layer, result->load[index], r->config->num_experts, result->balance[index],
+                           result->z[index]);
+        index++;
+    }
+}
+
+static bool collect(struct run_state *r)
+{
+    struct trainer_result result;
+    if (!trainer_collect(r->trainer, &result)) return false;
+    const double now = os_seconds(), took = now - r->last_collect;
+    r->last_collect = now;
+    r->run_tokens += result.targets;
+    const double tokens_per_s = (double)r->run_tokens / (now - r->began);
+    moe_layer_metrics(r, &result);
+    if (result.skipped)
+        log_warn("step %u skipped: the gradient norm is not finite (loss %g); nothing moved", result.step, result.loss);
+    const struct metrics_step step = {
+        .step = result.step, .loss = result.loss, .lr = schedule_learning_rate(r->config, result.step),
+        .grad_norm = result.grad_norm, .tokens_per_s = (double)result.targets / (took > 0 ? took : 1e-9),
+        .device_bytes = gpu_memory_bytes(r->gpu), .host_bytes = os_resident_bytes(), .skipped = result.skipped};
+    metrics_write_step(r->metrics, &step, r->layers, result.layers);
+    r->outcome->steps = result.step;
+    r->outcome->loss = result.loss;
+    show_progress(r, &result, tokens_per_s);
+    return true;
+}
+
+static bool drain(struct run_state *r)
+{
+    while (trainer_in_flight(r->trainer))
+        if (!collect(r)) return false;
+    return true;
+}
+
+static bool evaluate(struct run_state *r, uint32_t max_batches)
+{
+    struct evaluation e;
+    if (data_windows(r->data, DATA_HELD_OUT) == 0) return true;
+    if (!evaluator_run(r->evaluator, r->data, DATA_HELD_OUT, max_batches, &e)) return os_interrupted() && !gpu_lost(r->gpu);
+    r->outcome->held_out_bpb = e.bits_per_byte;
+    metrics_write_eval(r->metrics, r->step, e.loss, e.bits_per_byte);
+    if (r->progress) progress_pause(r->progress);
+    log_info("step %u: held-out loss %.4f, perplexity %.2f, %.4f bits per byte", r->step, e.loss, e.perplexity, e.bits_per_byte);
+    r->last_collect = os_seconds();
+    return true;
+}
+
+static bool due(uint32_t step, uint32_t every) { return every && step % every == 0; }
+
+static bool train_loop(struct run_state *r)
+{
+    const struct config *c = r->config;
+    r->began = r->last_collect = os_seconds();
+    while (r->step < c->steps && !os_interrupted()) {
+        fill_batches(r);
+        r->step++;
+        if (!trainer_submit(r->trainer, r->step, schedule_learning_rate(c, r->step), r->batch)) return false;
+        if (trainer_in_flight(r->trainer) == 2 && !collect(r)) return false;
+        const bool eval_now = due(r->step, c->eval_every) && r->step < c->steps, save_now = due(r->step, c->save_every);
+        if ((eval_now || save_now) && !drain(r)) return false;
+        if (eval_now && !evaluate(r, c->eval_batches)) return false;
+        if (save_now && !save(r)) return false;
+    }
+    return drain(r) && save(r);
+}
+
+static void measure_baselines(struct run_state *r)
+{
+    struct baseline b;
+    if (data_windows(r->data, DATA_HELD_OUT) == 0 || !baseline_measure(r->data, &b)) return;
+    r->outcome->order0_bpb = b.order0;
+    r->outcome->bigram_bpb = b.bigram;
+}
+
+static bool check_plan(struct run_state *r)
+{
+    const uint64_t windows = r->windows;
+    fill_batches(r);
+    r->windows = windows;
+    const double tolerance = r->config->torch_dtype == DTYPE_F32 ? 1e-9 : 1e-4;
+    if (!trainer_check(r->trainer, &r->batch[0], tolerance)) return false;
+    log_info("all %u steps of the plan agree with their references", trainer_plan(r->trainer, "train")->step_count);
+    return true;
+}
+
+bool train_run(const struct train_params *params, struct train_outcome *outcome)
+{
+    struct run_state r = {.params = params, .config = params->config, .outcome = outcome};
+    *outcome = (struct train_outcome){.loss = NAN, .held_out_bpb = NAN, .order0_bpb = NAN, .bigram_bpb = NAN};
+    os_interrupt_catch();
+    bool ok = open_all(&r);
+    outcome->steps = r.step;
+    ok = ok && (!params->check || check_plan(&r)) && train_loop(&r);
+    outcome->interrupted = os_interrupted();
+    if (ok && !outcome->interrupted && !evaluate(&r, 0)) ok = false;
+    if (ok && !outcome->interrupted) measure_baselines(&r);
+    close_all(&r);
+    return ok;
+}

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT
+// The public interface: thin, over gpu, params, session and train.
+#include "src/vkmoe_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/file.h"
+#include "runtime/log.h"
+#include "src/train.h"
+#include "src/weights.h"
+
+// ---- log
+
+struct log_target { vkmoe_log_fn *callback; void *user; };
+static struct log_target log_target; // process-wide, as the header says
+
+static void forward_log(void *user, enum log_level level, const char *line)
+{
+    (void)user;
+    log_target.callback(log_target.user, (enum vkmoe_log_level)level, line);
+}
+
+void vkmoe_log_set(vkmoe_log_fn *callback, void *user, enum vkmoe_log_level max_level)
+{
+    log_target = (struct log_target){callback, user};
+    log_set(callback ? forward_log : NULL, NULL, (enum log_level)max_level);
+}
+
+// ---- device
+
+struct vkmoe_device *vkmoe_device_open(const struct vkmoe_device_params *params)
+{
+    struct vkmoe_device *device = calloc(1, sizeof *device);
+    device->gpu = gpu_create(&(struct gpu_params){.device = params->device, .caps = params->caps, .validate = params->validate});
+    if (device->gpu) device->kernels = kernels_create(device->gpu);
+    else vkmoe_device_close(&device);
+    return device;
+}
+
+void vkmoe_device_close(struct vkmoe_device **device)
+{
+    if (!*device) return;
+    kernels_destroy(&(*device)->kernels);
+    gpu_destroy(&(*device)->gpu);
+    free(*device);
+    *device = NULL;
+}
+
+const char *vkmoe_device_choice(const struct vkmoe_device *device) { return device->gpu->choice; }
+
+// ---- model
+
+static bool put_weights(void *user, const struct model_tensor *tensor, uint64_t begin, uint64_t count, const float *values)
+{
+    return params_write(user, PARAMS_MASTER, tensor, begin, count, values);
+}
+
+static bool load_model(struct vkmoe_model *m, const char *folder)
+{
+    char path[4096];
+    struct config config;
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    if (!config_read(&config, path, NULL, 0)) return false;
+    m->model = model_create(&config, m->device->gpu->caps.max_allocation);
+    m->params = m->model ? params_create(m->device->gpu, m->model, false) : NULL;
+    if (!m->params || !weights_load(m->model, folder, put_weights, m->params)) return false;
+    snprintf(path, sizeof path, "%s/tokenizer.json", folder);
+    if (!file_exists(path)) return true;
+    m->tokenizer = tokenizer_load(path);
+    if (!m->tokenizer) return false;
+    if (tokenizer_count(m->tokenizer) <= config.vocab_size) return true;
+    log_error("%s: %u ids, but vocab_size of %s/config.json is %u; the tokenizer of another model?", path,
+              tokenizer_count(m->tokenizer), folder, config.vocab_size);
+    return false;
+}
+
+struct vkmoe_model *vkmoe_model_open(struct vkmoe_device *device, const char *folder)
+{
+    struct vkmoe_model *m = calloc(1, sizeof *m);
+    m->device = device;
+    if (!load_model(m, folder)) vkmoe_model_close(&m);
+    return m;
+}
+
+void vkmoe_model_close(struct vkmoe_model **model)
+{
+    if (!*model) return;
+    tokenizer_destroy(&(*model)->tokenizer);
+    params_destroy(&(*model)->params);
+    model_destroy(&(*model)->model);
+    free(*model);
+    *model = NULL;
+}
+
+struct vkmoe_model_info vkmoe_model_info(const struct vkmoe_model *m)
+{
+    const struct config *c = &m->model->config;
+    return (struct vkmoe_model_info){
+        .parameters = m->model->parameters, .active_parameters = m->model->active, .vocab_size = c->vocab_size,
+        .max_tokens = c->max_position_embeddings, .layers = c->num_hidden_layers, .moe_layers = config_moe_layers(c),
+        .experts = c->num_experts, .experts_per_token = c->num_experts_per_tok,
+    };
+}
+
+size_t vkmoe_model_encode(const struct vkmoe_model *m, const char *text, uint32_t *ids, size_t capacity)
+{
+    if (!m->tokenizer) return 0;
+    const size_t bytes = strlen(text);
+    uint32_t *all = malloc((bytes + 1) * sizeof *all);
+    const size_t count = tokenizer_encode(m->tokenizer, text, bytes, all);
+    memcpy(ids, all, min_u64(count, capacity) * sizeof *ids);
+    free(all);
+    return count;
+}
+
+size_t vkmoe_model_decode(const struct vkmoe_model *m, const uint32_t *ids, size_t count, char *text, size_t capacity)
+{
+    if (!m->tokenizer) return 0;
+    struct bytes out = {0};
+    tokenizer_decode(m->tokenizer, ids, count, &out);
+    const size_t bytes = out.count;
+    if (bytes) memcpy(text, out.data, min_u64(bytes, capacity));
+    bytes_free(&out);
+    return bytes;
+}
+
+uint32_t vkmoe_model_stop_id(const struct vkmoe_model *m)
+{
+    return m->tokenizer ? tokenizer_eot(m->tokenizer) : TOKENIZER_NONE;
+}
+
+static bool check_ids(const struct vkmoe_model *m, const uint32_t *ids, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (ids[i] >= m->model->config.vocab_size) {
+            log_error("id %u at position %u is not below vocab_size %u", ids[i], i, m->model->config.vocab_size);
+            return false;
+        }
+    return true;
+}
+
+bool vkmoe_model_logits(struct vkmoe_model *m, const uint32_t *ids, uint32_t count, float *logits)
+{
+    return check_ids(m, ids, count) &&
+           session_all_logits(m->device->gpu, m->device->kernels, m->params, ids, count, logits);
+}
+
+// ---- session
+
+struct vkmoe_session *vkmoe_session_open(struct vkmoe_model *model, uint32_t capacity)
+{
+    struct vkmoe_session *s = calloc(1, sizeof *s);
+    s->model = model;
+    s->session = session_create(model->device->gpu, model->device->kernels, model->params, capacity);
+    if (!s->session) vkmoe_session_close(&s);
+    return s;
+}
+
+void vkmoe_session_close(struct vkmoe_session **session)
+{
+    if (!*session) return;
+    session_destroy(&(*session)->session);
+    free(*session);
+    *session = NULL;
+}
+
+bool vkmoe_session_feed(struct vkmoe_session *s, const uint32_t *ids, uint32_t count)
+{
+    return check_ids(s->model, ids, count) && session_feed(s->session, ids, count);
+}
+
+bool vkmoe_session_sample(struct vkmoe_session *s, const struct vkmoe_sampling *sampling, uint32_t *id)
+{
+    if (session_position(s->session) == 0) {
+        log_error("nothing was fed to the session yet: the first id needs a context (feed the stop id to begin a text)");
+        return false;
+    }
+    const struct session_sampling full = {
+        .temperature = sampling->temperature, .top_k = sampling->top_k, .top_p = sampling->top_p > 0 ? sampling->top_p : 1,
+        .repetition_penalty = sampling->repetition_penalty > 0 ? sampling->repetition_penalty : 1, .seed = sampling->seed,
+    };
+    return session_sample(s->session, &full, id);
+}
+
+bool vkmoe_session_logits(struct vkmoe_session *s, float *logits) { return session_read_logits(s->session, logits); }
+uint32_t vkmoe_session_position(const struct vkmoe_session *s) { return session_position(s->session); }
+void vkmoe_session_reset(struct vkmoe_session *s) { session_reset(s->session); }
+
+// ---- training
+
+bool vkmoe_train(const struct vkmoe_train_params *p, struct vkmoe_train_outcome *outcome)
+{
+    struct config config;
+    struct train_outcome done;
+    if (!config_read(&config, p->config, p->set, p->set_count)) return false;
+    const struct train_params params = {
+        .config = &config, .data = p->data, .data_count = p->data_count, .out = p->out, .resume = p->resume,
+        .gpu = {.device = p->device.device, .caps = p->device.caps, .validate = p->device.validate},
+        .check = p->check, .quiet = p->quiet,
+    };
+    if (!train_run(&params, &done)) return false;
+    *outcome = (struct vkmoe_train_outcome){
+        .steps = done.steps, .interrupted = done.interrupted, .loss = done.loss, .held_out_bpb = done.held_out_bpb,
+        .order0_bpb = done.order0_bpb, .bigram_bpb = done.bigram_bpb,
+    };
+    return true;
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MIT
+// The command line: see cli.h. A list option (--data) takes all words up to the next option.
+#include "tools/cli.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/log.h"
+
+struct command_help { const char *name, *usage, *about; };
+
+static const struct command_help commands[] = {
+    {"train", "CONFIG.json [--data PATH...] [--out DIR] [--steps N] [--seed N] [--resume] [--set key=value]... [--check] [--quiet]",
+     "train a model; without --data on the text of the current folder"},
+    {"generate", "DIR --prompt TEXT [--max-tokens N] [--temperature T] [--top-k K] [--top-p P] [--repetition-penalty R] [--seed N]",
+     "continue a text"},
+    {"eval", "DIR --data PATH... [--stride N] [--json]", "loss, perplexity and bits per byte of a text"},
+    {"logits", "DIR --ids 1,2,3 --out FILE.npy", "f32 logits [positions][vocab], to compare with other engines"},
+    {"bench", "[--filter NAME] [--json FILE]", "time kernels and steps, in % of the device's measured peaks"},
+    {"info", "[DIR|CONFIG.json] [--devices] [--plan] [--json]", "what a model, a device or a plan is"},
+};
+
+void cli_usage(const char *command)
+{
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (!command || strcmp(command, commands[i].name) == 0)
+            printf("  vkmoe %s %s\n      %s\n", commands[i].name, commands[i].usage, commands[i].about);
+    printf("  common: --device N|NAME|ref  --caps LIST (e.g. -f16,-subgroup)  --validate  --log error|warn|info|debug  --help\n"
+           "  exit status: 0 done, 1 failed, 2 usage, 130 interrupted with the checkpoint written\n");
+}
+
+enum option_id {
+    OPTION_DATA = 256, OPTION_SET, OPTION_OUT, OPTION_STEPS, OPTION_SEED, OPTION_RESUME, OPTION_CHECK, OPTION_QUIET, OPTION_PROMPT,
+    OPTION_MAX_TOKENS, OPTION_TEMPERATURE, OPTION_TOP_K, OPTION_TOP_P, OPTION_PENALTY, OPTION_STRIDE, OPTION_JSON, OPTION_IDS,
+    OPTION_FILTER, OPTION_DEVICES, OPTION_PLAN, OPTION_DEVICE, OPTION_CAPS, OPTION_VALIDATE, OPTION_LOG, OPTION_HELP,
+};
+
+// `commands`: letters of the commands that take it (t g e l b i), * for all
+static const struct { struct option option; const char *commands; } options[] = {
+    {{"data", required_argument, NULL, OPTION_DATA}, "te"},
+    {{"set", required_argument, NULL, OPTION_SET}, "ti"},
+    {{"out", required_argument, NULL, OPTION_OUT}, "tl"},
+    {{"steps", required_argument, NULL, OPTION_STEPS}, "t"},
+    {{"seed", required_argument, NULL, OPTION_SEED}, "tg"},
+    {{"resume", no_argument, NULL, OPTION_RESUME}, "t"},
+    {{"check", no_argument, NULL, OPTION_CHECK}, "t"},
+    {{"quiet", no_argument, NULL, OPTION_QUIET}, "t"},
+    {{"prompt", required_argument, NULL, OPTION_PROMPT}, "g"},
+    {{"max-tokens", required_argument, NULL, OPTION_MAX_TOKENS}, "g"},
+    {{"temperature", required_argument, NULL, OPTION_TEMPERATURE}, "g"},
+    {{"top-k", required_argument, NULL, OPTION_TOP_K}, "g"},
+    {{"top-p", required_argument, NULL, OPTION_TOP_P}, "g"},
+    {{"repetition-penalty", required_argument, NULL, OPTION_PENALTY}, "g"},
+    {{"stride", required_argument, NULL, OPTION_STRIDE}, "e"},
+    {{"json", no_argument, NULL, OPTION_JSON}, "ei"},
+    {{"json", required_argument, NULL, OPTION_JSON}, "b"},
+    {{"ids", required_argument, NULL, OPTION_IDS}, "l"},
+    {{"filter", required_argument, NULL, OPTION_FILTER}, "b"},
+    {{"devices", no_argument, NULL, OPTION_DEVICES}, "i"},
+    {{"plan", no_argument, NULL, OPTION_PLAN}, "i"},
+    {{"device", required_argument, NULL, OPTION_DEVICE}, "*"},
+    {{"caps", required_argument, NULL, OPTION_CAPS}, "*"},
+    {{"validate", no_argument, NULL, OPTION_VALIDATE}, "*"},
+    {{"log", required_argument, NULL, OPTION_LOG}, "*"},
+    {{"help", no_argument, NULL, OPTION_HELP}, "*"},
+};
+
+static bool wrong(const struct cli *cli, const char *option, const char *found, const char *wanted)
+{
+    fprintf(stderr, "vkmoe %s: --%s: found \"%s\", wanted %s\n", cli->command, option, found, wanted);
+    return false;
+}
+
+static bool parse_u64(const struct cli *cli, const char *option, const char *text, uint64_t max, uint64_t *out)
+{
+    char *end;
+    errno = 0;
+    const unsigned long long value = strtoull(text, &end, 10);
+    if (errno || end == text || *end || *text == '-' || value > max) return wrong(cli, option, text, "a whole number");
+    *out = value;
+    return true;
+}
+
+static bool parse_u32(const struct cli *cli, const char *option, const char *text, uint32_t *out)
+{
+    uint64_t value;
+    if (!parse_u64(cli, option, text, UINT32_MAX, &value)) return false;
+    *out = (uint32_t)value;
+    return true;
+}
+
+static bool parse_number(const struct cli *cli, const char *option, const char *text, double low, double high, double *out)
+{
+    char *end;
+    const double value = strtod(text, &end);
+    char wanted[64];
+    snprintf(wanted, sizeof wanted, "a number from %g to %g", low, high);
+    if (end == text || *end || !(value >= low && value <= high)) return wrong(cli, option, text, wanted);
+    *out = value;
+    return true;
+}
+
+static bool push(const struct cli *cli, const char **list, int *count, const char *value)
+{
+    if (*count == CLI_MAX_LIST) {
+        fprintf(stderr, "vkmoe %s: more than %d values in a list\n", cli->command, CLI_MAX_LIST);
+        return false;
+    }
+    list[(*count)++] = value;
+    return true;
+}
+
+// --steps and --seed are config keys in training
+static bool push_set(struct cli *cli, const char *key, const char *value)
+{
+    const size_t bytes = strlen(key) + strlen(value) + 2;
+    char *text = malloc(bytes); // lives as long as the process
+    uint64_t number;
+    if (!parse_u64(cli, key, value, UINT64_MAX, &number)) {
+        free(text);
+        return false;
+    }
+    snprintf(text, bytes, "%s=%s", key, value);
+    return push(cli, cli->set, &cli->set_count, text);
+}
+
+static bool parse_log(const struct cli *cli, const char *value)
+{
+    const int level = log_level_from_name(value);
+    if (level < 0) return wrong(cli, "log", value, "error, warn, info or debug");
+    vkmoe_log_set(NULL, NULL, (enum vkmoe_log_level)level);
+    return true;
+}
+
+static bool take_option(struct cli *cli, int id, const char *value)
+{
+    switch ((enum option_id)id) {
+    case OPTION_DATA: return push(cli, cli->data, &cli->data_count, value);
+    case OPTION_SET: return push(cli, cli->set, &cli->set_count, value);
+    case OPTION_OUT: cli->out = value; return true;
+    case OPTION_STEPS: return push_set(cli, "steps", value);
+    case OPTION_SEED:
+        if (cli->command[0] == 't') return push_set(cli, "seed", value);
+        return parse_u64(cli, "seed", value, UINT64_MAX, &cli->sampling.seed);
+    case OPTION_RESUME: return cli->resume = true;
+    case OPTION_CHECK: return cli->check = true;
+    case OPTION_QUIET: return cli->quiet = true;
+    case OPTION_PROMPT: cli->prompt = value; return true;
+    case OPTION_MAX_TOKENS: return parse_u32(cli, "max-tokens", value, &cli->max_tokens);
+    case OPTION_TEMPERATURE: return parse_number(cli, "temperature", value, 0, 100, &cli->sampling.temperature);
+    case OPTION_TOP_K: return parse_u32(cli, "top-k", value, &cli->sampling.top_k);
+    case OPTION_TOP_P: return parse_number(cli, "top-p", value, 1e-6, 1, &cli->sampling.top_p);
+    case OPTION_PENALTY: return parse_number(cli, "repetition-penalty", value, 0.01, 100, &cli->sampling.repetition_penalty);
+    case OPTION_STRIDE: return parse_u32(cli, "stride", value, &cli->stride);
+    case OPTION_JSON: cli->json = true; cli->json_file = value; return true;
+    case OPTION_IDS: cli->ids = value; return true;
+    case OPTION_FILTER: cli->filter = value; return true;
+    case OPTION_DEVICES: return cli->devices = true;
+    case OPTION_PLAN: return cli->plan = true;
+    case OPTION_DEVICE: cli->device.device = value; return true;
+    case OPTION_CAPS: cli->device.caps = value; return true;
+    case OPTION_VALIDATE: return cli->device.validate = true;
+    case OPTION_LOG: return parse_log(cli, value);
+    case OPTION_HELP: return cli->help = true;
+    }
+    return false;
+}
+
+static int command_options(const struct cli *cli, struct option *list)
+{
+    int count = 0;
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        if (options[i].commands[0] == '*' || strchr(options[i].commands, cli->command[0])) list[count++] = options[i].option;
+    list[count] = (struct option){0};
+    return count;
+}
+
+bool cli_parse(struct cli *cli, int argc, char **argv)
+{
+    struct option list[sizeof options / sizeof *options + 1];
+    command_options(cli, list);
+    bool after_data = false;
+    opterr = 0;
+    for (int id; (id = getopt_long(argc, argv, "-", list, NULL)) != -1;) {
+        if (id == '?' || id == ':') {
+            fprintf(stderr, "vkmoe %s: %s is no option of this command or lacks its value; see vkmoe %s --help\n", cli->command,
+                    argv[optind - 1], cli->command);
+            return false;
+        }
+        if (id == 1) {
+            const bool data = after_data;
+            if (!push(cli, data ? cli->data : cli->operand, data ? &cli->data_count : &cli->operand_count, optarg)) return false;
+            continue;
+        }
+        after_data = id == OPTION_DATA;
+        if (!take_option(cli, id, optarg)) return false;
+    }
+    return true;
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+// The command line of vkmoe: one table of options for all commands, each command says which it takes.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "src/vkmoe.h"
+
+enum { CLI_MAX_LIST = 256, EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
+
+struct cli {
+    const char *command;
+    const char *operand[CLI_MAX_LIST]; // CONFIG.json, DIR
+    int         operand_count;
+    struct vkmoe_device_params device; // --device --caps --validate
+    const char *data[CLI_MAX_LIST];    // --data PATH...
+    int         data_count;
+    const char *set[CLI_MAX_LIST];     // --set key=value
+    int         set_count;
+    const char *out;                   // --out
+    const char *prompt;                // --prompt
+    const char *ids;                   // --ids
+    const char *filter, *json_file;    // bench --filter, --json FILE
+    uint32_t    max_tokens;            // --max-tokens, 0: not given
+    uint32_t    stride;                // --stride
+    struct vkmoe_sampling sampling;    // --temperature --top-k --top-p --repetition-penalty --seed
+    bool        resume, check, quiet, json, devices, plan, help;
+};
+
+// Fills `cli` from the words after the command. False after one line on stderr (exit with EXIT_USAGE).
+bool cli_parse(struct cli *cli, int argc, char **argv);
+void cli_usage(const char *command); // NULL: all commands
+
+int command_train(struct cli *cli);
+int command_generate(struct cli *cli);
+int command_eval(struct cli *cli);
+int command_logits(struct cli *cli);
+int command_bench(struct cli *cli);
+int command_info(struct cli *cli);

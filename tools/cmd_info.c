@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: MIT
+// vkmoe info: what a model (config or run folder) is, what the devices can do, what the plan of a step does.
+#include <cjson/cJSON.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/folder.h"
+#include "runtime/log.h"
+#include "src/evaluator.h"
+#include "src/trainer.h"
+#include "tools/cli.h"
+
+enum { MAX_DEVICES = 64 };
+
+// ---- devices
+
+static void add_caps(cJSON *json, const struct gpu_caps *caps)
+{
+    cJSON *list = cJSON_AddArrayToObject(json, "caps");
+    for (unsigned i = 0; i < GPU_CAP_COUNT; i++)
+        if (caps->mask & 1u << i) cJSON_AddItemToArray(list, cJSON_CreateString(gpu_cap_name(i)));
+}
+
+static cJSON *device_json(const struct gpu_caps *c, int index)
+{
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddNumberToObject(json, "index", index);
+    cJSON_AddStringToObject(json, "name", c->name);
+    cJSON_AddStringToObject(json, "driver", c->driver);
+    cJSON_AddStringToObject(json, "type", gpu_type_name(c->type));
+    cJSON_AddNumberToObject(json, "heap_bytes", (double)c->heap_bytes);
+    cJSON_AddNumberToObject(json, "subgroup_size", c->subgroup_size);
+    cJSON_AddNumberToObject(json, "subgroup_min", c->subgroup_min);
+    cJSON_AddNumberToObject(json, "subgroup_max", c->subgroup_max);
+    cJSON_AddNumberToObject(json, "shared_bytes", c->shared_bytes);
+    cJSON_AddNumberToObject(json, "max_workgroup", c->max_workgroup);
+    cJSON_AddNumberToObject(json, "max_range", (double)c->max_range);
+    cJSON_AddNumberToObject(json, "max_allocation", (double)c->max_allocation);
+    cJSON_AddBoolToObject(json, "unified", c->unified);
+    add_caps(json, c);
+    return json;
+}
+
+static void print_device(const struct gpu_caps *c, int index)
+{
+    printf("%d  %s\n   %s, %s, Vulkan %u.%u\n", index, c->name, c->driver, gpu_type_name(c->type), c->api_version >> 22 & 0x7f,
+           c->api_version >> 12 & 0x3ff);
+    printf("   %.1f GiB%s, one buffer up to %.1f GiB, one binding up to %.0f MiB\n", (double)c->heap_bytes / (1 << 30),
+           c->unified ? " shared with the host" : "", (double)c->max_allocation / (1 << 30), (double)c->max_range / (1 << 20));
+    printf("   subgroups of %u (%u to %u), %u KiB shared, %u invocations a workgroup\n   caps:", c->subgroup_size,
+           c->subgroup_min, c->subgroup_max, c->shared_bytes >> 10, c->max_workgroup);
+    for (unsigned i = 0; i < GPU_CAP_COUNT; i++)
+        if (c->mask & 1u << i) printf(" %s", gpu_cap_name(i));
+    putchar('\n');
+}
+
+static int print_json(cJSON *json)
+{
+    char *text = cJSON_Print(json);
+    puts(text);
+    free(text);
+    cJSON_Delete(json);
+    return EXIT_DONE;
+}
+
+static int info_devices(const struct cli *cli)
+{
+    static struct gpu_caps list[MAX_DEVICES]; // large: names and texts
+    const int count = gpu_list(list, MAX_DEVICES);
+    if (count < 0) return EXIT_FAILED;
+    cJSON *devices = cJSON_CreateArray();
+    for (int i = 0; i < count && i < MAX_DEVICES; i++) {
+        if (cli->json) cJSON_AddItemToArray(devices, device_json(&list[i], i));
+        else print_device(&list[i], i);
+    }
+    if (!cli->json) {
+        cJSON_Delete(devices);
+        return EXIT_DONE;
+    }
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddItemToObject(json, "devices", devices);
+    return print_json(json);
+}
+
+// ---- model
+
+struct memory { const char *name; uint64_t bytes; };
+
+// Weights and state from the tensor table alone; what activations take, `info --plan` says.
+static uint32_t memory_of(const struct model *model, struct memory *out)
+{
+    uint64_t elements = 0;
+    for (uint32_t s = 0; s < model->segment_count; s++) elements += model->segment_elements[s];
+    const uint64_t wide = elements * 4, copy = elements * dtype_bytes(model->config.torch_dtype);
+    const bool mixed = model->config.torch_dtype != DTYPE_F32;
+    uint32_t count = 0;
+    out[count++] = (struct memory){"generate_weights", copy};
+    out[count++] = (struct memory){"train_master", wide};
+    if (mixed) out[count++] = (struct memory){"train_compute_copy", copy};
+    out[count++] = (struct memory){"train_gradients", wide};
+    out[count++] = (struct memory){"train_optimizer", 2 * wide};
+    out[count++] = (struct memory){"train_total", 4 * wide + (mixed ? copy : 0)};
+    return count;
+}
+
+static uint64_t layer_parameters(const struct model *model, int32_t layer)
+{
+    uint64_t count = 0;
+    for (uint32_t t = 0; t < model->tensor_count; t++)
+        if (model->tensor[t].layer == layer) count += model->tensor[t].count;
+    return count;
+}
+
+static cJSON *layer_json(const struct model *model, int32_t layer)
+{
+    const struct config *c = &model->config;
+    const bool moe = c->moe_layer[layer];
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddNumberToObject(json, "layer", layer);
+    cJSON_AddStringToObject(json, "kind", moe ? "moe" : "dense");
+    cJSON_AddNumberToObject(json, "parameters", (double)layer_parameters(model, layer));
+    cJSON_AddNumberToObject(json, "intermediate_size", moe ? c->moe_intermediate_size : c->intermediate_size);
+    if (moe) {
+        cJSON_AddNumberToObject(json, "experts", c->num_experts);
+        cJSON_AddNumberToObject(json, "experts_per_token", c->num_experts_per_tok);
+    }
+    return json;
+}
+
+static int model_json(const struct model *model)
+{
+    struct memory memory[8];
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddNumberToObject(json, "parameters", (double)model->parameters);
+    cJSON_AddNumberToObject(json, "active_parameters", (double)model->active);
+    cJSON *layers = cJSON_AddArrayToObject(json, "layers");
+    for (uint32_t i = 0; i < model->config.num_hidden_layers; i++) cJSON_AddItemToArray(layers, layer_json(model, (int32_t)i));
+    cJSON *sizes = cJSON_AddObjectToObject(json, "memory");
+    const uint32_t count = memory_of(model, memory);
+    for (uint32_t i = 0; i < count; i++) cJSON_AddNumberToObject(sizes, memory[i].name, (double)memory[i].bytes);
+    return print_json(json);
+}
+
+static void print_model(const struct model *model)
+{
+    const struct config *c = &model->config;
+    struct memory memory[8];
+    printf("%s: %llu parameters, %llu active a token\n", config_family_name(c->family), (unsigned long long)model->parameters,
+           (unsigned long long)model->active);
+    printf("  %u layers of width %u, %u heads (%u of keys and values) of %u, vocabulary %u, context %u, %s\n",
+           c->num_hidden_layers, c->hidden_size, c->num_attention_heads, c->num_key_value_heads, c->head_dim, c->vocab_size,
+           c->max_position_embeddings, dtype_name(c->torch_dtype));
+    for (uint32_t i = 0; i < c->num_hidden_layers; i++) {
+        printf("  layer %2u  %12llu parameters  ", i, (unsigned long long)layer_parameters(model, (int32_t)i));
+        if (c->moe_layer[i]) printf("%u experts of %u, top-%u\n", c->num_experts, c->moe_intermediate_size, c->num_experts_per_tok);
+        else printf("dense, %u\n", c->intermediate_size);
+    }
+    const uint32_t count = memory_of(model, memory);
+    for (uint32_t i = 0; i < count; i++) printf("  %-20s %10.2f MiB\n", memory[i].name, (double)memory[i].bytes / 1048576.0);
+}
+
+// ---- plan
+
+static int print_plans(const struct cli *cli, const struct model *model)
+{
+    static const char *const names[] = {"zero", "train", "update"};
+    struct gpu *gpu = gpu_create(&(struct gpu_params){.device = cli->device.device, .caps = cli->device.caps});
+    if (!gpu) return EXIT_FAILED;
+    struct kernels *kernels = kernels_create(gpu);
+    struct trainer *trainer = trainer_create(gpu, kernels, model);
+    for (size_t i = 0; trainer && i < COUNT_OF(names); i++) plan_print(trainer_plan(trainer, names[i]), stdout);
+    if (trainer) gpu_memory_print(gpu, stdout);
+    const bool ok = trainer != NULL;
+    trainer_destroy(&trainer);
+    kernels_destroy(&kernels);
+    gpu_destroy(&gpu);
+    return ok ? EXIT_DONE : EXIT_FAILED;
+}
+
+int command_info(struct cli *cli)
+{
+    char path[4200];
+    struct config config;
+    if (cli->devices) return info_devices(cli);
+    if (cli->operand_count != 1) {
+        fprintf(stderr, "vkmoe info: wants a CONFIG.json, a DIR, or --devices; see vkmoe info --help\n");
+        return EXIT_USAGE;
+    }
+    snprintf(path, sizeof path, folder_is(cli->operand[0]) ? "%s/config.json" : "%s", cli->operand[0]);
+    if (!config_read(&config, path, cli->set, cli->set_count)) return EXIT_FAILED;
+    struct model *model = model_create(&config, UINT64_C(1) << 31);
+    if (!model) return EXIT_FAILED;
+    int status = EXIT_DONE;
+    if (cli->plan) status = print_plans(cli, model);
+    else if (cli->json) status = model_json(model);
+    else print_model(model);
+    model_destroy(&model);
+    return status;
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MIT
+// vkmoe: train, run and look into mixture-of-experts language models on any Vulkan device.
+#include <stdio.h>
+#include <string.h>
+
+#include "tools/cli.h"
+
+static const struct { const char *name; int (*run)(struct cli *cli); } commands[] = {
+    {"train", command_train}, {"generate", command_generate}, {"eval", command_eval},
+    {"logits", command_logits}, {"bench", command_bench}, {"info", command_info},
+};
+
+int main(int argc, char **argv)
+{
+    if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) {
+        cli_usage(NULL);
+        return argc < 2 ? EXIT_USAGE : EXIT_DONE;
+    }
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        if (strcmp(argv[1], commands[i].name) != 0) continue;
+        struct cli cli = {.command = commands[i].name};
+        if (!cli_parse(&cli, argc - 1, argv + 1)) return EXIT_USAGE;
+        if (!cli.help) return commands[i].run(&cli);
+        cli_usage(cli.command);
+        return EXIT_DONE;
+    }
+    fprintf(stderr, "vkmoe: no command \"%s\"; there are train, generate, eval, logits, bench, info (see vkmoe --help)\n", argv[1]);
+    return EXIT_USAGE;
+}
