@@ -135,7 +135,7 @@ static void add_layer(struct bytes *line, const struct metrics_layer *layer)
     bytes_printf(line, "}");
 }
 
-// The whole line in one write, so that a reader of the growing file never sees half a line for long.
+// The whole line in one write: a reader of the growing file sees half a line at most for a moment.
 static bool put_line(struct metrics *metrics)
 {
     if (metrics->failed) return false;

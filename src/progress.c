@@ -53,11 +53,12 @@ static void add_time(struct bytes *line, const struct progress *progress, double
 {
     const uint64_t first = progress->params.first, total = progress->params.total;
     const uint64_t step = progress->state.step;
-    bytes_printf(line, "  ");
     if (step >= total) {
+        bytes_printf(line, "  ");
         add_duration(line, now - progress->begin);
         bytes_printf(line, " in all");
     } else if (step > first) {
+        bytes_printf(line, "  ");
         const double seconds = (now - progress->begin) / (double)(step - first);
         add_duration(line, seconds * (double)(total - step));
         bytes_printf(line, " left");

@@ -6,10 +6,10 @@
 
 static double clip01(double x) { return x < 0 ? 0 : x > 1 ? 1 : x; }
 
-// How far `step` has come from `begin` to `end`; a horizon before its start is over at once.
+// How far `step` has come from `begin` to `end`; an empty way is a jump at its end.
 static double fraction_of(double step, double begin, double end)
 {
-    return end > begin ? clip01((step - begin) / (end - begin)) : 1;
+    return end > begin ? clip01((step - begin) / (end - begin)) : step >= end;
 }
 
 double schedule_learning_rate(const struct config *config, uint32_t step)

@@ -1,0 +1,714 @@
+// SPDX-License-Identifier: MIT
+// Documents, splits and windows: what is read, that every token is a target exactly once an epoch,
+// the order, the held-out split, .jsonl, token shards, bad input; and segments and baselines.
+#include "tests/unit.h"
+
+#include "src/baseline.h"
+#include "src/data.h"
+
+static struct tokenizer *tokenizer; // made for the group, read by all tests
+
+static int make_tokenizer(void **state)
+{
+    (void)state;
+    tokenizer = tokenizer_create_bytes();
+    return 0;
+}
+
+static int drop_tokenizer(void **state)
+{
+    (void)state;
+    tokenizer_destroy(&tokenizer);
+    return 0;
+}
+
+static struct data *open_with(const char *path, uint32_t seq_len, double fraction, uint64_t seed)
+{
+    return data_open(&(struct data_params){
+        .path = &path, .path_count = 1, .tokenizer = tokenizer, .vocab_size = 259,
+        .seq_len = seq_len, .held_out_fraction = fraction, .seed = seed});
+}
+
+static struct data *open_good(const char *path, uint32_t seq_len, double fraction, uint64_t seed)
+{
+    struct data *data = open_with(path, seq_len, fraction, seed);
+    if (!data) fail_msg("not opened: %s", unit_log.last);
+    unit_assert_silent();
+    return data;
+}
+
+// All targets of a split in natural order; checks inputs and padding on the way. free() it.
+static uint32_t *read_split(const struct data *data, enum data_split split, uint32_t context)
+{
+    const uint32_t seq_len = data_seq_len(data);
+    const uint64_t windows = data_windows(data, split), tokens = data_tokens(data, split);
+    uint32_t *all = calloc(windows * seq_len + 1, sizeof *all);
+    uint32_t *inputs = malloc(seq_len * sizeof *inputs);
+    assert_int_equal(windows, (tokens + seq_len - 1) / seq_len);
+    for (uint64_t w = 0; w < windows; w++)
+        data_window_at(data, split, w, inputs, all + w * seq_len, true);
+    for (uint64_t i = 0; i < windows * seq_len; i++)
+        if ((all[i] == DATA_MASKED) != (i >= tokens)) fail_msg("target %d masked or not", (int)i);
+    for (uint64_t w = 0; w < windows; w++) {
+        uint32_t *targets = malloc(seq_len * sizeof *targets);
+        data_window_at(data, split, w, inputs, targets, false);
+        for (uint32_t i = 0; i < seq_len; i++) {
+            const uint64_t at = w * seq_len + i;
+            if (at < tokens) assert_int_equal(inputs[i], at ? all[at - 1] : context);
+            assert_true(inputs[i] != DATA_MASKED); // padding inputs are ids too
+            assert_int_equal(targets[i], at ? all[at] : DATA_MASKED);
+        }
+        free(targets);
+    }
+    free(inputs);
+    return all;
+}
+
+// The split's targets are these documents in this order, each with its end-of-text.
+static void assert_stream(const struct data *data, enum data_split split, const char *const *text,
+                          size_t count)
+{
+    uint32_t *all = read_split(data, split, TOKENIZER_EOT);
+    uint64_t at = 0, bytes = 0;
+    for (size_t d = 0; d < count; d++) {
+        for (const char *c = text[d]; *c; c++, bytes++) assert_int_equal(all[at++], (uint8_t)*c);
+        assert_int_equal(all[at++], TOKENIZER_EOT);
+    }
+    assert_int_equal(data_tokens(data, split), at);
+    assert_int_equal(data_bytes(data, split), bytes);
+    assert_int_equal(data_documents(data, split), count);
+    free(all);
+}
+
+static void make_folder(const char *name)
+{
+    assert_int_equal(mkdir(unit_path(name), 0777), 0);
+}
+
+// ---- windows
+
+static void every_token_is_a_target_once(void **state)
+{
+    (void)state;
+    static const char *const text[] = {"one", "a", "three, and a longer document\n", "4", "fifth"};
+    char name[] = "d0.txt";
+    for (size_t i = 0; i < COUNT_OF(text); i++, name[1]++) unit_write_text(name, text[i]);
+    static const uint32_t lengths[] = {1, 2, 3, 7, 31, 32, 33, 43, 44, 45, 1000};
+    for (size_t i = 0; i < COUNT_OF(lengths); i++) {
+        struct data *data = open_good(unit_folder, lengths[i], 0, 1);
+        assert_stream(data, DATA_TRAIN, text, COUNT_OF(text));
+        assert_int_equal(data_windows(data, DATA_HELD_OUT), 0);
+        uint64_t bytes = 0;
+        for (uint64_t w = 0; w < data_windows(data, DATA_TRAIN); w++)
+            bytes += data_window_bytes(data, DATA_TRAIN, w);
+        assert_int_equal(bytes, data_bytes(data, DATA_TRAIN));
+        data_close(&data);
+        assert_null(data);
+    }
+}
+
+static struct data *open_bytes(uint64_t bytes, uint32_t seq_len, uint64_t seed)
+{
+    char *text = malloc(bytes);
+    for (uint64_t i = 0; i < bytes; i++) text[i] = (char)('a' + i % 23);
+    const char *path = unit_write("text.txt", text, bytes);
+    free(text);
+    return open_good(path, seq_len, 0, seed);
+}
+
+static void every_epoch_is_a_permutation(void **state)
+{
+    (void)state;
+    static const uint64_t counts[] = {1, 2, 3, 4, 5, 15, 16, 17, 63, 64, 65, 127, 1000, 4099};
+    for (size_t i = 0; i < COUNT_OF(counts); i++) {
+        const uint64_t count = counts[i];
+        struct data *data = open_bytes(2 * count - 1, 2, 7); // and an end-of-text
+        assert_int_equal(data_windows(data, DATA_TRAIN), count);
+        for (uint64_t epoch = 0; epoch < 5; epoch++) {
+            bool *seen = calloc(count, sizeof *seen);
+            for (uint64_t p = epoch * count; p < (epoch + 1) * count; p++) {
+                const uint64_t index = data_window_index(data, DATA_TRAIN, p);
+                uint32_t a[2][2], b[2][2];
+                assert_true(index < count);
+                assert_false(seen[index]);
+                seen[index] = true;
+                data_window(data, DATA_TRAIN, p, a[0], a[1]);
+                data_window_at(data, DATA_TRAIN, index, b[0], b[1], true);
+                assert_memory_equal(a, b, sizeof a);
+            }
+            free(seen);
+        }
+        data_close(&data);
+    }
+}
+
+// Places at which two orders agree: about one in a random pair of permutations.
+static uint64_t agreements(const struct data *a, uint64_t from_a, const struct data *b,
+                           uint64_t from_b, uint64_t count)
+{
+    uint64_t same = 0;
+    for (uint64_t i = 0; i < count; i++)
+        same += data_window_index(a, DATA_TRAIN, from_a + i)
+            == data_window_index(b, DATA_TRAIN, from_b + i);
+    return same;
+}
+
+static void orders_differ_by_epoch_and_seed(void **state)
+{
+    (void)state;
+    enum { COUNT = 1000 };
+    struct data *one = open_bytes(2 * COUNT - 1, 2, 1), *two = open_bytes(2 * COUNT - 1, 2, 2);
+    struct data *again = open_bytes(2 * COUNT - 1, 2, 1);
+    assert_int_equal(agreements(one, 0, again, 0, COUNT), COUNT);
+    assert_true(agreements(one, 0, one, COUNT, COUNT) < 12);
+    assert_true(agreements(one, COUNT, one, 2 * COUNT, COUNT) < 12);
+    assert_true(agreements(one, 0, two, 0, COUNT) < 12);
+    uint64_t unmoved = 0, neighbours = 0;
+    for (uint64_t p = 0; p < COUNT; p++) {
+        const uint64_t index = data_window_index(one, DATA_TRAIN, p);
+        unmoved += index == p;
+        neighbours += p && index == data_window_index(one, DATA_TRAIN, p - 1) + 1;
+    }
+    assert_true(unmoved < 12 && neighbours < 12);
+    // far into a run: the position is 64 bits wide
+    assert_true(data_window_index(one, DATA_TRAIN, 1ull << 60) < COUNT);
+    data_close(&one);
+    data_close(&two);
+    data_close(&again);
+}
+
+// In an epoch of a shuffled order the mean index of the first half is near the middle.
+static void order_is_spread(void **state)
+{
+    (void)state;
+    enum { COUNT = 4096 };
+    struct data *data = open_bytes(2 * COUNT - 1, 2, 3);
+    double sum = 0;
+    for (uint64_t p = 0; p < COUNT / 2; p++) sum += (double)data_window_index(data, DATA_TRAIN, p);
+    // standard error of the mean of half the permutation: COUNT / sqrt(12 * COUNT)
+    unit_assert_near(sum / (COUNT / 2), COUNT / 2.0, 5 * COUNT / sqrt(12.0 * COUNT));
+    data_close(&data);
+}
+
+static void large_files_are_mapped(void **state)
+{
+    (void)state;
+    const uint64_t bytes = (16 << 20) + 12345;
+    struct data *data = open_bytes(bytes, 1000, 1);
+    const uint64_t last = data_windows(data, DATA_TRAIN) - 1;
+    uint32_t inputs[1000], targets[1000];
+    data_window_at(data, DATA_TRAIN, last, inputs, targets, true);
+    const uint64_t count = bytes + 1 - last * 1000;
+    assert_int_equal(targets[count - 2], 'a' + (bytes - 1) % 23);
+    assert_int_equal(targets[count - 1], TOKENIZER_EOT);
+    assert_int_equal(targets[count], DATA_MASKED);
+    data_close(&data);
+}
+
+// ---- splits
+
+static void one_document_is_cut_like_nanogpt(void **state)
+{
+    (void)state;
+    // tinyshakespeare's size: nanoGPT trains on int(n * 0.9) = 1003854 characters
+    char *text = malloc(1115394);
+    for (size_t i = 0; i < 1115394; i++) text[i] = (char)('a' + rng_below(1, 2, i, 26));
+    struct data *data = open_good(unit_write("t.txt", text, 1115394), 64, 0.1, 5);
+    assert_int_equal(data_tokens(data, DATA_TRAIN), 1003854);
+    assert_int_equal(data_bytes(data, DATA_TRAIN), 1003854);
+    assert_int_equal(data_tokens(data, DATA_HELD_OUT), 111540 + 1); // and the end-of-text
+    assert_int_equal(data_bytes(data, DATA_HELD_OUT), 111540);
+    uint32_t *train = read_split(data, DATA_TRAIN, TOKENIZER_EOT);
+    uint32_t *held_out = read_split(data, DATA_HELD_OUT, TOKENIZER_EOT);
+    for (size_t i = 0; i < 1115394; i++) {
+        const uint32_t id = i < 1003854 ? train[i] : held_out[i - 1003854];
+        if (id != (uint8_t)text[i]) fail_msg("byte %zu differs", i);
+    }
+    assert_int_equal(held_out[111540], TOKENIZER_EOT);
+    free(train);
+    free(held_out);
+    free(text);
+    data_close(&data);
+}
+
+enum { DOCUMENTS = 200 };
+
+// A .jsonl of documents "<index>:xxxx" of odd lengths.
+static const char *write_documents(void)
+{
+    struct bytes lines = {0};
+    for (uint64_t i = 0; i < DOCUMENTS; i++) {
+        bytes_printf(&lines, "{\"text\": \"%llu:", (unsigned long long)i);
+        for (uint64_t n = rng_below(1, 1, i, 300); n > 0; n--) bytes_printf(&lines, "x");
+        bytes_printf(&lines, "\"}\n");
+    }
+    const char *path = unit_write("documents.jsonl", lines.data, lines.count);
+    bytes_free(&lines);
+    return path;
+}
+
+// Counts which documents a split holds; each must begin with its number and end whole.
+static void mark_documents(const struct data *data, enum data_split split, int *seen)
+{
+    uint32_t *all = read_split(data, split, TOKENIZER_EOT);
+    int number = 0;
+    bool in_number = true;
+    for (uint64_t i = 0; i < data_tokens(data, split); i++) {
+        if (in_number && all[i] >= '0' && all[i] <= '9') {
+            number = 10 * number + (int)(all[i] - '0');
+        } else if (in_number) {
+            assert_int_equal(all[i], ':');
+            seen[number]++;
+            in_number = false;
+        } else if (all[i] == TOKENIZER_EOT) {
+            in_number = true;
+            number = 0;
+        } else {
+            assert_int_equal(all[i], 'x');
+        }
+    }
+    assert_true(in_number); // the last document is whole
+    free(all);
+}
+
+static void no_document_straddles_the_split(void **state)
+{
+    (void)state;
+    const char *path = write_documents();
+    static const double fractions[] = {0.01, 0.1, 0.5, 0.9};
+    for (size_t f = 0; f < COUNT_OF(fractions); f++)
+        for (uint64_t seed = 0; seed < 5; seed++) {
+            struct data *data = open_good(path, 64, fractions[f], seed);
+            int train[DOCUMENTS] = {0}, held_out[DOCUMENTS] = {0};
+            mark_documents(data, DATA_TRAIN, train);
+            mark_documents(data, DATA_HELD_OUT, held_out);
+            for (int i = 0; i < DOCUMENTS; i++) assert_int_equal(train[i] + held_out[i], 1);
+            const double part = (double)data_bytes(data, DATA_HELD_OUT);
+            const double all = part + (double)data_bytes(data, DATA_TRAIN);
+            assert_true(part >= fractions[f] * all && part <= 1.25 * fractions[f] * all);
+            data_close(&data);
+        }
+}
+
+static void held_out_documents_depend_on_the_seed_alone(void **state)
+{
+    (void)state;
+    const char *path = write_documents();
+    int first[DOCUMENTS] = {0}, again[DOCUMENTS] = {0}, other[DOCUMENTS] = {0}, same = 0;
+    struct data *data = open_good(path, 64, 0.1, 1);
+    const uint64_t print = data_fingerprint(data);
+    mark_documents(data, DATA_HELD_OUT, first);
+    data_close(&data);
+    data = open_good(path, 100, 0.1, 1);
+    assert_true(data_fingerprint(data) != print);
+    mark_documents(data, DATA_HELD_OUT, again);
+    data_close(&data);
+    data = open_good(path, 64, 0.1, 2);
+    assert_true(data_fingerprint(data) != print);
+    mark_documents(data, DATA_HELD_OUT, other);
+    data_close(&data);
+    data = open_good(path, 64, 0.1, 1);
+    assert_true(data_fingerprint(data) == print);
+    data_close(&data);
+    assert_memory_equal(first, again, sizeof first);
+    for (int i = 0; i < DOCUMENTS; i++) same += first[i] && other[i];
+    assert_true(same < 12); // of about 20
+}
+
+static void small_sets_keep_both_splits(void **state)
+{
+    (void)state;
+    // the large document would overshoot: the small one is held out whatever the seed
+    unit_write_text("small.txt", "0123456789");
+    char large[2000];
+    memset(large, 'x', sizeof large);
+    unit_write("large.txt", large, sizeof large);
+    for (uint64_t seed = 0; seed < 8; seed++) {
+        struct data *data = open_good(unit_folder, 16, 0.1, seed);
+        assert_int_equal(data_bytes(data, DATA_HELD_OUT), 10);
+        assert_int_equal(data_bytes(data, DATA_TRAIN), 2000);
+        data_close(&data);
+        data = open_good(unit_folder, 16, 0.99, seed); // something is left to train on
+        assert_int_equal(data_documents(data, DATA_TRAIN), 1);
+        assert_int_equal(data_documents(data, DATA_HELD_OUT), 1);
+        data_close(&data);
+    }
+    struct data *data = open_good(unit_folder, 16, 1, 1); // for eval
+    assert_int_equal(data_windows(data, DATA_TRAIN), 0);
+    assert_int_equal(data_bytes(data, DATA_HELD_OUT), 2010);
+    data_close(&data);
+}
+
+// ---- sources
+
+static void folders_give_their_text(void **state)
+{
+    (void)state;
+    static const char *const folders[] = {".git", ".hidden", "build", "build/meson-private", "run",
+                                          "src", "src/deep"};
+    for (size_t i = 0; i < COUNT_OF(folders); i++) make_folder(folders[i]);
+    static const struct { const char *name, *text; } files[] = {
+        {".git/config", "no"}, {".hidden/a.c", "no"}, {".secret", "no"}, {"build/log.txt", "no"},
+        {"build/meson-private/x.txt", "no"}, {"run/metrics.jsonl", "{\"step\": 1}\n"},
+        {"run/config.json", "no"}, {"empty.txt", ""}, {"b.md", "# b\n"}, {"a.c", "int a;\n"},
+        {"src/k.comp", "void main() {}\n"}, {"src/deep/x.py", "x = 1\n"}, {"meson.build", "m\n"},
+        {"src/tool", "#!/bin/sh\necho\n"}, {"src/notes", "plain \xc3\xa9\n"}, {"z.json", "{}\n"},
+        {"junk.bin", "text in a .bin\n"},
+    };
+    for (size_t i = 0; i < COUNT_OF(files); i++) unit_write_text(files[i].name, files[i].text);
+    unit_write("image.png", "\x89PNG\r\n\x1a\n\0\0\0\rIHDR", 16);
+    unit_write("noise.dat", "\xff\xfe\xfd\xfc\xfb\xfa\xf9\xf8\x80\x81\x82\x83 a", 14);
+    assert_int_equal(symlink(unit_folder, unit_path("src/loop")), 0);
+    static const char *const wanted[] = {
+        "int a;\n", "# b\n", "text in a .bin\n", "m\n", "x = 1\n", "void main() {}\n",
+        "plain \xc3\xa9\n", "#!/bin/sh\necho\n", "{}\n"};
+    struct data *data = open_good(unit_folder, 5, 0, 1);
+    assert_stream(data, DATA_TRAIN, wanted, COUNT_OF(wanted));
+
+    static const char *const domains[] = {"text", "c", "glsl", "markdown", "json", "meson", "shell", "python"};
+    assert_int_equal(data_domain_count(data), COUNT_OF(domains));
+    for (uint32_t d = 0; d < COUNT_OF(domains); d++)
+        assert_string_equal(data_domain_name(data, d), domains[d]);
+    assert_non_null(strstr(data_summary(data), "9 documents (text 2, c 1, glsl 1, "));
+    // tokens 0..7 are a.c with its end, 8..12 b.md, so window 1 = 5..9 has three of c and two of b.md
+    assert_int_equal(data_window_domain(data, DATA_TRAIN, 0), 1);
+    assert_int_equal(data_window_domain(data, DATA_TRAIN, 1), 1);
+    assert_int_equal(data_window_domain(data, DATA_TRAIN, 2), 3);
+    data_close(&data);
+}
+
+// A build folder or a run that is named itself is read.
+static void a_named_folder_is_read_whatever_it_is(void **state)
+{
+    (void)state;
+    make_folder("run");
+    unit_write_text("run/metrics.txt", "text\n");
+    make_folder("run/meson-private");
+    struct data *data = open_good(unit_path("run"), 4, 0, 1);
+    assert_int_equal(data_tokens(data, DATA_TRAIN), 6);
+    data_close(&data);
+}
+
+static void several_paths_follow_each_other(void **state)
+{
+    (void)state;
+    const char *path[] = {unit_write_text("z.txt", "zz"), unit_write_text("a.txt", "aa")};
+    static const char *const wanted[] = {"zz", "aa"};
+    struct data *data = data_open(&(struct data_params){
+        .path = path, .path_count = 2, .tokenizer = tokenizer, .vocab_size = 300, .seq_len = 3});
+    assert_non_null(data);
+    assert_stream(data, DATA_TRAIN, wanted, 2);
+    data_close(&data);
+}
+
+static void json_lines_give_their_texts(void **state)
+{
+    (void)state;
+    const char *path = unit_write_text("a.jsonl",
+        "{\"text\": \"one\"}\n\n  \r\n{\"id\": 3, \"text\": \"t\\u00e9\\n\\\\u0000\"}\r\n"
+        "{\"text\": \"\"}\n{\"text\": \"last\"}");
+    static const char *const wanted[] = {"one", "t\xc3\xa9\n\\u0000", "last"};
+    struct data *data = open_good(path, 4, 0, 1);
+    assert_stream(data, DATA_TRAIN, wanted, 3);
+    assert_string_equal(data_domain_name(data, 0), "jsonl");
+    data_close(&data);
+}
+
+static void bad_json_lines_name_file_and_line(void **state)
+{
+    (void)state;
+    static const struct { const char *text, *place, *message; } cases[] = {
+        {"{\"text\": \"a\"}\n{\"text\": \n", "b.jsonl:2:", "not JSON"},
+        {"\n\n{\"txt\": \"a\"}\n", "b.jsonl:3:", "no string \"text\""},
+        {"{\"text\": 5}\n", "b.jsonl:1:", "no string \"text\""},
+        {"[1]\n", "b.jsonl:1:", "not an object"},
+        {"{\"text\": \"a\\u0000b\"}\n", "b.jsonl:1:", "zero character"},
+        {"{\"text\": \"a\"}\nplain text that is much longer than forty characters\n", "b.jsonl:2:", "..."},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        assert_null(open_with(unit_write_text("b.jsonl", cases[i].text), 4, 0, 1));
+        unit_assert_line(cases[i].place, cases[i].message);
+    }
+}
+
+// A shard with these ids, `width` bytes each.
+static const char *write_shard(const char *name, const uint32_t *ids, int32_t count, uint32_t width)
+{
+    struct bytes file = {0};
+    int32_t header[256] = {width == 2 ? 20240520 : 20240801, 1, count};
+    bytes_append(&file, header, sizeof header);
+    for (int32_t i = 0; i < count; i++) {
+        const uint16_t narrow = (uint16_t)ids[i];
+        bytes_append(&file, width == 2 ? (const void *)&narrow : &ids[i], width);
+    }
+    const char *path = unit_write(name, file.data, file.count);
+    bytes_free(&file);
+    return path;
+}
+
+static void assert_ids(const struct data *data, enum data_split split, uint32_t context,
+                       const uint32_t *ids, uint64_t count)
+{
+    uint32_t *all = read_split(data, split, context);
+    assert_int_equal(data_tokens(data, split), count);
+    assert_memory_equal(all, ids, count * sizeof *ids);
+    free(all);
+}
+
+static void shards_of_both_widths_are_read(void **state)
+{
+    (void)state;
+    // an end-of-text first, twice in a row, and none at the end
+    static const uint32_t ids[] = {256, 10, 20, 256, 256, 30, 256, 40, 50};
+    static const uint32_t wanted[] = {10, 20, 256, 30, 256, 40, 50, 256};
+    for (uint32_t width = 2; width <= 4; width += 2)
+        for (uint32_t seq_len = 1; seq_len < 10; seq_len++) {
+            struct data *data = open_good(write_shard("s.bin", ids, 9, width), seq_len, 0, 1);
+            assert_ids(data, DATA_TRAIN, 256, wanted, COUNT_OF(wanted));
+            assert_int_equal(data_documents(data, DATA_TRAIN), 3);
+            assert_int_equal(data_bytes(data, DATA_TRAIN), 5); // five ids are bytes
+            assert_string_equal(data_domain_name(data, 0), "tokens");
+            data_close(&data);
+        }
+    // with text beside it in a folder
+    unit_write_text("a.txt", "a");
+    struct data *data = open_good(unit_folder, 4, 0, 1);
+    assert_int_equal(data_documents(data, DATA_TRAIN), 4);
+    data_close(&data);
+}
+
+static void shards_need_no_tokenizer(void **state)
+{
+    (void)state;
+    static const uint32_t narrow[] = {50256, 1, 50000, 50256, 3}, narrow_wanted[] = {1, 50000, 50256, 3, 50256};
+    static const uint32_t wide[] = {128000, 1, 100000, 128000, 3}, wide_wanted[] = {1, 100000, 128000, 3, 128000};
+    for (int i = 0; i < 2; i++) {
+        const char *path = write_shard("s.bin", i ? wide : narrow, 5, i ? 4 : 2);
+        struct data *data = data_open(&(struct data_params){
+            .path = &path, .path_count = 1, .vocab_size = i ? 128256 : 50257, .seq_len = 3});
+        assert_non_null(data);
+        uint32_t *all = read_split(data, DATA_TRAIN, i ? 128000 : 50256);
+        assert_memory_equal(all, i ? wide_wanted : narrow_wanted, sizeof wide_wanted);
+        assert_int_equal(data_bytes(data, DATA_TRAIN), 0); // unknown
+        assert_int_equal(data_window_bytes(data, DATA_TRAIN, 0), 0);
+        free(all);
+        data_close(&data);
+    }
+    // a vocabulary without that token: one document, cut in two, nothing appended
+    static const uint32_t ids[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+    const char *path = write_shard("s.bin", ids, 10, 2);
+    struct data *data = data_open(&(struct data_params){
+        .path = &path, .path_count = 1, .vocab_size = 1024, .seq_len = 4, .held_out_fraction = 0.3});
+    assert_non_null(data);
+    assert_ids(data, DATA_TRAIN, 0, ids, 7);
+    assert_ids(data, DATA_HELD_OUT, 0, ids + 7, 3);
+    data_close(&data);
+    unit_assert_silent();
+}
+
+static void bad_shards_are_refused_in_one_line(void **state)
+{
+    (void)state;
+    static const uint32_t ids[] = {1, 2, 259, 4};
+    assert_null(open_with(write_shard("s.bin", ids, 4, 2), 4, 0, 1));
+    unit_assert_line("s.bin: token 2 is id 259", "vocab_size is 259");
+    static const uint32_t wide[] = {1, 0xffffffff};
+    assert_null(open_with(write_shard("s.bin", wide, 2, 4), 4, 0, 1));
+    unit_assert_line("s.bin: token 1 is id 4294967295", "vocab_size is 259");
+
+    int32_t header[258] = {20240520, 1, 4, [256] = 1};
+    assert_null(open_with(unit_write("s.bin", header, 1024), 4, 0, 1)); // no tokens
+    unit_assert_line("s.bin: ", "4 tokens of 2 bytes, and 0 bytes follow");
+    assert_null(open_with(unit_write("s.bin", header, 1023), 4, 0, 1)); // half a header
+    unit_assert_line("s.bin: ", "no token shard");
+    assert_null(open_with(unit_write("s.bin", header, 1031), 4, 0, 1));
+    unit_assert_line("s.bin: ", "7 bytes follow");
+    header[1] = 2;
+    assert_null(open_with(unit_write("s.bin", header, 1032), 4, 0, 1));
+    unit_assert_line("s.bin: ", "version 2");
+    header[1] = 1;
+    header[2] = -4;
+    assert_null(open_with(unit_write("s.bin", header, 1032), 4, 0, 1));
+    unit_assert_line("s.bin: ", "-4 tokens");
+    header[2] = INT32_MAX;
+    assert_null(open_with(unit_write("s.bin", header, 1032), 4, 0, 1));
+    unit_assert_line("s.bin: ", "2147483647 tokens");
+    header[0] = 7;
+    assert_null(open_with(unit_write("s.bin", header, 1032), 4, 0, 1));
+    unit_assert_line("s.bin: ", "no token shard");
+}
+
+static void bad_input_gives_one_line(void **state)
+{
+    (void)state;
+    assert_null(open_with(unit_path("missing.txt"), 4, 0, 1));
+    unit_assert_line("missing.txt: ", "no such file or folder");
+    assert_null(open_with(unit_write_text("empty.txt", ""), 4, 0, 1));
+    unit_assert_line("empty.txt: ", "no text in the file");
+    make_folder("nothing");
+    assert_null(open_with(unit_path("nothing"), 4, 0, 1));
+    unit_assert_line("nothing: ", "no text in the folder");
+    assert_null(open_with(unit_write_text("blank.jsonl", "\n\n"), 4, 0, 1));
+    unit_assert_line("blank.jsonl: ", "no text");
+    assert_null(open_with(unit_write("image.png", "a\0b", 3), 4, 0, 1));
+    unit_assert_line("image.png: ", "not text");
+    assert_null(open_with("/dev/null", 4, 0, 1));
+    unit_assert_line("/dev/null", "");
+    const char *one = unit_write_text("one.txt", "x");
+    assert_null(open_with(one, 4, 0.1, 1)); // one byte cannot be cut
+    unit_assert_line("held_out_fraction 0.1", "more text");
+    assert_null(open_with(one, 0, 0, 1));
+    unit_assert_line("seq_len", "at least 1");
+    assert_null(open_with(one, 4, -0.5, 1));
+    unit_assert_line("held_out_fraction", "-0.5");
+    assert_null(open_with(one, 4, NAN, 1));
+    unit_assert_line("held_out_fraction", "0 to 1");
+    assert_null(data_open(&(struct data_params){.tokenizer = tokenizer, .vocab_size = 259, .seq_len = 4}));
+    unit_assert_line("no path", "");
+    struct data_params params = {.path = &one, .path_count = 1, .tokenizer = tokenizer,
+                                 .vocab_size = 256, .seq_len = 4};
+    assert_null(data_open(&params));
+    unit_assert_line("259 ids", "vocab_size is 256");
+    params.tokenizer = NULL;
+    assert_null(data_open(&params));
+    unit_assert_line("one.txt: ", "no tokenizer");
+    if (geteuid() != 0) { // root reads everything
+        assert_int_equal(chmod(one, 0), 0);
+        assert_null(open_with(one, 4, 0, 1));
+        unit_assert_line("one.txt: ", "ermission denied");
+    }
+}
+
+// ---- segments
+
+static void segments_are_a_stable_sort(void **state)
+{
+    (void)state;
+    static const uint32_t counts[] = {0, 1, 2, 3, 31, 257, 1000}, bounds[] = {1, 2, 259, 300, 70000, 1u << 31};
+    for (size_t c = 0; c < COUNT_OF(counts); c++)
+        for (size_t b = 0; b < COUNT_OF(bounds); b++) {
+            const uint32_t count = counts[c];
+            uint32_t ids[1000], order[1001], begin[1002], id[1001], kept = 0;
+            for (uint32_t i = 0; i < count; i++) {
+                ids[i] = (uint32_t)rng_below(c, b, i, bounds[b]);
+                if (i % 5 == 4) ids[i] = DATA_MASKED;
+                kept += ids[i] != DATA_MASKED;
+            }
+            order[count] = begin[count + 1] = id[count] = 0xdeadbeef; // canaries
+            const uint32_t segments = data_segments(ids, count, order, begin, id);
+            assert_int_equal(order[count], 0xdeadbeef);
+            assert_int_equal(begin[count + 1], 0xdeadbeef);
+            assert_int_equal(id[count], 0xdeadbeef);
+            assert_int_equal(begin[0], 0);
+            assert_int_equal(begin[segments], kept);
+            bool seen[1000] = {0};
+            for (uint32_t s = 0; s < segments; s++) {
+                assert_true(begin[s] < begin[s + 1]);
+                assert_true(s == 0 || id[s - 1] < id[s]);
+                for (uint32_t i = begin[s]; i < begin[s + 1]; i++) {
+                    assert_int_equal(ids[order[i]], id[s]);
+                    assert_true(i == begin[s] || order[i - 1] < order[i]);
+                    assert_false(seen[order[i]]);
+                    seen[order[i]] = true;
+                }
+            }
+        }
+}
+
+// ---- baselines
+
+static void baseline_is_what_the_hand_computes(void **state)
+{
+    (void)state;
+    // trained: a a b b a b; held out: a b and the end-of-text; 257 ids
+    struct data *data = open_good(unit_write_text("t.txt", "aabbabab"), 3, 0.25, 1);
+    struct baseline got;
+    assert_true(baseline_measure(data, &got));
+    const double p_a = (3 + 2.0 / 257) / 8, p_eot = (2.0 / 257) / 8;
+    unit_assert_near(got.order0, -(2 * log2(p_a) + log2(p_eot)) / 2, 1e-12);
+    // after end-of-text: a once; after a: a once, b twice; after b: a once, b once
+    const double a_after_eot = (1 + 1 * p_a) / 2, b_after_a = (2 + 2 * p_a) / 5, eot_after_b = 2 * p_eot / 4;
+    unit_assert_near(got.bigram, -(log2(a_after_eot) + log2(b_after_a) + log2(eot_after_b)) / 2, 1e-12);
+    unit_assert_near(got.entropy, 3 * log2(3) / 2, 1e-12);
+    assert_int_equal(got.train_tokens, 6);
+    assert_int_equal(got.tokens, 3);
+    assert_int_equal(got.bytes, 2);
+    data_close(&data);
+}
+
+// Text of independent bytes: order 0 reaches its entropy, a bigram model gains nothing. Text that
+// alternates: a bigram model needs almost nothing.
+static void baselines_know_what_they_model(void **state)
+{
+    (void)state;
+    enum { COUNT = 200000 };
+    char *text = malloc(COUNT);
+    for (size_t i = 0; i < COUNT; i++) text[i] = "aaab"[rng_below(1, 9, i, 4)];
+    struct baseline got;
+    struct data *data = open_good(unit_write("a.txt", text, COUNT), 100, 0.1, 1);
+    assert_true(baseline_measure(data, &got));
+    const double wanted = -(0.75 * log2(0.75) + 0.25 * log2(0.25));
+    unit_assert_near(got.entropy, wanted, 0.02);
+    unit_assert_near(got.order0, wanted, 0.02);
+    unit_assert_near(got.bigram, wanted, 0.02);
+    assert_true(got.order0 >= got.entropy);
+    data_close(&data);
+    for (size_t i = 0; i < COUNT; i++) text[i] = "ab"[i % 2];
+    data = open_good(unit_write("a.txt", text, COUNT), 100, 0.1, 1);
+    assert_true(baseline_measure(data, &got));
+    unit_assert_near(got.order0, 1, 0.01);
+    assert_true(got.bigram < 0.01);
+    data_close(&data);
+    free(text);
+}
+
+static void baseline_needs_both_splits(void **state)
+{
+    (void)state;
+    const char *path = unit_write_text("t.txt", "text");
+    struct baseline got;
+    for (int fraction = 0; fraction < 2; fraction++) {
+        struct data *data = open_good(path, 3, fraction, 1);
+        assert_false(baseline_measure(data, &got));
+        unit_assert_line("baseline", "held-out");
+        data_close(&data);
+    }
+    static const uint32_t ids[] = {1, 2, 8192, 256, 5, 256};
+    path = write_shard("s.bin", ids, 6, 2);
+    struct data *data = data_open(&(struct data_params){
+        .path = &path, .path_count = 1, .tokenizer = tokenizer, .vocab_size = 10000, .seq_len = 3,
+        .held_out_fraction = 0.2});
+    assert_non_null(data);
+    assert_false(baseline_measure(data, &got));
+    unit_assert_line("baseline", "8192");
+    data_close(&data);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        UNIT(every_token_is_a_target_once),
+        UNIT(every_epoch_is_a_permutation),
+        UNIT(orders_differ_by_epoch_and_seed),
+        UNIT(order_is_spread),
+        UNIT(large_files_are_mapped),
+        UNIT(one_document_is_cut_like_nanogpt),
+        UNIT(no_document_straddles_the_split),
+        UNIT(held_out_documents_depend_on_the_seed_alone),
+        UNIT(small_sets_keep_both_splits),
+        UNIT(folders_give_their_text),
+        UNIT(a_named_folder_is_read_whatever_it_is),
+        UNIT(several_paths_follow_each_other),
+        UNIT(json_lines_give_their_texts),
+        UNIT(bad_json_lines_name_file_and_line),
+        UNIT(shards_of_both_widths_are_read),
+        UNIT(shards_need_no_tokenizer),
+        UNIT(bad_shards_are_refused_in_one_line),
+        UNIT(bad_input_gives_one_line),
+        UNIT(segments_are_a_stable_sort),
+        UNIT(baseline_is_what_the_hand_computes),
+        UNIT(baselines_know_what_they_model),
+        UNIT(baseline_needs_both_splits),
+    };
+    return cmocka_run_group_tests(tests, make_tokenizer, drop_tokenizer);
+}
