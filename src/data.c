@@ -27,6 +27,7 @@ struct data {
     uint8_t                 domain_of_kind[KIND_COUNT];
     enum data_kind          kind_of_domain[KIND_COUNT];
     uint32_t                domain_count;
+    bool                    cut; // the two documents are parts of the only one
     uint64_t                fingerprint;
     const char             *summary;
 };
@@ -91,6 +92,7 @@ static bool cut_document(struct data *data, double fraction)
         return false;
     }
     documents_cut(&data->documents, front, data->tokenizer);
+    data->cut = true;
     return true;
 }
 
@@ -178,11 +180,11 @@ static uint64_t fingerprint(const struct data *data, const struct data_params *p
 
 static const char *summarize(const struct data *data)
 {
+    const uint64_t count = data->cut ? 1 : data->documents.count;
     uint64_t documents[KIND_COUNT] = {0};
-    for (uint64_t i = 0; i < data->documents.count; i++)
-        documents[data->documents.document[i].kind]++;
+    for (uint64_t i = 0; i < count; i++) documents[data->documents.document[i].kind]++;
     struct bytes text = {0};
-    bytes_printf(&text, "%llu documents (", (unsigned long long)data->documents.count);
+    bytes_printf(&text, "%llu document%s (", (unsigned long long)count, count == 1 ? "" : "s");
     for (uint32_t d = 0; d < data->domain_count; d++)
         bytes_printf(&text, "%s%s %llu", d ? ", " : "", data_domain_name(data, d),
                      (unsigned long long)documents[data->kind_of_domain[d]]);

@@ -346,7 +346,8 @@ static bool add_file(const struct collector *c, const char *path, bool named)
 // Builds and runs are made from the text beside them; what they write changes while it is read.
 static bool is_output(const struct folder *folder)
 {
-    return folder_has(folder, "meson-private") || folder_has(folder, "metrics.jsonl");
+    return folder_has(folder, "meson-private") || folder_has(folder, "metrics.jsonl")
+        || folder_has(folder, "model.safetensors");
 }
 
 static bool add_folder(const struct collector *c, const char *path, uint32_t depth)

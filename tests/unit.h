@@ -22,10 +22,12 @@
 #include "runtime/log.h"
 #include "src/base.h"
 
+#define UNIT_HELPER __attribute__((unused)) static
+
 static struct { int lines; char last[4096]; } unit_log;
 static char unit_folder[4096];
 
-__attribute__((unused)) static void unit_log_line(void *user, enum log_level level, const char *line)
+UNIT_HELPER void unit_log_line(void *user, enum log_level level, const char *line)
 {
     (void)user;
     if (level > LOG_WARN) return;
@@ -54,13 +56,14 @@ __attribute__((unused)) static void unit_log_line(void *user, enum log_level lev
             fail_msg("%s is %.12g, wanted %.12g", #value, unit_value, unit_wanted);          \
     } while (0)
 
-__attribute__((unused)) static int unit_remove(const char *path, const struct stat *info, int kind, struct FTW *at)
+UNIT_HELPER int unit_remove(const char *path, const struct stat *info, int kind,
+                            struct FTW *at)
 {
     (void)info, (void)kind, (void)at;
     return remove(path);
 }
 
-__attribute__((unused)) static int unit_setup(void **state)
+UNIT_HELPER int unit_setup(void **state)
 {
     (void)state;
     const char *base = getenv("TMPDIR");
@@ -70,7 +73,7 @@ __attribute__((unused)) static int unit_setup(void **state)
     return mkdtemp(unit_folder) ? 0 : -1;
 }
 
-__attribute__((unused)) static int unit_teardown(void **state)
+UNIT_HELPER int unit_teardown(void **state)
 {
     (void)state;
     log_set(NULL, NULL, LOG_INFO);
@@ -78,7 +81,7 @@ __attribute__((unused)) static int unit_teardown(void **state)
 }
 
 // The path of a name in the test's folder; one of eight buffers that take turns.
-__attribute__((unused)) static const char *unit_path(const char *name)
+UNIT_HELPER const char *unit_path(const char *name)
 {
     static char path[8][8192];
     static unsigned turn;
@@ -87,7 +90,7 @@ __attribute__((unused)) static const char *unit_path(const char *name)
     return own;
 }
 
-__attribute__((unused)) static const char *unit_write(const char *name, const void *data, size_t bytes)
+UNIT_HELPER const char *unit_write(const char *name, const void *data, size_t bytes)
 {
     const char *path = unit_path(name);
     FILE *file = fopen(path, "wb");
@@ -97,13 +100,13 @@ __attribute__((unused)) static const char *unit_write(const char *name, const vo
     return path;
 }
 
-__attribute__((unused)) static const char *unit_write_text(const char *name, const char *text)
+UNIT_HELPER const char *unit_write_text(const char *name, const char *text)
 {
     return unit_write(name, text, strlen(text));
 }
 
 // A whole file with a zero byte behind it; free() it.
-__attribute__((unused)) static char *unit_read(const char *path, size_t *bytes)
+UNIT_HELPER char *unit_read(const char *path, size_t *bytes)
 {
     FILE *file = fopen(path, "rb");
     assert_non_null(file);

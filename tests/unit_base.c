@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// base.h and dtype.h: arenas, checked sizes, growing bytes, the random generator against Random123's
-// known answers, and the 16-bit float types against rounding done in double, for every 16-bit value.
+// base.h and dtype.h: arenas, checked sizes, growing bytes, the random generator against
+// Random123's known answers, and the 16-bit float types against rounding done in double, for every
+// 16-bit value.
 #include "tests/unit.h"
 
 #include "src/dtype.h"
@@ -183,7 +184,8 @@ static void half_floats_round_to_nearest_even(void **state)
     for (size_t h = 0; h < COUNT_OF(halves); h++)
         for (uint32_t high = 0; high < 65536; high++)
             for (uint32_t low = 0; low < 8 * COUNT_OF(edge); low++) {
-                const uint32_t bits = high << 16 | (low / COUNT_OF(edge)) << 13 | edge[low % COUNT_OF(edge)];
+                const uint32_t upper = high << 16 | (uint32_t)(low / COUNT_OF(edge)) << 13;
+                const uint32_t bits = upper | edge[low % COUNT_OF(edge)];
                 const float value = float_of(bits);
                 const double got = halves[h].to(halves[h].from(value));
                 const double wanted =
@@ -213,7 +215,8 @@ static void dtype_arrays_store_and_load(void **state)
     static const double values[] = {0, -1, 1.0 / 3, 65504, 1e-7, -2.5};
     for (int d = DTYPE_F32; d <= DTYPE_F16; d++) {
         float array[COUNT_OF(values)];
-        for (size_t i = 0; i < COUNT_OF(values); i++) dtype_store(array, i, (enum dtype)d, values[i]);
+        for (size_t i = 0; i < COUNT_OF(values); i++)
+            dtype_store(array, i, (enum dtype)d, values[i]);
         for (size_t i = 0; i < COUNT_OF(values); i++) {
             const double wanted = d == DTYPE_F32 ? (double)(float)values[i]
                 : d == DTYPE_BF16 ? dtype_f32_from_bf16(dtype_bf16_from_f32((float)values[i]))

@@ -214,6 +214,8 @@ static void one_document_is_cut_like_nanogpt(void **state)
     char *text = malloc(1115394);
     for (size_t i = 0; i < 1115394; i++) text[i] = (char)('a' + rng_below(1, 2, i, 26));
     struct data *data = open_good(unit_write("t.txt", text, 1115394), 64, 0.1, 5);
+    assert_string_equal(data_summary(data),
+                        "1 document (text 1): 1003854 tokens to train on, 111541 held out");
     assert_int_equal(data_tokens(data, DATA_TRAIN), 1003854);
     assert_int_equal(data_bytes(data, DATA_TRAIN), 1003854);
     assert_int_equal(data_tokens(data, DATA_HELD_OUT), 111540 + 1); // and the end-of-text
@@ -365,12 +367,13 @@ static void folders_give_their_text(void **state)
     struct data *data = open_good(unit_folder, 5, 0, 1);
     assert_stream(data, DATA_TRAIN, wanted, COUNT_OF(wanted));
 
-    static const char *const domains[] = {"text", "c", "glsl", "markdown", "json", "meson", "shell", "python"};
+    static const char *const domains[] = {"text", "c", "glsl", "markdown", "json", "meson",
+                                          "shell", "python"};
     assert_int_equal(data_domain_count(data), COUNT_OF(domains));
     for (uint32_t d = 0; d < COUNT_OF(domains); d++)
         assert_string_equal(data_domain_name(data, d), domains[d]);
     assert_non_null(strstr(data_summary(data), "9 documents (text 2, c 1, glsl 1, "));
-    // tokens 0..7 are a.c with its end, 8..12 b.md, so window 1 = 5..9 has three of c and two of b.md
+    // tokens 0..7 are a.c with its end, 8..12 b.md: window 1 = 5..9 has three of c, two of b.md
     assert_int_equal(data_window_domain(data, DATA_TRAIN, 0), 1);
     assert_int_equal(data_window_domain(data, DATA_TRAIN, 1), 1);
     assert_int_equal(data_window_domain(data, DATA_TRAIN, 2), 3);
@@ -423,7 +426,8 @@ static void bad_json_lines_name_file_and_line(void **state)
         {"{\"text\": 5}\n", "b.jsonl:1:", "no string \"text\""},
         {"[1]\n", "b.jsonl:1:", "not an object"},
         {"{\"text\": \"a\\u0000b\"}\n", "b.jsonl:1:", "zero character"},
-        {"{\"text\": \"a\"}\nplain text that is much longer than forty characters\n", "b.jsonl:2:", "..."},
+        {"{\"text\": \"a\"}\nplain text that is much longer than forty characters\n",
+         "b.jsonl:2:", "..."},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         assert_null(open_with(unit_write_text("b.jsonl", cases[i].text), 4, 0, 1));
@@ -480,8 +484,10 @@ static void shards_of_both_widths_are_read(void **state)
 static void shards_need_no_tokenizer(void **state)
 {
     (void)state;
-    static const uint32_t narrow[] = {50256, 1, 50000, 50256, 3}, narrow_wanted[] = {1, 50000, 50256, 3, 50256};
-    static const uint32_t wide[] = {128000, 1, 100000, 128000, 3}, wide_wanted[] = {1, 100000, 128000, 3, 128000};
+    static const uint32_t narrow[] = {50256, 1, 50000, 50256, 3};
+    static const uint32_t narrow_wanted[] = {1, 50000, 50256, 3, 50256};
+    static const uint32_t wide[] = {128000, 1, 100000, 128000, 3};
+    static const uint32_t wide_wanted[] = {1, 100000, 128000, 3, 128000};
     for (int i = 0; i < 2; i++) {
         const char *path = write_shard("s.bin", i ? wide : narrow, 5, i ? 4 : 2);
         struct data *data = data_open(&(struct data_params){
@@ -498,7 +504,8 @@ static void shards_need_no_tokenizer(void **state)
     static const uint32_t ids[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
     const char *path = write_shard("s.bin", ids, 10, 2);
     struct data *data = data_open(&(struct data_params){
-        .path = &path, .path_count = 1, .vocab_size = 1024, .seq_len = 4, .held_out_fraction = 0.3});
+        .path = &path, .path_count = 1, .vocab_size = 1024, .seq_len = 4,
+        .held_out_fraction = 0.3});
     assert_non_null(data);
     assert_ids(data, DATA_TRAIN, 0, ids, 7);
     assert_ids(data, DATA_HELD_OUT, 0, ids + 7, 3);
@@ -563,10 +570,11 @@ static void bad_input_gives_one_line(void **state)
     unit_assert_line("held_out_fraction", "-0.5");
     assert_null(open_with(one, 4, NAN, 1));
     unit_assert_line("held_out_fraction", "0 to 1");
-    assert_null(data_open(&(struct data_params){.tokenizer = tokenizer, .vocab_size = 259, .seq_len = 4}));
+    struct data_params params = {.path = &one, .tokenizer = tokenizer, .vocab_size = 256,
+                                 .seq_len = 4};
+    assert_null(data_open(&params));
     unit_assert_line("no path", "");
-    struct data_params params = {.path = &one, .path_count = 1, .tokenizer = tokenizer,
-                                 .vocab_size = 256, .seq_len = 4};
+    params.path_count = 1;
     assert_null(data_open(&params));
     unit_assert_line("259 ids", "vocab_size is 256");
     params.tokenizer = NULL;
@@ -584,7 +592,8 @@ static void bad_input_gives_one_line(void **state)
 static void segments_are_a_stable_sort(void **state)
 {
     (void)state;
-    static const uint32_t counts[] = {0, 1, 2, 3, 31, 257, 1000}, bounds[] = {1, 2, 259, 300, 70000, 1u << 31};
+    static const uint32_t counts[] = {0, 1, 2, 3, 31, 257, 1000};
+    static const uint32_t bounds[] = {1, 2, 259, 300, 70000, 1u << 31};
     for (size_t c = 0; c < COUNT_OF(counts); c++)
         for (size_t b = 0; b < COUNT_OF(bounds); b++) {
             const uint32_t count = counts[c];
@@ -627,8 +636,10 @@ static void baseline_is_what_the_hand_computes(void **state)
     const double p_a = (3 + 2.0 / 257) / 8, p_eot = (2.0 / 257) / 8;
     unit_assert_near(got.order0, -(2 * log2(p_a) + log2(p_eot)) / 2, 1e-12);
     // after end-of-text: a once; after a: a once, b twice; after b: a once, b once
-    const double a_after_eot = (1 + 1 * p_a) / 2, b_after_a = (2 + 2 * p_a) / 5, eot_after_b = 2 * p_eot / 4;
-    unit_assert_near(got.bigram, -(log2(a_after_eot) + log2(b_after_a) + log2(eot_after_b)) / 2, 1e-12);
+    const double a_after_eot = (1 + 1 * p_a) / 2, b_after_a = (2 + 2 * p_a) / 5;
+    const double eot_after_b = 2 * p_eot / 4;
+    unit_assert_near(got.bigram, -(log2(a_after_eot) + log2(b_after_a) + log2(eot_after_b)) / 2,
+                     1e-12);
     unit_assert_near(got.entropy, 3 * log2(3) / 2, 1e-12);
     assert_int_equal(got.train_tokens, 6);
     assert_int_equal(got.tokens, 3);

@@ -6,11 +6,13 @@
 
 static struct config make(enum config_schedule kind)
 {
-    return (struct config){.lr_scheduler_type = kind, .learning_rate = 1e-3, .min_learning_rate = 1e-4,
-                           .warmup_steps = 10, .lr_decay_steps = 110, .decay_fraction = 0.2, .steps = 110};
+    return (struct config){
+        .lr_scheduler_type = kind, .learning_rate = 1e-3, .min_learning_rate = 1e-4,
+        .warmup_steps = 10, .lr_decay_steps = 110, .decay_fraction = 0.2, .steps = 110};
 }
 
-static const enum config_schedule kinds[] = {CONFIG_COSINE, CONFIG_LINEAR, CONFIG_CONSTANT, CONFIG_CONSTANT_DECAY};
+static const enum config_schedule kinds[] = {CONFIG_COSINE, CONFIG_LINEAR, CONFIG_CONSTANT,
+                                             CONFIG_CONSTANT_DECAY};
 
 static void warm_up_is_linear(void **state)
 {
