@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+// KERNEL_ADAMW (src/kernel.h): AdamW (Loshchilov & Hutter 2019) in the order of torch.optim.AdamW. The
+// gradient is first multiplied by norm[1]; nothing moves where norm[2] is 0, but the copy is written, so
+// that it always is the parameter rounded to the storage type. A workgroup does LANES * PER_LANE elements.
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_shader_16bit_storage : enable
+#extension GL_EXT_shader_explicit_arithmetic_types_int16 : enable
+#include "lib/head.glsl"
+#include "lib/step.glsl"
+
+layout(binding = 0) readonly buffer Step { step_words step; };
+layout(binding = 1) readonly buffer Norm { float norm[4]; };
+layout(binding = 2) buffer P { float p[]; };
+layout(binding = 2) buffer P4 { vec4 p4[]; };
+layout(binding = 3) readonly buffer G { float g[]; };
+layout(binding = 3) readonly buffer G4 { vec4 g4[]; };
+layout(binding = 4) buffer M { float m[]; };
+layout(binding = 4) buffer M4 { vec4 m4[]; };
+layout(binding = 5) buffer V { float v[]; };
+layout(binding = 5) buffer V4 { vec4 v4[]; };
+layout(binding = 6) writeonly buffer Copy { STORE copy[]; };
+layout(binding = 6) writeonly buffer Copy4 { STORE4 copy4[]; };
+layout(push_constant) uniform Push {
+    uint count, write_copy;
+    float beta1, beta2, eps, weight_decay;
+};
+
+const uint PER_LANE = 16; // ELEMENTS_PER_LANE of src/kernel.c
+
+void update(inout vec4 x, vec4 gradient, inout vec4 mean, inout vec4 square)
+{
+    gradient *= norm[1];
+    x *= 1.0 - step.learning_rate * weight_decay;
+    mean += (1.0 - beta1) * (gradient - mean);
+    square = beta2 * square + (1.0 - beta2) * gradient * gradient;
+    x -= step.learning_rate / step.correction1 * mean / (sqrt(square) / sqrt(step.correction2) + eps);
+}
+
+void four(uint i)
+{
+    vec4 x = p4[i];
+    if (norm[2] != 0.0) {
+        vec4 mean = m4[i], square = v4[i];
+        update(x, g4[i], mean, square);
+        p4[i] = x;
+        m4[i] = mean;
+        v4[i] = square;
+    }
+    if (write_copy != 0) copy4[i] = SAVE(x);
+}
+
+void one(uint i)
+{
+    vec4 x = vec4(p[i]);
+    if (norm[2] != 0.0) {
+        vec4 mean = vec4(m[i]), square = vec4(v[i]);
+        update(x, vec4(g[i]), mean, square);
+        p[i] = x.x;
+        m[i] = mean.x;
+        v[i] = square.x;
+    }
+    if (write_copy != 0) copy[i] = SAVE(x.x);
+}
+
+void main()
+{
+    const uint begin = group_index() * LANES * PER_LANE;
+    if (begin >= count) return;
+    const uint end = min(count, begin + LANES * PER_LANE);
+    for (uint q = begin / 4 + LANE; q < end / 4; q += LANES) four(q);
+    for (uint i = end / 4 * 4 + LANE; i < end; i += LANES) one(i);
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+// References of moe_count, moe_scan and moe_scatter: a stable counting sort of the pairs by expert, and the
+// tiles of the grouped matmuls.
+#include "ref.h"
+
+static uint32_t block_end(const struct push_moe_sort *push, uint32_t b)
+{
+    return (uint32_t)min_u64(push->pairs, ((uint64_t)b + 1) * push->block);
+}
+
+void ref_moe_count(const struct gpu_ref_call *call)
+{
+    const struct push_moe_sort *push = call->push;
+    const uint32_t *ids = call->buffer[0];
+    uint32_t *counts = call->buffer[1];
+    memset(counts, 0, (size_t)push->blocks * push->experts * sizeof *counts);
+    for (uint32_t b = 0; b < push->blocks; b++)
+        for (uint32_t p = b * push->block; p < block_end(push, b); p++)
+            if (ids[p] < push->experts) counts[(size_t)b * push->experts + ids[p]]++;
+}
+
+void ref_moe_scan(const struct gpu_ref_call *call)
+{
+    const struct push_moe_sort *push = call->push;
+    uint32_t *counts = call->buffer[0], *offsets = call->buffer[1];
+    uint32_t (*tiles)[4] = call->buffer[2], (*indirect)[4] = call->buffer[3];
+    uint32_t position = 0, tile = 0;
+    for (uint32_t e = 0; e < push->experts; e++) {
+        offsets[e] = position;
+        for (uint32_t b = 0; b < push->blocks; b++) {
+            uint32_t *entry = &counts[(size_t)b * push->experts + e];
+            const uint32_t count = *entry;
+            *entry = position;
+            position += count;
+        }
+        for (uint32_t row = offsets[e]; row < position && tile < push->max_tiles; row += push->tile_rows) {
+            const uint32_t words[4] = {e, row, min_u32(push->tile_rows, position - row), 0};
+            memcpy(tiles[tile++], words, sizeof words);
+        }
+    }
+    offsets[push->experts] = position;
+    for (int i = 0; i < 4; i++) {
+        const uint32_t words[4] = {push->columns[i], tile, 1, 0};
+        memcpy(indirect[i], words, sizeof words);
+    }
+}
+
+void ref_moe_scatter(const struct gpu_ref_call *call)
+{
+    const struct push_moe_sort *push = call->push;
+    const uint32_t *ids = call->buffer[0], *first = call->buffer[1];
+    uint32_t *order = call->buffer[2], *inverse = call->buffer[3];
+    uint32_t *next = malloc(push->experts * sizeof *next);
+    for (uint32_t b = 0; b < push->blocks; b++) {
+        memcpy(next, first + (size_t)b * push->experts, push->experts * sizeof *next);
+        for (uint32_t p = b * push->block; p < block_end(push, b); p++) {
+            inverse[p] = ids[p] < push->experts ? next[ids[p]]++ : KERNEL_NONE_ID;
+            if (inverse[p] != KERNEL_NONE_ID) order[inverse[p]] = p;
+        }
+    }
+    free(next);
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+// Checks of moe_combine and moe_combine_back: aligned and odd rows, one and many picks, dropped pairs.
+#include <stdlib.h>
+
+#include "check.h"
+
+// A random permutation of the rows; every `drop`-th pair is in no expert.
+static void permutation(struct check *t, int b, uint32_t pairs, uint32_t drop)
+{
+    uint32_t *inverse = malloc(pairs * sizeof *inverse);
+    for (uint32_t p = 0; p < pairs; p++) {
+        const uint32_t other = (uint32_t)check_random(t, p + 1);
+        inverse[p] = inverse[other];
+        inverse[other] = p;
+    }
+    for (uint32_t p = 0; drop && p < pairs; p += drop) inverse[p] = KERNEL_NONE_ID;
+    check_words(t, b, inverse, pairs);
+    free(inverse);
+}
+
+static void combine(struct check *t, const struct push_moe_combine *push, uint32_t drop)
+{
+    const uint32_t pairs = push->tokens * push->top_k;
+    const uint64_t cells = (uint64_t)push->tokens * push->cols;
+    check_begin(t, KERNEL_MOE_COMBINE, 0, "T %u H %u K %u weighted %u add %u drop %u", push->tokens, push->cols,
+                push->top_k, push->weighted, push->add, drop);
+    check_normal(t, 0, CHECK_STORE, (uint64_t)pairs * push->cols, 1);
+    permutation(t, 1, pairs, drop);
+    if (push->weighted) check_normal(t, 2, DTYPE_F32, pairs, 1);
+    if (push->add) check_normal(t, 3, CHECK_STORE, cells, 1);
+    check_output(t, 4, CHECK_STORE, cells);
+    check_run(t, push, 1e-12);
+}
+
+static void combine_back(struct check *t, const struct push_moe_combine *push, uint32_t drop)
+{
+    const uint32_t pairs = push->tokens * push->top_k;
+    check_begin(t, KERNEL_MOE_COMBINE_BACK, 0, "T %u H %u K %u drop %u", push->tokens, push->cols, push->top_k, drop);
+    check_normal(t, 0, CHECK_STORE, (uint64_t)push->tokens * push->cols, 1);
+    check_normal(t, 1, CHECK_STORE, (uint64_t)pairs * push->cols, 1);
+    permutation(t, 2, pairs, drop);
+    check_normal(t, 3, DTYPE_F32, pairs, 1);
+    check_output(t, 4, CHECK_STORE, (uint64_t)pairs * push->cols);
+    check_output(t, 5, DTYPE_F32, pairs);
+    check_run(t, push, 1e-11);
+}
+
+void check_moe_combine(struct check *t)
+{
+    static const uint32_t cols[] = {1, 2, 3, 4, 31, 32, 33, 128, 257, 512};
+    static const uint32_t top_k[] = {1, 2, 3, 8};
+    for (size_t i = 0; i < COUNT_OF(cols); i++)
+        for (uint32_t mode = 0; mode < 4; mode++) {
+            const struct push_moe_combine push = {5 + (uint32_t)i, cols[i], top_k[(mode + i) % COUNT_OF(top_k)],
+                                                  mode & 1, mode >> 1};
+            combine(t, &push, mode ? 0 : 3);
+            combine_back(t, &push, mode ? 0 : 3);
+            if (mode == 3) combine(t, &push, 1); // nothing but dropped pairs
+        }
+}

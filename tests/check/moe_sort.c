@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT
+// Checks of moe_count, moe_scan and moe_scatter: each against its reference, and the three chained on the
+// device against a plain stable sort of (expert, pair). Empty experts, all pairs to one, dropped pairs.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+
+enum kind { KIND_UNIFORM, KIND_ONE, KIND_SKEWED, KIND_DROPPED, KIND_NONE, KIND_COUNT };
+
+struct sorted {
+    struct push_moe_sort push;
+    uint32_t            *ids, *counts, *offsets, *order, *inverse;
+};
+
+static uint32_t pick(struct check *t, enum kind kind, uint64_t stream, uint32_t p, uint32_t experts)
+{
+    const uint32_t e = (uint32_t)rng_below(t->seed, stream, p, experts);
+    switch (kind) {
+    case KIND_UNIFORM: break;
+    case KIND_ONE: return experts / 2;
+    case KIND_SKEWED: return p % 3 ? e / 7 : e;
+    case KIND_DROPPED: return p % 3 == 1 ? KERNEL_NONE_ID : p % 5 == 2 ? experts : e;
+    case KIND_NONE: return KERNEL_NONE_ID;
+    case KIND_COUNT: break;
+    }
+    return e;
+}
+
+static uint32_t *copy_result(struct check *t, int b, uint64_t count)
+{
+    uint32_t *words = calloc(count, sizeof *words);
+    if (check_result(t, b)) memcpy(words, check_result(t, b), count * sizeof *words);
+    return words;
+}
+
+static int by_key(const void *a, const void *b)
+{
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+// The chained result against a sort that has nothing in common with the kernels.
+static void compare_with_sort(struct check *t, const struct sorted *s)
+{
+    const uint32_t pairs = s->push.pairs;
+    uint64_t *key = malloc(pairs * sizeof *key);
+    for (uint32_t p = 0; p < pairs; p++) key[p] = (uint64_t)s->ids[p] << 32 | p;
+    qsort(key, pairs, sizeof *key, by_key);
+    uint32_t row = 0;
+    for (; row < pairs && key[row] >> 32 < s->push.experts; row++) {
+        const uint32_t p = (uint32_t)key[row], e = (uint32_t)(key[row] >> 32);
+        if (s->order[row] != p || s->inverse[p] != row || row < s->offsets[e] || row >= s->offsets[e + 1]) {
+            check_fail(t, "row %u: pair %u, stable sort says %u of expert %u", row, s->order[row], p, e);
+            break;
+        }
+    }
+    if (s->offsets[s->push.experts] != row) check_fail(t, "%u rows, want %u", s->offsets[s->push.experts], row);
+    for (uint32_t i = row; i < pairs; i++)
+        if (s->inverse[(uint32_t)key[i]] != KERNEL_NONE_ID) check_fail(t, "dropped pair %u has a row", (uint32_t)key[i]);
+    free(key);
+}
+
+// Every row of every expert in exactly one tile, in order.
+static void compare_tiles(struct check *t, const struct sorted *s, const uint32_t *tiles,
+                          const uint32_t *indirect)
+{
+    uint32_t tile = 0;
+    for (uint32_t e = 0; e < s->push.experts; e++)
+        for (uint32_t row = s->offsets[e]; row < s->offsets[e + 1]; tile++) {
+            const uint32_t rows = min_u32(s->push.tile_rows, s->offsets[e + 1] - row);
+            const uint32_t want[4] = {e, row, rows, 0}, *got = tiles + 4 * tile;
+            if (memcmp(got, want, sizeof want) != 0) {
+                check_fail(t, "tile %u: expert %u row %u rows %u", tile, got[0], got[1], got[2]);
+                return;
+            }
+            row += rows;
+        }
+    for (int i = 0; i < 4; i++) {
+        const uint32_t want[4] = {s->push.columns[i], tile, 1, 0}, *got = indirect + 4 * i;
+        if (memcmp(got, want, sizeof want) != 0)
+            check_fail(t, "indirect %d: %u %u %u, %u tiles", i, got[0], got[1], got[2], tile);
+    }
+}
+
+static void count_pairs(struct check *t, struct sorted *s, const char *label)
+{
+    const uint64_t cells = (uint64_t)s->push.blocks * s->push.experts;
+    check_begin(t, KERNEL_MOE_COUNT, 0, "%s", label);
+    check_words(t, 0, s->ids, s->push.pairs);
+    check_output(t, 1, DTYPE_U32, cells);
+    check_run(t, &s->push, 0);
+    s->counts = copy_result(t, 1, cells);
+}
+
+static void scan_counts(struct check *t, struct sorted *s, const char *label)
+{
+    const uint64_t cells = (uint64_t)s->push.blocks * s->push.experts;
+    check_begin(t, KERNEL_MOE_SCAN, 0, "%s", label);
+    check_words(t, 0, s->counts, cells);
+    check_output(t, 1, DTYPE_U32, s->push.experts + 1);
+    check_output(t, 2, DTYPE_U32, 4 * (uint64_t)s->push.max_tiles);
+    check_output(t, 3, DTYPE_U32, 16);
+    const bool ok = check_run(t, &s->push, 0);
+    free(s->counts);
+    s->counts = copy_result(t, 0, cells);
+    s->offsets = copy_result(t, 1, s->push.experts + 1);
+    if (ok) compare_tiles(t, s, check_result(t, 2), check_result(t, 3));
+}
+
+static void scatter_pairs(struct check *t, struct sorted *s, const char *label)
+{
+    check_begin(t, KERNEL_MOE_SCATTER, 0, "%s", label);
+    check_words(t, 0, s->ids, s->push.pairs);
+    check_words(t, 1, s->counts, (uint64_t)s->push.blocks * s->push.experts);
+    check_output(t, 2, DTYPE_U32, s->push.pairs);
+    check_output(t, 3, DTYPE_U32, s->push.pairs);
+    const bool ok = check_run(t, &s->push, 0);
+    s->order = copy_result(t, 2, s->push.pairs);
+    s->inverse = copy_result(t, 3, s->push.pairs);
+    if (ok) compare_with_sort(t, s);
+}
+
+static void sort_case(struct check *t, uint32_t pairs, uint32_t experts, uint32_t block, uint32_t tile_rows,
+                      enum kind kind)
+{
+    struct sorted s = {.push = {pairs, experts, block, ceil_div(pairs, block), tile_rows,
+                                pairs / tile_rows + min_u32(experts, pairs), {3, 5, 0, 70}}};
+    char label[120];
+    snprintf(label, sizeof label, "P %u E %u block %u tile %u kind %d", pairs, experts, block, tile_rows, (int)kind);
+    s.ids = malloc(pairs * sizeof *s.ids);
+    const uint64_t stream = t->stream++;
+    for (uint32_t p = 0; p < pairs; p++) s.ids[p] = pick(t, kind, stream, p, experts);
+    count_pairs(t, &s, label);
+    scan_counts(t, &s, label);
+    scatter_pairs(t, &s, label);
+    free(s.ids), free(s.counts), free(s.offsets), free(s.order), free(s.inverse);
+}
+
+void check_moe_sort(struct check *t)
+{
+    static const struct { uint32_t pairs, experts, block, tile_rows; } sizes[] = {
+        {1, 2, 256, 16}, {2, 2, 1, 1}, {3, 3, 2, 4}, {31, 8, 256, 16}, {32, 31, 8, 16}, {33, 32, 7, 3},
+        {257, 33, 64, 16}, {1024, 8, 256, 16}, {2048, 64, 256, 16}, {4096, 257, 512, 64}, {2000, 2048, 256, 16},
+    };
+    for (size_t i = 0; i < COUNT_OF(sizes); i++)
+        for (int kind = 0; kind < KIND_COUNT; kind++)
+            sort_case(t, sizes[i].pairs, sizes[i].experts, sizes[i].block, sizes[i].tile_rows, (enum kind)kind);
+    sort_case(t, 20001, 20480, 1251, 16, KIND_UNIFORM);
+    sort_case(t, 20001, 20480, 1251, 16, KIND_SKEWED);
+    sort_case(t, 100003, 64, 1024, 16, KIND_DROPPED);
+    sort_case(t, 100003, 64, 256, 32, KIND_ONE);
+}
