@@ -28,6 +28,7 @@ static enum vk_memory_result memory_for(struct vk_gpu *vk, VkBuffer handle, enum
         return result;
     if (!vk_wait(&vk->base.gpu, vk->base.submitted))
         return VK_MEMORY_FAILED;
+    vk_retire_collect(vk);
     return vk_memory_alloc(vk, &need, memory, span);
 }
 

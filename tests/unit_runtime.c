@@ -396,6 +396,31 @@ static void zero_objects_are_destroyed(void **state)
     unit_assert_silent();
 }
 
+// Validation is awake: a missing barrier is seen.
+static void hazards_are_counted(void **state)
+{
+    struct round *round = *state;
+    if (!round->validate) skip();
+    const struct push_count push = {4096};
+    struct gpu_buffer *buffer[3];
+    for (int i = 0; i < 3; i++) buffer[i] = make_buffer(round->gpu, "hazard", 4096 * 4, GPU_MEMORY_DEVICE);
+    for (int barrier = 1; barrier >= 0; barrier--) {
+        struct gpu_commands *commands = make_commands(round->gpu, 0);
+        for (int i = 0; i < 2; i++) {
+            const struct gpu_dispatch dispatch = copy_dispatch(round, &push, buffer[i], buffer[i + 1]);
+            gpu_commands_dispatch(commands, &dispatch);
+            if (barrier) gpu_commands_barrier(commands);
+        }
+        assert_true(gpu_commands_end(commands));
+        run_commands(round->gpu, commands);
+        gpu_commands_destroy(round->gpu, &commands);
+        if (barrier) unit_assert_silent();
+        assert_int_equal(gpu_validation_messages(round->gpu) > 0, !barrier);
+    }
+    assert_non_null(strstr(unit_log.last, "validation"));
+    for (int i = 0; i < 3; i++) gpu_buffer_destroy(round->gpu, &buffer[i]);
+}
+
 static struct round rounds[] = {
     {.label = "ref", .device = "ref"},
     {.label = "the default device"},
@@ -404,10 +429,18 @@ static struct round rounds[] = {
      .caps = "-storage16,-f16,-size,-address,-budget,-hostmem,-statistics,-coop,-mapped"},
 };
 
-int main(void)
+// With --validate the Vulkan rounds run under validation, where any message is a failure.
+int main(int argc, char **argv)
 {
+    const bool validate = argc > 1 && strcmp(argv[1], "--validate") == 0;
     int failed = 0;
-    for (size_t i = 0; i < COUNT_OF(rounds); i++) {
+    if (validate) {
+        struct gpu *gpu = round_gpu(NULL, NULL, true);
+        if (!gpu) return 77; // not installed: skipped, and the line above says what to install
+        gpu_destroy(&gpu);
+    }
+    for (size_t i = validate; i < COUNT_OF(rounds); i++) {
+        rounds[i].validate = validate;
         const struct CMUnitTest tests[] = {
             ROUND(buffers_keep_what_is_written, &rounds[i]),
             ROUND(data_is_mapped_where_promised, &rounds[i]),
@@ -422,6 +455,7 @@ int main(void)
             ROUND(mistakes_fail_the_recording, &rounds[i]),
             ROUND(too_large_a_buffer_is_refused, &rounds[i]),
             ROUND(zero_objects_are_destroyed, &rounds[i]),
+            ROUND(hazards_are_counted, &rounds[i]), // last: it leaves messages behind
         };
         failed += cmocka_run_group_tests_name(rounds[i].label, tests, NULL, NULL);
     }
