@@ -178,7 +178,8 @@ uint64_t rng_below(uint64_t seed, uint64_t stream, uint64_t index, uint64_t boun
 {
     const struct rng_block x = rng_philox(seed, index, stream);
     const uint64_t word = (uint64_t)x.word[0] << 32 | x.word[1];
-    return (uint64_t)((unsigned __int128)word * bound >> 64);
+    __extension__ typedef unsigned __int128 wide; // -Wpedantic knows no 128-bit integers
+    return (uint64_t)((wide)word * bound >> 64);
 }
 
 uint64_t hash_string(const char *text)
