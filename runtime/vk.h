@@ -99,7 +99,7 @@ struct vk_gpu {
     struct VolkDeviceTable fn;
     VkQueue               queue;
     VkCommandPool         pool;
-    VkSemaphore           timeline;
+    VkSemaphore           timeline;      // made by the first submit: RADV's null devices cannot
     uint64_t              finished;      // last value seen of the timeline
     VkPhysicalDeviceMemoryProperties memory;
     struct vk_block      *blocks;
@@ -119,6 +119,8 @@ static inline struct vk_gpu *vk_gpu(const struct gpu *gpu)
 
 // Logs a failed call in one line; a lost device is remembered and logged once.
 bool vk_ok(struct vk_gpu *vk, VkResult result, const char *what);
+// The same for a call that makes `handle`, whose value a failed call leaves undefined.
+#define VK_MADE(vk, handle, result, what) (vk_ok(vk, result, what) || ((handle) = VK_NULL_HANDLE, false))
 const char *vk_result_text(VkResult result);
 
 // vk_instance.c

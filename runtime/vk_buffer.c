@@ -47,6 +47,8 @@ struct gpu_buffer *vk_buffer_create(struct gpu *gpu, const struct gpu_buffer_par
     struct vk_span span = {0};
     const enum vk_memory_result got = made == VK_SUCCESS ? memory_for(vk, handle, params->memory, &span)
                                                          : VK_MEMORY_NONE;
+    if (made != VK_SUCCESS)
+        handle = VK_NULL_HANDLE;
     if (made == VK_ERROR_DEVICE_LOST)
         vk_ok(vk, made, "making a buffer");
     else if (got == VK_MEMORY_NONE)

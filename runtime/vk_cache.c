@@ -92,7 +92,7 @@ bool vk_cache_create(struct vk_gpu *vk, const char *folder)
     }
     const VkResult result = vk->fn.vkCreatePipelineCache(vk->device, &info, NULL, &vk->cache);
     free(file);
-    return vk_ok(vk, result, "making the pipeline cache");
+    return VK_MADE(vk, vk->cache, result, "making the pipeline cache");
 }
 
 static void save(struct vk_gpu *vk)

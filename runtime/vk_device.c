@@ -282,7 +282,8 @@ static void destroy(struct gpu *gpu)
 {
     struct vk_gpu *vk = vk_gpu(gpu);
     if (vk->device) {
-        vk->fn.vkDeviceWaitIdle(vk->device);
+        if (vk->base.submitted) // RADV's null devices fall over when there is nothing to wait for
+            vk->fn.vkDeviceWaitIdle(vk->device);
         vk_staging_finish(vk);
         vk_queue_finish(vk);
         vk_cache_finish(vk);
@@ -349,10 +350,8 @@ struct gpu *gpu_vk_create(const struct gpu_params *params)
     if (!vk_instance_create(&vk->instance, params->validate) || !choose(vk, params))
         goto fail;
     const VkResult result = open_device(vk, gpu->caps.mask);
-    if (!vk_ok(vk, result, "opening the device")) {
-        vk->device = VK_NULL_HANDLE;
+    if (!VK_MADE(vk, vk->device, result, "opening the device"))
         goto fail;
-    }
     volkLoadDeviceTable(&vk->fn, vk->device);
     vk->fn.vkGetDeviceQueue(vk->device, vk->physical.family, 0, &vk->queue);
     vkGetPhysicalDeviceMemoryProperties(vk->physical.handle, &vk->memory);

@@ -20,17 +20,23 @@ static bool layout_create(struct vk_gpu *vk, struct vk_kernel *kernel, const str
             .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
         };
     const VkPushConstantRange push = {VK_SHADER_STAGE_COMPUTE_BIT, 0, params->push_bytes};
-    return vk_ok(vk, vk->fn.vkCreateDescriptorSetLayout(vk->device, &(VkDescriptorSetLayoutCreateInfo){
-               .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
-               .flags = VK_DESCRIPTOR_SET_LAYOUT_CREATE_PUSH_DESCRIPTOR_BIT_KHR,
-               .bindingCount = params->binding_count,
-               .pBindings = bindings}, NULL, &kernel->set), params->name)
-           && vk_ok(vk, vk->fn.vkCreatePipelineLayout(vk->device, &(VkPipelineLayoutCreateInfo){
-               .sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
-               .setLayoutCount = 1,
-               .pSetLayouts = &kernel->set,
-               .pushConstantRangeCount = params->push_bytes != 0,
-               .pPushConstantRanges = &push}, NULL, &kernel->layout), params->name);
+    const VkDescriptorSetLayoutCreateInfo set = {
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
+        .flags = VK_DESCRIPTOR_SET_LAYOUT_CREATE_PUSH_DESCRIPTOR_BIT_KHR,
+        .bindingCount = params->binding_count,
+        .pBindings = bindings,
+    };
+    const VkPipelineLayoutCreateInfo layout = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
+        .setLayoutCount = 1,
+        .pSetLayouts = &kernel->set,
+        .pushConstantRangeCount = params->push_bytes != 0,
+        .pPushConstantRanges = &push,
+    };
+    return VK_MADE(vk, kernel->set, vk->fn.vkCreateDescriptorSetLayout(vk->device, &set, NULL, &kernel->set),
+                   params->name)
+           && VK_MADE(vk, kernel->layout,
+                      vk->fn.vkCreatePipelineLayout(vk->device, &layout, NULL, &kernel->layout), params->name);
 }
 
 static VkResult pipeline_create(struct vk_gpu *vk, const struct vk_kernel *kernel,
@@ -66,12 +72,16 @@ struct gpu_kernel *vk_kernel_create(struct gpu *gpu, const struct gpu_kernel_par
 {
     struct vk_gpu    *vk = vk_gpu(gpu);
     struct vk_kernel *kernel = os_alloc(sizeof *kernel);
-    const bool ok = vk_ok(vk, vk->fn.vkCreateShaderModule(vk->device, &(VkShaderModuleCreateInfo){
-                        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
-                        .codeSize = params->spirv_bytes,
-                        .pCode = params->spirv}, NULL, &kernel->module), params->name)
+    const VkShaderModuleCreateInfo module = {
+        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
+        .codeSize = params->spirv_bytes,
+        .pCode = params->spirv,
+    };
+    const bool ok = VK_MADE(vk, kernel->module,
+                            vk->fn.vkCreateShaderModule(vk->device, &module, NULL, &kernel->module), params->name)
                     && layout_create(vk, kernel, params)
-                    && vk_ok(vk, pipeline_create(vk, kernel, params, 0, &kernel->pipeline), params->name);
+                    && VK_MADE(vk, kernel->pipeline, pipeline_create(vk, kernel, params, 0, &kernel->pipeline),
+                               params->name);
     if (ok) {
         vk_name(vk, VK_OBJECT_TYPE_PIPELINE, (uint64_t)kernel->pipeline, params->name);
         return &kernel->kernel;

@@ -13,15 +13,21 @@ enum { BATCH = 32 };
 
 bool vk_queue_create(struct vk_gpu *vk)
 {
+    const VkResult result = vk->fn.vkCreateCommandPool(vk->device, &(VkCommandPoolCreateInfo){
+        .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+        .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
+        .queueFamilyIndex = vk->physical.family,
+    }, NULL, &vk->pool);
+    return VK_MADE(vk, vk->pool, result, "making the command pool");
+}
+
+static bool timeline_create(struct vk_gpu *vk)
+{
     const VkSemaphoreTypeCreateInfo timeline = {
         .sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO, .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
-    return vk_ok(vk, vk->fn.vkCreateSemaphore(vk->device, &(VkSemaphoreCreateInfo){
-               .sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &timeline}, NULL, &vk->timeline),
-               "making the timeline")
-           && vk_ok(vk, vk->fn.vkCreateCommandPool(vk->device, &(VkCommandPoolCreateInfo){
-               .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
-               .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
-               .queueFamilyIndex = vk->physical.family}, NULL, &vk->pool), "making the command pool");
+    const VkSemaphoreCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &timeline};
+    const VkResult result = vk->fn.vkCreateSemaphore(vk->device, &info, NULL, &vk->timeline);
+    return VK_MADE(vk, vk->timeline, result, "making the timeline of submits");
 }
 
 // ---- objects that outlive their handle
@@ -68,6 +74,8 @@ static void retired_destroy_until(struct vk_gpu *vk, uint64_t finished)
 static bool finished_update(struct vk_gpu *vk)
 {
     uint64_t value = 0;
+    if (!vk->timeline)
+        return !vk->base.lost;
     if (vk->base.lost
         || !vk_ok(vk, vk->fn.vkGetSemaphoreCounterValue(vk->device, vk->timeline, &value), "asking the timeline"))
         return false;
@@ -113,14 +121,12 @@ static void barrier_full(struct vk_gpu *vk, VkCommandBuffer commands)
 
 bool vk_commands_begin(struct vk_gpu *vk, VkCommandBuffer *commands)
 {
-    if (!*commands
-        && !vk_ok(vk, vk->fn.vkAllocateCommandBuffers(vk->device, &(VkCommandBufferAllocateInfo){
-               .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = vk->pool,
-               .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY, .commandBufferCount = 1}, commands),
-               "making a command buffer")) {
-        *commands = VK_NULL_HANDLE;
+    const VkCommandBufferAllocateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = vk->pool,
+        .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY, .commandBufferCount = 1};
+    if (!*commands && !VK_MADE(vk, *commands, vk->fn.vkAllocateCommandBuffers(vk->device, &info, commands),
+                               "making a command buffer"))
         return false;
-    }
     const VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
     if (!vk_ok(vk, vk->fn.vkBeginCommandBuffer(*commands, &begin), "beginning a command buffer"))
         return false;
@@ -241,6 +247,8 @@ bool vk_commands_end(struct gpu_commands *commands)
 uint64_t vk_queue_submit(struct vk_gpu *vk, const VkCommandBuffer *commands, uint32_t count)
 {
     const uint64_t ticket = vk->base.submitted + 1;
+    if (!vk->timeline && !timeline_create(vk))
+        return 0;
     const VkTimelineSemaphoreSubmitInfo values = {
         .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
         .signalSemaphoreValueCount = 1,

@@ -16,7 +16,7 @@ bool vk_timer_create(struct vk_commands *commands)
         .queryType = VK_QUERY_TYPE_TIMESTAMP,
         .queryCount = count,
     }, NULL, &commands->queries);
-    if (!vk_ok(vk, result, "making timestamps"))
+    if (!VK_MADE(vk, commands->queries, result, "making timestamps"))
         return false;
     commands->results = os_alloc(2 * count * sizeof *commands->results);
     vk->fn.vkCmdResetQueryPool(commands->handle, commands->queries, 0, count);
