@@ -62,35 +62,34 @@ void evaluator_destroy(struct evaluator **evaluator)
 
 struct plan *evaluator_plan(struct evaluator *e) { return e->plan; }
 
-static bool run_batch(struct evaluator *e, double *loss_sum)
+bool evaluator_batch(struct evaluator *e, const struct batch *batch, double *loss_sum, uint64_t *targets)
 {
-    const struct batch batch = {e->ids, e->targets};
-    batch_fill(&e->layout, e->input->data, &batch, (struct step_words){.step = 1, .length = e->layout.tokens});
+    *targets = batch_scored(&e->layout, batch);
+    batch_fill(&e->layout, e->input->data, batch, (struct step_words){.step = 1, .length = e->layout.tokens});
     float loss = 0;
     if (!gpu_buffer_write(e->gpu, e->result, e->layout.loss, &loss, sizeof loss)) return false;
     const uint64_t ticket = run_submit(e->run);
     if (!ticket || !gpu_wait(e->gpu, ticket) || !run_settle(e->run)) return false;
     if (!gpu_buffer_read(e->gpu, e->result, e->layout.loss, &loss, sizeof loss)) return false;
-    *loss_sum += loss;
+    *loss_sum = loss;
     return true;
 }
 
-// Fills the batch from window `first`; rows beyond the end are masked.
-static void load_windows(struct evaluator *e, const struct data *data, enum data_split split, uint64_t first,
-                         struct evaluation *out)
+// Fills the batch from window `first`; rows beyond the end are masked. Returns the bytes of text in it.
+static uint64_t load_windows(struct evaluator *e, const struct data *data, enum data_split split, uint64_t first)
 {
+    uint64_t bytes = 0;
     const uint64_t windows = data_windows(data, split);
     for (uint32_t b = 0; b < e->batch; b++) {
         uint32_t *ids = e->ids + (size_t)b * e->seq, *targets = e->targets + (size_t)b * e->seq;
         if (first + b < windows) {
             data_window_at(data, split, first + b, ids, targets, true);
-            out->bytes += data_window_bytes(data, split, first + b);
+            bytes += data_window_bytes(data, split, first + b);
             continue;
         }
         for (uint32_t i = 0; i < e->seq; i++) ids[i] = 0, targets[i] = KERNEL_NONE_ID;
     }
-    const struct batch batch = {e->ids, e->targets};
-    out->tokens += batch_scored(&e->layout, &batch);
+    return bytes;
 }
 
 bool evaluator_run(struct evaluator *e, const struct data *data, enum data_split split, uint32_t max_batches,
@@ -102,8 +101,13 @@ bool evaluator_run(struct evaluator *e, const struct data *data, enum data_split
     if (max_batches) end = min_u64(windows, (uint64_t)max_batches * e->batch);
     for (uint64_t first = 0; first < end; first += e->batch) {
         if (os_interrupted()) return false;
-        load_windows(e, data, split, first, out);
-        if (!run_batch(e, &out->loss_sum)) return false;
+        const struct batch batch = {e->ids, e->targets};
+        double loss_sum;
+        uint64_t targets;
+        out->bytes += load_windows(e, data, split, first);
+        if (!evaluator_batch(e, &batch, &loss_sum, &targets)) return false;
+        out->loss_sum += loss_sum;
+        out->tokens += targets;
     }
     out->loss = out->loss_sum / (double)max_u64(out->tokens, 1);
     out->perplexity = exp(out->loss);

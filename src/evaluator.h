@@ -22,4 +22,6 @@ void              evaluator_destroy(struct evaluator **evaluator);
 // Windows of a split in natural order, at most max_batches batches (0: all). False on a device failure or an interrupt.
 bool evaluator_run(struct evaluator *evaluator, const struct data *data, enum data_split split, uint32_t max_batches,
                    struct evaluation *out);
+// One batch: sum of the losses in nats, and how many targets were scored.
+bool evaluator_batch(struct evaluator *evaluator, const struct batch *batch, double *loss_sum, uint64_t *targets);
 struct plan *evaluator_plan(struct evaluator *evaluator);

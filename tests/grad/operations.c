@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: MIT
+// Each differentiable operation's backward reference against finite differences of its forward reference.
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "grad.h"
+#include "src/base.h"
+
+// what a case's forward needs: its arrays by role
+static struct {
+    int x, w, y, aux, r, v, k, q, o, lse, ids, gates, probs, logits, offsets, order, inverse, tiles, loss, step, counts, indirect;
+    union {
+        struct push_norm norm; struct push_matmul matmul; struct push_rope rope; struct push_attention attention;
+        struct push_count count; struct push_router router; struct push_moe_matmul moe; struct push_moe_combine combine;
+        struct push_loss loss; struct push_embed embed;
+    } push;
+    struct push_moe_sort sort;
+    int weight; // of the objective
+    enum kernel_op op;
+} s;
+
+static int failures, passes;
+
+static void tally(bool ok)
+{
+    if (ok) passes++;
+    else failures++;
+}
+
+static double weighted(struct grad_case *c) { return grad_dot(c, s.y, s.weight); }
+
+static int step_array(struct grad_case *c, const struct step_words *step)
+{
+    return grad_words(c, "step", (const uint32_t *)step, sizeof *step / 4);
+}
+
+// ---- norm
+
+static void norm_forward(struct grad_case *c) { GRAD_RUN(c, KERNEL_NORM, &s.push, s.x, s.w, s.y, s.aux); }
+
+static void norm(uint32_t rows, uint32_t cols)
+{
+    struct grad_case c = grad_begin("norm", 1);
+    s.push.norm = (struct push_norm){.rows = rows, .cols = cols, .eps = 1e-5f};
+    s.x = grad_normal(&c, "x", rows * cols, 1);
+    s.w = grad_normal(&c, "weight", cols, 1);
+    s.y = grad_zeros(&c, "y", rows * cols);
+    s.aux = grad_zeros(&c, "rstd", rows);
+    s.weight = grad_normal(&c, "dy", rows * cols, 1);
+    const int dx = grad_zeros(&c, "dx", rows * cols), dw = grad_zeros(&c, "dweight", cols);
+    c.forward = norm_forward;
+    c.objective = weighted;
+    c.forward(&c);
+    GRAD_RUN(&c, KERNEL_NORM_BACK, &s.push, s.x, s.w, s.aux, s.weight, dx);
+    GRAD_RUN(&c, KERNEL_NORM_BACK_WEIGHT, &s.push, s.x, s.aux, s.weight, dw);
+    tally(grad_compare(&c, s.x, dx));
+    tally(grad_compare(&c, s.w, dw));
+    grad_end(&c);
+}
+
+// ---- matmul: y = x w^T + r
+
+static void matmul_forward(struct grad_case *c) { GRAD_RUN(c, KERNEL_MATMUL_NT, &s.push, s.x, s.w, s.r, s.y); }
+
+static void matmul(uint32_t m, uint32_t n, uint32_t k)
+{
+    struct grad_case c = grad_begin("matmul", 2);
+    s.push.matmul = (struct push_matmul){.m = m, .n = n, .k = k, .add = 1};
+    s.x = grad_normal(&c, "a", m * k, 1);
+    s.w = grad_normal(&c, "b", n * k, 1);
+    s.r = grad_normal(&c, "r", m * n, 1);
+    s.y = grad_zeros(&c, "c", m * n);
+    s.weight = grad_normal(&c, "dc", m * n, 1);
+    const int dx = grad_zeros(&c, "da", m * k), dw = grad_zeros(&c, "db", n * k);
+    c.forward = matmul_forward;
+    c.objective = weighted;
+    GRAD_RUN(&c, KERNEL_MATMUL_NN, (&(struct push_matmul){.m = m, .n = k, .k = n}), s.weight, s.w, dx, dx);
+    GRAD_RUN(&c, KERNEL_MATMUL_TN, (&(struct push_matmul){.m = n, .n = k, .k = m}), s.weight, s.x, dw, dw);
+    tally(grad_compare(&c, s.x, dx));
+    tally(grad_compare(&c, s.w, dw));
+    tally(grad_compare(&c, s.r, s.weight));
+    grad_end(&c);
+}
+
+// ---- rope
+
+static void rope_forward(struct grad_case *c) { GRAD_RUN(c, KERNEL_ROPE, &s.push, s.step, s.aux, s.x, s.y); }
+
+static void rope(void)
+{
+    enum { TOKENS = 6, HEADS = 3, DIM = 8, SEQ = 3 };
+    struct grad_case c = grad_begin("rope", 3);
+    s.push.rope = (struct push_rope){.tokens = TOKENS, .heads = HEADS, .head_dim = DIM, .seq = SEQ};
+    s.step = step_array(&c, &(struct step_words){0});
+    s.aux = grad_zeros(&c, "table", SEQ * DIM);
+    for (int p = 0; p < SEQ; p++)
+        for (int i = 0; i < DIM / 2; i++) {
+            const double angle = p * pow(100, -2.0 * i / DIM);
+            c.array[s.aux].data[(p * DIM / 2 + i) * 2] = (float)cos(angle);
+            c.array[s.aux].data[(p * DIM / 2 + i) * 2 + 1] = (float)sin(angle);
+        }
+    s.x = grad_normal(&c, "x", TOKENS * HEADS * DIM, 1);
+    s.y = grad_zeros(&c, "y", TOKENS * HEADS * DIM);
+    s.weight = grad_normal(&c, "dy", TOKENS * HEADS * DIM, 1);
+    const int dx = grad_zeros(&c, "dx", TOKENS * HEADS * DIM);
+    struct push_rope inverse = s.push.rope;
+    inverse.inverse = 1;
+    c.forward = rope_forward;
+    c.objective = weighted;
+    GRAD_RUN(&c, KERNEL_ROPE, &inverse, s.step, s.aux, s.weight, dx);
+    tally(grad_compare(&c, s.x, dx));
+    grad_end(&c);
+}
+
+// ---- attention
+
+static void attention_forward(struct grad_case *c)
+{
+    GRAD_RUN(c, KERNEL_ATTENTION, &s.push, s.step, s.q, s.k, s.v, s.y, s.lse);
+}
+
+static void attention(uint32_t batch, uint32_t seq, uint32_t heads, uint32_t kv_heads, uint32_t dim, uint32_t window)
+{
+    struct grad_case c = grad_begin(window ? "attention, window" : "attention", 4);
+    const uint32_t tokens = batch * seq, q = tokens * heads * dim, kv = tokens * kv_heads * dim;
+    s.push.attention = (struct push_attention){.batch = batch, .seq = seq, .stride = seq, .heads = heads, .kv_heads = kv_heads,
+                                               .head_dim = dim, .window = window, .scale = 1 / sqrtf((float)dim)};
+    s.step = step_array(&c, &(struct step_words){0});
+    s.q = grad_normal(&c, "q", q, 1);
+    s.k = grad_normal(&c, "k", kv, 1);
+    s.v = grad_normal(&c, "v", kv, 1);
+    s.y = grad_zeros(&c, "o", q);
+    s.lse = grad_zeros(&c, "lse", tokens * heads);
+    s.weight = grad_normal(&c, "do", q, 1);
+    const int delta = grad_zeros(&c, "delta", tokens * heads), dq = grad_zeros(&c, "dq", q), dk = grad_zeros(&c, "dk", kv),
+              dv = grad_zeros(&c, "dv", kv);
+    c.forward = attention_forward;
+    c.objective = weighted;
+    c.forward(&c);
+    GRAD_RUN(&c, KERNEL_ATTENTION_DELTA, (&(struct push_norm){.rows = tokens * heads, .cols = dim}), s.y, s.weight, delta);
+    GRAD_RUN(&c, KERNEL_ATTENTION_BACK_Q, &s.push, s.q, s.k, s.v, s.weight, s.lse, delta, dq);
+    GRAD_RUN(&c, KERNEL_ATTENTION_BACK_KV, &s.push, s.q, s.k, s.v, s.weight, s.lse, delta, dk, dv);
+    tally(grad_compare(&c, s.q, dq));
+    tally(grad_compare(&c, s.k, dk));
+    tally(grad_compare(&c, s.v, dv));
+    grad_end(&c);
+}
+
+// ---- swiglu
+
+static void swiglu_forward(struct grad_case *c) { GRAD_RUN(c, KERNEL_SWIGLU, &s.push, s.x, s.w, s.y); }
+
+static void swiglu(uint32_t count)
+{
+    struct grad_case c = grad_begin("swiglu", 5);
+    s.push.count = (struct push_count){count};
+    s.x = grad_normal(&c, "gate", count, 1);
+    s.w = grad_normal(&c, "up", count, 1);
+    s.y = grad_zeros(&c, "h", count);
+    s.weight = grad_normal(&c, "dh", count, 1);
+    const int dgate = grad_zeros(&c, "dgate", count), dup = grad_zeros(&c, "dup", count), h = grad_zeros(&c, "h", count);
+    c.forward = swiglu_forward;
+    c.objective = weighted;
+    GRAD_RUN(&c, KERNEL_SWIGLU_BACK, &s.push, s.x, s.w, s.weight, dgate, dup, h);
+    tally(grad_compare(&c, s.x, dgate));
+    tally(grad_compare(&c, s.w, dup));
+    grad_end(&c);
+}
+
+// ---- router: gates of the picks, plus both auxiliary losses with the counts held fixed
+
+static void router_forward(struct grad_case *c)
+{
+    GRAD_RUN(c, KERNEL_ROUTER, &s.push, s.logits, s.probs, s.ids, s.gates, s.lse);
+}
+
+static double router_objective(struct grad_case *c)
+{
+    const struct push_router *p = &s.push.router;
+    const uint32_t *offsets = (const uint32_t *)(void *)c->array[s.offsets].data;
+    double total = grad_dot(c, s.gates, s.weight), balance = 0, z = 0;
+    for (uint32_t e = 0; e < p->experts; e++) {
+        double mean = 0;
+        for (uint32_t t = 0; t < p->tokens; t++) mean += c->array[s.probs].data[t * p->experts + e] / (double)p->tokens;
+        balance += p->experts * mean * (offsets[e + 1] - offsets[e]) / (p->tokens * p->top_k);
+    }
+    for (uint32_t t = 0; t < p->tokens; t++) z += pow(c->array[s.lse].data[t], 2) / p->tokens;
+    return total + 0.5 * (p->balance_coef * balance + p->z_coef * z);
+}
+
+static void router(uint32_t tokens, uint32_t experts, uint32_t top_k, bool renormalise)
+{
+    struct grad_case c = grad_begin(renormalise ? "router, renormalised" : "router", 6);
+    s.push.router = (struct push_router){.tokens = tokens, .experts = experts, .top_k = top_k, .renormalise = renormalise,
+                                         .inv_temperature = 0.7f, .balance_coef = 3, .z_coef = 0.5f};
+    s.logits = grad_normal(&c, "logits", tokens * experts, 2);
+    s.probs = grad_zeros(&c, "probs", tokens * experts);
+    s.ids = grad_words(&c, "ids", NULL, tokens * top_k);
+    s.gates = grad_zeros(&c, "gates", tokens * top_k);
+    s.lse = grad_zeros(&c, "lse", tokens);
+    s.weight = grad_normal(&c, "dgates", tokens * top_k, 1);
+    s.offsets = grad_words(&c, "offsets", NULL, experts + 1);
+    s.step = step_array(&c, &(struct step_words){.aux_scale = 0.5f});
+    c.forward = router_forward;
+    c.objective = router_objective;
+    c.step = 1e-4; // picks must not change within the difference
+    c.tolerance = 5e-3;
+    c.forward(&c);
+    uint32_t *offsets = (uint32_t *)(void *)c.array[s.offsets].data;
+    const uint32_t *ids = (const uint32_t *)(void *)c.array[s.ids].data;
+    for (uint32_t i = 0; i < tokens * top_k; i++) offsets[ids[i] + 1]++;
+    for (uint32_t e = 0; e < experts; e++) offsets[e + 1] += offsets[e];
+    const int d = grad_zeros(&c, "dlogits", tokens * experts);
+    GRAD_RUN(&c, KERNEL_ROUTER_BACK, &s.push, s.probs, s.ids, s.gates, s.weight, s.lse, s.offsets, s.step, d);
+    tally(grad_compare(&c, s.logits, d));
+    grad_end(&c);
+}
+
+// ---- experts: gather, SwiGLU of two grouped matmuls, down, weighted combine; one case for the whole chain
+
+enum { TOKENS = 7, EXPERTS = 4, PICKS = 2, HIDDEN = 6, INNER = 5, PAIRS = TOKENS * PICKS };
+
+static struct { int x, wgate, wup, wdown, h, gate, up, pairs, residual; struct push_moe_matmul up_push, down_push; } m;
+
+static void experts_forward(struct grad_case *c)
+{
+    GRAD_RUN(c, KERNEL_MOE_MATMUL_UP, &m.up_push, m.x, s.order, s.tiles, m.wgate, m.wup, m.h, m.gate, m.up);
+    GRAD_RUN(c, KERNEL_MOE_MATMUL_NT, &m.down_push, m.h, s.tiles, m.wdown, m.pairs);
+    GRAD_RUN(c, KERNEL_MOE_COMBINE, &s.push, m.pairs, s.inverse, s.gates, m.residual, s.y);
+}
+
+static void sort_pairs(struct grad_case *c)
+{
+    s.sort = (struct push_moe_sort){.pairs = PAIRS, .experts = EXPERTS, .block = 4, .blocks = 4, .tile_rows = 4,
+                                    .max_tiles = PAIRS / 4 + EXPERTS, .columns = {1, 1, 1, 1}};
+    // expert 2 gets nothing, expert 3 is one token's first pick
+    const uint32_t ids[PAIRS] = {0, 1, 1, 0, 0, 1, 3, 0, 1, 0, 0, 1, 1, 0};
+    s.ids = grad_words(c, "ids", ids, PAIRS);
+    s.counts = grad_words(c, "counts", NULL, 4 * EXPERTS);
+    s.offsets = grad_words(c, "offsets", NULL, EXPERTS + 1);
+    s.tiles = grad_words(c, "tiles", NULL, 4 * (PAIRS / 4 + EXPERTS));
+    s.indirect = grad_words(c, "indirect", NULL, 16);
+    s.order = grad_words(c, "order", NULL, PAIRS);
+    s.inverse = grad_words(c, "inverse", NULL, PAIRS);
+    GRAD_RUN(c, KERNEL_MOE_COUNT, &s.sort, s.ids, s.counts);
+    GRAD_RUN(c, KERNEL_MOE_SCAN, &s.sort, s.counts, s.offsets, s.tiles, s.indirect);
+    GRAD_RUN(c, KERNEL_MOE_SCATTER, &s.sort, s.ids, s.counts, s.order, s.inverse);
+}
+
+static void expert_arrays(struct grad_case *c)
+{
+    sort_pairs(c);
+    m.x = grad_normal(c, "x", TOKENS * HIDDEN, 1);
+    m.wgate = grad_normal(c, "wgate", EXPERTS * INNER * HIDDEN, 0.5);
+    m.wup = grad_normal(c, "wup", EXPERTS * INNER * HIDDEN, 0.5);
+    m.wdown = grad_normal(c, "wdown", EXPERTS * HIDDEN * INNER, 0.5);
+    m.h = grad_zeros(c, "h", PAIRS * INNER);
+    m.gate = grad_zeros(c, "gate", PAIRS * INNER);
+    m.up = grad_zeros(c, "up", PAIRS * INNER);
+    m.pairs = grad_zeros(c, "y pairs", PAIRS * HIDDEN);
+    s.gates = grad_normal(c, "gates", PAIRS, 1);
+    m.residual = grad_normal(c, "residual", TOKENS * HIDDEN, 1);
+    s.y = grad_zeros(c, "y", TOKENS * HIDDEN);
+    s.weight = grad_normal(c, "dy", TOKENS * HIDDEN, 1);
+}
+
+static void experts(void)
+{
+    struct grad_case c = grad_begin("experts", 7);
+    expert_arrays(&c);
+    s.push.combine = (struct push_moe_combine){.tokens = TOKENS, .cols = HIDDEN, .top_k = PICKS, .weighted = 1, .add = 1};
+    m.up_push = (struct push_moe_matmul){.pairs = PAIRS, .experts = EXPERTS, .n = INNER, .k = HIDDEN, .top_k = PICKS, .save = 1};
+    m.down_push = (struct push_moe_matmul){.pairs = PAIRS, .experts = EXPERTS, .n = HIDDEN, .k = INNER, .top_k = PICKS};
+    c.forward = experts_forward;
+    c.objective = weighted;
+    c.forward(&c);
+    const int dpairs = grad_zeros(&c, "dpairs", PAIRS * HIDDEN), dgates = grad_zeros(&c, "dgates", PAIRS),
+              dh = grad_zeros(&c, "dh", PAIRS * INNER), dgate = grad_zeros(&c, "dgate", PAIRS * INNER),
+              dup = grad_zeros(&c, "dup", PAIRS * INNER), h = grad_zeros(&c, "h", PAIRS * INNER),
+              dx_pairs = grad_zeros(&c, "dx pairs", PAIRS * HIDDEN);
+    GRAD_RUN(&c, KERNEL_MOE_COMBINE_BACK, &s.push, s.weight, m.pairs, s.inverse, s.gates, dpairs, dgates);
+    GRAD_RUN(&c, KERNEL_MOE_MATMUL_NN, &m.up_push, dpairs, s.tiles, m.wdown, dh);
+    GRAD_RUN(&c, KERNEL_SWIGLU_BACK, (&(struct push_count){PAIRS * INNER}), m.gate, m.up, dh, dgate, dup, h);
+    struct push_moe_matmul weight = {.pairs = PAIRS, .experts = EXPERTS, .m = HIDDEN, .n = INNER, .top_k = PICKS};
+    const int dwdown = grad_zeros(&c, "dwdown", EXPERTS * HIDDEN * INNER), dwgate = grad_zeros(&c, "dwgate", EXPERTS * HIDDEN * INNER),
+              dwup = grad_zeros(&c, "dwup", EXPERTS * HIDDEN * INNER), dx = grad_zeros(&c, "dx", TOKENS * HIDDEN);
+    GRAD_RUN(&c, KERNEL_MOE_MATMUL_TN, &weight, dpairs, h, s.order, s.offsets, dwdown);
+    weight = (struct push_moe_matmul){.pairs = PAIRS, .experts = EXPERTS, .m = INNER, .n = HIDDEN, .top_k = PICKS, .gather = 1};
+    GRAD_RUN(&c, KERNEL_MOE_MATMUL_TN, &weight, dgate, m.x, s.order, s.offsets, dwgate);
+    GRAD_RUN(&c, KERNEL_MOE_MATMUL_TN, &weight, dup, m.x, s.order, s.offsets, dwup);
+    struct push_moe_matmul down = m.down_push;
+    GRAD_RUN(&c, KERNEL_MOE_MATMUL_NN, &down, dgate, s.tiles, m.wgate, dx_pairs);
+    down.add = 1;
+    GRAD_RUN(&c, KERNEL_MOE_MATMUL_NN, &down, dup, s.tiles, m.wup, dx_pairs);
+    struct push_moe_combine plain = {.tokens = TOKENS, .cols = HIDDEN, .top_k = PICKS};
+    GRAD_RUN(&c, KERNEL_MOE_COMBINE, &plain, dx_pairs, s.inverse, s.gates, dx, dx);
+    tally(grad_compare(&c, m.x, dx));
+    tally(grad_compare(&c, m.wgate, dwgate));
+    tally(grad_compare(&c, m.wup, dwup));
+    tally(grad_compare(&c, m.wdown, dwdown));
+    tally(grad_compare(&c, s.gates, dgates));
+    tally(grad_compare(&c, m.residual, s.weight));
+    grad_end(&c);
+}
+
+// ---- loss
+
+static void loss_forward(struct grad_case *c)
+{
+    memcpy(c->array[s.y].data, c->array[s.logits].data, c->array[s.logits].count * 4);
+    GRAD_RUN(c, KERNEL_LOSS, &s.push, s.step, s.y, s.ids, s.loss);
+}
+
+static double loss_sum(struct grad_case *c)
+{
+    double sum = 0;
+    for (uint64_t i = 0; i < c->array[s.loss].count; i++) sum += 0.25 * c->array[s.loss].data[i];
+    return sum;
+}
+
+static void loss(void)
+{
+    enum { ROWS = 4, VOCAB = 9 };
+    struct grad_case c = grad_begin("loss", 8);
+    const uint32_t targets[ROWS] = {3, KERNEL_NONE_ID, 0, 8};
+    s.push.loss = (struct push_loss){.rows = ROWS, .vocab = VOCAB};
+    s.step = step_array(&c, &(struct step_words){.loss_scale = 0.25f});
+    s.logits = grad_normal(&c, "logits", ROWS * VOCAB, 1);
+    s.y = grad_zeros(&c, "scratch", ROWS * VOCAB);
+    s.ids = grad_words(&c, "targets", targets, ROWS);
+    s.loss = grad_zeros(&c, "loss", ROWS);
+    c.forward = loss_forward;
+    c.objective = loss_sum;
+    const int d = grad_normal(&c, "dlogits", ROWS * VOCAB, 0), unused = grad_zeros(&c, "unused", ROWS);
+    memcpy(c.array[d].data, c.array[s.logits].data, ROWS * VOCAB * 4);
+    struct push_loss backward = s.push.loss;
+    backward.backward = 1;
+    GRAD_RUN(&c, KERNEL_LOSS, &backward, s.step, d, s.ids, unused);
+    tally(grad_compare(&c, s.logits, d));
+    grad_end(&c);
+}
+
+// ---- embedding
+
+static void embed_forward(struct grad_case *c) { GRAD_RUN(c, KERNEL_EMBED, &s.push, s.ids, s.w, s.y); }
+
+static void embed(void)
+{
+    enum { ROWS = 5, COLS = 3, VOCAB = 4 };
+    struct grad_case c = grad_begin("embed", 9);
+    const uint32_t ids[ROWS] = {2, 0, 2, 3, 0}, order[ROWS] = {1, 4, 0, 2, 3}, begin[ROWS + 1] = {0, 2, 4, 5}, id[ROWS] = {0, 2, 3};
+    s.push.embed = (struct push_embed){.rows = ROWS, .cols = COLS, .vocab = VOCAB};
+    s.ids = grad_words(&c, "ids", ids, ROWS);
+    s.w = grad_normal(&c, "table", VOCAB * COLS, 1);
+    s.y = grad_zeros(&c, "x", ROWS * COLS);
+    s.weight = grad_normal(&c, "dx", ROWS * COLS, 1);
+    s.step = step_array(&c, &(struct step_words){.segments = 3});
+    const int o = grad_words(&c, "order", order, ROWS), b = grad_words(&c, "begin", begin, ROWS + 1),
+              i = grad_words(&c, "id", id, ROWS), d = grad_zeros(&c, "dtable", VOCAB * COLS);
+    c.forward = embed_forward;
+    c.objective = weighted;
+    GRAD_RUN(&c, KERNEL_EMBED_BACK, &s.push, s.step, o, b, i, s.weight, d);
+    tally(grad_compare(&c, s.w, d));
+    grad_end(&c);
+}
+
+int main(void)
+{
+    norm(3, 7);
+    norm(5, 1);
+    matmul(3, 5, 4);
+    matmul(1, 1, 1);
+    rope();
+    attention(2, 5, 4, 2, 6, 0);
+    attention(1, 7, 2, 1, 3, 3);
+    swiglu(33);
+    router(9, 5, 2, true);
+    router(9, 5, 2, false);
+    router(6, 8, 1, false);
+    experts();
+    loss();
+    embed();
+    printf("%d passed, %d failed\n", passes, failures);
+    return failures || !passes;
+}
