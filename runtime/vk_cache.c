@@ -11,7 +11,7 @@
 #include "runtime/os.h"
 #include "runtime/vk.h"
 
-static const char MAGIC[8] = "vkmoePC1";
+#define MAGIC "vkmoePC1"
 
 // In front of the driver's bytes.
 struct header {
@@ -48,7 +48,7 @@ static const char *fault(const struct vk_gpu *vk, const uint8_t *file, uint64_t 
         return "it is too short";
     memcpy(&header, file, sizeof header);
     memcpy(&own, file + sizeof header, sizeof own);
-    if (memcmp(header.magic, MAGIC, sizeof MAGIC) != 0)
+    if (memcmp(header.magic, MAGIC, sizeof header.magic) != 0)
         return "it is not a pipeline cache";
     if (header.bytes != bytes - sizeof header)
         return "its length is wrong";
@@ -103,7 +103,7 @@ static void save(struct vk_gpu *vk)
     uint8_t       *data = os_alloc(size);
     const VkResult result = vk->fn.vkGetPipelineCacheData(vk->device, vk->cache, &size, data);
     struct header  header = {.bytes = size, .hash = hash_of(data, size)};
-    memcpy(header.magic, MAGIC, sizeof MAGIC);
+    memcpy(header.magic, MAGIC, sizeof header.magic);
     if (result == VK_SUCCESS && header.hash != vk->cache_hash) {
         char *folder = os_strdup(vk->cache_path);
         *strrchr(folder, '/') = 0;

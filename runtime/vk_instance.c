@@ -42,19 +42,26 @@ static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlag
     return VK_FALSE;
 }
 
-static bool has_extension(const VkExtensionProperties *list, uint32_t count, const char *name)
+// Whether the instance, or a part of it by that name, offers an extension.
+static bool has_extension(const char *part, const char *name)
 {
-    for (uint32_t i = 0; i < count; i++)
-        if (strcmp(list[i].extensionName, name) == 0)
-            return true;
-    return false;
+    uint32_t count = 0;
+    if (vkEnumerateInstanceExtensionProperties(part, &count, NULL) != VK_SUCCESS)
+        return false;
+    VkExtensionProperties *list = os_alloc(count * sizeof *list);
+    bool found = false;
+    if (vkEnumerateInstanceExtensionProperties(part, &count, list) >= 0)
+        for (uint32_t i = 0; i < count; i++)
+            found |= strcmp(list[i].extensionName, name) == 0;
+    free(list);
+    return found;
 }
 
 static bool validation_installed(void)
 {
     uint32_t count = 0;
     if (vkEnumerateInstanceLayerProperties(&count, NULL) != VK_SUCCESS)
-        count = 0;
+        return false;
     VkLayerProperties *list = os_alloc(count * sizeof *list);
     bool found = false;
     if (vkEnumerateInstanceLayerProperties(&count, list) >= 0)
@@ -80,26 +87,80 @@ static bool loader_start(uint32_t *version)
     return false;
 }
 
-static void extensions_pick(struct vk_instance *instance, bool validate, const char **names, uint32_t *count,
-                            VkInstanceCreateFlags *flags)
+// vkCreateInstance with the extensions that are there.
+static VkResult create(struct vk_instance *instance, uint32_t version, bool validate, const void *chain)
 {
-    uint32_t found = 0;
-    if (vkEnumerateInstanceExtensionProperties(NULL, &found, NULL) != VK_SUCCESS)
-        found = 0;
-    VkExtensionProperties *list = os_alloc(found * sizeof *list);
-    if (vkEnumerateInstanceExtensionProperties(NULL, &found, list) < 0)
-        found = 0;
-    // validation brings VK_EXT_debug_utils itself where the loader does not list it
-    instance->debug_utils = validate;
-    if (validate)
-        names[(*count)++] = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;
-    if (validate)
-        names[(*count)++] = VK_EXT_VALIDATION_FEATURES_EXTENSION_NAME;
-    if (has_extension(list, found, VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME)) {
-        names[(*count)++] = VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME;
-        *flags |= VK_INSTANCE_CREATE_ENUMERATE_PORTABILITY_BIT_KHR;
+    const char *const     validation[] = {VALIDATION_NAME};
+    const char           *names[4];
+    uint32_t              count = 0;
+    VkInstanceCreateFlags flags = 0;
+    if (validate) { // validation brings both itself
+        names[count++] = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;
+        names[count++] = VK_EXT_VALIDATION_FEATURES_EXTENSION_NAME;
     }
-    free(list);
+    if (validate && has_extension(VALIDATION_NAME, VK_EXT_LAYER_SETTINGS_EXTENSION_NAME))
+        names[count++] = VK_EXT_LAYER_SETTINGS_EXTENSION_NAME;
+    if (has_extension(NULL, VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME)) {
+        names[count++] = VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME;
+        flags |= VK_INSTANCE_CREATE_ENUMERATE_PORTABILITY_BIT_KHR;
+    }
+    const VkApplicationInfo application = {
+        .sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
+        .pApplicationName = "vkmoe",
+        .apiVersion = version < VK_API_VERSION_1_3 ? VK_API_VERSION_1_2 : VK_API_VERSION_1_3,
+    };
+    return vkCreateInstance(&(VkInstanceCreateInfo){
+        .sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
+        .pNext = chain,
+        .flags = flags,
+        .pApplicationInfo = &application,
+        .enabledLayerCount = validate,
+        .ppEnabledLayerNames = validation,
+        .enabledExtensionCount = count,
+        .ppEnabledExtensionNames = names,
+    }, NULL, &instance->handle);
+}
+
+// With validation: what it checks, where its messages go.
+static VkResult create_validated(struct vk_instance *instance, uint32_t version)
+{
+    const VkDebugUtilsMessengerCreateInfoEXT messenger = {
+        .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
+        .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT
+                           | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
+        .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_GENERAL_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT
+                       | VK_DEBUG_UTILS_MESSAGE_TYPE_PERFORMANCE_BIT_EXT,
+        .pfnUserCallback = on_message,
+        .pUserData = instance,
+    };
+    const VkValidationFeatureEnableEXT sync = VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT;
+    const VkValidationFeaturesEXT features = {
+        .sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT,
+        .pNext = &messenger,
+        .enabledValidationFeatureCount = 1,
+        .pEnabledValidationFeatures = &sync,
+    };
+    // from 1.4 on synchronization validation looks at what shaders access only where it is told to
+    const VkBool32 yes = VK_TRUE;
+    const VkLayerSettingEXT shaders = {VALIDATION_NAME, "syncval_shader_accesses_heuristic",
+                                       VK_LAYER_SETTING_TYPE_BOOL32_EXT, 1, &yes};
+    const VkLayerSettingsCreateInfoEXT settings = {
+        .sType = VK_STRUCTURE_TYPE_LAYER_SETTINGS_CREATE_INFO_EXT,
+        .pNext = &features,
+        .settingCount = 1,
+        .pSettings = &shaders,
+    };
+    const bool     has_settings = has_extension(VALIDATION_NAME, VK_EXT_LAYER_SETTINGS_EXTENSION_NAME);
+    const VkResult result = create(instance, version, true, has_settings ? (const void *)&settings : &features);
+    if (result != VK_SUCCESS)
+        return result;
+    volkLoadInstanceOnly(instance->handle);
+    instance->debug_utils = true;
+    if (vkCreateDebugUtilsMessengerEXT(instance->handle, &messenger, NULL, &instance->messenger) != VK_SUCCESS) {
+        instance->messenger = VK_NULL_HANDLE;
+        log_warn("validation messages cannot be counted");
+    }
+    return VK_SUCCESS;
 }
 
 bool vk_instance_create(struct vk_instance *instance, bool validate)
@@ -113,56 +174,18 @@ bool vk_instance_create(struct vk_instance *instance, bool validate)
                   "vulkan-validationlayers");
         return false;
     }
-    const char           *extensions[4];
-    uint32_t              extension_count = 0;
-    VkInstanceCreateFlags flags = 0;
-    extensions_pick(instance, validate, extensions, &extension_count, &flags);
-
-    const VkDebugUtilsMessengerCreateInfoEXT messenger = {
-        .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
-        .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT
-                           | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
-        .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_GENERAL_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT
-                       | VK_DEBUG_UTILS_MESSAGE_TYPE_PERFORMANCE_BIT_EXT,
-        .pfnUserCallback = on_message,
-        .pUserData = instance,
-    };
-    const VkValidationFeatureEnableEXT enable[] = {VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT};
-    const VkValidationFeaturesEXT features = {
-        .sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT,
-        .pNext = &messenger,
-        .enabledValidationFeatureCount = 1,
-        .pEnabledValidationFeatures = enable,
-    };
-    const char *const names[] = {VALIDATION_NAME};
-    const VkResult result = vkCreateInstance(
-        &(VkInstanceCreateInfo){
-            .sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
-            .pNext = validate ? &features : NULL,
-            .flags = flags,
-            .pApplicationInfo = &(VkApplicationInfo){
-                .sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
-                .pApplicationName = "vkmoe",
-                .apiVersion = version < VK_API_VERSION_1_3 ? VK_API_VERSION_1_2 : VK_API_VERSION_1_3,
-            },
-            .enabledLayerCount = validate,
-            .ppEnabledLayerNames = names,
-            .enabledExtensionCount = extension_count,
-            .ppEnabledExtensionNames = extensions,
-        }, NULL, &instance->handle);
-    if (result == VK_ERROR_INCOMPATIBLE_DRIVER) {
+    const VkResult result = validate ? create_validated(instance, version)
+                                     : create(instance, version, false, NULL);
+    if (result == VK_SUCCESS) {
+        volkLoadInstanceOnly(instance->handle);
+        return true;
+    }
+    instance->handle = VK_NULL_HANDLE;
+    if (result == VK_ERROR_INCOMPATIBLE_DRIVER)
         log_error("no Vulkan driver is installed: install mesa-vulkan-drivers, or use --device ref");
-        return false;
-    }
-    if (result != VK_SUCCESS) {
+    else
         log_error("Vulkan did not start: %s (%d)", vk_result_text(result), result);
-        return false;
-    }
-    volkLoadInstanceOnly(instance->handle);
-    if (validate && vkCreateDebugUtilsMessengerEXT(instance->handle, &messenger, NULL, &instance->messenger)
-                        != VK_SUCCESS)
-        log_warn("validation messages cannot be counted");
-    return true;
+    return false;
 }
 
 void vk_instance_destroy(struct vk_instance *instance)

@@ -21,7 +21,7 @@ static void devices_are_listed_and_chosen(void **state)
     (void)state;
     struct gpu_caps list[8];
     const int count = gpu_list(list, 8);
-    assert_in_range(count, 1, 8);
+    assert_true(count >= 1 && count <= 8);
     assert_int_equal(gpu_list(NULL, 0), count);
     char text[16];
     for (int i = 0; i < count; i++) {
@@ -126,11 +126,11 @@ static void caps_make_sense(void **state)
         assert_true(c->name[0] && c->driver[0]);
         assert_true(c->subgroup_min <= c->subgroup_size && c->subgroup_size <= c->subgroup_max);
         assert_int_equal(c->subgroup_size & (c->subgroup_size - 1), 0);
-        assert_in_range(c->subgroup_size, 1, 128);
-        assert_in_range(c->max_workgroup, 128, UINT32_MAX);
-        assert_in_range(c->shared_bytes, 16384, UINT32_MAX);
-        assert_in_range(c->push_bytes, 128, UINT32_MAX);
-        assert_in_range(c->max_groups[0], 65535, UINT32_MAX);
+        assert_true(c->subgroup_size >= 1 && c->subgroup_size <= 128);
+        assert_true(c->max_workgroup >= 128);
+        assert_true(c->shared_bytes >= 16384);
+        assert_true(c->push_bytes >= 128);
+        assert_true(c->max_groups[0] >= 65535);
         assert_true(c->max_range >= 1 << 27 && c->max_allocation >= 1 << 30 && c->heap_bytes >= 1 << 28);
         assert_int_equal(c->offset_alignment & (c->offset_alignment - 1), 0);
         assert_int_equal(c->timestamp_ns > 0, (c->mask & GPU_CAP_TIMESTAMP) != 0);
