@@ -42,6 +42,7 @@ class Config:
         self.temperature = raw.get("router_temperature", 1.0)
         self.qk_norm = raw.get("qk_norm", False)
         self.tied = raw.get("tie_word_embeddings", False)
+        self.embedding_weight_decay = raw.get("embedding_weight_decay", True)
 
     def is_moe(self, layer):
         if self.mixtral:
@@ -129,9 +130,9 @@ def forward(c, w, ids):
     return x @ head.T, balance / max(layers, 1), z / max(layers, 1)
 
 
-def decays(name):
-    """The usual groups: matrices decay; norms and embeddings do not (the head is a matrix)."""
-    return not ("norm" in name or "embed_tokens" in name)
+def decays(c, name):
+    """The usual groups: matrices decay, norms do not, embeddings as the config says."""
+    return "norm" not in name and ("embed_tokens" not in name or c.embedding_weight_decay)
 
 
 def stacked(gradients):
@@ -153,8 +154,8 @@ def main():
     raw = json.load(open(sys.argv[1]))
     c, folder = Config(raw), sys.argv[2]
     w = {k: v.requires_grad_() for k, v in read_safetensors(folder + "/model.safetensors").items()}
-    groups = [{"params": [v for k, v in w.items() if decays(k)], "weight_decay": c.weight_decay},
-              {"params": [v for k, v in w.items() if not decays(k)], "weight_decay": 0.0}]
+    groups = [{"params": [v for k, v in w.items() if decays(c, k)], "weight_decay": c.weight_decay},
+              {"params": [v for k, v in w.items() if not decays(c, k)], "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, betas=(c.adam_beta1, c.adam_beta2), eps=c.adam_epsilon)
     results = []
     for step in json.load(open(folder + "/batches.json")):

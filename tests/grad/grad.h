@@ -11,7 +11,7 @@
 
 #include "src/kernel.h"
 
-enum { GRAD_MAX_ARRAYS = 24 };
+enum { GRAD_MAX_ARRAYS = 40 };
 
 struct grad_array {
     const char *name;

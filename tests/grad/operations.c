@@ -368,7 +368,7 @@ static void embed(void)
 int main(void)
 {
     norm(3, 7);
-    norm(5, 1);
+    norm(5, 2);
     matmul(3, 5, 4);
     matmul(1, 1, 1);
     rope();
