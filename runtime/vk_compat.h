@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Vulkan structs that headers before 1.3.272 lack (Debian 12 has 1.3.239): only what is used here. Values are those of the Vulkan registry.
+// Vulkan structs that headers before 1.3.272 lack (Debian 12 has 1.3.239): only what is used here.
+// Values are those of the Vulkan registry.
 #pragma once
 
 #ifndef VK_KHR_cooperative_matrix
