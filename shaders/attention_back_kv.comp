@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+// Gradient of attention for the keys and values: dk_j = scale sum_i ds_ij q_i, dv_j = sum_i p_ij do_i over
+// the queries i of all heads of the group (p and ds as in attention_back_q.comp). A team holds HELD
+// keys and walks over the (query, head) rows that see them.
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_shader_subgroup_shuffle : require
+#extension GL_EXT_control_flow_attributes : require
+#include "lib/head.glsl"
+#include "lib/attention.glsl"
+
+ROWS_IN(0, q)
+ROWS_IN(1, k)
+ROWS_IN(2, v)
+ROWS_IN(3, d_o)
+layout(set = 0, binding = 4, scalar) readonly restrict buffer lse_buffer { float lse[]; };
+layout(set = 0, binding = 5, scalar) readonly restrict buffer delta_buffer { float delta[]; };
+ROWS_OUT(6, dk)
+ROWS_OUT(7, dv)
+
+void main()
+{
+    const uint group = heads / kv_heads;
+    const uint tiles = (seq + TEAMS * HELD - 1) / (TEAMS * HELD);
+    const uint index = group_index();
+    if (index >= tiles * batch * kv_heads) return;
+    const uint tile = index % tiles; // the longest first
+    const uint b = index / tiles / kv_heads, kv = index / tiles % kv_heads;
+    const uint first = tile * TEAMS * HELD, last = min(first + TEAMS * HELD, seq) - 1;
+    const uint queries_end = window != 0 && window < seq - last ? last + window : seq;
+    const uint j0 = first + team() * HELD;
+    const uint at0 = b * seq * heads + kv * group;
+    const uint key0 = b * stride * kv_heads + kv;
+
+    vec4 key[HELD * CHUNKS], value[HELD * CHUNKS], sum_k[HELD * CHUNKS], sum_v[HELD * CHUNKS];
+    [[unroll]] for (uint r = 0; r < HELD; r++) {
+        const uint at = key0 + min(j0 + r, last) * kv_heads;
+        [[unroll]] for (uint c = 0; c < CHUNKS; c++) {
+            key[r * CHUNKS + c] = load_k(at, c) * (scale * LOG2E);
+            value[r * CHUNKS + c] = load_v(at, c);
+            sum_k[r * CHUNKS + c] = sum_v[r * CHUNKS + c] = vec4(0.0);
+        }
+    }
+
+    uint i = first, h = 0; // query and head: a row of q, do, lse, delta
+    do {
+        const uint at = at0 + i * heads + h;
+        vec4 query[CHUNKS], grad[CHUNKS];
+        float x[HELD], z[HELD], prob[OWN], d_score[OWN];
+        [[unroll]] for (uint r = 0; r < HELD; r++) x[r] = z[r] = 0.0;
+        [[unroll]] for (uint c = 0; c < CHUNKS; c++) {
+            query[c] = load_q(at, c);
+            grad[c] = load_d_o(at, c);
+            [[unroll]] for (uint r = 0; r < HELD; r++) {
+                x[r] = dot_add(key[r * CHUNKS + c], query[c], x[r]);
+                z[r] = dot_add(value[r * CHUNKS + c], grad[c], z[r]);
+            }
+        }
+        fold(x, prob);
+        fold(z, d_score);
+        const float row_lse = lse[at] * LOG2E, row_delta = delta[at];
+        [[unroll]] for (uint o = 0; o < OWN; o++) {
+            const uint j = j0 + own_row(o);
+            const bool seen = j <= i && (window == 0 || i - j < window);
+            prob[o] = seen ? exp2(prob[o] - row_lse) : 0.0;
+            d_score[o] = prob[o] * (d_score[o] - row_delta);
+        }
+        [[unroll]] for (uint r = 0; r < HELD; r++) {
+            const vec4 p = vec4(spread(prob, r)), ds = vec4(spread(d_score, r));
+            [[unroll]] for (uint c = 0; c < CHUNKS; c++) {
+                sum_v[r * CHUNKS + c] = fma(p, grad[c], sum_v[r * CHUNKS + c]);
+                sum_k[r * CHUNKS + c] = fma(ds, query[c], sum_k[r * CHUNKS + c]);
+            }
+        }
+        h++;
+        if (h == group) h = 0, i++;
+    } while (i < queries_end);
+
+    [[unroll]] for (uint r = 0; r < HELD; r++) {
+        const uint at = key0 + (j0 + r) * kv_heads;
+        [[unroll]] for (uint c = 0; c < CHUNKS; c++)
+            if (j0 + r <= last) {
+                save_dk(at, c, sum_k[r * CHUNKS + c] * scale);
+                save_dv(at, c, sum_v[r * CHUNKS + c]);
+            }
+    }
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+// Gradient of attention for the queries: dq_i = scale sum_j ds_ij k_j with p_ij = exp(scale q_i k_j - lse_i)
+// and ds_ij = p_ij (do_i v_j - delta_i) (Dao et al. 2022, appendix B). A team holds HELD (query, head)
+// rows that share keys, and walks over the keys.
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_shader_subgroup_shuffle : require
+#extension GL_EXT_control_flow_attributes : require
+#include "lib/head.glsl"
+#include "lib/attention.glsl"
+
+ROWS_IN(0, q)
+ROWS_IN(1, k)
+ROWS_IN(2, v)
+ROWS_IN(3, d_o)
+layout(set = 0, binding = 4, scalar) readonly restrict buffer lse_buffer { float lse[]; };
+layout(set = 0, binding = 5, scalar) readonly restrict buffer delta_buffer { float delta[]; };
+ROWS_OUT(6, dq)
+
+uint keys_begin(uint end) { return window != 0 && end > window ? end - window : 0; }
+
+void main()
+{
+    const uint group = heads / kv_heads, rows = seq * group;
+    const uint tiles = (rows + TEAMS * HELD - 1) / (TEAMS * HELD);
+    const uint index = group_index();
+    if (index >= tiles * batch * kv_heads) return;
+    const uint tile = tiles - 1 - index % tiles; // the longest first
+    const uint b = index / tiles / kv_heads, kv = index / tiles % kv_heads;
+    const uint first = tile * TEAMS * HELD, last = min(first + TEAMS * HELD, rows) - 1;
+    const uint end = last / group + 1, begin = keys_begin(first / group + 1);
+    const uint row0 = first + team() * HELD;
+    const uint at0 = b * seq * heads + kv * group;
+    const uint key0 = b * stride * kv_heads + kv;
+
+    vec4 query[HELD * CHUNKS], grad[HELD * CHUNKS], sum[HELD * CHUNKS];
+    [[unroll]] for (uint r = 0; r < HELD; r++) {
+        const uint row = min(row0 + r, last), at = at0 + row / group * heads + row % group;
+        [[unroll]] for (uint c = 0; c < CHUNKS; c++) {
+            query[r * CHUNKS + c] = load_q(at, c) * (scale * LOG2E);
+            grad[r * CHUNKS + c] = load_d_o(at, c);
+            sum[r * CHUNKS + c] = vec4(0.0);
+        }
+    }
+    uint own_end[OWN];
+    float own_lse[OWN], own_delta[OWN];
+    [[unroll]] for (uint o = 0; o < OWN; o++) {
+        const uint row = min(row0 + own_row(o), last), at = at0 + row / group * heads + row % group;
+        own_end[o] = row / group + 1;
+        own_lse[o] = lse[at] * LOG2E;
+        own_delta[o] = delta[at];
+    }
+
+    uint j = begin;
+    do {
+        const uint key = key0 + j * kv_heads;
+        vec4 y[CHUNKS];
+        float x[HELD], z[HELD], score[OWN], d_score[OWN];
+        [[unroll]] for (uint r = 0; r < HELD; r++) x[r] = z[r] = 0.0;
+        [[unroll]] for (uint c = 0; c < CHUNKS; c++) {
+            const vec4 value = load_v(key, c);
+            y[c] = load_k(key, c);
+            [[unroll]] for (uint r = 0; r < HELD; r++) {
+                x[r] = dot_add(query[r * CHUNKS + c], y[c], x[r]);
+                z[r] = dot_add(grad[r * CHUNKS + c], value, z[r]);
+            }
+        }
+        fold(x, score);
+        fold(z, d_score);
+        [[unroll]] for (uint o = 0; o < OWN; o++) {
+            const bool seen = j >= keys_begin(own_end[o]) && j < own_end[o];
+            const float prob = seen ? exp2(score[o] - own_lse[o]) : 0.0;
+            d_score[o] = prob * (d_score[o] - own_delta[o]);
+        }
+        [[unroll]] for (uint r = 0; r < HELD; r++) {
+            const vec4 factor = vec4(spread(d_score, r));
+            [[unroll]] for (uint c = 0; c < CHUNKS; c++)
+                sum[r * CHUNKS + c] = fma(factor, y[c], sum[r * CHUNKS + c]);
+        }
+        j++;
+    } while (j < end);
+
+    [[unroll]] for (uint r = 0; r < HELD; r++) {
+        const uint row = row0 + r, at = at0 + row / group * heads + row % group;
+        [[unroll]] for (uint c = 0; c < CHUNKS; c++)
+            if (row <= last) save_dq(at, c, sum[r * CHUNKS + c] * scale);
+    }
+}

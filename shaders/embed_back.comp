@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+// Gradient of the embedding table, one workgroup a distinct token id: the rows of dx that had this
+// id, in the host's order, are summed and added to the id's row.
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#include "lib/head.glsl"
+#include "lib/pack.glsl"
+#include "lib/step.glsl"
+
+layout(set = 0, binding = 0, scalar) readonly buffer step_buffer { step_words words; };
+layout(set = 0, binding = 1, scalar) readonly buffer order_buffer { uint order[]; };
+layout(set = 0, binding = 2, scalar) readonly buffer begin_buffer { uint segment_begin[]; };
+layout(set = 0, binding = 3, scalar) readonly buffer id_buffer { uint segment_id[]; };
+STORE_IN(4, dx)
+layout(set = 0, binding = 5, scalar) buffer dtable_one { float dtable_1[]; };
+layout(set = 0, binding = 5, scalar) buffer dtable_four { vec4 dtable_4[]; };
+layout(push_constant, scalar) uniform push_words { uint rows, cols, vocab; };
+
+void main()
+{
+    const uint s = group_index();
+    if (s >= min(words.segments, rows)) return;
+    const uint begin = segment_begin[s], end = segment_begin[s + 1], id = segment_id[s];
+    if (id >= vocab || begin >= end) return;
+    const uint n = quads(cols);
+    for (uint q = LANE; q < n; q += LANES) {
+        vec4 sum = vec4(0.0);
+        uint i = begin;
+        do sum += unpack(dx_4[order[i] * n + q]); while (++i < end);
+        dtable_4[id * n + q] += sum;
+    }
+    for (uint c = 4 * n + LANE; c < cols; c += LANES) {
+        float sum = 0.0;
+        uint i = begin;
+        do sum += LOAD(dx_1[order[i] * cols + c]); while (++i < end);
+        dtable_1[id * cols + c] += sum;
+    }
+}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT
+// The walk of elementwise kernels: a workgroup has LANES * 16 elements (ELEMENTS_PER_LANE of
+// src/kernel.c), a lane four vec4s of them. The includer calls EACH_QUAD { uses q } for whole vec4s
+// and EACH_LEFT { uses e } for the count % 4 elements of the end.
+layout(push_constant, scalar) uniform push_words { uint count; };
+const uint QUADS_PER_LANE = 4;
+#define QUAD0 (group_index() * LANES * QUADS_PER_LANE)
+#define EACH_QUAD                                                                                  \
+    for (uint q = QUAD0 + LANE, q_end = min(QUAD0 + LANES * QUADS_PER_LANE, count / 4); q < q_end; \
+         q += LANES)
+#define EACH_LEFT                                                                                  \
+    for (uint e = QUAD0 <= count / 4 && count / 4 < QUAD0 + LANES * QUADS_PER_LANE                 \
+                      ? count / 4 * 4 + LANE : count; e < count; e += LANES)

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT
+// attention: odd head sizes, grouped heads, windows, cache prefill, large and tied scores, in the
+// shape of CPU drivers and in that of GPUs.
+#include "attention.h"
+
+#include <math.h>
+
+static void check_shape(struct check *t, struct attention_case c)
+{
+    if (c.scale == 0) c.scale = 1;
+    const uint64_t q = (uint64_t)c.batch * c.seq * c.heads, k = (uint64_t)c.batch * c.stride * c.kv_heads;
+    check_begin(t, KERNEL_ATTENTION, c.head_dim, ATTENTION_FORMAT, ATTENTION_VALUES(c));
+    check_step(t, 0, &(struct step_words){.base = c.base, .length = c.length});
+    check_normal(t, 1, CHECK_STORE, q * c.head_dim, c.scale);
+    check_normal(t, 2, CHECK_STORE, k * c.head_dim, c.tied ? 0 : c.scale);
+    check_normal(t, 3, CHECK_STORE, k * c.head_dim, 1);
+    check_output(t, 4, CHECK_STORE, q * c.head_dim);
+    check_output(t, 5, DTYPE_F32, q);
+    const struct push_attention push = attention_push(c);
+    // an exponent of n has lost log2(n) bits before exp sees it
+    check_run(t, &push, c.scale > 2 ? 1e-7 : 1e-10);
+}
+
+static void check_all(struct check *t)
+{
+    static const uint32_t dims[] = {1, 2, 3, 5, 16, 20, 31, 32, 33, 64, 127, 128, 256};
+    for (size_t i = 0; i < COUNT_OF(dims); i++)
+        check_shape(t, (struct attention_case){2, 13, 13, 4, 2, dims[i]});
+    static const uint32_t lengths[] = {1, 2, 3, 31, 32, 33, 97};
+    for (size_t i = 0; i < COUNT_OF(lengths); i++) {
+        const uint32_t n = lengths[i];
+        check_shape(t, (struct attention_case){2, n, n, 3, 3, 32});
+        check_shape(t, (struct attention_case){1, n, n, 6, 1, 32});
+        check_shape(t, (struct attention_case){1, n, 160, 4, 2, 32, .base = 61});
+    }
+    static const uint32_t windows[] = {1, 2, 7, 32, 100};
+    for (size_t i = 0; i < COUNT_OF(windows); i++) {
+        check_shape(t, (struct attention_case){2, 50, 50, 4, 2, 32, .window = windows[i]});
+        check_shape(t, (struct attention_case){1, 9, 80, 4, 2, 32, .window = windows[i], .base = 40});
+    }
+    check_shape(t, (struct attention_case){1, 40, 40, 4, 2, 64, .scale = 30});
+    check_shape(t, (struct attention_case){1, 40, 40, 4, 2, 32, .tied = true});
+    check_shape(t, (struct attention_case){1, 257, 257, 2, 1, 64});
+    check_shape(t, (struct attention_case){1, 8, 8, 4, 2, 32, .base = 4});                // past the capacity
+    check_shape(t, (struct attention_case){1, 32, 64, 4, 2, 32, .base = 3, .length = 5}); // padded
+}
+
+// Padding must not pull in keys that were never written: here they are NaN.
+static void check_unwritten(struct check *t)
+{
+    enum { SEQ = 16, LENGTH = 5, BASE = 2, DIM = 32, CAPACITY = 32 };
+    const struct attention_case c = {1, SEQ, CAPACITY, 2, 1, DIM, .base = BASE, .length = LENGTH};
+    check_begin(t, KERNEL_ATTENTION, DIM, "unwritten keys");
+    check_step(t, 0, &(struct step_words){.base = BASE, .length = LENGTH});
+    check_normal(t, 1, CHECK_STORE, SEQ * 2 * DIM, 1);
+    double cache[CAPACITY * DIM];
+    for (uint32_t i = 0; i < COUNT_OF(cache); i++) cache[i] = i < (BASE + LENGTH) * DIM ? 0.01 * (i % 97) : (double)NAN;
+    check_values(t, 2, CHECK_STORE, cache, COUNT_OF(cache));
+    check_values(t, 3, CHECK_STORE, cache, COUNT_OF(cache));
+    check_output(t, 4, CHECK_STORE, SEQ * 2 * DIM);
+    check_output(t, 5, DTYPE_F32, SEQ * 2);
+    const struct push_attention push = attention_push(c);
+    if (!check_run(t, &push, 1e-10)) return;
+    for (uint32_t i = 0; i < SEQ * 2 * DIM; i++)
+        if (isnan(dtype_load(check_result(t, 4), i, t->store))) {
+            check_fail(t, "element %u is NaN", i);
+            return;
+        }
+}
+
+void check_attention(struct check *t)
+{
+    check_both_shapes(t, check_all);
+    check_unwritten(t);
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+// attention_delta, attention_back_q and attention_back_kv, from the o and lse of the reference.
+#include "attention.h"
+
+#include <stdlib.h>
+
+#include "src/ref/ref.h"
+
+static void check_delta(struct check *t, uint32_t rows, uint32_t cols)
+{
+    check_begin(t, KERNEL_ATTENTION_DELTA, 0, "delta, rows %u cols %u", rows, cols);
+    check_normal(t, 0, CHECK_STORE, (uint64_t)rows * cols, 1);
+    check_normal(t, 1, CHECK_STORE, (uint64_t)rows * cols, 1);
+    check_output(t, 2, DTYPE_F32, rows);
+    check_run(t, &(struct push_norm){.rows = rows, .cols = cols}, 1e-11);
+}
+
+// q, k, v and do in bindings 0..3; lse and delta, computed from them, in 4 and 5.
+static void fill(struct check *t, const struct attention_case *c, const struct push_attention *push)
+{
+    const uint64_t rows = (uint64_t)c->batch * c->seq * c->heads, q = rows * c->head_dim;
+    const uint64_t k = (uint64_t)c->batch * c->seq * c->kv_heads * c->head_dim;
+    check_normal(t, 0, CHECK_STORE, q, c->scale);
+    check_normal(t, 1, CHECK_STORE, k, c->tied ? 0 : c->scale);
+    check_normal(t, 2, CHECK_STORE, k, 1);
+    check_normal(t, 3, CHECK_STORE, q, 1);
+    check_output(t, 4, DTYPE_F32, rows);
+    check_output(t, 5, DTYPE_F32, rows);
+    struct step_words step = {.length = c->seq};
+    uint8_t *o = malloc(q * dtype_bytes(t->store));
+    ref_attention(&(struct gpu_ref_call){
+        .buffer = {&step, t->binding[0].initial, t->binding[1].initial, t->binding[2].initial, o, t->binding[4].initial},
+        .push = push, .tag = (int)t->store});
+    ref_attention_delta(&(struct gpu_ref_call){
+        .buffer = {o, t->binding[3].initial, t->binding[5].initial},
+        .push = &(struct push_norm){.rows = (uint32_t)rows, .cols = c->head_dim}, .tag = (int)t->store});
+    free(o);
+}
+
+static void check_shape(struct check *t, struct attention_case c)
+{
+    const uint64_t q = (uint64_t)c.batch * c.seq * c.heads * c.head_dim;
+    const uint64_t k = (uint64_t)c.batch * c.seq * c.kv_heads * c.head_dim;
+    c.stride = c.seq;
+    if (c.scale == 0) c.scale = 1;
+    const struct push_attention push = attention_push(c);
+    const double tolerance = c.scale > 2 ? 1e-6 : 1e-10;
+    check_begin(t, KERNEL_ATTENTION_BACK_Q, c.head_dim, ATTENTION_FORMAT, ATTENTION_VALUES(c));
+    fill(t, &c, &push);
+    check_output(t, 6, CHECK_STORE, q);
+    check_run(t, &push, tolerance);
+    check_begin(t, KERNEL_ATTENTION_BACK_KV, c.head_dim, ATTENTION_FORMAT, ATTENTION_VALUES(c));
+    fill(t, &c, &push);
+    check_output(t, 6, CHECK_STORE, k);
+    check_output(t, 7, CHECK_STORE, k);
+    check_run(t, &push, tolerance);
+}
+
+static void check_all(struct check *t)
+{
+    static const uint32_t dims[] = {1, 3, 16, 20, 32, 33, 64, 128, 256};
+    for (size_t i = 0; i < COUNT_OF(dims); i++)
+        check_shape(t, (struct attention_case){2, 13, 13, 4, 2, dims[i]});
+    static const uint32_t lengths[] = {1, 2, 3, 31, 32, 33, 97};
+    for (size_t i = 0; i < COUNT_OF(lengths); i++) {
+        check_shape(t, (struct attention_case){2, lengths[i], 0, 3, 3, 32});
+        check_shape(t, (struct attention_case){1, lengths[i], 0, 6, 1, 32});
+    }
+    static const uint32_t windows[] = {1, 2, 7, 32, 100};
+    for (size_t i = 0; i < COUNT_OF(windows); i++)
+        check_shape(t, (struct attention_case){2, 50, 0, 4, 2, 32, .window = windows[i]});
+    check_shape(t, (struct attention_case){1, 40, 0, 4, 2, 64, .scale = 30});
+    check_shape(t, (struct attention_case){1, 40, 0, 4, 2, 32, .tied = true});
+    check_shape(t, (struct attention_case){1, 131, 0, 2, 1, 64});
+}
+
+void check_attention_back(struct check *t)
+{
+    static const uint32_t cols[] = {1, 2, 3, 31, 32, 33, 64, 128, 256};
+    for (size_t i = 0; i < COUNT_OF(cols); i++) check_delta(t, 37, cols[i]);
+    check_delta(t, 1, 64);
+    check_delta(t, 4096, 64);
+    check_both_shapes(t, check_all);
+}
