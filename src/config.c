@@ -20,16 +20,17 @@ enum { CONFIG_MAX_FIELDS = 128, CONFIG_MAX_FILE = 1 << 20, CONFIG_MAX_TOKENS = 1
 
 struct reader {
     struct config *config;
-    const char    *name;                     // the file, in messages
-    const cJSON   *value[CONFIG_MAX_FIELDS]; // by row; NULL: not given
+    const char    *name;                       // the file, in messages
+    const cJSON   *value[CONFIG_MAX_FIELDS];   // by row; NULL: not given
     const char    *written[CONFIG_MAX_FIELDS]; // the key as it was given (an alias, perhaps)
-    bool           set[CONFIG_MAX_FIELDS];   // by --set
+    bool           set[CONFIG_MAX_FIELDS];     // by --set
 };
 
 // ---- messages
 
 // "config tiny.json: num_experts_per_tok: found 9, wanted ..."
-static bool refuse(const struct reader *r, const char *key, const char *wanted, ...) __attribute__((format(printf, 3, 4)));
+static bool refuse(const struct reader *r, const char *key, const char *wanted, ...)
+    __attribute__((format(printf, 3, 4)));
 static bool refuse(const struct reader *r, const char *key, const char *wanted, ...)
 {
     char    text[400], found[80] = "nothing";
@@ -40,13 +41,15 @@ static bool refuse(const struct reader *r, const char *key, const char *wanted, 
     const int row = config_field_find(key);
     if (row >= 0 && r->value[row]) {
         char *print = cJSON_PrintUnformatted(r->value[row]);
-        const bool huge = cJSON_IsNumber(r->value[row]) && isinf(r->value[row]->valuedouble); // printed as null
-        snprintf(found, sizeof found, "%.60s%s", huge ? "a number too large" : print, strlen(print) > 60 ? "..." : "");
+        // cJSON prints infinity as null
+        const bool huge = cJSON_IsNumber(r->value[row]) && isinf(r->value[row]->valuedouble);
+        snprintf(found, sizeof found, "%.60s%s", huge ? "a number too large" : print,
+                 strlen(print) > 60 ? "..." : "");
         cJSON_free(print);
     }
     const bool given = row >= 0 && r->value[row];
-    log_error("config %s: %s%s: found %s, wanted %s", r->name, row >= 0 && r->set[row] ? "--set " : "",
-              given ? r->written[row] : key, found, text);
+    log_error("config %s: %s%s: found %s, wanted %s", r->name,
+              row >= 0 && r->set[row] ? "--set " : "", given ? r->written[row] : key, found, text);
     return false;
 }
 
@@ -80,7 +83,8 @@ static bool refuse_unknown(const struct reader *r, const char *key, bool set)
             if (distance < best) best = distance, nearest = names[n];
         }
     }
-    log_error("config %s: %sunknown key \"%.60s\"; the nearest known key is \"%s\"", r->name, set ? "--set " : "", key, nearest);
+    log_error("config %s: %sunknown key \"%.*s\"; the nearest known key is \"%s\"", r->name,
+              set ? "--set " : "", (int)min_u64(60, strcspn(key, "\r\n\033")), key, nearest);
     return false;
 }
 
@@ -219,10 +223,11 @@ static bool store_all(struct reader *r, bool from_file)
         if (r->value[i] && !store(r, &config_fields[i], r->value[i])) return false;
     const bool hf = r->config->family != CONFIG_VKMOE;
     for (int i = 0; from_file && i < config_field_count; i++) {
-        const unsigned needed = config_fields[i].flags & (CONFIG_NEEDED | (hf ? CONFIG_NEEDED_HF : 0));
+        const unsigned needed =
+            config_fields[i].flags & (CONFIG_NEEDED | (hf ? CONFIG_NEEDED_HF : 0));
         if (needed && !r->value[i])
-            return refuse(r, config_field_key(&config_fields[i], r->config->family), "the key in a %s file",
-                          config_family_name(r->config->family));
+            return refuse(r, config_field_key(&config_fields[i], r->config->family),
+                          "the key in a %s file", config_family_name(r->config->family));
     }
     return true;
 }
@@ -236,16 +241,19 @@ static bool resolve_rope(struct reader *r, const char *key)
     if (!rope) return true;
     if (!cJSON_IsObject(rope)) return refuse(r, key, "an object or null");
     for (const cJSON *item = rope->child; item; item = item->next) {
-        const bool type = strcmp(item->string, "rope_type") == 0 || strcmp(item->string, "type") == 0;
+        const bool type =
+            strcmp(item->string, "rope_type") == 0 || strcmp(item->string, "type") == 0;
         if (type && cJSON_IsString(item) && strcmp(item->valuestring, "default") == 0) continue;
         if (strcmp(item->string, "partial_rotary_factor") == 0 && is_whole(item, 1, 1)) continue;
         if (strcmp(item->string, "rope_theta") != 0)
-            return refuse(r, key, "rope_type \"default\" and rope_theta alone: scaled RoPE is not supported");
+            return refuse(r, key, "rope_type \"default\" and rope_theta alone; "
+                                  "scaled RoPE is not supported");
         if (!cJSON_IsNumber(item) || !(item->valuedouble >= 1 && item->valuedouble <= 1e12))
             return refuse(r, key, "a rope_theta from 1 to 1e12");
         const int theta = config_field_find("rope_theta");
         if (r->value[theta] && !r->set[theta] && r->config->rope_theta != item->valuedouble)
-            return refuse(r, key, "the same rope_theta as the key rope_theta, %g", r->config->rope_theta);
+            return refuse(r, key, "the same rope_theta as the key rope_theta, %g",
+                          r->config->rope_theta);
         if (!r->set[theta]) r->config->rope_theta = item->valuedouble;
     }
     return true;
@@ -255,7 +263,8 @@ static bool resolve_window(struct reader *r)
 {
     const cJSON *use = slot(r, "use_sliding_window");
     if (use && !cJSON_IsBool(use)) return refuse(r, "use_sliding_window", "true or false");
-    if (use && cJSON_IsTrue(use) && !r->config->sliding_window) return refuse(r, "sliding_window", "a number of positions");
+    if (use && cJSON_IsTrue(use) && !r->config->sliding_window)
+        return refuse(r, "sliding_window", "a number of positions");
     const bool off = use ? cJSON_IsFalse(use) : r->config->family == CONFIG_QWEN3_MOE;
     if (off) r->config->sliding_window = 0;
     return true;
@@ -266,20 +275,25 @@ static bool resolve_attention(struct reader *r)
     struct config *c = r->config;
     if (!c->num_key_value_heads) c->num_key_value_heads = c->num_attention_heads;
     if (c->num_attention_heads % c->num_key_value_heads)
-        return refuse(r, "num_key_value_heads", "a divisor of num_attention_heads, %u", c->num_attention_heads);
+        return refuse(r, "num_key_value_heads", "a divisor of num_attention_heads, %u",
+                      c->num_attention_heads);
     if (!c->head_dim && c->hidden_size % c->num_attention_heads)
-        return refuse(r, "num_attention_heads", "a divisor of hidden_size, %u, or the key head_dim", c->hidden_size);
+        return refuse(r, "num_attention_heads", "a divisor of hidden_size, %u, or the key head_dim",
+                      c->hidden_size);
     if (!c->head_dim) c->head_dim = c->hidden_size / c->num_attention_heads;
     if (c->head_dim % 2 || c->head_dim > 1 << 13)
-        return refuse(r, "head_dim", "an even number up to 8192, for RoPE turns pairs (it is %u)", c->head_dim);
+        return refuse(r, "head_dim", "an even number up to 8192, for RoPE turns pairs (it is %u)",
+                      c->head_dim);
     const bool wants_norm = c->family == CONFIG_QWEN3_MOE;
     if (given(r, "qk_norm") && c->family != CONFIG_VKMOE && c->qk_norm != wants_norm)
-        return refuse(r, "qk_norm", "%s for model_type %s, or model_type vkmoe", wants_norm ? "true" : "false",
-                      config_family_name(c->family));
+        return refuse(r, "qk_norm", "%s for model_type %s, or model_type vkmoe",
+                      wants_norm ? "true" : "false", config_family_name(c->family));
     if (c->family != CONFIG_VKMOE) c->qk_norm = wants_norm;
     if (!c->rms_norm_eps) c->rms_norm_eps = wants_norm ? 1e-6 : 1e-5;
-    if (c->family == CONFIG_MIXTRAL && !given(r, "rope_theta")) c->rope_theta = 1e6; // MixtralConfig's default
-    return resolve_rope(r, "rope_parameters") && resolve_rope(r, "rope_scaling") && resolve_window(r);
+    if (c->family == CONFIG_MIXTRAL && !given(r, "rope_theta"))
+        c->rope_theta = 1e6; // MixtralConfig's default
+    return resolve_rope(r, "rope_parameters") && resolve_rope(r, "rope_scaling") &&
+           resolve_window(r);
 }
 
 // Which layers are MoE: as Qwen3-MoE's decoder layer decides.
@@ -289,17 +303,20 @@ static bool resolve_layers(struct reader *r)
     const cJSON *step = slot(r, "decoder_sparse_step"), *dense = slot(r, "mlp_only_layers");
     if (step && !is_whole(step, 1, CONFIG_MAX_LAYERS))
         return refuse(r, "decoder_sparse_step", "a whole number from 1 to %d", CONFIG_MAX_LAYERS);
-    if (dense && !cJSON_IsArray(dense)) return refuse(r, "mlp_only_layers", "an array of layer numbers");
+    if (dense && !cJSON_IsArray(dense))
+        return refuse(r, "mlp_only_layers", "an array of layer numbers");
     const uint32_t every = step ? (uint32_t)step->valuedouble : 1;
     for (uint32_t i = 0; i < CONFIG_MAX_LAYERS; i++)
         c->moe_layer[i] = c->num_experts && i < c->num_hidden_layers && (i + 1) % every == 0;
     for (const cJSON *item = dense ? dense->child : NULL; item; item = item->next) {
         if (!is_whole(item, 0, c->num_hidden_layers - 1.0))
-            return refuse(r, "mlp_only_layers", "layer numbers from 0 to %u", c->num_hidden_layers - 1);
+            return refuse(r, "mlp_only_layers", "layer numbers from 0 to %u",
+                          c->num_hidden_layers - 1);
         c->moe_layer[(uint32_t)item->valuedouble] = false;
     }
     if (c->num_experts && !config_moe_layers(c))
-        return refuse(r, "mlp_only_layers", "a layer left for the %u experts, or num_experts 0", c->num_experts);
+        return refuse(r, "mlp_only_layers", "a layer left for the %u experts, or num_experts 0",
+                      c->num_experts);
     if (c->family == CONFIG_MIXTRAL && config_moe_layers(c) != c->num_hidden_layers)
         return refuse(r, dense && dense->child ? "mlp_only_layers" : "decoder_sparse_step",
                       "MoE in every layer for model_type mixtral, or model_type vkmoe");
@@ -311,25 +328,28 @@ static bool resolve_experts(struct reader *r)
     struct config *c = r->config;
     const bool mixtral = c->family == CONFIG_MIXTRAL;
     if (!c->num_experts && c->family != CONFIG_VKMOE)
-        return refuse(r, mixtral ? "num_local_experts" : "num_experts", "at least 1 for model_type %s",
-                      config_family_name(c->family));
+        return refuse(r, mixtral ? "num_local_experts" : "num_experts",
+                      "at least 1 for model_type %s", config_family_name(c->family));
     if (!c->num_experts && c->num_experts_per_tok)
         return refuse(r, "num_experts", "at least num_experts_per_tok, %u", c->num_experts_per_tok);
     if (c->num_experts && !c->num_experts_per_tok && given(r, "num_experts_per_tok"))
         return refuse(r, "num_experts_per_tok", "1 to %u, num_experts", c->num_experts);
-    if (c->num_experts && !c->num_experts_per_tok) c->num_experts_per_tok = min_u32(2, c->num_experts);
+    if (c->num_experts && !c->num_experts_per_tok)
+        c->num_experts_per_tok = min_u32(2, c->num_experts);
     if (c->num_experts_per_tok > c->num_experts)
         return refuse(r, "num_experts_per_tok", "1 to %u, num_experts", c->num_experts);
     if (c->family == CONFIG_QWEN3_MOE && !c->moe_intermediate_size)
         return refuse(r, "moe_intermediate_size", "the key in a qwen3_moe file");
     if (!c->moe_intermediate_size) c->moe_intermediate_size = c->intermediate_size;
     if (mixtral && c->moe_intermediate_size != c->intermediate_size)
-        return refuse(r, "moe_intermediate_size", "intermediate_size, %u, for model_type mixtral", c->intermediate_size);
+        return refuse(r, "moe_intermediate_size", "intermediate_size, %u, for model_type mixtral",
+                      c->intermediate_size);
     if (mixtral && given(r, "norm_topk_prob") && !c->norm_topk_prob)
         return refuse(r, "norm_topk_prob", "true for model_type mixtral, or model_type vkmoe");
     c->norm_topk_prob |= mixtral;
     if (c->family != CONFIG_VKMOE && c->router_temperature != 1)
-        return refuse(r, "router_temperature", "1 for model_type %s, or model_type vkmoe", config_family_name(c->family));
+        return refuse(r, "router_temperature", "1 for model_type %s, or model_type vkmoe",
+                      config_family_name(c->family));
     return resolve_layers(r);
 }
 
@@ -338,9 +358,11 @@ static bool resolve_training(struct reader *r)
     struct config *c = r->config;
     if (!c->seq_len) c->seq_len = min_u32(512, c->max_position_embeddings);
     if (c->seq_len > c->max_position_embeddings)
-        return refuse(r, "seq_len", "at most max_position_embeddings, %u", c->max_position_embeddings);
+        return refuse(r, "seq_len", "at most max_position_embeddings, %u",
+                      c->max_position_embeddings);
     if ((uint64_t)c->seq_len * c->batch_size > CONFIG_MAX_TOKENS)
-        return refuse(r, "batch_size", "at most %d tokens a micro-batch (seq_len is %u)", CONFIG_MAX_TOKENS, c->seq_len);
+        return refuse(r, "batch_size", "at most %d tokens a micro-batch (seq_len is %u)",
+                      CONFIG_MAX_TOKENS, c->seq_len);
     if (!c->lr_decay_steps) c->lr_decay_steps = c->steps;
     if (!given(r, "warmup_steps")) c->warmup_steps = min_u32(100, c->lr_decay_steps / 10);
     if (c->warmup_steps > c->lr_decay_steps)
@@ -355,8 +377,11 @@ static bool resolve_training(struct reader *r)
 
 static bool check_tokens(struct reader *r)
 {
-    const struct { const char *key; int32_t token; } tokens[] = {{"bos_token_id", r->config->bos_token_id},
-        {"eos_token_id", r->config->eos_token_id}, {"pad_token_id", r->config->pad_token_id}};
+    const struct { const char *key; int32_t token; } tokens[] = {
+        {"bos_token_id", r->config->bos_token_id},
+        {"eos_token_id", r->config->eos_token_id},
+        {"pad_token_id", r->config->pad_token_id},
+    };
     for (size_t i = 0; i < COUNT_OF(tokens); i++)
         if (tokens[i].token >= 0 && (uint32_t)tokens[i].token >= r->config->vocab_size)
             return refuse(r, tokens[i].key, "an id under vocab_size, %u", r->config->vocab_size);
@@ -368,19 +393,24 @@ static bool check_size(const struct reader *r)
 {
     const struct config *c = r->config;
     const double hidden = c->hidden_size, heads = c->num_attention_heads + c->num_key_value_heads;
-    const double moe_layers = config_moe_layers(c), dense_layers = c->num_hidden_layers - moe_layers;
-    const double parameters = 2 * hidden * c->vocab_size + 2 * hidden * heads * c->head_dim * c->num_hidden_layers +
+    const double moe_layers = config_moe_layers(c),
+                 dense_layers = c->num_hidden_layers - moe_layers;
+    const double parameters = 2 * hidden * c->vocab_size +
+                              2 * hidden * heads * c->head_dim * c->num_hidden_layers +
                               3 * hidden * c->intermediate_size * dense_layers +
                               3 * hidden * c->moe_intermediate_size * c->num_experts * moe_layers;
     if (parameters <= CONFIG_MAX_PARAMETERS) return true;
-    log_error("config %s: hidden_size %u, num_hidden_layers %u, num_experts %u and the rest make %.3g parameters, wanted at most %.3g",
-              r->name, c->hidden_size, c->num_hidden_layers, c->num_experts, parameters, CONFIG_MAX_PARAMETERS);
+    log_error("config %s: hidden_size %u, num_hidden_layers %u, num_experts %u and the rest make "
+              "%.3g parameters, wanted at most %.3g",
+              r->name, c->hidden_size, c->num_hidden_layers, c->num_experts, parameters,
+              CONFIG_MAX_PARAMETERS);
     return false;
 }
 
 // ---- the whole
 
-static bool read_object(struct reader *r, const cJSON *object, cJSON *sets, const char *const *set, int set_count)
+static bool read_object(struct reader *r, const cJSON *object, cJSON *sets, const char *const *set,
+                        int set_count)
 {
     if (object && !gather(r, object)) return false;
     for (int i = 0; i < set_count; i++)
@@ -397,12 +427,15 @@ static cJSON *parse_text(const char *name, const char *json)
     uint32_t line = 1;
     for (const char *at = json; at < end; at++) line += *at == '\n';
     if (object) log_error("config %s: wanted one JSON object { \"key\": value, ... }", name);
-    else log_error("config %s: not valid JSON: stopped in line %u at \"%.20s\"", name, line, *end ? end : "end of file");
+    else
+        log_error("config %s: not valid JSON: stopped in line %u at \"%.*s\"", name, line,
+                  (int)min_u64(20, strcspn(end, "\r\n")), end);
     cJSON_Delete(object);
     return NULL;
 }
 
-static bool parse(struct config *config, const char *name, const char *json, const char *const *set, int set_count)
+static bool parse(struct config *config, const char *name, const char *json, const char *const *set,
+                  int set_count)
 {
     _Static_assert(CONFIG_MAX_FIELDS >= 96, "slots for every row");
     cJSON *object = json ? parse_text(name, json) : NULL;
@@ -426,7 +459,8 @@ bool config_read(struct config *config, const char *path, const char *const *set
     return ok;
 }
 
-bool config_parse(struct config *config, const char *name, const char *json, const char *const *set, int set_count)
+bool config_parse(struct config *config, const char *name, const char *json, const char *const *set,
+                  int set_count)
 {
     return parse(config, name, json, set, set_count);
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// The configuration of a run: JSON -> struct. One flat object; keys are Hugging Face's where Hugging
-// Face has one (model: transformers' config.json; training: TrainingArguments). An unknown key, a
-// wrong type or an impossible value is an error that names the file, the key, what was found and what was wanted.
+// The configuration of a run: JSON -> struct. One flat object; keys are Hugging Face's where
+// Hugging Face has one (model: transformers' config.json; training: TrainingArguments). An unknown
+// key, a wrong type or an impossible value is an error that names the file, the key, what was found
+// and what was wanted.
 #pragma once
 
 #include <stdbool.h>
@@ -11,7 +12,7 @@
 
 enum { CONFIG_MAX_LAYERS = 256 };
 
-enum config_family { CONFIG_VKMOE, CONFIG_MIXTRAL, CONFIG_QWEN3_MOE }; // "model_type"; decides tensor names
+enum config_family { CONFIG_VKMOE, CONFIG_MIXTRAL, CONFIG_QWEN3_MOE }; // "model_type": tensor names
 enum config_init { CONFIG_INIT_NORMAL, CONFIG_INIT_SCALED, CONFIG_INIT_H64LM };
 enum config_schedule { CONFIG_COSINE, CONFIG_LINEAR, CONFIG_CONSTANT, CONFIG_CONSTANT_DECAY };
 
@@ -27,43 +28,51 @@ struct config {
     uint32_t sliding_window;            // 0 (null): none
     uint32_t num_experts;               // also read as num_local_experts; 0: dense model
     uint32_t num_experts_per_tok;
-    bool     norm_topk_prob;            // divide the picked gates by their sum; mixtral: always true
+    bool     norm_topk_prob;            // divide the picked gates by their sum; mixtral: always
     bool     tie_word_embeddings;
     bool     qk_norm;                   // per-head RMSNorm of q and k; qwen3_moe: always true
-    bool     moe_layer[CONFIG_MAX_LAYERS]; // resolved from decoder_sparse_step and mlp_only_layers as in Qwen3-MoE:
-                                        // MoE where (i+1) % step == 0 and i not in mlp_only_layers; mixtral: all
+    // Resolved from decoder_sparse_step and mlp_only_layers as in Qwen3-MoE: MoE where
+    // (i + 1) % step == 0 and i is not in mlp_only_layers; mixtral: all.
+    bool     moe_layer[CONFIG_MAX_LAYERS];
     double   rms_norm_eps, rope_theta;
     double   router_temperature;        // logits are divided by it; default 1
     double   router_aux_loss_coef;      // Switch balance loss, mean over MoE layers
     double   router_z_loss_coef;
-    enum config_init init;              // "init": "normal" (std initializer_range), "scaled" (o and down by 1/sqrt(2 layers)), "h64lm"
+    enum config_init init;              // "normal" (std initializer_range), "scaled" (o and down
+                                        // by 1/sqrt(2 layers)), "h64lm"
     double   initializer_range;
-    enum dtype torch_dtype;             // storage of weights' compute copy and activations: float32, bfloat16, float16
-    int32_t  bos_token_id, eos_token_id, pad_token_id; // -1 (null): none; for transformers' generate()
+    enum dtype torch_dtype;             // storage of weights' compute copy and of activations:
+                                        // float32, bfloat16, float16
+    int32_t  bos_token_id, eos_token_id, pad_token_id; // -1 (null): none; transformers' generate()
     // ---- training
     uint32_t seq_len, batch_size;       // batch_size sequences of seq_len tokens a micro-batch
     uint32_t gradient_accumulation_steps;
     uint32_t steps;                     // total optimizer steps
-    uint32_t lr_decay_steps;            // horizon of the schedule; default the config file's steps (--steps does not move it)
+    uint32_t lr_decay_steps;            // horizon of the schedule; default the config file's steps
+                                        // (--steps does not move it)
     uint32_t warmup_steps;
     enum config_schedule lr_scheduler_type; // "cosine", "linear", "constant", "constant_with_decay"
-    double   decay_fraction;            // constant_with_decay: last part of lr_decay_steps that falls linearly to min_learning_rate
+    double   decay_fraction;            // constant_with_decay: last part of lr_decay_steps, which
+                                        // falls linearly to min_learning_rate
     double   learning_rate, min_learning_rate;
     double   adam_beta1, adam_beta2, adam_epsilon, weight_decay, max_grad_norm;
     bool     embedding_weight_decay;    // embeddings' own choice
-    double   loss_scale;                // multiplies the loss before backward; default 1 (1024 for float16)
+    double   loss_scale;                // multiplies the loss before backward; default 1, f16 1024
     uint32_t save_every, eval_every;    // in steps; 0: only at the end / never
-    uint32_t eval_batches;              // most batches of an evaluation in training; 0: all held-out text
-    double   held_out_fraction;         // share of the documents that is never trained on; default 0.1
+    uint32_t eval_batches;              // most batches of an evaluation in training; 0: all
+    double   held_out_fraction;         // share of the text that is never trained on; default 0.1
     uint64_t seed;
 };
 
-// Reads FILE, applies `set` ("key=value", value as JSON or bare string) as if it stood in the file, and resolves
-// defaults. NULL path: defaults only, a small dense model. Every failure is one logged line.
+// Reads FILE, applies `set` ("key=value", value as JSON or bare string) as if it stood in the file,
+// and resolves defaults. NULL path: defaults only, a small dense model. A failure is one logged
+// line.
 bool config_read(struct config *config, const char *path, const char *const *set, int set_count);
 // The same from text; `name` stands for the file in messages.
-bool config_parse(struct config *config, const char *name, const char *json, const char *const *set, int set_count);
-// The resolved configuration as JSON, so that transformers and this program read it back the same. Caller frees.
+bool config_parse(struct config *config, const char *name, const char *json, const char *const *set,
+                  int set_count);
+// The resolved configuration as JSON, so that transformers and this program read it back the same.
+// Caller frees.
 char *config_print(const struct config *config);
 const char *config_family_name(enum config_family family);
 uint32_t    config_moe_layers(const struct config *config); // how many layers are MoE

@@ -10,14 +10,16 @@
 static const char *const family_names[] = {
     [CONFIG_VKMOE] = "vkmoe", [CONFIG_MIXTRAL] = "mixtral", [CONFIG_QWEN3_MOE] = "qwen3_moe", NULL};
 static const char *const init_names[] = {
-    [CONFIG_INIT_NORMAL] = "normal", [CONFIG_INIT_SCALED] = "scaled", [CONFIG_INIT_H64LM] = "h64lm", NULL};
+    [CONFIG_INIT_NORMAL] = "normal", [CONFIG_INIT_SCALED] = "scaled",
+    [CONFIG_INIT_H64LM] = "h64lm", NULL};
 static const char *const schedule_names[] = {
     [CONFIG_COSINE] = "cosine", [CONFIG_LINEAR] = "linear", [CONFIG_CONSTANT] = "constant",
     [CONFIG_CONSTANT_DECAY] = "constant_with_decay", NULL};
 static const char *const dtype_names[] = {
     [DTYPE_F32] = "float32", [DTYPE_BF16] = "bfloat16", [DTYPE_F16] = "float16", NULL};
-static const char *const is_zero[] = {"0", NULL}, *const is_one[] = {"1", NULL}, *const is_false[] = {"false", NULL},
-                  *const is_silu[] = {"\"silu\"", NULL}, *const is_null[] = {"null", NULL};
+static const char *const is_zero[] = {"0", NULL}, *const is_one[] = {"1", NULL};
+static const char *const is_false[] = {"false", NULL}, *const is_null[] = {"null", NULL};
+static const char *const is_silu[] = {"\"silu\"", NULL};
 
 #define AT(member) offsetof(struct config, member)
 #define MOST_U32 4294967295.0
@@ -25,20 +27,29 @@ static const char *const is_zero[] = {"0", NULL}, *const is_one[] = {"1", NULL},
 
 const struct config_field config_fields[] = {
     // key, alias, kind, flags, offset, least, most, names
-    {"model_type", NULL, CONFIG_CHOICE, CONFIG_NEEDED | CONFIG_MODEL, AT(family), .names = family_names},
+    {"model_type", NULL, CONFIG_CHOICE, CONFIG_NEEDED | CONFIG_MODEL, AT(family),
+     .names = family_names},
     {"vocab_size", NULL, CONFIG_U32, CONFIG_NEEDED | CONFIG_MODEL, AT(vocab_size), 1, 1 << 24},
     {"hidden_size", NULL, CONFIG_U32, CONFIG_NEEDED | CONFIG_MODEL, AT(hidden_size), 1, 1 << 18},
-    {"intermediate_size", NULL, CONFIG_U32, CONFIG_NEEDED | CONFIG_MODEL, AT(intermediate_size), 1, 1 << 20},
-    {"moe_intermediate_size", NULL, CONFIG_U32, CONFIG_MODEL | CONFIG_NULLABLE, AT(moe_intermediate_size), 1, 1 << 20},
-    {"num_hidden_layers", NULL, CONFIG_U32, CONFIG_NEEDED | CONFIG_MODEL, AT(num_hidden_layers), 1, CONFIG_MAX_LAYERS},
-    {"num_attention_heads", NULL, CONFIG_U32, CONFIG_NEEDED | CONFIG_MODEL, AT(num_attention_heads), 1, 1 << 16},
+    {"intermediate_size", NULL, CONFIG_U32, CONFIG_NEEDED | CONFIG_MODEL,
+     AT(intermediate_size), 1, 1 << 20},
+    {"moe_intermediate_size", NULL, CONFIG_U32, CONFIG_MODEL | CONFIG_NULLABLE,
+     AT(moe_intermediate_size), 1, 1 << 20},
+    {"num_hidden_layers", NULL, CONFIG_U32, CONFIG_NEEDED | CONFIG_MODEL,
+     AT(num_hidden_layers), 1, CONFIG_MAX_LAYERS},
+    {"num_attention_heads", NULL, CONFIG_U32, CONFIG_NEEDED | CONFIG_MODEL,
+     AT(num_attention_heads), 1, 1 << 16},
     {"num_key_value_heads", NULL, CONFIG_U32, CONFIG_NEEDED_HF | CONFIG_MODEL | CONFIG_NULLABLE,
      AT(num_key_value_heads), 1, 1 << 16},
     {"head_dim", NULL, CONFIG_U32, CONFIG_MODEL | CONFIG_NULLABLE, AT(head_dim), 2, 1 << 13},
-    {"max_position_embeddings", NULL, CONFIG_U32, CONFIG_NEEDED | CONFIG_MODEL, AT(max_position_embeddings), 1, 1 << 24},
-    {"sliding_window", NULL, CONFIG_U32, CONFIG_MODEL | CONFIG_NULLABLE, AT(sliding_window), 0, MOST_U32},
-    {"num_experts", "num_local_experts", CONFIG_U32, CONFIG_NEEDED_HF | CONFIG_MODEL, AT(num_experts), 0, 1 << 20},
-    {"num_experts_per_tok", NULL, CONFIG_U32, CONFIG_NEEDED_HF | CONFIG_MODEL, AT(num_experts_per_tok), 0, 1 << 10},
+    {"max_position_embeddings", NULL, CONFIG_U32, CONFIG_NEEDED | CONFIG_MODEL,
+     AT(max_position_embeddings), 1, 1 << 24},
+    {"sliding_window", NULL, CONFIG_U32, CONFIG_MODEL | CONFIG_NULLABLE,
+     AT(sliding_window), 0, MOST_U32},
+    {"num_experts", "num_local_experts", CONFIG_U32, CONFIG_NEEDED_HF | CONFIG_MODEL,
+     AT(num_experts), 0, 1 << 20},
+    {"num_experts_per_tok", NULL, CONFIG_U32, CONFIG_NEEDED_HF | CONFIG_MODEL,
+     AT(num_experts_per_tok), 0, 1 << 10},
     {"norm_topk_prob", NULL, CONFIG_BOOL, CONFIG_MODEL, AT(norm_topk_prob)},
     {"decoder_sparse_step", NULL, CONFIG_SPECIAL, CONFIG_MODEL},
     {"mlp_only_layers", NULL, CONFIG_SPECIAL, CONFIG_MODEL},
@@ -51,14 +62,16 @@ const struct config_field config_fields[] = {
     {"router_z_loss_coef", NULL, CONFIG_F64, CONFIG_MODEL, AT(router_z_loss_coef), 0, 1e3},
     {"init", NULL, CONFIG_CHOICE, CONFIG_MODEL, AT(init), .names = init_names},
     {"initializer_range", NULL, CONFIG_F64, CONFIG_MODEL, AT(initializer_range), 0, 10},
-    {"torch_dtype", "dtype", CONFIG_CHOICE, CONFIG_MODEL | CONFIG_NULLABLE, AT(torch_dtype), .names = dtype_names},
+    {"torch_dtype", "dtype", CONFIG_CHOICE, CONFIG_MODEL | CONFIG_NULLABLE, AT(torch_dtype),
+     .names = dtype_names},
     {"bos_token_id", NULL, CONFIG_TOKEN, CONFIG_MODEL, AT(bos_token_id)},
     {"eos_token_id", NULL, CONFIG_TOKEN, CONFIG_MODEL, AT(eos_token_id)},
     {"pad_token_id", NULL, CONFIG_TOKEN, CONFIG_MODEL, AT(pad_token_id)},
 
     {"seq_len", NULL, CONFIG_U32, 0, AT(seq_len), 1, 1 << 24},
     {"batch_size", NULL, CONFIG_U32, 0, AT(batch_size), 1, 1 << 20},
-    {"gradient_accumulation_steps", NULL, CONFIG_U32, 0, AT(gradient_accumulation_steps), 1, 1 << 20},
+    {"gradient_accumulation_steps", NULL, CONFIG_U32, 0, AT(gradient_accumulation_steps), 1,
+     1 << 20},
     {"steps", NULL, CONFIG_U32, 0, AT(steps), 1, 1e9},
     {"lr_decay_steps", NULL, CONFIG_U32, 0, AT(lr_decay_steps), 1, 1e9},
     {"warmup_steps", NULL, CONFIG_U32, 0, AT(warmup_steps), 0, 1e9},
@@ -90,8 +103,8 @@ const struct config_field config_fields[] = {
     {"_name_or_path", NULL, CONFIG_NEUTRAL}, {"output_attentions", NULL, CONFIG_NEUTRAL},
     {"output_hidden_states", NULL, CONFIG_NEUTRAL}, {"return_dict", NULL, CONFIG_NEUTRAL},
     {"use_return_dict", NULL, CONFIG_NEUTRAL}, {"pretraining_tp", NULL, CONFIG_NEUTRAL},
-    {"attn_implementation", NULL, CONFIG_NEUTRAL}, {"_attn_implementation_autoset", NULL, CONFIG_NEUTRAL},
-    {"_attn_implementation", NULL, CONFIG_NEUTRAL}, {"id2label", NULL, CONFIG_NEUTRAL},
+    {"attn_implementation", NULL, CONFIG_NEUTRAL}, {"_attn_implementation", NULL, CONFIG_NEUTRAL},
+    {"_attn_implementation_autoset", NULL, CONFIG_NEUTRAL}, {"id2label", NULL, CONFIG_NEUTRAL},
     {"label2id", NULL, CONFIG_NEUTRAL}, {"auto_map", NULL, CONFIG_NEUTRAL},
     // Hugging Face's, supported at one value only
     {"hidden_act", NULL, CONFIG_FIXED, .names = is_silu},
@@ -109,13 +122,15 @@ const int config_field_count = COUNT_OF(config_fields);
 
 // 0 in a member that config.c resolves means: follows from the others.
 const struct config config_defaults = {
-    .family = CONFIG_VKMOE, .vocab_size = 260, .hidden_size = 96, .intermediate_size = 128, .num_hidden_layers = 4,
-    .num_attention_heads = 3, .num_key_value_heads = 0, .max_position_embeddings = 256, .num_experts_per_tok = 0,
-    .rope_theta = 10000, .router_temperature = 1, .router_aux_loss_coef = 0.01, .init = CONFIG_INIT_NORMAL,
-    .initializer_range = 0.02, .torch_dtype = DTYPE_F32, .bos_token_id = -1, .eos_token_id = -1, .pad_token_id = -1,
-    .batch_size = 8, .gradient_accumulation_steps = 1, .steps = 1000, .lr_scheduler_type = CONFIG_COSINE,
-    .decay_fraction = 0.2, .learning_rate = 3e-4, .adam_beta1 = 0.9, .adam_beta2 = 0.95, .adam_epsilon = 1e-8,
-    .weight_decay = 0.1, .max_grad_norm = 1, .embedding_weight_decay = true, .save_every = 500, .eval_every = 250,
+    .family = CONFIG_VKMOE, .vocab_size = 260, .hidden_size = 96, .intermediate_size = 128,
+    .num_hidden_layers = 4, .num_attention_heads = 3, .max_position_embeddings = 256,
+    .rope_theta = 10000, .router_temperature = 1, .router_aux_loss_coef = 0.01,
+    .init = CONFIG_INIT_NORMAL, .initializer_range = 0.02, .torch_dtype = DTYPE_F32,
+    .bos_token_id = -1, .eos_token_id = -1, .pad_token_id = -1,
+    .batch_size = 8, .gradient_accumulation_steps = 1, .steps = 1000,
+    .lr_scheduler_type = CONFIG_COSINE, .decay_fraction = 0.2, .learning_rate = 3e-4,
+    .adam_beta1 = 0.9, .adam_beta2 = 0.95, .adam_epsilon = 1e-8, .weight_decay = 0.1,
+    .max_grad_norm = 1, .embedding_weight_decay = true, .save_every = 500, .eval_every = 250,
     .eval_batches = 16, .held_out_fraction = 0.1, .seed = 42,
 };
 
@@ -123,7 +138,8 @@ int config_field_find(const char *key)
 {
     for (int i = 0; i < config_field_count; i++) {
         const struct config_field *field = &config_fields[i];
-        if (strcmp(key, field->key) == 0 || (field->alias && strcmp(key, field->alias) == 0)) return i;
+        const bool alias = field->alias && strcmp(key, field->alias) == 0;
+        if (alias || strcmp(key, field->key) == 0) return i;
     }
     return -1;
 }

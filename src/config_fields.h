@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The table of configuration keys, shared by the reader (config.c) and the printer (config_print.c):
-// where a key's value lives in struct config, what it may be, and what is only accepted because
-// Hugging Face's files have it.
+// The table of configuration keys, shared by the reader (config.c) and the printer
+// (config_print.c): where a key's value lives in struct config, what it may be, and what is only
+// accepted because Hugging Face's files have it.
 #pragma once
 
 #include <stddef.h>
@@ -14,13 +14,13 @@ enum config_kind {
     CONFIG_TOKEN,   // a token id or null (-1)
     CONFIG_SPECIAL, // resolved by code of its own
     CONFIG_NEUTRAL, // read by others only; any value
-    CONFIG_FIXED,   // changes the mathematics: only the value `names[0]` (JSON), or null, is supported
+    CONFIG_FIXED,   // changes the mathematics: only `names[0]` (as JSON) or null is supported
 };
 
 enum config_flags {
     CONFIG_NULLABLE = 1, // null means: not given
     CONFIG_NEEDED   = 2, // must stand in every file
-    CONFIG_NEEDED_HF = 4, // must stand in mixtral and qwen3_moe files, whose own defaults are large models'
+    CONFIG_NEEDED_HF = 4, // must stand in mixtral and qwen3_moe files: their defaults are huge
     CONFIG_MODEL    = 8, // printed in the model's part
 };
 

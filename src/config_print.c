@@ -20,15 +20,18 @@ static void print_number(struct bytes *out, double value)
     bytes_printf(out, "%s%s", text, strpbrk(text, ".e") ? "" : ".0");
 }
 
-static void print_value(struct bytes *out, const struct config_field *field, const struct config *config)
+static void print_value(struct bytes *out, const struct config_field *field,
+                        const struct config *config)
 {
     const char *const at = (const char *)config + field->offset;
     uint32_t word = 0;
     if (field->kind == CONFIG_BOOL) word = *(const bool *)at;
     else if (field->kind != CONFIG_F64 && field->kind != CONFIG_U64) memcpy(&word, at, sizeof word);
-    const bool nothing = field->kind == CONFIG_TOKEN ? (int32_t)word < 0 : field->flags & CONFIG_NULLABLE && word == 0;
+    const bool nothing = field->kind == CONFIG_TOKEN ? (int32_t)word < 0
+                                                     : field->flags & CONFIG_NULLABLE && word == 0;
     if (field->kind == CONFIG_F64) print_number(out, *(const double *)at);
-    else if (field->kind == CONFIG_U64) bytes_printf(out, "%llu", (unsigned long long)*(const uint64_t *)at);
+    else if (field->kind == CONFIG_U64)
+        bytes_printf(out, "%llu", (unsigned long long)*(const uint64_t *)at);
     else if (field->kind == CONFIG_BOOL) bytes_printf(out, word ? "true" : "false");
     else if (field->kind == CONFIG_CHOICE) bytes_printf(out, "\"%s\"", field->names[word]);
     else if (nothing) bytes_printf(out, "null");
@@ -50,7 +53,9 @@ static void print_dense_layers(struct bytes *out, const struct config *config)
 
 static bool is_printed(const struct config_field *field, const struct config *config, unsigned part)
 {
-    if ((field->flags & CONFIG_MODEL) != part || field->kind == CONFIG_NEUTRAL || field->kind == CONFIG_FIXED) return false;
+    if ((field->flags & CONFIG_MODEL) != part || field->kind == CONFIG_NEUTRAL ||
+        field->kind == CONFIG_FIXED)
+        return false;
     if (field->kind == CONFIG_SPECIAL) return part && config->family != CONFIG_MIXTRAL;
     return true;
 }
@@ -76,7 +81,8 @@ char *config_print(const struct config *config)
     print_part(&out, config, CONFIG_MODEL);
     bytes_printf(&out, ",\n  \"hidden_act\": \"silu\",\n  \"attention_dropout\": 0.0");
     if (config->family == CONFIG_QWEN3_MOE)
-        bytes_printf(&out, ",\n  \"attention_bias\": false,\n  \"use_sliding_window\": %s", config->sliding_window ? "true" : "false");
+        bytes_printf(&out, ",\n  \"attention_bias\": false,\n  \"use_sliding_window\": %s",
+                     config->sliding_window ? "true" : "false");
     print_part(&out, config, 0);
     bytes_printf(&out, "\n}\n");
     return (char *)out.data;

@@ -9,7 +9,7 @@
 
 #include "runtime/log.h"
 
-// Names behind "model.layers.N." (layer tensors) or whole names. Mixtral has names of its own for the MoE block.
+// Names behind "model.layers.N." (layer tensors) or whole names; Mixtral's where it has its own.
 static const struct { const char *name, *mixtral; } role_names[ROLE_COUNT] = {
     [ROLE_EMBED]          = {"model.embed_tokens.weight"},
     [ROLE_NORM_ATTENTION] = {"input_layernorm.weight"},
@@ -24,30 +24,35 @@ static const struct { const char *name, *mixtral; } role_names[ROLE_COUNT] = {
     [ROLE_UP]             = {"mlp.up_proj.weight"},
     [ROLE_DOWN]           = {"mlp.down_proj.weight"},
     [ROLE_ROUTER]         = {"mlp.gate.weight", "block_sparse_moe.gate.weight"},
-    [ROLE_EXPERT_GATE]    = {"mlp.experts.%u.gate_proj.weight", "block_sparse_moe.experts.%u.w1.weight"},
-    [ROLE_EXPERT_UP]      = {"mlp.experts.%u.up_proj.weight", "block_sparse_moe.experts.%u.w3.weight"},
-    [ROLE_EXPERT_DOWN]    = {"mlp.experts.%u.down_proj.weight", "block_sparse_moe.experts.%u.w2.weight"},
+    [ROLE_EXPERT_GATE]    = {"mlp.experts.%u.gate_proj.weight",
+                             "block_sparse_moe.experts.%u.w1.weight"},
+    [ROLE_EXPERT_UP]      = {"mlp.experts.%u.up_proj.weight",
+                             "block_sparse_moe.experts.%u.w3.weight"},
+    [ROLE_EXPERT_DOWN]    = {"mlp.experts.%u.down_proj.weight",
+                             "block_sparse_moe.experts.%u.w2.weight"},
     [ROLE_NORM_FINAL]     = {"model.norm.weight"},
     [ROLE_HEAD]           = {"lm_head.weight"},
 };
 
 static bool is_norm(enum model_role role)
 {
-    return role == ROLE_NORM_ATTENTION || role == ROLE_Q_NORM || role == ROLE_K_NORM || role == ROLE_NORM_FFN ||
-           role == ROLE_NORM_FINAL;
+    return role == ROLE_NORM_ATTENTION || role == ROLE_Q_NORM || role == ROLE_K_NORM ||
+           role == ROLE_NORM_FFN || role == ROLE_NORM_FINAL;
 }
 
 // Standard deviation of the initial values.
-// "scaled": what writes into the residual stream is divided by sqrt(2 layers) (GPT-2, Radford et al. 2019).
+// "scaled": what writes into the residual stream is divided by sqrt(2 layers) (GPT-2).
 // "h64lm": initializer_range * sqrt(2 / (depth + 1)) / sqrt(fan_in), depth = layer + 1, 0 for the
 // head; the embedding initializer_range / sqrt(hidden) (Haiderkhan64/H64LM).
 static double init_std(const struct config *c, const struct model_tensor *tensor)
 {
     const double depth = tensor->layer + 1;
-    const bool out = tensor->role == ROLE_O || tensor->role == ROLE_DOWN || tensor->role == ROLE_EXPERT_DOWN;
+    const bool out =
+        tensor->role == ROLE_O || tensor->role == ROLE_DOWN || tensor->role == ROLE_EXPERT_DOWN;
     switch (c->init) {
     case CONFIG_INIT_NORMAL: return c->initializer_range;
-    case CONFIG_INIT_SCALED: return c->initializer_range / (out ? sqrt(2.0 * c->num_hidden_layers) : 1);
+    case CONFIG_INIT_SCALED:
+        return c->initializer_range / (out ? sqrt(2.0 * c->num_hidden_layers) : 1);
     case CONFIG_INIT_H64LM:
         if (tensor->role == ROLE_EMBED) return c->initializer_range / sqrt(c->hidden_size);
         return c->initializer_range * sqrt(2 / (depth + 1)) / sqrt(tensor->cols);
@@ -55,13 +60,16 @@ static double init_std(const struct config *c, const struct model_tensor *tensor
     return 0;
 }
 
-static void add(struct model *model, enum model_role role, int32_t layer, uint32_t experts, uint32_t rows, uint32_t cols)
+static void add(struct model *model, enum model_role role, int32_t layer, uint32_t experts,
+                uint32_t rows, uint32_t cols)
 {
     const struct config *c = &model->config;
     struct model_tensor *tensor = &model->tensor[model->tensor_count++];
-    *tensor = (struct model_tensor){.role = role, .layer = layer, .experts = experts, .rows = rows, .cols = cols};
+    *tensor = (struct model_tensor){
+        .role = role, .layer = layer, .experts = experts, .rows = rows, .cols = cols};
     model_role_name(role, layer, c->family, tensor->name, sizeof tensor->name);
-    tensor->count = (uint64_t)max_u32(experts, 1) * rows * cols; // fits: config limits the sum to 2^42
+    // fits, for config limits the sum to 2^42
+    tensor->count = (uint64_t)max_u32(experts, 1) * rows * cols;
     tensor->decay = !is_norm(role) && (role != ROLE_EMBED || c->embedding_weight_decay);
     tensor->init_value = is_norm(role) ? 1 : 0;
     tensor->init_std = is_norm(role) ? 0 : init_std(c, tensor);
@@ -72,7 +80,8 @@ static void add(struct model *model, enum model_role role, int32_t layer, uint32
 static void add_layer(struct model *model, uint32_t index)
 {
     const struct config *c = &model->config;
-    const uint32_t h = c->hidden_size, d = c->head_dim, i = c->intermediate_size, m = c->moe_intermediate_size;
+    const uint32_t h = c->hidden_size, d = c->head_dim, i = c->intermediate_size,
+                   m = c->moe_intermediate_size;
     const uint32_t heads = c->num_attention_heads * d, kv = c->num_key_value_heads * d;
     const int32_t n = (int32_t)index;
     add(model, ROLE_NORM_ATTENTION, n, 0, 1, h);
@@ -99,13 +108,17 @@ static void add_layer(struct model *model, uint32_t index)
 static bool place(struct model *model)
 {
     const uint64_t limit = model->bytes_limit / sizeof(float);
-    model->segment_elements = arena_array(model->arena, model->tensor_count, sizeof *model->segment_elements);
+    model->segment_elements =
+        arena_array(model->arena, model->tensor_count, sizeof *model->segment_elements);
     for (uint32_t i = 0; i < model->tensor_count; i++) {
         struct model_tensor *tensor = &model->tensor[i];
         const uint64_t padded = align_up(tensor->count, MODEL_ALIGN);
         if (padded > limit) {
-            log_error("tensor %s%s: %llu bytes in f32, a segment of the device takes %llu; make the model's parts smaller",
-                      tensor->name, tensor->experts ? " (all experts)" : "", (unsigned long long)(tensor->count * sizeof(float)), (unsigned long long)model->bytes_limit);
+            log_error("tensor %s%s: %llu bytes in f32, a segment of the device takes %llu; make "
+                      "the model's parts smaller",
+                      tensor->name, tensor->experts ? " (all experts)" : "",
+                      (unsigned long long)(tensor->count * sizeof(float)),
+                      (unsigned long long)model->bytes_limit);
             return false;
         }
         uint32_t *const count = &model->segment_count;
@@ -125,11 +138,13 @@ struct model *model_create(const struct config *config, uint64_t segment_bytes)
     model->arena = arena;
     model->config = *config;
     model->bytes_limit = segment_bytes;
-    model->tensor = arena_array(arena, (size_t)config->num_hidden_layers * MOST_A_LAYER + OTHERS, sizeof *model->tensor);
+    model->tensor = arena_array(arena, (size_t)config->num_hidden_layers * MOST_A_LAYER + OTHERS,
+                                sizeof *model->tensor);
     add(model, ROLE_EMBED, -1, 0, config->vocab_size, config->hidden_size);
     for (uint32_t i = 0; i < config->num_hidden_layers; i++) add_layer(model, i);
     add(model, ROLE_NORM_FINAL, -1, 0, 1, config->hidden_size);
-    if (!config->tie_word_embeddings) add(model, ROLE_HEAD, -1, 0, config->vocab_size, config->hidden_size);
+    if (!config->tie_word_embeddings)
+        add(model, ROLE_HEAD, -1, 0, config->vocab_size, config->hidden_size);
     if (!place(model)) model_destroy(&model);
     return model;
 }
@@ -142,32 +157,46 @@ void model_destroy(struct model **model)
     *model = NULL;
 }
 
-const struct model_tensor *model_find(const struct model *model, enum model_role role, int32_t layer)
+const struct model_tensor *model_find(const struct model *model, enum model_role role,
+                                      int32_t layer)
 {
     for (uint32_t i = 0; i < model->tensor_count; i++)
-        if (model->tensor[i].role == role && model->tensor[i].layer == layer) return &model->tensor[i];
+        if (model->tensor[i].role == role && model->tensor[i].layer == layer)
+            return &model->tensor[i];
     return NULL;
 }
 
-bool model_role_name(enum model_role role, int32_t layer, enum config_family family, char *out, size_t bytes)
+bool model_role_name(enum model_role role, int32_t layer, enum config_family family, char *out,
+                     size_t bytes)
 {
     const char *name = role_names[role].name;
     if (family == CONFIG_MIXTRAL && role_names[role].mixtral) name = role_names[role].mixtral;
-    const int length = layer < 0 ? snprintf(out, bytes, "%s", name) : snprintf(out, bytes, "model.layers.%d.%s", layer, name);
+    const int length = layer < 0 ? snprintf(out, bytes, "%s", name)
+                                 : snprintf(out, bytes, "model.layers.%d.%s", layer, name);
     return length >= 0 && (size_t)length < bytes;
+}
+
+uint32_t model_tensor_rank(const struct model_tensor *tensor)
+{
+    return is_norm(tensor->role) ? 1 : 2;
 }
 
 void model_tensor_name(const struct model_tensor *tensor, uint32_t expert, char *out, size_t bytes)
 {
     const char *place = tensor->experts ? strstr(tensor->name, "%u") : NULL;
     if (!place) snprintf(out, bytes, "%s", tensor->name);
-    else snprintf(out, bytes, "%.*s%u%s", (int)(place - tensor->name), tensor->name, expert, place + 2);
+    else
+        snprintf(out, bytes, "%.*s%u%s", (int)(place - tensor->name), tensor->name, expert,
+                 place + 2);
 }
 
-void model_init_values(const struct model *model, const struct model_tensor *tensor, uint64_t begin, uint64_t count, float *out)
+void model_init_values(const struct model *model, const struct model_tensor *tensor, uint64_t begin,
+                       uint64_t count, float *out)
 {
     const uint64_t stream = hash_string(tensor->name);
-    for (uint64_t i = 0; i < count; i++)
-        out[i] = (float)(tensor->init_value +
-                         (tensor->init_std ? tensor->init_std * rng_normal(model->config.seed, stream, begin + i) : 0));
+    const double mean = tensor->init_value, std = tensor->init_std;
+    for (uint64_t i = 0; i < count; i++) {
+        const double random = std ? std * rng_normal(model->config.seed, stream, begin + i) : 0;
+        out[i] = (float)(mean + random);
+    }
 }

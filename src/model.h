@@ -7,7 +7,8 @@
 #include "config.h"
 
 enum model_role {
-    ROLE_EMBED, ROLE_NORM_ATTENTION, ROLE_Q, ROLE_K, ROLE_V, ROLE_Q_NORM, ROLE_K_NORM, ROLE_O, ROLE_NORM_FFN,
+    ROLE_EMBED, ROLE_NORM_ATTENTION, ROLE_Q, ROLE_K, ROLE_V, ROLE_Q_NORM, ROLE_K_NORM, ROLE_O,
+    ROLE_NORM_FFN,
     ROLE_GATE, ROLE_UP, ROLE_DOWN,                         // dense SwiGLU
     ROLE_ROUTER, ROLE_EXPERT_GATE, ROLE_EXPERT_UP, ROLE_EXPERT_DOWN,
     ROLE_NORM_FINAL, ROLE_HEAD, ROLE_COUNT,
@@ -21,7 +22,7 @@ struct model_tensor {
     bool     decay;        // weight decay applies
     double   init_std;     // 0: filled with init_value
     double   init_value;
-    char     name[96];     // its own name: Hugging Face's; "%u" stands for the expert where experts > 0
+    char     name[96];     // Hugging Face's; "%u" stands for the expert where experts > 0
     uint64_t count;        // elements
     uint32_t segment;      // which buffer
     uint64_t offset;       // elements from the segment's start, a multiple of MODEL_ALIGN
@@ -36,19 +37,27 @@ struct model {
     uint32_t             segment_count;
     uint64_t            *segment_elements; // with alignment padding
     uint64_t             parameters;   // elements of all tensors
-    uint64_t             active;       // those that one token touches (picked experts only; embedding and head count whole)
+    uint64_t             active;       // those that one token touches: embedding and head whole
     uint64_t             bytes_limit;
     struct arena        *arena;
 };
 
-// `segment_bytes`: most bytes of one f32 segment; a tensor never straddles two. Fails (one line) where a tensor is larger.
+// `segment_bytes`: most bytes of one f32 segment; a tensor never straddles two. Fails (one line)
+// where a tensor is larger.
 struct model *model_create(const struct config *config, uint64_t segment_bytes);
 void          model_destroy(struct model **model);
 // NULL where the model has none (tied head, dense layer, ...).
-const struct model_tensor *model_find(const struct model *model, enum model_role role, int32_t layer);
-// The name that this family's files give to a role of a layer, with "%u" for the expert. False where it does not fit.
-bool model_role_name(enum model_role role, int32_t layer, enum config_family family, char *out, size_t bytes);
+const struct model_tensor *model_find(const struct model *model, enum model_role role,
+                                      int32_t layer);
+// 1 for a norm ([cols] in files), 2 for a matrix and for each matrix of a stack.
+uint32_t model_tensor_rank(const struct model_tensor *tensor);
+// The name that this family's files give to a role of a layer, with "%u" for the expert. False
+// where it does not fit.
+bool model_role_name(enum model_role role, int32_t layer, enum config_family family, char *out,
+                     size_t bytes);
 // The name in files of matrix `expert` (ignored where experts is 0) of the tensor.
 void model_tensor_name(const struct model_tensor *tensor, uint32_t expert, char *out, size_t bytes);
-// Initial values of elements [begin, begin + count) of the tensor: counter-based, so any part in any order gives the same.
-void model_init_values(const struct model *model, const struct model_tensor *tensor, uint64_t begin, uint64_t count, float *out);
+// Initial values of elements [begin, begin + count) of the tensor: counter-based, so any part in
+// any order gives the same.
+void model_init_values(const struct model *model, const struct model_tensor *tensor, uint64_t begin,
+                       uint64_t count, float *out);

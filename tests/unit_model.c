@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT
+// model.h: the parameter counts of the assets, names, places without overlap, initial values.
+#include "tests/unit.h"
+
+#include "src/model.h"
+
+enum { SEGMENT = 128 << 20 };
+
+static struct model *make(const char *asset, const char *const *set, int set_count,
+                          uint64_t segment)
+{
+    char path[4096];
+    struct config config;
+    snprintf(path, sizeof path, "%s/assets/%s", UNIT_SOURCE_ROOT, asset);
+    assert_true(config_read(&config, path, set, set_count));
+    return model_create(&config, segment);
+}
+
+static void assets_have_their_parameters(void **state)
+{
+    (void)state;
+    static const struct { const char *asset; uint64_t parameters, active; } wanted[] = {
+        {"h64lm.json", 249720576, 249720576 - 3 * 6 * 7077888ull}, // as the run of H64LM printed
+        {"tiny.json", 1054848, 465024},
+        {"shakespeare-dense.json", 824960, 824960},
+        {"shakespeare-moe.json", 2414208, 829056},
+    };
+    for (size_t i = 0; i < COUNT_OF(wanted); i++) {
+        struct model *model = make(wanted[i].asset, NULL, 0, SEGMENT);
+        assert_non_null(model);
+        assert_int_equal(model->parameters, wanted[i].parameters);
+        assert_int_equal(model->active, wanted[i].active);
+        model_destroy(&model);
+        assert_null(model);
+        model_destroy(&model);
+    }
+}
+
+static void assert_name(const struct model *model, enum model_role role, int32_t layer,
+                        uint32_t expert, const char *wanted)
+{
+    char name[128];
+    const struct model_tensor *tensor = model_find(model, role, layer);
+    assert_non_null(tensor);
+    model_tensor_name(tensor, expert, name, sizeof name);
+    assert_string_equal(name, wanted);
+}
+
+static void names_are_hugging_faces(void **state)
+{
+    (void)state;
+    struct model *mixtral = make("tiny.json", NULL, 0, SEGMENT),
+                 *h64lm = make("h64lm.json", NULL, 0, SEGMENT);
+    const char *const set[] = {"model_type=qwen3_moe", "moe_intermediate_size=32",
+                               "tie_word_embeddings=true"};
+    struct model *qwen = make("tiny.json", set, COUNT_OF(set), SEGMENT);
+    assert_name(mixtral, ROLE_EMBED, -1, 0, "model.embed_tokens.weight");
+    assert_name(mixtral, ROLE_ROUTER, 3, 0, "model.layers.3.block_sparse_moe.gate.weight");
+    assert_name(mixtral, ROLE_EXPERT_GATE, 0, 7,
+                "model.layers.0.block_sparse_moe.experts.7.w1.weight");
+    assert_name(mixtral, ROLE_EXPERT_UP, 0, 7,
+                "model.layers.0.block_sparse_moe.experts.7.w3.weight");
+    assert_name(mixtral, ROLE_EXPERT_DOWN, 0, 7,
+                "model.layers.0.block_sparse_moe.experts.7.w2.weight");
+    assert_name(mixtral, ROLE_HEAD, -1, 0, "lm_head.weight");
+    assert_null(model_find(mixtral, ROLE_Q_NORM, 0));
+    assert_name(qwen, ROLE_EXPERT_DOWN, 1, 5, "model.layers.1.mlp.experts.5.down_proj.weight");
+    assert_name(qwen, ROLE_ROUTER, 1, 0, "model.layers.1.mlp.gate.weight");
+    assert_name(qwen, ROLE_Q_NORM, 2, 0, "model.layers.2.self_attn.q_norm.weight");
+    assert_null(model_find(qwen, ROLE_HEAD, -1));
+    assert_name(h64lm, ROLE_GATE, 0, 0, "model.layers.0.mlp.gate_proj.weight");
+    assert_name(h64lm, ROLE_EXPERT_GATE, 1, 0, "model.layers.1.mlp.experts.0.gate_proj.weight");
+    assert_null(model_find(h64lm, ROLE_GATE, 1));
+    assert_null(model_find(h64lm, ROLE_ROUTER, 0));
+    model_destroy(&mixtral), model_destroy(&qwen), model_destroy(&h64lm);
+}
+
+static void tensors_lie_in_segments_without_overlap(void **state)
+{
+    (void)state;
+    struct model *model =
+        make("h64lm.json", NULL, 0, 99 << 20); // the head, 93.75 MiB, and little else
+    uint64_t parameters = 0, end = 0;
+    uint32_t segment = 0;
+    for (uint32_t i = 0; i < model->tensor_count; i++) {
+        const struct model_tensor *tensor = &model->tensor[i];
+        if (tensor->segment != segment) {
+            assert_int_equal(tensor->segment, segment + 1);
+            assert_int_equal(model->segment_elements[segment], align_up(end, MODEL_ALIGN));
+            segment++, end = 0;
+        }
+        assert_true(tensor->offset >= end && tensor->offset % MODEL_ALIGN == 0);
+        assert_int_equal(tensor->count,
+                         (uint64_t)max_u32(tensor->experts, 1) * tensor->rows * tensor->cols);
+        end = tensor->offset + tensor->count;
+        assert_true(end * sizeof(float) <= 99 << 20);
+        assert_ptr_equal(model_find(model, tensor->role, tensor->layer), tensor);
+        parameters += tensor->count;
+    }
+    assert_int_equal(segment + 1, model->segment_count);
+    assert_int_equal(parameters, model->parameters);
+    model_destroy(&model);
+    assert_null(make("h64lm.json", NULL, 0, 90 << 20));
+    unit_assert_line("tensor model.embed_tokens.weight", "98304000 bytes");
+}
+
+static void weight_decay_spares_norms_and_asks_for_embeddings(void **state)
+{
+    (void)state;
+    for (int decay = 0; decay < 2; decay++) {
+        const char *const set[] = {decay ? "embedding_weight_decay=true"
+                                         : "embedding_weight_decay=false"};
+        struct model *model = make("tiny.json", set, 1, SEGMENT);
+        for (uint32_t i = 0; i < model->tensor_count; i++) {
+            const struct model_tensor *tensor = &model->tensor[i];
+            const bool norm = model_tensor_rank(tensor) == 1, embed = tensor->role == ROLE_EMBED;
+            assert_int_equal(tensor->decay, norm ? false : embed ? decay : true);
+            assert_true(norm ? tensor->init_value == 1 && tensor->init_std == 0
+                             : tensor->init_value == 0 && tensor->init_std > 0);
+        }
+        model_destroy(&model);
+    }
+}
+
+static double deviation(const struct model *model, enum model_role role, int32_t layer)
+{
+    enum { N = 20000 };
+    static float values[N];
+    double sum = 0, squares = 0;
+    model_init_values(model, model_find(model, role, layer), 1000, N, values);
+    for (int i = 0; i < N; i++) sum += values[i], squares += (double)values[i] * values[i];
+    assert_true(fabs(sum / N) < 4 * sqrt(squares / N / N));
+    return sqrt(squares / N);
+}
+
+static void initial_values_follow_their_rules(void **state)
+{
+    (void)state;
+    struct model *h64lm = make("h64lm.json", NULL, 0, SEGMENT),
+                 *tiny = make("tiny.json", NULL, 0, SEGMENT);
+    const double close = 0.02; // 4 sigma of a deviation from 20000 values
+    // sigma = 0.02 sqrt(2 / (depth + 1)) / sqrt(fan_in); depth = layer + 1, head 0; embedding 0.02
+    // / sqrt(768)
+    unit_assert_near(deviation(h64lm, ROLE_EMBED, -1) / (0.02 / sqrt(768)), 1, close);
+    unit_assert_near(deviation(h64lm, ROLE_Q, 0) / (0.02 / sqrt(768)), 1, close);
+    unit_assert_near(deviation(h64lm, ROLE_EXPERT_DOWN, 5) / (0.02 * sqrt(2.0 / 7) / sqrt(3072)), 1,
+                     close);
+    unit_assert_near(deviation(h64lm, ROLE_HEAD, -1) / (0.02 * sqrt(2) / sqrt(768)), 1, close);
+    unit_assert_near(deviation(tiny, ROLE_EXPERT_UP, 2) / 0.02, 1, close);
+    unit_assert_near(deviation(tiny, ROLE_EXPERT_DOWN, 2) / (0.02 / sqrt(8)), 1, close);
+    // any part in any order gives the same values, other tensors and seeds give others
+    const struct model_tensor *tensor = model_find(tiny, ROLE_EXPERT_UP, 2);
+    static float whole[1000], part[1000], other[1000];
+    model_init_values(tiny, tensor, 0, 1000, whole);
+    for (uint64_t i = 1000; i-- > 0;) model_init_values(tiny, tensor, i, 1, &part[i]);
+    assert_memory_equal(whole, part, sizeof whole);
+    model_init_values(tiny, model_find(tiny, ROLE_EXPERT_GATE, 2), 0, 1000, other);
+    assert_memory_not_equal(whole, other, sizeof whole);
+    tiny->config.seed++;
+    model_init_values(tiny, tensor, 0, 1000, other);
+    assert_memory_not_equal(whole, other, sizeof whole);
+    model_init_values(tiny, model_find(tiny, ROLE_NORM_FINAL, -1), 5, 3, other);
+    assert_true(other[0] == 1 && other[2] == 1);
+    model_destroy(&h64lm), model_destroy(&tiny);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        UNIT(assets_have_their_parameters),
+        UNIT(names_are_hugging_faces),
+        UNIT(tensors_lie_in_segments_without_overlap),
+        UNIT(weight_decay_spares_norms_and_asks_for_embeddings),
+        UNIT(initial_values_follow_their_rules),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
