@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+// safetensors <-> tensor table, tensor by tensor through callbacks, so that a model never lies
+// whole in host memory. Optimizer moments go through the same code under a prefix ("m.", "v.").
+#pragma once
+
+#include "model.h"
+#include "safetensors.h"
+
+enum { WEIGHTS_CHUNK = 4 << 20 }; // most elements handed over at once
+
+// Takes elements [begin, begin + count) of the tensor ([experts][rows][cols], flat). False stops.
+typedef bool weights_put_fn(void *user, const struct model_tensor *tensor, uint64_t begin,
+                            uint64_t count, const float *values);
+// Gives them.
+typedef bool weights_get_fn(void *user, const struct model_tensor *tensor, uint64_t begin,
+                            uint64_t count, float *values);
+
+// One value per element of the model: its weights (prefix ""), or a moment of the optimizer.
+struct weights_part {
+    const char     *prefix; // before each tensor's name in the file
+    weights_put_fn *put;    // for loading
+    weights_get_fn *get;    // for saving
+    void           *user;
+};
+
+// `path`: a .safetensors file, a model.safetensors.index.json, or a folder that holds
+// model.safetensors or the index. Names and shapes of all tensors are compared before the first
+// `put`; a missing, extra or misshapen tensor, a type other than F32, BF16 and F16, and a value
+// that is not finite are refused in one line. Experts may be one tensor each or batched as
+// [experts][2 I][H] with the gate first; a tied head may be in the file or not.
+bool weights_load(const struct model *model, const char *path, weights_put_fn *put, void *user);
+bool weights_load_parts(const struct model *model, const char *path,
+                        const struct weights_part *part, uint32_t part_count);
+
+// Writes f32 beside PATH and renames it: one tensor an expert, named as in Hugging Face's files. A
+// value that is not finite is refused. On failure nothing is left and an older file stays.
+bool weights_save(const struct model *model, const char *path, weights_get_fn *get, void *user,
+                  const struct safetensors_metadata *metadata, uint32_t metadata_count);
+bool weights_save_parts(const struct model *model, const char *path,
+                        const struct weights_part *part, uint32_t part_count,
+                        const struct safetensors_metadata *metadata, uint32_t metadata_count);
