@@ -33,16 +33,25 @@ static void fold(uint64_t count, uint32_t groups[3])
 
 // elements a lane of an elementwise kernel handles, as vec4 steps of the whole workgroup
 enum { ELEMENTS_PER_LANE = 16 };
+enum { NORM_COLUMNS = 16 }; // columns of a workgroup of norm_back_weight
+
+// (query, head) rows, or keys, that a workgroup of the attention family holds: lib/attention.glsl
+static uint32_t attention_rows(const struct kernel_shape *shape)
+{
+    return shape->lanes / shape->columns * shape->rows;
+}
 
 GROUPS_ROWS(embed, push_embed, p->rows)
 GROUPS_ROWS(one, push_count, 1)
 GROUPS_ROWS(norm, push_norm, p->rows)
-GROUPS_ROWS(norm_columns, push_norm, ceil_div(p->cols, shape->lanes))
+GROUPS_ROWS(norm_columns, push_norm, ceil_div(p->cols, NORM_COLUMNS))
 GROUPS_ROWS(delta, push_norm, ceil_div(p->rows, shape->lanes))
 GROUPS_ROWS(rope, push_rope, p->tokens)
 GROUPS_ROWS(cache_write, push_cache_write, p->rows)
-GROUPS_ROWS(attention, push_attention, (uint64_t)p->batch * p->seq * p->heads)
-GROUPS_ROWS(attention_kv, push_attention, (uint64_t)p->batch * p->seq * p->kv_heads)
+GROUPS_ROWS(attention, push_attention,
+            (uint64_t)p->batch * p->kv_heads * ceil_div(p->seq * (p->heads / p->kv_heads), attention_rows(shape)))
+GROUPS_ROWS(attention_kv, push_attention,
+            (uint64_t)p->batch * p->kv_heads * ceil_div(p->seq, attention_rows(shape)))
 GROUPS_ROWS(attention_decode, push_attention, p->heads)
 GROUPS_ROWS(elements, push_count, ceil_div(p->count, shape->lanes * ELEMENTS_PER_LANE))
 GROUPS_ROWS(router, push_router, p->tokens)
@@ -66,7 +75,7 @@ static void groups_matvec(const void *push, const struct kernel_shape *shape, ui
 {
     const struct push_matmul *p = push;
     groups[0] = ceil_div(p->n, shape->columns);
-    groups[1] = p->m;
+    groups[1] = ceil_div(p->m, shape->rows);
     groups[2] = 1;
 }
 
@@ -213,6 +222,13 @@ static const struct blob blobs[KERNEL_COUNT][3] = {KERNEL_SPIRV_TABLE};
 
 // ---- shapes
 
+static bool is_matvec(enum kernel_op op) { return op == KERNEL_MATVEC || op == KERNEL_MATVECF; }
+
+static bool is_grouped(enum kernel_op op)
+{
+    return op == KERNEL_MOE_MATMUL_UP || op == KERNEL_MOE_MATMUL_NT || op == KERNEL_MOE_MATMUL_NN;
+}
+
 static bool is_matmul(enum kernel_op op)
 {
     switch ((int)op) {
@@ -223,27 +239,79 @@ static bool is_matmul(enum kernel_op op)
     return false;
 }
 
+// Rows a lane holds. Every value of B that is loaded serves all of them, so the more the better while there are
+// rows; 32 need 128 registers for the sums alone, which CPU drivers keep in the first-level cache anyway.
+static uint32_t matmul_rows(const struct gpu_caps *caps, enum kernel_op op, uint32_t rows)
+{
+    if (is_matvec(op)) return rows > 1 ? 4 : 1;
+    if (rows >= 48 && caps->type == GPU_TYPE_CPU && !is_grouped(op)) return 32;
+    if (rows >= 12) return 16;
+    const bool transposed = op == KERNEL_MATMUL_TN || op == KERNEL_MOE_MATMUL_TN; // loads rows in fours
+    return rows >= 3 || transposed ? 4 : 1;
+}
+
+static bool is_attention(enum kernel_op op)
+{
+    return op == KERNEL_ATTENTION || op == KERNEL_ATTENTION_BACK_Q || op == KERNEL_ATTENTION_BACK_KV ||
+           op == KERNEL_ATTENTION_DECODE;
+}
+
+static uint32_t power_of_two(uint32_t least)
+{
+    uint32_t power = 1;
+    while (power < least) power *= 2;
+    return power;
+}
+
+// HELD, SPLIT and HEAD_DIM of lib/attention.glsl, in one subgroup. CPU drivers: as many lanes a row as it has
+// vec4s, at least 8 rows a team; cards: one row a team, four vec4s of it a lane.
+static struct kernel_shape attention_shape(const struct gpu_caps *caps, enum kernel_op op, uint32_t head_dim)
+{
+    const uint32_t sure = caps->mask & GPU_CAP_SIZE ? caps->subgroup_size
+                                                    : min_u32(caps->subgroup_size, caps->subgroup_min);
+    const bool cpu = caps->type == GPU_TYPE_CPU;
+    struct kernel_shape shape = {.lanes = max_u32(sure, 4), .rows = 1, .spread = 1, .depth = head_dim};
+    shape.columns = min_u32(power_of_two(ceil_div(head_dim, cpu ? 4 : 16)), shape.lanes);
+    if (cpu && op != KERNEL_ATTENTION_DECODE) shape.rows = max_u32(8, shape.columns);
+    return shape;
+}
+
 struct kernel_shape kernel_shape_for(const struct gpu_caps *caps, enum kernel_op op, uint32_t rows)
 {
-    struct kernel_shape shape = {.lanes = max_u32(caps->subgroup_size, 4), .rows = 1, .columns = 4};
-    if (is_matmul(op)) shape.rows = rows >= 12 ? 16 : rows >= 3 ? 4 : 1;
+    if (is_attention(op)) return attention_shape(caps, op, rows);
+    struct kernel_shape shape = {.lanes = max_u32(caps->subgroup_size, 4), .rows = 1, .columns = 4, .spread = 1};
+    if (op == KERNEL_NORM_BACK_WEIGHT && caps->type != GPU_TYPE_CPU)
+        shape.lanes = min_u32(4 * shape.lanes, min_u32(caps->max_workgroup, 256)); // rows across lanes
+    if (!is_matmul(op) && !is_matvec(op)) return shape;
+    // without a required size a subgroup may be as small as the smallest: still one a workgroup
+    if (!(caps->mask & GPU_CAP_SIZE)) shape.lanes = max_u32(caps->subgroup_min, 4);
+    shape.rows = matmul_rows(caps, op, rows);
+    // cards broadcast a load of the same address by all lanes; CPU drivers do it lane by lane
+    if (caps->type == GPU_TYPE_CPU) shape.spread = min_u32(shape.lanes, min_u32(shape.rows, 16));
     return shape;
+}
+
+static bool columns_only(enum kernel_op op, const struct kernel_shape *shape)
+{
+    return is_matvec(op) || (shape->rows == 1 && (op == KERNEL_MOE_MATMUL_UP || op == KERNEL_MOE_MATMUL_NT));
 }
 
 uint32_t kernel_moe_columns(enum kernel_op op, const struct kernel_shape *shape, uint32_t cols)
 {
-    (void)op;
-    return ceil_div(cols, shape->lanes * shape->columns);
+    return ceil_div(cols, columns_only(op, shape) ? shape->columns : shape->lanes * shape->columns);
 }
 
 // ---- kernels of a device, made on first use
 
-enum { SHAPE_SLOTS = 3 };
+struct slot {
+    struct kernel kernel;
+    struct slot  *next;
+};
 
 struct kernels {
     struct gpu   *gpu;
     struct arena *arena;
-    struct kernel slot[KERNEL_COUNT][3][SHAPE_SLOTS];
+    struct slot  *slot[KERNEL_COUNT][3]; // one of each shape
 };
 
 struct kernels *kernels_create(struct gpu *gpu)
@@ -261,7 +329,8 @@ void kernels_destroy(struct kernels **kernels)
     struct kernels *k = *kernels;
     for (int op = 0; op < KERNEL_COUNT; op++)
         for (int store = 0; store < 3; store++)
-            for (int i = 0; i < SHAPE_SLOTS; i++) gpu_kernel_destroy(k->gpu, &k->slot[op][store][i].gpu);
+            for (struct slot *slot = k->slot[op][store]; slot; slot = slot->next)
+                gpu_kernel_destroy(k->gpu, &slot->kernel.gpu);
     struct arena *arena = k->arena;
     arena_destroy(&arena);
     *kernels = NULL;
@@ -277,11 +346,12 @@ static bool kernel_make(struct kernels *kernels, struct kernel *kernel)
         .name = kernel->name,
         .spirv = blob->words,
         .spirv_bytes = blob->bytes,
-        .spec = {kernel->shape.lanes, kernel->shape.rows, kernel->shape.columns},
-        .spec_count = 3,
+        .spec = {kernel->shape.lanes, kernel->shape.rows, kernel->shape.columns, kernel->shape.spread,
+                 kernel->shape.depth},
+        .spec_count = 5,
         .binding_count = (uint32_t)strlen(info->access),
         .push_bytes = info->push_bytes,
-        .subgroup_size = caps->mask & GPU_CAP_SIZE ? kernel->shape.lanes : 0,
+        .subgroup_size = caps->mask & GPU_CAP_SIZE ? caps->subgroup_size : 0,
         .ref = info->ref,
         .tag = (int)kernel->store,
     });
@@ -291,27 +361,34 @@ static bool kernel_make(struct kernels *kernels, struct kernel *kernel)
 const struct kernel *kernels_get(struct kernels *kernels, enum kernel_op op, enum dtype store, uint32_t rows)
 {
     if (!blobs[op][store].words) store = DTYPE_F32; // operations without STORE bindings
+    if (is_attention(op) && (rows == 0 || rows > KERNEL_MAX_HEAD_DIM)) {
+        log_error("%s: head_dim %u is not between 1 and %d", table[op].name, rows, KERNEL_MAX_HEAD_DIM);
+        return NULL;
+    }
     const struct kernel_shape shape = kernel_shape_for(&kernels->gpu->caps, op, rows);
-    const int index = shape.rows == 1 ? 0 : shape.rows == 4 ? 1 : 2;
-    struct kernel *kernel = &kernels->slot[op][store][index];
-    if (kernel->gpu) return kernel;
+    struct slot **at = &kernels->slot[op][store];
+    for (; *at; at = &(*at)->next)
+        if (memcmp(&(*at)->kernel.shape, &shape, sizeof shape) == 0) return &(*at)->kernel;
     if (store != DTYPE_F32 && !(kernels->gpu->caps.mask & GPU_CAP_STORAGE16)) {
         log_error("device %s: no 16-bit storage; use torch_dtype float32", kernels->gpu->caps.name);
         return NULL;
     }
-    *kernel = (struct kernel){.op = op, .store = store, .shape = shape};
-    return kernel_make(kernels, kernel) ? kernel : NULL;
+    struct slot *slot = arena_alloc(kernels->arena, sizeof *slot);
+    slot->kernel = (struct kernel){.op = op, .store = store, .shape = shape};
+    if (!kernel_make(kernels, &slot->kernel)) return NULL;
+    *at = slot;
+    return &slot->kernel;
 }
 
 bool kernels_each(struct kernels *kernels, bool (*visit)(void *user, const struct kernel *kernel), void *user)
 {
-    static const uint32_t rows[SHAPE_SLOTS] = {1, 4, 64};
+    static const uint32_t tiles[] = {1, 4, 16, 64}, head_dims[] = {32, 64, 128};
     for (int op = 0; op < KERNEL_COUNT; op++)
         for (int store = 0; store < 3; store++)
-            for (int i = 0; i < (is_matmul(op) ? SHAPE_SLOTS : 1); i++) {
+            for (int i = 0; i < (is_matmul(op) ? 4 : is_attention(op) ? 3 : is_matvec(op) ? 2 : 1); i++) {
                 if (!blobs[op][store].words) continue;
                 if (store && !(kernels->gpu->caps.mask & GPU_CAP_STORAGE16)) continue;
-                const struct kernel *kernel = kernels_get(kernels, op, store, rows[i]);
+                const struct kernel *kernel = kernels_get(kernels, op, store, is_attention(op) ? head_dims[i] : tiles[i]);
                 if (!kernel || !visit(user, kernel)) return false;
             }
     return true;

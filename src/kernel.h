@@ -81,7 +81,8 @@ enum kernel_op {
     // 0 r step; 1 r q STORE[B*S][heads][D]; 2 r k STORE[B][stride][kv_heads][D]; 3 r v; 4 w o STORE[B*S][heads][D];
     // 5 w lse f32[B*S][heads].   push_attention.   Query i of sequence b sees keys j <= step.base + i, and
     // j > step.base + i - window where window > 0. o = softmax(scale q k^T) v, online (Milakov 2018; Dao 2022);
-    // lse = log-sum-exp of the scaled scores. The S x S matrix is never written.
+    // lse = log-sum-exp of the scaled scores. The S x S matrix is never written. Padding (i >= step.length > 0)
+    // sees what query step.length - 1 sees, so that no key is read that was not written.
     KERNEL_ATTENTION,
     // 0 r o STORE[R][D]; 1 r do STORE[R][D]; 2 w delta f32[R], R = T*heads.   push_norm (rows, cols).   delta = sum o*do
     KERNEL_ATTENTION_DELTA,
@@ -178,12 +179,16 @@ struct push_loss { uint32_t rows, vocab, backward; };
 struct push_sum { uint32_t count, index, block, accumulate; };
 struct push_adamw { uint32_t count, copy; float beta1, beta2, eps, weight_decay; };
 
-// How a kernel is shaped for the device: specialization constants 0..2 of every shader.
+// How a kernel is shaped for the device: specialization constants 0..4 of every shader.
 struct kernel_shape {
     uint32_t lanes;   // 0: local size, the planned subgroup size
     uint32_t rows;    // 1: rows of C a lane holds (matmul family)
-    uint32_t columns; // 2: columns of C a lane holds
+    uint32_t columns; // 2: columns of C a lane (matvec: a workgroup) holds
+    uint32_t spread;  // 3: lanes that share out the loads of rows (matmul family; 1: each loads all)
+    uint32_t depth;   // 4: head_dim of the attention family (rows, columns as in lib/attention.glsl), else 0
 };
+
+enum { KERNEL_MAX_HEAD_DIM = 256 };
 
 struct kernel_info {
     const char *name;
@@ -209,7 +214,8 @@ struct kernel {
 };
 struct kernels *kernels_create(struct gpu *gpu);
 void            kernels_destroy(struct kernels **kernels);
-// `rows`: rows of C where the op is of the matmul family (picks the tile), else 0.
+// `rows`: rows of C where the op is of the matmul family (picks the tile), head_dim for attention,
+// attention_back_* and attention_decode, else 0.
 const struct kernel *kernels_get(struct kernels *kernels, enum kernel_op op, enum dtype store, uint32_t rows);
 // The tile that kernels_get would pick (moe_scan needs it before).
 struct kernel_shape kernel_shape_for(const struct gpu_caps *caps, enum kernel_op op, uint32_t rows);
