@@ -170,7 +170,8 @@ bool file_sync_folder(const char *path_in_it)
     const char *name = slash ? folder : ".";
     const int   fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     // some file systems cannot sync a folder and say EINVAL: nothing more can be done there
-    const bool ok = (fd >= 0 && (fsync(fd) == 0 || errno == EINVAL)) || fail("sync the folder", name);
+    const bool ok =
+        (fd >= 0 && (fsync(fd) == 0 || errno == EINVAL)) || fail("sync the folder", name);
     if (fd >= 0)
         close(fd);
     free(folder);

@@ -8,7 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// A whole file, with a zero byte behind its end; free() it. A file above `max_bytes` is an error (0: any).
+// A whole file, with a zero byte behind its end; free() it. A file above `max_bytes` is an error
+// (0: any).
 bool file_read(const char *path, uint64_t max_bytes, void **data, uint64_t *bytes);
 
 // A file mapped read-only. An empty file maps to data == NULL.

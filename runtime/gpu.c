@@ -14,8 +14,8 @@
 #include "runtime/os.h"
 
 static const char *const cap_names[GPU_CAP_COUNT] = {
-    "storage16", "f16", "subgroup", "size", "address", "timestamp", "budget", "hostmem", "statistics",
-    "coop", "mapped",
+    "storage16", "f16",     "subgroup",   "size", "address", "timestamp",
+    "budget",    "hostmem", "statistics", "coop", "mapped",
 };
 
 const char *gpu_cap_name(unsigned bit_index)
@@ -67,8 +67,8 @@ bool gpu_caps_keep(const char *list, uint32_t *keep)
     for (const char *c = list ? list : ""; *c;) {
         const size_t length = strcspn(c, ", ");
         unsigned bit = 0;
-        while (bit < GPU_CAP_COUNT
-               && (length < 2 || strlen(cap_names[bit]) != length - 1 || strncmp(c + 1, cap_names[bit], length - 1)))
+        while (bit < GPU_CAP_COUNT && (length < 2 || strlen(cap_names[bit]) != length - 1 ||
+                                       strncmp(c + 1, cap_names[bit], length - 1)))
             bit++;
         if (length && (c[0] != '-' || bit == GPU_CAP_COUNT))
             return caps_unknown(c, length);
@@ -105,8 +105,8 @@ void gpu_destroy(struct gpu **gpu)
         return;
     struct gpu_base *base = gpu_base(*gpu);
     if (base->buffers)
-        log_warn("%s: %" PRIu64 " buffers were not destroyed before their device", (*gpu)->caps.name,
-                 base->buffers);
+        log_warn("%s: %" PRIu64 " buffers were not destroyed before their device",
+                 (*gpu)->caps.name, base->buffers);
     while (base->report) {
         struct gpu_report *entry = base->report;
         base->report = entry->next;
@@ -155,7 +155,8 @@ struct gpu_buffer *gpu_buffer_create(struct gpu *gpu, const struct gpu_buffer_pa
     if (base->lost)
         return NULL;
     if (!named.bytes || named.bytes > gpu->caps.max_allocation) {
-        log_error("buffer \"%s\": %s, a buffer of %s holds 1 byte to %s; use a smaller batch or another device",
+        log_error("buffer \"%s\": %s, a buffer of %s holds 1 byte to %s; use a smaller batch or "
+                  "another device",
                   named.name, gpu_bytes_text(named.bytes, text[0]), gpu->caps.name,
                   gpu_bytes_text(gpu->caps.max_allocation, text[1]));
         return NULL;
@@ -190,12 +191,13 @@ void gpu_buffer_destroy(struct gpu *gpu, struct gpu_buffer **buffer)
     *buffer = NULL;
 }
 
-static bool range_inside(const struct gpu_buffer *buffer, uint64_t offset, uint64_t bytes, const char *what)
+static bool range_inside(const struct gpu_buffer *buffer, uint64_t offset, uint64_t bytes,
+                         const char *what)
 {
     if (offset <= buffer->params.bytes && bytes <= buffer->params.bytes - offset)
         return true;
-    log_error("%s: bytes %" PRIu64 " to %" PRIu64 " of buffer \"%s\", which has %" PRIu64, what, offset,
-              offset + bytes, buffer->params.name, buffer->params.bytes);
+    log_error("%s: bytes %" PRIu64 " to %" PRIu64 " of buffer \"%s\", which has %" PRIu64, what,
+              offset, offset + bytes, buffer->params.name, buffer->params.bytes);
     return false;
 }
 
@@ -207,7 +209,8 @@ bool gpu_buffer_write(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offse
     return !bytes || gpu->backend->buffer_write(gpu, buffer, offset, data, bytes);
 }
 
-bool gpu_buffer_read(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset, void *data, uint64_t bytes)
+bool gpu_buffer_read(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset, void *data,
+                     uint64_t bytes)
 {
     if (gpu_base(gpu)->lost || !range_inside(buffer, offset, bytes, "read"))
         return false;
@@ -233,7 +236,8 @@ void gpu_memory_print(const struct gpu *gpu, FILE *out)
         if (entry->buffers)
             fprintf(out, "%-32s %8" PRIu64 " %14s\n", entry->name, entry->buffers,
                     gpu_bytes_text(entry->bytes, text));
-    fprintf(out, "%-32s %8" PRIu64 " %14s\n", "total", base->buffers, gpu_bytes_text(base->bytes, text));
+    fprintf(out, "%-32s %8" PRIu64 " %14s\n", "total", base->buffers,
+            gpu_bytes_text(base->bytes, text));
     fprintf(out, "%-32s %8s %14s\n", "peak", "", gpu_bytes_text(base->peak, text));
 }
 
@@ -242,7 +246,8 @@ void gpu_memory_print(const struct gpu *gpu, FILE *out)
 static bool kernel_refused(const struct gpu_kernel_params *params, const char *what, uint64_t found,
                            uint64_t wanted)
 {
-    log_error("kernel %s: %s is %" PRIu64 ", at most %" PRIu64 " is possible", params->name, what, found, wanted);
+    log_error("kernel %s: %s is %" PRIu64 ", at most %" PRIu64 " is possible", params->name, what,
+              found, wanted);
     return false;
 }
 
@@ -250,15 +255,18 @@ static bool kernel_check(const struct gpu *gpu, const struct gpu_kernel_params *
 {
     const struct gpu_caps *caps = &gpu->caps;
     if (params->binding_count > GPU_MAX_BINDINGS)
-        return kernel_refused(params, "the number of bindings", params->binding_count, GPU_MAX_BINDINGS);
+        return kernel_refused(params, "the number of bindings", params->binding_count,
+                              GPU_MAX_BINDINGS);
     if (params->push_bytes > GPU_MAX_PUSH_BYTES || params->push_bytes % 4)
-        return kernel_refused(params, "the size of push words (a multiple of 4)", params->push_bytes,
-                              GPU_MAX_PUSH_BYTES);
+        return kernel_refused(params, "the size of push words (a multiple of 4)",
+                              params->push_bytes, GPU_MAX_PUSH_BYTES);
     if (params->spec_count > GPU_MAX_SPEC)
-        return kernel_refused(params, "the number of specialization constants", params->spec_count, GPU_MAX_SPEC);
-    if (caps->mask & GPU_CAP_SIZE && params->subgroup_size
-        && (params->subgroup_size < caps->subgroup_min || params->subgroup_size > caps->subgroup_max))
-        return kernel_refused(params, "the subgroup size", params->subgroup_size, caps->subgroup_max);
+        return kernel_refused(params, "the number of specialization constants", params->spec_count,
+                              GPU_MAX_SPEC);
+    if (caps->mask & GPU_CAP_SIZE && params->subgroup_size &&
+        (params->subgroup_size < caps->subgroup_min || params->subgroup_size > caps->subgroup_max))
+        return kernel_refused(params, "the subgroup size", params->subgroup_size,
+                              caps->subgroup_max);
     return true;
 }
 
@@ -329,19 +337,22 @@ static bool bind_check(const struct gpu_caps *caps, const struct gpu_bind *bind,
         return false;
     if (bind->bytes && bind->bytes <= caps->max_range && bind->offset % caps->offset_alignment == 0)
         return true;
-    log_error("%s: %" PRIu64 " bytes at %" PRIu64 " of buffer \"%s\" are bound; a range has 1 to %" PRIu64
-              " bytes and starts at a multiple of %u", what, bind->bytes, bind->offset,
-              bind->buffer->params.name, caps->max_range, caps->offset_alignment);
+    log_error("%s: %" PRIu64 " bytes at %" PRIu64
+              " of buffer \"%s\" are bound; a range has 1 to %" PRIu64
+              " bytes and starts at a multiple of %u",
+              what, bind->bytes, bind->offset, bind->buffer->params.name, caps->max_range,
+              caps->offset_alignment);
     return false;
 }
 
-static bool groups_check(const struct gpu_caps *caps, const struct gpu_dispatch *dispatch, const char *what)
+static bool groups_check(const struct gpu_caps *caps, const struct gpu_dispatch *dispatch,
+                         const char *what)
 {
     for (int i = 0; i < 3; i++)
         if (dispatch->groups[i] > caps->max_groups[i]) {
             log_error("%s: %u x %u x %u workgroups, at most %u x %u x %u are possible", what,
-                      dispatch->groups[0], dispatch->groups[1], dispatch->groups[2], caps->max_groups[0],
-                      caps->max_groups[1], caps->max_groups[2]);
+                      dispatch->groups[0], dispatch->groups[1], dispatch->groups[2],
+                      caps->max_groups[0], caps->max_groups[1], caps->max_groups[2]);
             return false;
         }
     return true;
@@ -370,7 +381,8 @@ static bool dispatch_check(const struct gpu_caps *caps, const struct gpu_command
     if (!dispatch->indirect)
         return groups_check(caps, dispatch, what);
     if (dispatch->indirect_offset % 4) {
-        log_error("%s: indirect offset %" PRIu64 " is not a multiple of 4", what, dispatch->indirect_offset);
+        log_error("%s: indirect offset %" PRIu64 " is not a multiple of 4", what,
+                  dispatch->indirect_offset);
         return false;
     }
     return range_inside(dispatch->indirect, dispatch->indirect_offset, 12, what);
@@ -381,7 +393,8 @@ static bool recording(struct gpu_commands *commands)
 {
     struct gpu_commands_base *base = gpu_commands_base(commands);
     if (base->state == GPU_COMMANDS_READY) {
-        log_error("commands \"%s\": recording goes on after gpu_commands_end", commands->params.name);
+        log_error("commands \"%s\": recording goes on after gpu_commands_end",
+                  commands->params.name);
         base->state = GPU_COMMANDS_FAILED;
     }
     return base->state == GPU_COMMANDS_RECORDING;
@@ -407,12 +420,15 @@ void gpu_commands_dispatch(struct gpu_commands *commands, const struct gpu_dispa
                        && gpu->backend->commands_dispatch(commands, dispatch));
 }
 
-static bool copy_check(const struct gpu_commands *commands, const struct gpu_bind *from, const struct gpu_bind *to)
+static bool copy_check(const struct gpu_commands *commands, const struct gpu_bind *from,
+                       const struct gpu_bind *to)
 {
     if (!from->buffer || !to->buffer || from->bytes != to->bytes) {
-        log_error("commands \"%s\": a copy of %" PRIu64 " bytes from \"%s\" to %" PRIu64 " bytes of \"%s\"",
-                  commands->params.name, from->bytes, from->buffer ? from->buffer->params.name : "nothing",
-                  to->bytes, to->buffer ? to->buffer->params.name : "nothing");
+        log_error("commands \"%s\": a copy of %" PRIu64 " bytes from \"%s\" to %" PRIu64
+                  " bytes of \"%s\"",
+                  commands->params.name, from->bytes,
+                  from->buffer ? from->buffer->params.name : "nothing", to->bytes,
+                  to->buffer ? to->buffer->params.name : "nothing");
         return false;
     }
     if (!range_inside(from->buffer, from->offset, from->bytes, "copy from")
@@ -427,7 +443,8 @@ static bool copy_check(const struct gpu_commands *commands, const struct gpu_bin
     return false;
 }
 
-void gpu_commands_copy(struct gpu_commands *commands, const struct gpu_bind *from, const struct gpu_bind *to)
+void gpu_commands_copy(struct gpu_commands *commands, const struct gpu_bind *from,
+                       const struct gpu_bind *to)
 {
     if (!recording(commands))
         return;
@@ -441,7 +458,8 @@ static bool fill_check(const struct gpu_commands *commands, const struct gpu_bin
 {
     if (range->buffer && range->offset % 4 == 0 && range->bytes % 4 == 0)
         return range_inside(range->buffer, range->offset, range->bytes, "fill");
-    log_error("commands \"%s\": a fill of %" PRIu64 " bytes at %" PRIu64 " of \"%s\"; both must be multiples of 4",
+    log_error("commands \"%s\": a fill of %" PRIu64 " bytes at %" PRIu64
+              " of \"%s\"; both must be multiples of 4",
               commands->params.name, range->bytes, range->offset,
               range->buffer ? range->buffer->params.name : "nothing");
     return false;
@@ -518,7 +536,8 @@ static bool ticket_check(const struct gpu *gpu, uint64_t ticket)
         return false;
     if (ticket <= base->submitted)
         return true;
-    log_error("ticket %" PRIu64 " was never given out, the last one is %" PRIu64, ticket, base->submitted);
+    log_error("ticket %" PRIu64 " was never given out, the last one is %" PRIu64, ticket,
+              base->submitted);
     return false;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What stands behind gpu.h: the table of functions that a device fills in, and the parts that both
-// devices share. gpu.c checks arguments and copies names, then calls through the table; a device may
-// rely on checked arguments. Everything that a device makes starts with the public struct.
+// devices share. gpu.c checks arguments and copies names, then calls through the table; a device
+// may rely on checked arguments. Everything that a device makes starts with the public struct.
 #pragma once
 
 #include "runtime/gpu.h"
@@ -12,21 +12,24 @@ struct gpu_backend {
 
     struct gpu_buffer *(*buffer_create)(struct gpu *gpu, const struct gpu_buffer_params *params);
     void (*buffer_destroy)(struct gpu *gpu, struct gpu_buffer *buffer);
-    bool (*buffer_write)(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset, const void *data,
-                         uint64_t bytes);
+    bool (*buffer_write)(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset,
+                         const void *data, uint64_t bytes);
     bool (*buffer_read)(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset, void *data,
                         uint64_t bytes);
 
     struct gpu_kernel *(*kernel_create)(struct gpu *gpu, const struct gpu_kernel_params *params);
     void (*kernel_destroy)(struct gpu *gpu, struct gpu_kernel *kernel);
-    bool (*kernel_statistics)(struct gpu *gpu, struct gpu_kernel *kernel, struct gpu_statistics *out);
+    bool (*kernel_statistics)(struct gpu *gpu, struct gpu_kernel *kernel,
+                              struct gpu_statistics *out);
 
-    struct gpu_commands *(*commands_create)(struct gpu *gpu, const struct gpu_commands_params *params);
+    struct gpu_commands *(*commands_create)(struct gpu *gpu,
+                                            const struct gpu_commands_params *params);
     void (*commands_destroy)(struct gpu *gpu, struct gpu_commands *commands);
     bool (*commands_dispatch)(struct gpu_commands *commands, const struct gpu_dispatch *dispatch);
     bool (*commands_copy)(struct gpu_commands *commands, const struct gpu_bind *from,
                           const struct gpu_bind *to);
-    bool (*commands_fill)(struct gpu_commands *commands, const struct gpu_bind *range, uint32_t word);
+    bool (*commands_fill)(struct gpu_commands *commands, const struct gpu_bind *range,
+                          uint32_t word);
     bool (*commands_barrier)(struct gpu_commands *commands);
     bool (*commands_timestamp)(struct gpu_commands *commands, uint32_t slot);
     bool (*commands_end)(struct gpu_commands *commands);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Device "ref": the interface of gpu.h without a driver. Buffers are host memory, a kernel is the
-// scalar reference that its creator handed in, and recorded commands run in order at submit, so every
-// ticket is done when it is given out. Slow and obvious: what every other device is compared with.
+// scalar reference that its creator handed in, and recorded commands run in order at submit, so
+// every ticket is done when it is given out. Slow and obvious: what every other device is compared
+// with.
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,8 +61,9 @@ static struct gpu_buffer *ref_buffer_create(struct gpu *gpu, const struct gpu_bu
     const size_t bytes = (params->bytes + 63) / 64 * 64;
     void        *memory = aligned_alloc(64, bytes);
     if (!memory || gpu_base(gpu)->bytes + params->bytes > gpu->caps.heap_bytes) {
-        log_error("buffer \"%s\": %s of memory are not there, %s are in use; use a smaller batch", params->name,
-                  gpu_bytes_text(params->bytes, text[0]), gpu_bytes_text(gpu_base(gpu)->bytes, text[1]));
+        log_error("buffer \"%s\": %s of memory are not there, %s are in use; use a smaller batch",
+                  params->name, gpu_bytes_text(params->bytes, text[0]),
+                  gpu_bytes_text(gpu_base(gpu)->bytes, text[1]));
         free(memory);
         return NULL;
     }
@@ -79,8 +81,8 @@ static void ref_buffer_destroy(struct gpu *gpu, struct gpu_buffer *buffer)
     free(buffer);
 }
 
-static bool ref_buffer_write(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset, const void *data,
-                             uint64_t bytes)
+static bool ref_buffer_write(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset,
+                             const void *data, uint64_t bytes)
 {
     (void)gpu;
     memcpy(bytes_at(buffer, offset), data, bytes);
@@ -112,7 +114,8 @@ static void ref_kernel_destroy(struct gpu *gpu, struct gpu_kernel *kernel)
     free(kernel);
 }
 
-static bool ref_kernel_statistics(struct gpu *gpu, struct gpu_kernel *kernel, struct gpu_statistics *out)
+static bool ref_kernel_statistics(struct gpu *gpu, struct gpu_kernel *kernel,
+                                  struct gpu_statistics *out)
 {
     (void)gpu, (void)kernel, (void)out;
     return false;
@@ -120,7 +123,8 @@ static bool ref_kernel_statistics(struct gpu *gpu, struct gpu_kernel *kernel, st
 
 // ---- commands
 
-static struct gpu_commands *ref_commands_create(struct gpu *gpu, const struct gpu_commands_params *params)
+static struct gpu_commands *ref_commands_create(struct gpu *gpu,
+                                                const struct gpu_commands_params *params)
 {
     (void)gpu;
     struct ref_commands *commands = os_alloc(sizeof *commands);
@@ -151,7 +155,8 @@ static struct ref_command *append(struct gpu_commands *commands, enum ref_kind k
     return command;
 }
 
-static bool ref_commands_dispatch(struct gpu_commands *commands, const struct gpu_dispatch *dispatch)
+static bool ref_commands_dispatch(struct gpu_commands *commands,
+                                  const struct gpu_dispatch *dispatch)
 {
     const struct gpu_kernel_params *kernel = &dispatch->kernel->params;
     struct ref_command *command = append(commands, REF_DISPATCH);
@@ -176,7 +181,8 @@ static bool ref_commands_copy(struct gpu_commands *commands, const struct gpu_bi
     return true;
 }
 
-static bool ref_commands_fill(struct gpu_commands *commands, const struct gpu_bind *range, uint32_t word)
+static bool ref_commands_fill(struct gpu_commands *commands, const struct gpu_bind *range,
+                              uint32_t word)
 {
     struct ref_command *command = append(commands, REF_FILL);
     command->bind[0] = *range;
@@ -238,8 +244,8 @@ static void run(struct ref_commands *commands)
             run_dispatch(command);
             break;
         case REF_COPY:
-            memcpy(bytes_at(bind[1].buffer, bind[1].offset), bytes_at(bind[0].buffer, bind[0].offset),
-                   bind[0].bytes);
+            memcpy(bytes_at(bind[1].buffer, bind[1].offset),
+                   bytes_at(bind[0].buffer, bind[0].offset), bind[0].bytes);
             break;
         case REF_FILL:
             run_fill(command);
@@ -310,8 +316,8 @@ struct gpu *gpu_ref_create(const struct gpu_params *params)
         .name = "ref",
         .driver = "scalar references",
         .type = GPU_TYPE_CPU,
-        .mask = keep & (GPU_CAP_STORAGE16 | GPU_CAP_F16 | GPU_CAP_SUBGROUP | GPU_CAP_SIZE | GPU_CAP_TIMESTAMP
-                        | GPU_CAP_MAPPED),
+        .mask = keep & (GPU_CAP_STORAGE16 | GPU_CAP_F16 | GPU_CAP_SUBGROUP | GPU_CAP_SIZE |
+                        GPU_CAP_TIMESTAMP | GPU_CAP_MAPPED),
         .subgroup_size = 8,
         .subgroup_min = 8,
         .subgroup_max = 8,
@@ -326,7 +332,8 @@ struct gpu *gpu_ref_create(const struct gpu_params *params)
         .unified = true,
         .timestamp_ns = keep & GPU_CAP_TIMESTAMP ? 1 : 0,
     };
-    snprintf(base->choice, sizeof base->choice, "ref (scalar references on the CPU): asked for by name");
+    snprintf(base->choice, sizeof base->choice,
+             "ref (scalar references on the CPU): asked for by name");
     base->gpu.choice = base->choice;
     base->gpu.backend = &ref_backend;
     return &base->gpu;

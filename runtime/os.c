@@ -118,7 +118,8 @@ bool os_cache_folder(char *path, size_t bytes)
 
 static void out_of_memory(size_t bytes)
 {
-    log_error("out of host memory: %zu bytes more were needed; close other programs or use a smaller batch",
+    log_error("out of host memory: %zu bytes more were needed; close other programs or use a "
+              "smaller batch",
               bytes);
     _exit(1);
 }

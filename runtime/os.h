@@ -10,19 +10,21 @@ uint64_t os_time_ns(void); // monotonic
 double   os_seconds(void); // monotonic
 
 uint64_t os_memory_bytes(void);   // of the machine
-uint64_t os_memory_limit(void);   // what this process may use: the machine's or its cgroup's, the smaller
+uint64_t os_memory_limit(
+    void); // what this process may use: the machine's or its cgroup's, the smaller
 uint64_t os_resident_bytes(void); // in memory now (VmRSS), 0 if unknown
 uint64_t os_resident_peak(void);  // most ever (VmHWM), 0 if unknown
 
 // Writes the folder for caches, $XDG_CACHE_HOME/vkmoe or ~/.cache/vkmoe; false where there is none.
 bool os_cache_folder(char *path, size_t bytes);
 
-// Zeroed memory; ends the program with one line when the machine has none left, so callers need no check.
+// Zeroed memory; ends the program with one line when the machine has none left, so callers need no
+// check.
 void *os_alloc(size_t bytes);
 void *os_grow(void *memory, size_t old_bytes, size_t new_bytes); // new bytes are zeroed
 char *os_strdup(const char *text);
 
-// From the first call on, SIGINT and SIGTERM set a flag instead of ending the program; the second one
-// ends it at once.
+// From the first call on, SIGINT and SIGTERM set a flag instead of ending the program; the second
+// one ends it at once.
 void os_interrupt_catch(void);
 bool os_interrupted(void);

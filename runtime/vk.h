@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What the files of the Vulkan device share. A device owns an instance of its own and calls the driver
-// through its own table of functions (`fn`), so several devices in one process do not meet.
+// What the files of the Vulkan device share. A device owns an instance of its own and calls the
+// driver through its own table of functions (`fn`), so several devices in one process do not meet.
 #pragma once
 
 #define VK_NO_PROTOTYPES
@@ -120,7 +120,8 @@ static inline struct vk_gpu *vk_gpu(const struct gpu *gpu)
 // Logs a failed call in one line; a lost device is remembered and logged once.
 bool vk_ok(struct vk_gpu *vk, VkResult result, const char *what);
 // The same for a call that makes `handle`, whose value a failed call leaves undefined.
-#define VK_MADE(vk, handle, result, what) (vk_ok(vk, result, what) || ((handle) = VK_NULL_HANDLE, false))
+#define VK_MADE(vk, handle, result, what)                                                          \
+    (vk_ok(vk, result, what) || ((handle) = VK_NULL_HANDLE, false))
 const char *vk_result_text(VkResult result);
 
 // vk_instance.c
@@ -134,16 +135,18 @@ void vk_name(struct vk_gpu *vk, VkObjectType type, uint64_t handle, const char *
 
 // vk_memory.c
 enum vk_memory_result { VK_MEMORY_OK, VK_MEMORY_NONE, VK_MEMORY_FAILED };
-enum vk_memory_result vk_memory_alloc(struct vk_gpu *vk, const VkMemoryRequirements *need, enum gpu_memory memory,
-                                      struct vk_span *out);
+enum vk_memory_result vk_memory_alloc(struct vk_gpu *vk, const VkMemoryRequirements *need,
+                                      enum gpu_memory memory, struct vk_span *out);
 void vk_memory_free(struct vk_gpu *vk, struct vk_span *span);
 void vk_memory_finish(struct vk_gpu *vk);
 
 // vk_buffer.c
 struct gpu_buffer *vk_buffer_create(struct gpu *gpu, const struct gpu_buffer_params *params);
 void vk_buffer_destroy(struct gpu *gpu, struct gpu_buffer *buffer);
-bool vk_buffer_write(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset, const void *data, uint64_t bytes);
-bool vk_buffer_read(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset, void *data, uint64_t bytes);
+bool vk_buffer_write(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset, const void *data,
+                     uint64_t bytes);
+bool vk_buffer_read(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset, void *data,
+                    uint64_t bytes);
 void vk_staging_finish(struct vk_gpu *vk);
 
 // vk_cache.c
@@ -166,7 +169,8 @@ void vk_retire_collect(struct vk_gpu *vk);                          // destroys 
 struct gpu_commands *vk_commands_create(struct gpu *gpu, const struct gpu_commands_params *params);
 void vk_commands_destroy(struct gpu *gpu, struct gpu_commands *commands);
 bool vk_commands_dispatch(struct gpu_commands *commands, const struct gpu_dispatch *dispatch);
-bool vk_commands_copy(struct gpu_commands *commands, const struct gpu_bind *from, const struct gpu_bind *to);
+bool vk_commands_copy(struct gpu_commands *commands, const struct gpu_bind *from,
+                      const struct gpu_bind *to);
 bool vk_commands_fill(struct gpu_commands *commands, const struct gpu_bind *range, uint32_t word);
 bool vk_commands_barrier(struct gpu_commands *commands);
 bool vk_commands_end(struct gpu_commands *commands);

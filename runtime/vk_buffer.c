@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Buffers, and copies between them and host memory: straight through the mapping where there is one,
-// else through two staging chunks in turn, so that the host's copy and the device's overlap.
+// Buffers, and copies between them and host memory: straight through the mapping where there is
+// one, else through two staging chunks in turn, so that the host's copy and the device's overlap.
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,13 +11,16 @@
 static void log_no_memory(const struct vk_gpu *vk, const struct gpu_buffer_params *params)
 {
     char text[3][32];
-    log_error("buffer \"%s\": %s of device memory are not there, %s of %s are in use in %llu buffers; use a smaller "
-              "batch or another device", params->name, gpu_bytes_text(params->bytes, text[0]),
-              gpu_bytes_text(vk->base.bytes, text[1]), gpu_bytes_text(vk->base.gpu.caps.heap_bytes, text[2]),
+    log_error("buffer \"%s\": %s of device memory are not there, %s of %s are in use in %llu "
+              "buffers; use a smaller batch or another device",
+              params->name, gpu_bytes_text(params->bytes, text[0]),
+              gpu_bytes_text(vk->base.bytes, text[1]),
+              gpu_bytes_text(vk->base.gpu.caps.heap_bytes, text[2]),
               (unsigned long long)vk->base.buffers);
 }
 
-// Memory for a buffer. When there is none, what was destroyed and is still in flight is waited for first.
+// Memory for a buffer. When there is none, what was destroyed and is still in flight is waited for
+// first.
 static enum vk_memory_result memory_for(struct vk_gpu *vk, VkBuffer handle, enum gpu_memory memory,
                                         struct vk_span *span)
 {
@@ -37,16 +40,19 @@ struct gpu_buffer *vk_buffer_create(struct gpu *gpu, const struct gpu_buffer_par
     struct vk_gpu *vk = vk_gpu(gpu);
     VkBuffer       handle = VK_NULL_HANDLE;
     vk_retire_collect(vk);
-    const VkResult made = vk->fn.vkCreateBuffer(vk->device, &(VkBufferCreateInfo){
-        .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
-        .size = (params->bytes + 3) / 4 * 4, // whole words, so that any buffer can be filled to its end
-        .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT
-                 | VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
-        .sharingMode = VK_SHARING_MODE_EXCLUSIVE,
-    }, NULL, &handle);
+    const VkResult made = vk->fn.vkCreateBuffer(
+        vk->device,
+        &(VkBufferCreateInfo){
+            .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
+            .size = (params->bytes + 3) / 4 * 4, // whole words: a fill can reach the end
+            .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT |
+                     VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
+            .sharingMode = VK_SHARING_MODE_EXCLUSIVE,
+        },
+        NULL, &handle);
     struct vk_span span = {0};
-    const enum vk_memory_result got = made == VK_SUCCESS ? memory_for(vk, handle, params->memory, &span)
-                                                         : VK_MEMORY_NONE;
+    const enum vk_memory_result got =
+        made == VK_SUCCESS ? memory_for(vk, handle, params->memory, &span) : VK_MEMORY_NONE;
     if (made != VK_SUCCESS)
         handle = VK_NULL_HANDLE;
     if (made == VK_ERROR_DEVICE_LOST)
@@ -85,14 +91,16 @@ static bool staging_begin(struct vk_gpu *vk, struct vk_staging *slot, enum gpu_m
     if (!slot->buffer)
         slot->buffer = vk_buffer_create(&vk->base.gpu, &(struct gpu_buffer_params){
             .name = "staging", .bytes = VK_STAGING_BYTES, .memory = memory});
-    return slot->buffer && vk_wait(&vk->base.gpu, slot->ticket) && vk_commands_begin(vk, &slot->commands);
+    return slot->buffer && vk_wait(&vk->base.gpu, slot->ticket) &&
+           vk_commands_begin(vk, &slot->commands);
 }
 
 static bool staging_submit(struct vk_gpu *vk, struct vk_staging *slot, VkBuffer from, VkBuffer to,
                            const VkBufferCopy *copy)
 {
     vk->fn.vkCmdCopyBuffer(slot->commands, from, to, 1, copy);
-    slot->ticket = vk_commands_finish(vk, slot->commands) ? vk_queue_submit(vk, &slot->commands, 1) : 0;
+    slot->ticket =
+        vk_commands_finish(vk, slot->commands) ? vk_queue_submit(vk, &slot->commands, 1) : 0;
     return slot->ticket != 0;
 }
 
@@ -101,7 +109,8 @@ static uint64_t smaller(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-bool vk_buffer_write(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset, const void *data, uint64_t bytes)
+bool vk_buffer_write(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset, const void *data,
+                     uint64_t bytes)
 {
     struct vk_gpu  *vk = vk_gpu(gpu);
     const VkBuffer  target = ((struct vk_buffer *)buffer)->handle;
@@ -125,14 +134,16 @@ bool vk_buffer_write(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset
     return vk_wait(gpu, vk->base.submitted);
 }
 
-static bool read_part(struct vk_gpu *vk, struct vk_staging *slot, VkBuffer source, uint64_t offset, uint64_t bytes)
+static bool read_part(struct vk_gpu *vk, struct vk_staging *slot, VkBuffer source, uint64_t offset,
+                      uint64_t bytes)
 {
     const VkBufferCopy copy = {.srcOffset = offset, .size = bytes};
     return staging_begin(vk, slot, GPU_MEMORY_READBACK)
            && staging_submit(vk, slot, source, ((struct vk_buffer *)slot->buffer)->handle, &copy);
 }
 
-bool vk_buffer_read(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset, void *data, uint64_t bytes)
+bool vk_buffer_read(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset, void *data,
+                    uint64_t bytes)
 {
     struct vk_gpu *vk = vk_gpu(gpu);
     const VkBuffer source = ((struct vk_buffer *)buffer)->handle;
@@ -145,7 +156,8 @@ bool vk_buffer_read(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset,
     const uint64_t chunk = VK_STAGING_BYTES, parts = (bytes + chunk - 1) / chunk;
     for (uint64_t i = 0; i <= parts; i++) { // part i is asked for, then part i - 1 is taken
         struct vk_staging *slot = &vk->readback[i % VK_STAGING_SLOTS];
-        if (i < parts && !read_part(vk, slot, source, offset + i * chunk, smaller(bytes - i * chunk, chunk)))
+        if (i < parts &&
+            !read_part(vk, slot, source, offset + i * chunk, smaller(bytes - i * chunk, chunk)))
             return false;
         if (i == 0)
             continue;

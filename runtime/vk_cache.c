@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The pipeline cache on disk: one file a device and driver version, read at start, written beside and
-// renamed at the end where it has changed. A file that is damaged or of another driver is ignored: it costs
-// one compilation, never a failure.
+// The pipeline cache on disk: one file a device and driver version, read at start, written beside
+// and renamed at the end where it has changed. A file that is damaged or of another driver is
+// ignored: it costs one compilation, never a failure.
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,9 +54,10 @@ static const char *fault(const struct vk_gpu *vk, const uint8_t *file, uint64_t 
         return "its length is wrong";
     if (header.hash != hash_of(file + sizeof header, header.bytes))
         return "its contents are damaged";
-    if (own.headerSize < sizeof own || own.headerVersion != VK_PIPELINE_CACHE_HEADER_VERSION_ONE
-        || own.vendorID != vk->base.gpu.caps.vendor_id || own.deviceID != vk->base.gpu.caps.device_id
-        || memcmp(own.pipelineCacheUUID, vk->physical.cache_uuid, VK_UUID_SIZE) != 0)
+    if (own.headerSize < sizeof own || own.headerVersion != VK_PIPELINE_CACHE_HEADER_VERSION_ONE ||
+        own.vendorID != vk->base.gpu.caps.vendor_id ||
+        own.deviceID != vk->base.gpu.caps.device_id ||
+        memcmp(own.pipelineCacheUUID, vk->physical.cache_uuid, VK_UUID_SIZE) != 0)
         return "it is of another driver";
     return NULL;
 }
@@ -107,7 +108,8 @@ static void save(struct vk_gpu *vk)
     if (result == VK_SUCCESS && header.hash != vk->cache_hash) {
         char *folder = os_strdup(vk->cache_path);
         *strrchr(folder, '/') = 0;
-        struct file_writer *writer = file_make_folders(folder) ? file_writer_open(vk->cache_path) : NULL;
+        struct file_writer *writer =
+            file_make_folders(folder) ? file_writer_open(vk->cache_path) : NULL;
         if (writer) {
             file_writer_write(writer, &header, sizeof header);
             file_writer_write(writer, data, size);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a physical device can do, as struct gpu_caps, and the named faults of drivers: the only place
-// that asks which driver or vendor it is.
+// What a physical device can do, as struct gpu_caps, and the named faults of drivers: the only
+// place that asks which driver or vendor it is.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,19 +87,25 @@ static void link_next(void *link, void *next)
     ((VkBaseOutStructure *)link)->pNext = next;
 }
 
-static void ask(VkPhysicalDevice device, const struct extensions *e, bool has_sizes, struct answers *a)
+static void ask(VkPhysicalDevice device, const struct extensions *e, bool has_sizes,
+                struct answers *a)
 {
     *a = (struct answers){
-        .properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &a->properties11},
+        .properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
+                       .pNext = &a->properties11},
         .properties11 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES,
                          .pNext = &a->properties12},
         .properties12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_PROPERTIES},
         .sizes = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES},
-        .features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &a->features11},
-        .features11 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES, .pNext = &a->features12},
+        .features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
+                     .pNext = &a->features11},
+        .features11 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
+                       .pNext = &a->features12},
         .features12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES},
         .size_control = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES},
-        .statistics = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR},
+        .statistics =
+            {.sType =
+                 VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR},
         .coop = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR},
     };
     void *end = &a->features12;
@@ -128,19 +134,23 @@ static void set(uint32_t *mask, enum gpu_cap cap, bool present)
 static uint32_t mask_of(const struct answers *a, const struct extensions *e, bool has_sizes,
                         uint32_t timestamp_bits, bool unified)
 {
-    const VkSubgroupFeatureFlags wanted = VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_VOTE_BIT
-                                          | VK_SUBGROUP_FEATURE_ARITHMETIC_BIT | VK_SUBGROUP_FEATURE_BALLOT_BIT
-                                          | VK_SUBGROUP_FEATURE_SHUFFLE_BIT;
+    const VkSubgroupFeatureFlags wanted =
+        VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_VOTE_BIT |
+        VK_SUBGROUP_FEATURE_ARITHMETIC_BIT | VK_SUBGROUP_FEATURE_BALLOT_BIT |
+        VK_SUBGROUP_FEATURE_SHUFFLE_BIT;
     const VkPhysicalDeviceVulkan11Properties *p11 = &a->properties11;
     uint32_t mask = 0;
-    set(&mask, GPU_CAP_STORAGE16, a->features11.storageBuffer16BitAccess && a->features.features.shaderInt16);
+    set(&mask, GPU_CAP_STORAGE16,
+        a->features11.storageBuffer16BitAccess && a->features.features.shaderInt16);
     set(&mask, GPU_CAP_F16, a->features12.shaderFloat16);
     set(&mask, GPU_CAP_SUBGROUP, p11->subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT
                                      && (p11->subgroupSupportedOperations & wanted) == wanted);
-    set(&mask, GPU_CAP_SIZE, has_sizes && a->size_control.subgroupSizeControl && a->size_control.computeFullSubgroups
-                                 && a->sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT);
+    set(&mask, GPU_CAP_SIZE,
+        has_sizes && a->size_control.subgroupSizeControl && a->size_control.computeFullSubgroups &&
+            a->sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT);
     set(&mask, GPU_CAP_ADDRESS, a->features12.bufferDeviceAddress);
-    set(&mask, GPU_CAP_TIMESTAMP, timestamp_bits && a->properties.properties.limits.timestampPeriod > 0);
+    set(&mask, GPU_CAP_TIMESTAMP,
+        timestamp_bits && a->properties.properties.limits.timestampPeriod > 0);
     set(&mask, GPU_CAP_BUDGET, has(e, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME));
     set(&mask, GPU_CAP_HOSTMEM, has(e, VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME));
     set(&mask, GPU_CAP_STATISTICS, a->statistics.pipelineExecutableInfo);
@@ -153,17 +163,19 @@ static uint64_t device_heap(const VkPhysicalDeviceMemoryProperties *memory)
 {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < memory->memoryHeapCount; i++)
-        if (memory->memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT && memory->memoryHeaps[i].size > bytes)
+        if (memory->memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT &&
+            memory->memoryHeaps[i].size > bytes)
             bytes = memory->memoryHeaps[i].size;
     return bytes;
 }
 
-// Device memory is host memory where the largest device-local heap is mapped whole and the device says
-// that it has none of its own.
+// Device memory is host memory where the largest device-local heap is mapped whole and the device
+// says that it has none of its own.
 static bool is_unified(enum gpu_type type, const VkPhysicalDeviceMemoryProperties *memory)
 {
-    const VkMemoryPropertyFlags wanted = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT
-                                         | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+    const VkMemoryPropertyFlags wanted = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT |
+                                         VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT |
+                                         VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
     if (type != GPU_TYPE_CPU && type != GPU_TYPE_INTEGRATED)
         return false;
     for (uint32_t i = 0; i < memory->memoryTypeCount; i++)
@@ -173,8 +185,8 @@ static bool is_unified(enum gpu_type type, const VkPhysicalDeviceMemoryPropertie
     return false;
 }
 
-// The size that kernels are planned for: 32 lanes where the device lets it be chosen, or the nearest
-// that it has; else what it reports.
+// The size that kernels are planned for: 32 lanes where the device lets it be chosen, or the
+// nearest that it has; else what it reports.
 static void sizes_fill(struct gpu_caps *caps, const struct answers *a)
 {
     caps->subgroup_size = a->properties11.subgroupSize ? a->properties11.subgroupSize : 1;
@@ -191,8 +203,8 @@ static void sizes_fill(struct gpu_caps *caps, const struct answers *a)
 // Faults of drivers.
 static void workarounds_fill(struct gpu_caps *caps, const struct answers *a)
 {
-    // lavapipe, Mesa 22.3.6: the heap is reported as 2 GiB whatever the machine has, 6 GB were allocated
-    // and written. Later versions report all memory.
+    // lavapipe, Mesa 22.3.6: the heap is reported as 2 GiB whatever the machine has, 6 GB were
+    // allocated and written. Later versions report all memory.
     if (a->properties12.driverID == VK_DRIVER_ID_MESA_LLVMPIPE && caps->heap_bytes == 2ull << 30) {
         caps->workarounds |= GPU_WORKAROUND_HEAP_SIZE;
         caps->heap_bytes = os_memory_limit();
@@ -223,7 +235,8 @@ static void caps_fill(struct gpu_caps *caps, const struct answers *a)
     caps->max_range = l->maxStorageBufferRange;
     caps->max_allocation = a->properties11.maxMemoryAllocationSize;
     caps->heap_bytes = device_heap(&a->memory);
-    caps->offset_alignment = l->minStorageBufferOffsetAlignment < 4 ? 4 : (uint32_t)l->minStorageBufferOffsetAlignment;
+    caps->offset_alignment =
+        l->minStorageBufferOffsetAlignment < 4 ? 4 : (uint32_t)l->minStorageBufferOffsetAlignment;
     caps->timestamp_ns = caps->mask & GPU_CAP_TIMESTAMP ? l->timestampPeriod : 0;
     workarounds_fill(caps, a);
 }
@@ -247,7 +260,8 @@ void vk_physical_fill(struct vk_physical *p)
     memcpy(p->cache_uuid, basic.pipelineCacheUUID, VK_UUID_SIZE);
     snprintf(p->caps.name, sizeof p->caps.name, "%s", basic.deviceName);
     if (basic.apiVersion < VK_API_VERSION_1_2) {
-        snprintf(p->problem, sizeof p->problem, "its driver has Vulkan %u.%u, 1.2 is needed: update the driver",
+        snprintf(p->problem, sizeof p->problem,
+                 "its driver has Vulkan %u.%u, 1.2 is needed: update the driver",
                  VK_API_VERSION_MAJOR(basic.apiVersion), VK_API_VERSION_MINOR(basic.apiVersion));
         return;
     }
@@ -259,7 +273,8 @@ void vk_physical_fill(struct vk_physical *p)
     if (basic.apiVersion < p->api_version)
         p->api_version = basic.apiVersion;
     p->size_extension = p->api_version < VK_API_VERSION_1_3;
-    const bool has_sizes = !p->size_extension || has(&e, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
+    const bool has_sizes =
+        !p->size_extension || has(&e, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
     struct answers a;
     ask(p->handle, &e, has_sizes, &a);
     p->portability = has(&e, "VK_KHR_portability_subset");
@@ -274,6 +289,7 @@ void vk_physical_fill(struct vk_physical *p)
     p->default_size = a.properties11.subgroupSize ? a.properties11.subgroupSize : 1;
     caps_fill(&p->caps, &a);
     if (missing(&a, &e))
-        snprintf(p->problem, sizeof p->problem, "its driver has no %s: update the driver", missing(&a, &e));
+        snprintf(p->problem, sizeof p->problem, "its driver has no %s: update the driver",
+                 missing(&a, &e));
     free(e.list);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The Vulkan device: finds all there are, takes the best or the one that was asked for, opens it with
-// the abilities that are present and not masked, and is the table that gpu.c calls through.
+// The Vulkan device: finds all there are, takes the best or the one that was asked for, opens it
+// with the abilities that are present and not masked, and is the table that gpu.c calls through.
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,9 +15,11 @@ bool vk_ok(struct vk_gpu *vk, VkResult result, const char *what)
     if (result >= 0)
         return true;
     if (result != VK_ERROR_DEVICE_LOST)
-        log_error("%s: %s failed: %s (%d)", vk->physical.caps.name, what, vk_result_text(result), result);
+        log_error("%s: %s failed: %s (%d)", vk->physical.caps.name, what, vk_result_text(result),
+                  result);
     else if (!vk->base.lost)
-        log_error("%s: the device was lost (the driver reset it) at %s: start again from the last checkpoint",
+        log_error("%s: the device was lost (the driver reset it) at %s: start again from the last "
+                  "checkpoint",
                   vk->physical.caps.name, what);
     vk->base.lost |= result == VK_ERROR_DEVICE_LOST;
     return false;
@@ -84,7 +86,8 @@ int vk_enumerate(const struct vk_instance *instance, struct vk_physical **list)
     const uint32_t version = volkGetInstanceVersion();
     for (uint32_t i = 0; i < count; i++) {
         (*list)[i].handle = handles[i];
-        (*list)[i].api_version = version < VK_API_VERSION_1_3 ? VK_API_VERSION_1_2 : VK_API_VERSION_1_3;
+        (*list)[i].api_version =
+            version < VK_API_VERSION_1_3 ? VK_API_VERSION_1_2 : VK_API_VERSION_1_3;
         vk_physical_fill(&(*list)[i]);
     }
     free(handles);
@@ -131,8 +134,8 @@ static bool contains(const char *text, const char *part)
     return length == 0;
 }
 
-// The index of the device that `wanted` means among the usable ones, -1 if none: its number, else a part
-// of its name, else of its driver's, else its type.
+// The index of the device that `wanted` means among the usable ones, -1 if none: its number, else a
+// part of its name, else of its driver's, else its type.
 static int match(const struct vk_physical *list, int usable, const char *wanted)
 {
     char      *end;
@@ -163,7 +166,8 @@ static void log_no_such(const struct vk_physical *list, int usable, const char *
 static int pick(const struct vk_physical *list, int count, const char *wanted)
 {
     if (count == 0) {
-        log_error("no Vulkan device: install your card's driver or mesa-vulkan-drivers (for any CPU), or use "
+        log_error("no Vulkan device: install your card's driver or mesa-vulkan-drivers (for any "
+                  "CPU), or use "
                   "--device ref");
         return -1;
     }
@@ -190,8 +194,8 @@ static void choice_tell(struct vk_gpu *vk, int index, int count, const char *wan
         snprintf(why, sizeof why, "the only Vulkan device");
     else
         snprintf(why, sizeof why, "the best of %d Vulkan devices", count);
-    snprintf(vk->base.choice, sizeof vk->base.choice, "device %d, %s (%s, %s): %s", index, caps->name,
-             gpu_type_name(caps->type), caps->driver, why);
+    snprintf(vk->base.choice, sizeof vk->base.choice, "device %d, %s (%s, %s): %s", index,
+             caps->name, gpu_type_name(caps->type), caps->driver, why);
     vk->base.gpu.choice = vk->base.choice;
 }
 
@@ -232,7 +236,8 @@ static VkResult open_device(struct vk_gpu *vk, uint32_t mask)
         names[count++] = VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME;
     }
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR coop = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR, .cooperativeMatrix = VK_TRUE};
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
+        .cooperativeMatrix = VK_TRUE};
     if (mask & GPU_CAP_COOP) {
         link_front(&chain, &coop);
         names[count++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
@@ -258,7 +263,9 @@ static VkResult open_device(struct vk_gpu *vk, uint32_t mask)
     const VkPhysicalDeviceFeatures2 features = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
         .pNext = chain,
-        .features = {.robustBufferAccess = p->robust, .shaderInt16 = p->int16, .shaderInt64 = p->int64},
+        .features = {.robustBufferAccess = p->robust,
+                     .shaderInt16 = p->int16,
+                     .shaderInt64 = p->int64},
     };
     const float priority = 1;
     return vkCreateDevice(p->handle, &(VkDeviceCreateInfo){
@@ -335,7 +342,8 @@ static bool choose(struct vk_gpu *vk, const struct gpu_params *params)
         if (!(caps->mask & GPU_CAP_TIMESTAMP))
             caps->timestamp_ns = 0;
         if (!(caps->mask & GPU_CAP_SIZE))
-            caps->subgroup_size = caps->subgroup_min = caps->subgroup_max = vk->physical.default_size;
+            caps->subgroup_size = caps->subgroup_min = caps->subgroup_max =
+                vk->physical.default_size;
         choice_tell(vk, index, count, params->device);
     }
     free(list);

@@ -31,7 +31,8 @@ const char *vk_result_text(VkResult result)
 
 static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
                                                  VkDebugUtilsMessageTypeFlagsEXT types,
-                                                 const VkDebugUtilsMessengerCallbackDataEXT *data, void *user)
+                                                 const VkDebugUtilsMessengerCallbackDataEXT *data,
+                                                 void *user)
 {
     (void)severity;
     if (types == VK_DEBUG_UTILS_MESSAGE_TYPE_GENERAL_BIT_EXT)
@@ -75,8 +76,9 @@ static bool validation_installed(void)
 static bool loader_start(uint32_t *version)
 {
     if (volkInitialize() != VK_SUCCESS) {
-        log_error("no Vulkan loader (libvulkan.so.1): install libvulkan1 and mesa-vulkan-drivers, or use "
-                  "--device ref");
+        log_error(
+            "no Vulkan loader (libvulkan.so.1): install libvulkan1 and mesa-vulkan-drivers, or use "
+            "--device ref");
         return false;
     }
     *version = volkGetInstanceVersion();
@@ -88,7 +90,8 @@ static bool loader_start(uint32_t *version)
 }
 
 // vkCreateInstance with the extensions that are there.
-static VkResult create(struct vk_instance *instance, uint32_t version, bool validate, const void *chain)
+static VkResult create(struct vk_instance *instance, uint32_t version, bool validate,
+                       const void *chain)
 {
     const char *const     validation[] = {VALIDATION_NAME};
     const char           *names[4];
@@ -126,14 +129,16 @@ static VkResult create_validated(struct vk_instance *instance, uint32_t version)
 {
     const VkDebugUtilsMessengerCreateInfoEXT messenger = {
         .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
-        .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT
-                           | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
-        .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_GENERAL_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT
-                       | VK_DEBUG_UTILS_MESSAGE_TYPE_PERFORMANCE_BIT_EXT,
+        .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT |
+                           VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
+        .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_GENERAL_BIT_EXT |
+                       VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT |
+                       VK_DEBUG_UTILS_MESSAGE_TYPE_PERFORMANCE_BIT_EXT,
         .pfnUserCallback = on_message,
         .pUserData = instance,
     };
-    const VkValidationFeatureEnableEXT sync = VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT;
+    const VkValidationFeatureEnableEXT sync =
+        VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT;
     const VkValidationFeaturesEXT features = {
         .sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT,
         .pNext = &messenger,
@@ -150,13 +155,15 @@ static VkResult create_validated(struct vk_instance *instance, uint32_t version)
         .settingCount = 1,
         .pSettings = &shaders,
     };
-    const bool     has_settings = has_extension(VALIDATION_NAME, VK_EXT_LAYER_SETTINGS_EXTENSION_NAME);
-    const VkResult result = create(instance, version, true, has_settings ? (const void *)&settings : &features);
+    const bool has_settings = has_extension(VALIDATION_NAME, VK_EXT_LAYER_SETTINGS_EXTENSION_NAME);
+    const VkResult result =
+        create(instance, version, true, has_settings ? (const void *)&settings : &features);
     if (result != VK_SUCCESS)
         return result;
     volkLoadInstanceOnly(instance->handle);
     instance->debug_utils = true;
-    if (vkCreateDebugUtilsMessengerEXT(instance->handle, &messenger, NULL, &instance->messenger) != VK_SUCCESS) {
+    if (vkCreateDebugUtilsMessengerEXT(instance->handle, &messenger, NULL, &instance->messenger) !=
+        VK_SUCCESS) {
         instance->messenger = VK_NULL_HANDLE;
         log_warn("validation messages cannot be counted");
     }
@@ -182,7 +189,8 @@ bool vk_instance_create(struct vk_instance *instance, bool validate)
     }
     instance->handle = VK_NULL_HANDLE;
     if (result == VK_ERROR_INCOMPATIBLE_DRIVER)
-        log_error("no Vulkan driver is installed: install mesa-vulkan-drivers, or use --device ref");
+        log_error(
+            "no Vulkan driver is installed: install mesa-vulkan-drivers, or use --device ref");
     else
         log_error("Vulkan did not start: %s (%d)", vk_result_text(result), result);
     return false;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Kernels: SPIR-V to a compute pipeline whose one descriptor set is pushed, and what the driver says
-// of the compiled code.
+// Kernels: SPIR-V to a compute pipeline whose one descriptor set is pushed, and what the driver
+// says of the compiled code.
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +9,8 @@
 #include "runtime/os.h"
 #include "runtime/vk.h"
 
-static bool layout_create(struct vk_gpu *vk, struct vk_kernel *kernel, const struct gpu_kernel_params *params)
+static bool layout_create(struct vk_gpu *vk, struct vk_kernel *kernel,
+                          const struct gpu_kernel_params *params)
 {
     VkDescriptorSetLayoutBinding bindings[GPU_MAX_BINDINGS];
     for (uint32_t b = 0; b < params->binding_count; b++)
@@ -33,10 +34,12 @@ static bool layout_create(struct vk_gpu *vk, struct vk_kernel *kernel, const str
         .pushConstantRangeCount = params->push_bytes != 0,
         .pPushConstantRanges = &push,
     };
-    return VK_MADE(vk, kernel->set, vk->fn.vkCreateDescriptorSetLayout(vk->device, &set, NULL, &kernel->set),
-                   params->name)
-           && VK_MADE(vk, kernel->layout,
-                      vk->fn.vkCreatePipelineLayout(vk->device, &layout, NULL, &kernel->layout), params->name);
+    return VK_MADE(vk, kernel->set,
+                   vk->fn.vkCreateDescriptorSetLayout(vk->device, &set, NULL, &kernel->set),
+                   params->name) &&
+           VK_MADE(vk, kernel->layout,
+                   vk->fn.vkCreatePipelineLayout(vk->device, &layout, NULL, &kernel->layout),
+                   params->name);
 }
 
 static VkResult pipeline_create(struct vk_gpu *vk, const struct vk_kernel *kernel,
@@ -46,7 +49,8 @@ static VkResult pipeline_create(struct vk_gpu *vk, const struct vk_kernel *kerne
     VkSpecializationMapEntry entries[GPU_MAX_SPEC];
     for (uint32_t i = 0; i < params->spec_count; i++)
         entries[i] = (VkSpecializationMapEntry){i, i * 4, 4};
-    const VkSpecializationInfo spec = {params->spec_count, entries, params->spec_count * 4, params->spec};
+    const VkSpecializationInfo spec = {params->spec_count, entries, params->spec_count * 4,
+                                       params->spec};
     const VkPipelineShaderStageRequiredSubgroupSizeCreateInfo size = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
         .requiredSubgroupSize = params->subgroup_size,
@@ -77,11 +81,13 @@ struct gpu_kernel *vk_kernel_create(struct gpu *gpu, const struct gpu_kernel_par
         .codeSize = params->spirv_bytes,
         .pCode = params->spirv,
     };
-    const bool ok = VK_MADE(vk, kernel->module,
-                            vk->fn.vkCreateShaderModule(vk->device, &module, NULL, &kernel->module), params->name)
-                    && layout_create(vk, kernel, params)
-                    && VK_MADE(vk, kernel->pipeline, pipeline_create(vk, kernel, params, 0, &kernel->pipeline),
-                               params->name);
+    const bool ok =
+        VK_MADE(vk, kernel->module,
+                vk->fn.vkCreateShaderModule(vk->device, &module, NULL, &kernel->module),
+                params->name) &&
+        layout_create(vk, kernel, params) &&
+        VK_MADE(vk, kernel->pipeline, pipeline_create(vk, kernel, params, 0, &kernel->pipeline),
+                params->name);
     if (ok) {
         vk_name(vk, VK_OBJECT_TYPE_PIPELINE, (uint64_t)kernel->pipeline, params->name);
         return &kernel->kernel;
@@ -129,8 +135,9 @@ static void add(int64_t *total, int64_t value)
     *total = (*total < 0 ? 0 : *total) + value;
 }
 
-// Drivers name what they count as they like: RADV "VGPRs", "Spilled VGPRs", "LDS size", "Code size";
-// ANV "Spill count"; NVIDIA "Register Count", "Local Memory Size", "Shared Memory Size", "Binary Size".
+// Drivers name what they count as they like: RADV "VGPRs", "Spilled VGPRs", "LDS size", "Code
+// size"; ANV "Spill count"; NVIDIA "Register Count", "Local Memory Size", "Shared Memory Size",
+// "Binary Size".
 static void statistic_take(const VkPipelineExecutableStatisticKHR *s, struct gpu_statistics *out)
 {
     const int64_t value = number_of(s);
@@ -138,18 +145,23 @@ static void statistic_take(const VkPipelineExecutableStatisticKHR *s, struct gpu
         return;
     if (named(s->name, "spill"))
         add(&out->spills, value);
-    else if (strcmp(s->name, "VGPRs") == 0 || named(s->name, "register count") || named(s->name, "grf registers"))
+    else if (strcmp(s->name, "VGPRs") == 0 || named(s->name, "register count") ||
+             named(s->name, "grf registers"))
         add(&out->registers, value);
-    else if (named(s->name, "lds size") || named(s->name, "shared memory") || named(s->name, "workgroup memory"))
+    else if (named(s->name, "lds size") || named(s->name, "shared memory") ||
+             named(s->name, "workgroup memory"))
         add(&out->shared_bytes, value);
     else if (named(s->name, "code size") || named(s->name, "binary size"))
         add(&out->code_bytes, value);
 }
 
-static void executable_take(struct vk_gpu *vk, VkPipeline pipeline, uint32_t index, struct gpu_statistics *out)
+static void executable_take(struct vk_gpu *vk, VkPipeline pipeline, uint32_t index,
+                            struct gpu_statistics *out)
 {
-    const VkPipelineExecutableInfoKHR which = {
-        .sType = VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_INFO_KHR, .pipeline = pipeline, .executableIndex = index};
+    const VkPipelineExecutableInfoKHR which = {.sType =
+                                                   VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_INFO_KHR,
+                                               .pipeline = pipeline,
+                                               .executableIndex = index};
     uint32_t count = 0;
     if (vk->fn.vkGetPipelineExecutableStatisticsKHR(vk->device, &which, &count, NULL) != VK_SUCCESS)
         return;
@@ -167,11 +179,14 @@ bool vk_kernel_statistics(struct gpu *gpu, struct gpu_kernel *kernel, struct gpu
 {
     struct vk_gpu *vk = vk_gpu(gpu);
     VkPipeline     pipeline = VK_NULL_HANDLE;
-    if (!vk_ok(vk, pipeline_create(vk, (struct vk_kernel *)kernel, &kernel->params,
-                                   VK_PIPELINE_CREATE_CAPTURE_STATISTICS_BIT_KHR, &pipeline), kernel->params.name))
+    if (!vk_ok(vk,
+               pipeline_create(vk, (struct vk_kernel *)kernel, &kernel->params,
+                               VK_PIPELINE_CREATE_CAPTURE_STATISTICS_BIT_KHR, &pipeline),
+               kernel->params.name))
         return false;
     uint32_t count = 0;
-    const VkPipelineInfoKHR info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_INFO_KHR, .pipeline = pipeline};
+    const VkPipelineInfoKHR info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_INFO_KHR,
+                                    .pipeline = pipeline};
     VkResult result = vk->fn.vkGetPipelineExecutablePropertiesKHR(vk->device, &info, &count, NULL);
     for (uint32_t i = 0; result == VK_SUCCESS && i < count; i++)
         executable_take(vk, pipeline, i, out);

@@ -16,7 +16,8 @@ static void free_insert(struct vk_block *block, uint32_t at, struct vk_range ran
 {
     if (block->free_count == block->free_capacity) {
         const uint32_t grown = block->free_capacity ? 2 * block->free_capacity : 8;
-        block->free = os_grow(block->free, block->free_capacity * sizeof range, grown * sizeof range);
+        block->free =
+            os_grow(block->free, block->free_capacity * sizeof range, grown * sizeof range);
         block->free_capacity = grown;
     }
     memmove(block->free + at + 1, block->free + at, (block->free_count - at) * sizeof range);
@@ -30,8 +31,10 @@ static void free_remove(struct vk_block *block, uint32_t at)
     memmove(block->free + at, block->free + at + 1, (block->free_count - at) * sizeof *block->free);
 }
 
-// Takes aligned bytes out of the first free range that holds them; what is left before and behind stays free.
-static bool block_take(struct vk_block *block, uint64_t bytes, uint64_t alignment, struct vk_span *out)
+// Takes aligned bytes out of the first free range that holds them; what is left before and behind
+// stays free.
+static bool block_take(struct vk_block *block, uint64_t bytes, uint64_t alignment,
+                       struct vk_span *out)
 {
     for (uint32_t i = 0; i < block->free_count; i++) {
         const struct vk_range range = block->free[i];
@@ -86,13 +89,15 @@ static enum vk_memory_result block_new(struct vk_gpu *vk, uint32_t type, uint64_
                                        struct vk_block **out)
 {
     // a CPU driver takes whatever the host overcommits and the program is killed later: stop here
-    if (vk->base.gpu.caps.type == GPU_TYPE_CPU && vk->block_bytes + bytes > vk->base.gpu.caps.heap_bytes)
+    if (vk->base.gpu.caps.type == GPU_TYPE_CPU &&
+        vk->block_bytes + bytes > vk->base.gpu.caps.heap_bytes)
         return VK_MEMORY_NONE;
     VkDeviceMemory memory = VK_NULL_HANDLE;
     const VkResult result = vk->fn.vkAllocateMemory(
         vk->device,
-        &(VkMemoryAllocateInfo){
-            .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, .allocationSize = bytes, .memoryTypeIndex = type},
+        &(VkMemoryAllocateInfo){.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+                                .allocationSize = bytes,
+                                .memoryTypeIndex = type},
         NULL, &memory);
     if (result == VK_ERROR_OUT_OF_DEVICE_MEMORY || result == VK_ERROR_OUT_OF_HOST_MEMORY)
         return VK_MEMORY_NONE;
@@ -105,8 +110,12 @@ static enum vk_memory_result block_new(struct vk_gpu *vk, uint32_t type, uint64_
         return VK_MEMORY_NONE; // no address space left: as good as no memory
     }
     struct vk_block *block = os_alloc(sizeof *block);
-    *block = (struct vk_block){
-        .next = vk->blocks, .memory = memory, .bytes = bytes, .type = type, .own = own, .data = data};
+    *block = (struct vk_block){.next = vk->blocks,
+                               .memory = memory,
+                               .bytes = bytes,
+                               .type = type,
+                               .own = own,
+                               .data = data};
     free_insert(block, 0, (struct vk_range){0, bytes});
     vk->blocks = block;
     vk->block_bytes += bytes;
@@ -122,11 +131,13 @@ static int type_score(const struct vk_gpu *vk, uint32_t type, enum gpu_memory me
     const VkMemoryPropertyFlags flags = vk->memory.memoryTypes[type].propertyFlags;
     const bool local = flags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
     const bool cached = flags & VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
-    const bool mapped = flags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT && flags & VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+    const bool mapped =
+        flags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT && flags & VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
     if (flags & (VK_MEMORY_PROPERTY_LAZILY_ALLOCATED_BIT | VK_MEMORY_PROPERTY_PROTECTED_BIT))
         return 0;
 #ifdef VK_AMD_device_coherent_memory
-    if (flags & (VK_MEMORY_PROPERTY_DEVICE_COHERENT_BIT_AMD | VK_MEMORY_PROPERTY_DEVICE_UNCACHED_BIT_AMD))
+    if (flags &
+        (VK_MEMORY_PROPERTY_DEVICE_COHERENT_BIT_AMD | VK_MEMORY_PROPERTY_DEVICE_UNCACHED_BIT_AMD))
         return 0; // needs a feature that is not turned on
 #endif
     switch (memory) {
@@ -142,9 +153,10 @@ static int type_score(const struct vk_gpu *vk, uint32_t type, enum gpu_memory me
     return 0;
 }
 
-// Whether device memory may fall back to memory of the host: only where the device has none of its own,
-// because a kernel over the bus would be slow without a word.
-static bool may_fall_back(const struct vk_gpu *vk, enum gpu_memory memory, uint32_t type, uint32_t best)
+// Whether device memory may fall back to memory of the host: only where the device has none of its
+// own, because a kernel over the bus would be slow without a word.
+static bool may_fall_back(const struct vk_gpu *vk, enum gpu_memory memory, uint32_t type,
+                          uint32_t best)
 {
     const VkMemoryPropertyFlags local = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
     if (memory != GPU_MEMORY_DEVICE || !(vk->memory.memoryTypes[best].propertyFlags & local))
@@ -178,11 +190,12 @@ static uint64_t block_size_next(const struct vk_gpu *vk, uint32_t type)
     return size;
 }
 
-static enum vk_memory_result alloc_in_type(struct vk_gpu *vk, uint32_t type, const VkMemoryRequirements *need,
-                                           struct vk_span *out)
+static enum vk_memory_result alloc_in_type(struct vk_gpu *vk, uint32_t type,
+                                           const VkMemoryRequirements *need, struct vk_span *out)
 {
     for (struct vk_block *block = vk->blocks; block; block = block->next)
-        if (block->type == type && !block->own && block_take(block, need->size, need->alignment, out))
+        if (block->type == type && !block->own &&
+            block_take(block, need->size, need->alignment, out))
             return VK_MEMORY_OK;
     uint64_t         size = block_size_next(vk, type);
     struct vk_block *block = NULL;
@@ -195,8 +208,8 @@ static enum vk_memory_result alloc_in_type(struct vk_gpu *vk, uint32_t type, con
     return result;
 }
 
-enum vk_memory_result vk_memory_alloc(struct vk_gpu *vk, const VkMemoryRequirements *need, enum gpu_memory memory,
-                                      struct vk_span *out)
+enum vk_memory_result vk_memory_alloc(struct vk_gpu *vk, const VkMemoryRequirements *need,
+                                      enum gpu_memory memory, struct vk_span *out)
 {
     uint32_t  allowed = need->memoryTypeBits;
     const int best = type_best(vk, allowed, memory);

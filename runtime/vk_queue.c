@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Recorded commands and the one queue. Every submit raises one timeline semaphore by one; its value
-// is the ticket. A command buffer begins with a full barrier, so submits never overlap in what they see,
-// and ends with one to the host. Destroyed objects are kept until the last submit before them is done.
+// is the ticket. A command buffer begins with a full barrier, so submits never overlap in what they
+// see, and ends with one to the host. Destroyed objects are kept until the last submit before them
+// is done.
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,9 +24,11 @@ bool vk_queue_create(struct vk_gpu *vk)
 
 static bool timeline_create(struct vk_gpu *vk)
 {
-    const VkSemaphoreTypeCreateInfo timeline = {
-        .sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO, .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
-    const VkSemaphoreCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &timeline};
+    const VkSemaphoreTypeCreateInfo timeline = {.sType =
+                                                    VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
+                                                .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
+    const VkSemaphoreCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO,
+                                        .pNext = &timeline};
     const VkResult result = vk->fn.vkCreateSemaphore(vk->device, &info, NULL, &vk->timeline);
     return VK_MADE(vk, vk->timeline, result, "making the timeline of submits");
 }
@@ -54,7 +57,8 @@ void vk_retire(struct vk_gpu *vk, const struct vk_retired *object)
         return;
     }
     if (vk->retired_count == vk->retired_capacity) {
-        const size_t size = sizeof copy, grown = vk->retired_capacity ? 2 * vk->retired_capacity : 64;
+        const size_t size = sizeof copy,
+                     grown = vk->retired_capacity ? 2 * vk->retired_capacity : 64;
         vk->retired = os_grow(vk->retired, vk->retired_capacity * size, grown * size);
         vk->retired_capacity = grown;
     }
@@ -76,8 +80,9 @@ static bool finished_update(struct vk_gpu *vk)
     uint64_t value = 0;
     if (!vk->timeline)
         return !vk->base.lost;
-    if (vk->base.lost
-        || !vk_ok(vk, vk->fn.vkGetSemaphoreCounterValue(vk->device, vk->timeline, &value), "asking the timeline"))
+    if (vk->base.lost ||
+        !vk_ok(vk, vk->fn.vkGetSemaphoreCounterValue(vk->device, vk->timeline, &value),
+               "asking the timeline"))
         return false;
     if (value == UINT64_MAX) // how some drivers answer for a lost device
         return vk_ok(vk, VK_ERROR_DEVICE_LOST, "asking the timeline");
@@ -101,14 +106,19 @@ void vk_queue_finish(struct vk_gpu *vk)
 
 // ---- command buffers
 
-static void barrier(struct vk_gpu *vk, VkCommandBuffer commands, VkPipelineStageFlags to, VkAccessFlags access)
+static void barrier(struct vk_gpu *vk, VkCommandBuffer commands, VkPipelineStageFlags to,
+                    VkAccessFlags access)
 {
-    const VkPipelineStageFlags work = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
-    vk->fn.vkCmdPipelineBarrier(commands, work | VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT, to, 0, 1, &(VkMemoryBarrier){
-        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
-        .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
-        .dstAccessMask = access,
-    }, 0, NULL, 0, NULL);
+    const VkPipelineStageFlags work =
+        VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
+    vk->fn.vkCmdPipelineBarrier(
+        commands, work | VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT, to, 0, 1,
+        &(VkMemoryBarrier){
+            .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+            .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
+            .dstAccessMask = access,
+        },
+        0, NULL, 0, NULL);
 }
 
 static void barrier_full(struct vk_gpu *vk, VkCommandBuffer commands)
@@ -124,8 +134,9 @@ bool vk_commands_begin(struct vk_gpu *vk, VkCommandBuffer *commands)
     const VkCommandBufferAllocateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = vk->pool,
         .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY, .commandBufferCount = 1};
-    if (!*commands && !VK_MADE(vk, *commands, vk->fn.vkAllocateCommandBuffers(vk->device, &info, commands),
-                               "making a command buffer"))
+    if (!*commands &&
+        !VK_MADE(vk, *commands, vk->fn.vkAllocateCommandBuffers(vk->device, &info, commands),
+                 "making a command buffer"))
         return false;
     const VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
     if (!vk_ok(vk, vk->fn.vkBeginCommandBuffer(*commands, &begin), "beginning a command buffer"))
@@ -173,8 +184,8 @@ static VkCommandBuffer handle_of(const struct gpu_commands *commands)
     return ((const struct vk_commands *)commands)->handle;
 }
 
-static void bind_buffers(const struct vk_gpu *vk, VkCommandBuffer commands, const struct vk_kernel *kernel,
-                         const struct gpu_bind *bind)
+static void bind_buffers(const struct vk_gpu *vk, VkCommandBuffer commands,
+                         const struct vk_kernel *kernel, const struct gpu_bind *bind)
 {
     const uint32_t         count = kernel->kernel.params.binding_count;
     VkDescriptorBufferInfo info[GPU_MAX_BINDINGS];
@@ -191,7 +202,8 @@ static void bind_buffers(const struct vk_gpu *vk, VkCommandBuffer commands, cons
         };
     }
     if (count)
-        vk->fn.vkCmdPushDescriptorSetKHR(commands, VK_PIPELINE_BIND_POINT_COMPUTE, kernel->layout, 0, count, writes);
+        vk->fn.vkCmdPushDescriptorSetKHR(commands, VK_PIPELINE_BIND_POINT_COMPUTE, kernel->layout,
+                                         0, count, writes);
 }
 
 bool vk_commands_dispatch(struct gpu_commands *commands, const struct gpu_dispatch *dispatch)
@@ -206,8 +218,8 @@ bool vk_commands_dispatch(struct gpu_commands *commands, const struct gpu_dispat
     own->bound = kernel;
     bind_buffers(vk, own->handle, kernel, dispatch->bind);
     if (push_bytes)
-        vk->fn.vkCmdPushConstants(own->handle, kernel->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, push_bytes,
-                                  dispatch->push);
+        vk->fn.vkCmdPushConstants(own->handle, kernel->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0,
+                                  push_bytes, dispatch->push);
     if (dispatch->indirect)
         vk->fn.vkCmdDispatchIndirect(own->handle, ((struct vk_buffer *)dispatch->indirect)->handle,
                                      dispatch->indirect_offset);
@@ -216,18 +228,21 @@ bool vk_commands_dispatch(struct gpu_commands *commands, const struct gpu_dispat
     return true;
 }
 
-bool vk_commands_copy(struct gpu_commands *commands, const struct gpu_bind *from, const struct gpu_bind *to)
+bool vk_commands_copy(struct gpu_commands *commands, const struct gpu_bind *from,
+                      const struct gpu_bind *to)
 {
     const VkBufferCopy copy = {from->offset, to->offset, from->bytes};
-    owner(commands)->fn.vkCmdCopyBuffer(handle_of(commands), ((struct vk_buffer *)from->buffer)->handle,
+    owner(commands)->fn.vkCmdCopyBuffer(handle_of(commands),
+                                        ((struct vk_buffer *)from->buffer)->handle,
                                         ((struct vk_buffer *)to->buffer)->handle, 1, &copy);
     return true;
 }
 
 bool vk_commands_fill(struct gpu_commands *commands, const struct gpu_bind *range, uint32_t word)
 {
-    owner(commands)->fn.vkCmdFillBuffer(handle_of(commands), ((struct vk_buffer *)range->buffer)->handle,
-                                        range->offset, range->bytes, word);
+    owner(commands)->fn.vkCmdFillBuffer(handle_of(commands),
+                                        ((struct vk_buffer *)range->buffer)->handle, range->offset,
+                                        range->bytes, word);
     return true;
 }
 

@@ -26,8 +26,9 @@ bool vk_timer_create(struct vk_commands *commands)
 bool vk_commands_timestamp(struct gpu_commands *commands, uint32_t slot)
 {
     const struct vk_commands *own = (struct vk_commands *)commands;
-    vk_gpu(own->base.gpu)->fn.vkCmdWriteTimestamp(own->handle, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, own->queries,
-                                                  slot);
+    vk_gpu(own->base.gpu)
+        ->fn.vkCmdWriteTimestamp(own->handle, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, own->queries,
+                                 slot);
     return true;
 }
 
@@ -41,15 +42,18 @@ bool vk_commands_times(struct gpu *gpu, struct gpu_commands *commands, double *m
     if (!vk_wait(gpu, own->base.ticket))
         return false;
     const VkResult result = vk->fn.vkGetQueryPoolResults(
-        vk->device, own->queries, 0, count, 2 * count * sizeof *results, own->results, 2 * sizeof *results,
-        VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WITH_AVAILABILITY_BIT); // VK_NOT_READY: some were not written
+        vk->device, own->queries, 0, count, 2 * count * sizeof *results, own->results,
+        2 * sizeof *results,
+        VK_QUERY_RESULT_64_BIT |
+            VK_QUERY_RESULT_WITH_AVAILABILITY_BIT); // VK_NOT_READY: some were not written
     if (!vk_ok(vk, result, "reading timestamps"))
         return false;
     const uint32_t bits = vk->physical.timestamp_bits;
     const uint64_t valid = bits < 64 ? (1ull << bits) - 1 : UINT64_MAX;
     for (uint32_t i = 0; i < count; i++)
-        ms[i] = results[2 * i + 1] && results[1]
-                    ? 1e-6 * gpu->caps.timestamp_ns * (double)((results[2 * i] - results[0]) & valid)
-                    : 0;
+        ms[i] =
+            results[2 * i + 1] && results[1]
+                ? 1e-6 * gpu->caps.timestamp_ns * (double)((results[2 * i] - results[0]) & valid)
+                : 0;
     return true;
 }

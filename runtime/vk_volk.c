@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The one copy of volk, which finds the Vulkan loader at run time: a machine without one gets a clear
-// error instead of a program that does not start. Where volk is installed as a library, this is empty.
+// The one copy of volk, which finds the Vulkan loader at run time: a machine without one gets a
+// clear error instead of a program that does not start. Where volk is installed as a library, this
+// is empty.
 #ifndef VOLK_IS_LIBRARY
 #pragma GCC diagnostic ignored "-Wpedantic"
 #pragma GCC diagnostic ignored "-Wshadow"

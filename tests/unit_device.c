@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The Vulkan device from outside and at its edges: choice, caps and mask, the pipeline cache on disk,
-// and what is said when there is no loader, no driver, no memory or no device any more.
+// The Vulkan device from outside and at its edges: choice, caps and mask, the pipeline cache on
+// disk, and what is said when there is no loader, no driver, no memory or no device any more.
 #include <dirent.h>
 #include <sys/wait.h>
 
@@ -37,7 +37,8 @@ static void devices_are_listed_and_chosen(void **state)
     }
     // part of the name, whatever the case
     char part[7] = {0};
-    for (int i = 0; i < 6; i++) part[i] = (char)(list[0].name[i] ^ (list[0].name[i] >= 'a' ? 0x20 : 0));
+    for (int i = 0; i < 6; i++)
+        part[i] = (char)(list[0].name[i] ^ (list[0].name[i] >= 'a' ? 0x20 : 0));
     struct gpu *gpu = open_gpu(part, NULL, "");
     assert_non_null(gpu);
     assert_string_equal(gpu->caps.name, list[0].name);
@@ -55,7 +56,8 @@ static void devices_are_listed_and_chosen(void **state)
 static void two_devices_live_side_by_side(void **state)
 {
     (void)state;
-    struct gpu *gpu[3] = {open_gpu(NULL, NULL, ""), open_gpu("ref", NULL, ""), open_gpu(NULL, "-mapped", "")};
+    struct gpu *gpu[3] = {open_gpu(NULL, NULL, ""), open_gpu("ref", NULL, ""),
+                          open_gpu(NULL, "-mapped", "")};
     uint32_t word = 1, back = 0;
     for (int i = 0; i < 3; i++) {
         assert_non_null(gpu[i]);
@@ -94,7 +96,8 @@ static void caps_are_masked(void **state)
     }
     gpu = open_gpu(NULL, "-f16,-timestamp, -size,", "");
     assert_non_null(gpu);
-    assert_int_equal(gpu->caps.mask, all.mask & ~(unsigned)(GPU_CAP_F16 | GPU_CAP_TIMESTAMP | GPU_CAP_SIZE));
+    assert_int_equal(gpu->caps.mask,
+                     all.mask & ~(unsigned)(GPU_CAP_F16 | GPU_CAP_TIMESTAMP | GPU_CAP_SIZE));
     assert_true(gpu->caps.timestamp_ns == 0);
     double ms[2];
     struct gpu_commands *commands = make_commands(gpu, 2);
@@ -131,7 +134,8 @@ static void caps_make_sense(void **state)
         assert_true(c->shared_bytes >= 16384);
         assert_true(c->push_bytes >= 128);
         assert_true(c->max_groups[0] >= 65535);
-        assert_true(c->max_range >= 1 << 27 && c->max_allocation >= 1 << 30 && c->heap_bytes >= 1 << 28);
+        assert_true(c->max_range >= 1 << 27 && c->max_allocation >= 1 << 30 &&
+                    c->heap_bytes >= 1 << 28);
         assert_int_equal(c->offset_alignment & (c->offset_alignment - 1), 0);
         assert_int_equal(c->timestamp_ns > 0, (c->mask & GPU_CAP_TIMESTAMP) != 0);
         assert_true(!(c->mask & GPU_CAP_MAPPED) || c->unified);
@@ -265,7 +269,8 @@ static void a_lost_device_fails_everything_once(void **state)
             vk->fn.vkQueueSubmit = (PFN_vkQueueSubmit)(void (*)(void))lost;
         } else {
             vk->fn.vkWaitSemaphores = (PFN_vkWaitSemaphores)(void (*)(void))lost;
-            vk->fn.vkGetSemaphoreCounterValue = (PFN_vkGetSemaphoreCounterValue)(void (*)(void))lost;
+            vk->fn.vkGetSemaphoreCounterValue =
+                (PFN_vkGetSemaphoreCounterValue)(void (*)(void))lost;
         }
         ticket = gpu_submit(gpu, &commands, 1);
         assert_int_equal(ticket > 0, where > 0);
@@ -281,7 +286,8 @@ static void a_lost_device_fails_everything_once(void **state)
         assert_false(gpu_buffer_read(gpu, to, 0, &word, 4));
         assert_false(gpu_buffer_write(gpu, to, 0, &word, 4));
         assert_false(gpu_commands_times(gpu, commands, ms));
-        assert_null(gpu_buffer_create(gpu, &(struct gpu_buffer_params){"late", 4, GPU_MEMORY_DEVICE}));
+        assert_null(
+            gpu_buffer_create(gpu, &(struct gpu_buffer_params){"late", 4, GPU_MEMORY_DEVICE}));
         assert_null(gpu_commands_create(gpu, &(struct gpu_commands_params){"late", 0}));
         gpu_commands_destroy(gpu, &commands);
         gpu_buffer_destroy(gpu, &from), gpu_buffer_destroy(gpu, &to);
@@ -294,8 +300,10 @@ static void a_lost_device_fails_everything_once(void **state)
 static PFN_vkAllocateMemory allocate_really;
 static uint64_t allocation_limit;
 
-static VKAPI_ATTR VkResult VKAPI_CALL allocate_limited(VkDevice device, const VkMemoryAllocateInfo *info,
-                                                       const VkAllocationCallbacks *callbacks, VkDeviceMemory *memory)
+static VKAPI_ATTR VkResult VKAPI_CALL allocate_limited(VkDevice device,
+                                                       const VkMemoryAllocateInfo *info,
+                                                       const VkAllocationCallbacks *callbacks,
+                                                       VkDeviceMemory *memory)
 {
     if (info->allocationSize > allocation_limit) return VK_ERROR_OUT_OF_DEVICE_MEMORY;
     return allocate_really(device, info, callbacks, memory);
@@ -311,7 +319,8 @@ static void out_of_memory_says_what_and_goes_on(void **state)
     allocate_really = vk->fn.vkAllocateMemory;
     vk->fn.vkAllocateMemory = allocate_limited;
     allocation_limit = 1 << 20;
-    assert_null(gpu_buffer_create(gpu, &(struct gpu_buffer_params){"large", 100 << 20, GPU_MEMORY_DEVICE}));
+    assert_null(
+        gpu_buffer_create(gpu, &(struct gpu_buffer_params){"large", 100 << 20, GPU_MEMORY_DEVICE}));
     unit_assert_line("\"large\": 100.0 MiB", "3.0 MiB");
     assert_non_null(strstr(unit_log.last, "smaller batch"));
     // no room for a block of 16 MiB, but for the buffer itself
@@ -333,7 +342,8 @@ static void memory_in_flight_is_waited_for(void **state)
     assert_non_null(gpu);
     struct vk_gpu *vk = vk_gpu(gpu);
     const uint64_t bytes = 64 << 20;
-    gpu->caps.heap_bytes = 100 << 20; // a CPU driver is stopped at this; others are not, and pass anyhow
+    gpu->caps.heap_bytes =
+        100 << 20; // a CPU driver is stopped at this; others are not, and pass anyhow
     struct gpu_buffer *old = make_buffer(gpu, "old", bytes, GPU_MEMORY_DEVICE);
     struct gpu_commands *commands = make_commands(gpu, 0);
     for (int i = 0; i < 20; i++) {
@@ -382,7 +392,9 @@ static int child_without_loader(void)
 {
     log_set(unit_log_line, NULL, LOG_DEBUG);
     if (open_gpu(NULL, NULL, "")) return 2;
-    if (unit_log.lines != 1 || !strstr(unit_log.last, "libvulkan1") || !strstr(unit_log.last, "--device ref")) return 3;
+    if (unit_log.lines != 1 || !strstr(unit_log.last, "libvulkan1") ||
+        !strstr(unit_log.last, "--device ref"))
+        return 3;
     struct gpu *gpu = open_gpu("ref", NULL, "");
     if (!gpu) return 4;
     gpu_destroy(&gpu);

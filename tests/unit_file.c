@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Files are replaced whole or not at all, and each failure is one line; what the system says of time and
-// memory.
+// Files are replaced whole or not at all, and each failure is one line; what the system says of
+// time and memory.
 #include <dirent.h>
 #include <signal.h>
 #include <sys/resource.h>

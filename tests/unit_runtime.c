@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The interface of gpu.h on every kind of device there is here: the references, the default Vulkan device,
-// and the same with device memory that the host cannot see (staging).
+// The interface of gpu.h on every kind of device there is here: the references, the default Vulkan
+// device, and the same with device memory that the host cannot see (staging).
 #include "unit_runtime.h"
 
 #include "src/dtype.h"
@@ -11,7 +11,8 @@ static void check_copy_at(struct gpu *gpu, enum gpu_memory memory, uint64_t byte
 {
     const uint64_t total = offset + bytes + 7;
     struct gpu_buffer *buffer = make_buffer(gpu, "copies", total, memory);
-    uint8_t *fence = malloc(total), *data = make_bytes(bytes, bytes + offset), *back = malloc(total);
+    uint8_t *fence = malloc(total), *data = make_bytes(bytes, bytes + offset),
+            *back = malloc(total);
     memset(fence, 0xa5, total);
     assert_true(gpu_buffer_write(gpu, buffer, 0, fence, total));
     assert_true(gpu_buffer_write(gpu, buffer, offset, data, bytes));
@@ -53,14 +54,17 @@ static void data_is_mapped_where_promised(void **state)
     uint8_t *bytes = make_bytes(100, 1);
     memcpy(upload->data, bytes, 100);
     struct gpu_commands *commands = make_commands(gpu, 0);
-    gpu_commands_copy(commands, &(struct gpu_bind){upload, 0, 100}, &(struct gpu_bind){device, 0, 100});
+    gpu_commands_copy(commands, &(struct gpu_bind){upload, 0, 100},
+                      &(struct gpu_bind){device, 0, 100});
     gpu_commands_barrier(commands);
-    gpu_commands_copy(commands, &(struct gpu_bind){device, 0, 100}, &(struct gpu_bind){readback, 0, 100});
+    gpu_commands_copy(commands, &(struct gpu_bind){device, 0, 100},
+                      &(struct gpu_bind){readback, 0, 100});
     assert_true(gpu_commands_end(commands));
     run_commands(gpu, commands);
     assert_memory_equal(readback->data, bytes, 100);
     gpu_commands_destroy(gpu, &commands);
-    gpu_buffer_destroy(gpu, &device), gpu_buffer_destroy(gpu, &upload), gpu_buffer_destroy(gpu, &readback);
+    gpu_buffer_destroy(gpu, &device), gpu_buffer_destroy(gpu, &upload),
+        gpu_buffer_destroy(gpu, &readback);
     free(bytes);
 }
 
@@ -139,7 +143,8 @@ static void dispatch_indirect(void **state)
     dispatch.groups[0] = UINT32_MAX; // is ignored
     struct gpu_commands *commands = make_commands(round->gpu, 0);
     gpu_commands_fill(commands, &(struct gpu_bind){to, 0, COUNT * 4}, 0);
-    gpu_commands_copy(commands, &(struct gpu_bind){next, 0, 12}, &(struct gpu_bind){counts, 20, 12});
+    gpu_commands_copy(commands, &(struct gpu_bind){next, 0, 12},
+                      &(struct gpu_bind){counts, 20, 12});
     gpu_commands_barrier(commands);
     gpu_commands_dispatch(commands, &dispatch);
     assert_true(gpu_commands_end(commands));
@@ -233,7 +238,8 @@ static void objects_may_go_while_in_flight(void **state)
     float *data = malloc(COUNT * 4), *back = malloc(COUNT * 4);
     for (int run = 0; run < 4; run++) {
         struct gpu_buffer *from = make_buffer(round->gpu, "from", COUNT * 4, GPU_MEMORY_DEVICE);
-        struct gpu_buffer *between = make_buffer(round->gpu, "between", COUNT * 4, GPU_MEMORY_DEVICE);
+        struct gpu_buffer *between =
+            make_buffer(round->gpu, "between", COUNT * 4, GPU_MEMORY_DEVICE);
         for (int i = 0; i < COUNT; i++) data[i] = (float)(i + run);
         assert_true(gpu_buffer_write(round->gpu, from, 0, data, COUNT * 4));
         struct gpu_dispatch dispatch = copy_dispatch(round, &push, from, between);
@@ -318,7 +324,8 @@ static void buffers_do_not_overlap(void **state)
             const uint64_t bytes = 1 + rng_below(1, 1, turn, turn % 7 ? 20000 : 3 * MIB);
             uint8_t *data = make_bytes(bytes, turn);
             seed[slot] = turn;
-            buffer[slot] = make_buffer(gpu, "random", bytes, (enum gpu_memory)rng_below(1, 2, turn, 3));
+            buffer[slot] =
+                make_buffer(gpu, "random", bytes, (enum gpu_memory)rng_below(1, 2, turn, 3));
             assert_true(gpu_buffer_write(gpu, buffer[slot], 0, data, bytes));
             free(data);
         }
@@ -336,8 +343,9 @@ static void mistakes_fail_the_recording(void **state)
     struct gpu_buffer *from = make_buffer(gpu, "left", 4096, GPU_MEMORY_DEVICE);
     struct gpu_buffer *to = make_buffer(gpu, "right", 256, GPU_MEMORY_DEVICE);
     const struct gpu_dispatch good = copy_dispatch(round, &push, from, to);
-    const char *wanted[] = {"right", "left", "push words", "workgroups", "without a kernel", "multiple of 4", "0 to",
-                            "overlaps", "slot 3 of 2", "no buffer"};
+    const char *wanted[] = {
+        "right",         "left", "push words", "workgroups",  "without a kernel",
+        "multiple of 4", "0 to", "overlaps",   "slot 3 of 2", "no buffer"};
     for (size_t mistake = 0; mistake < COUNT_OF(wanted); mistake++) {
         struct gpu_dispatch bad = good;
         struct gpu_commands *commands = make_commands(gpu, 2);
@@ -348,8 +356,14 @@ static void mistakes_fail_the_recording(void **state)
         case 3: bad.groups[2] = gpu->caps.max_groups[2] + 1; break;
         case 4: bad.kernel = NULL; break;
         case 5: bad.indirect = to, bad.indirect_offset = 2; break;
-        case 6: gpu_commands_copy(commands, &(struct gpu_bind){from, 0, 257}, &(struct gpu_bind){to, 0, 257}); break;
-        case 7: gpu_commands_copy(commands, &(struct gpu_bind){from, 0, 16}, &(struct gpu_bind){from, 8, 16}); break;
+        case 6:
+            gpu_commands_copy(commands, &(struct gpu_bind){from, 0, 257},
+                              &(struct gpu_bind){to, 0, 257});
+            break;
+        case 7:
+            gpu_commands_copy(commands, &(struct gpu_bind){from, 0, 16},
+                              &(struct gpu_bind){from, 8, 16});
+            break;
         case 8: gpu_commands_timestamp(commands, 3); break;
         case 9: bad.bind[1].buffer = NULL; break;
         }
@@ -373,7 +387,8 @@ static void mistakes_fail_the_recording(void **state)
 static void too_large_a_buffer_is_refused(void **state)
 {
     struct gpu *gpu = ((struct round *)*state)->gpu;
-    assert_null(gpu_buffer_create(gpu, &(struct gpu_buffer_params){"giant", UINT64_MAX / 2, GPU_MEMORY_DEVICE}));
+    assert_null(gpu_buffer_create(
+        gpu, &(struct gpu_buffer_params){"giant", UINT64_MAX / 2, GPU_MEMORY_DEVICE}));
     unit_assert_line("giant", "smaller batch");
     assert_null(gpu_buffer_create(gpu, &(struct gpu_buffer_params){"empty", 0, GPU_MEMORY_DEVICE}));
     unit_assert_line("empty", "");
@@ -403,11 +418,13 @@ static void hazards_are_counted(void **state)
     if (!round->validate) skip();
     const struct push_count push = {4096};
     struct gpu_buffer *buffer[3];
-    for (int i = 0; i < 3; i++) buffer[i] = make_buffer(round->gpu, "hazard", 4096 * 4, GPU_MEMORY_DEVICE);
+    for (int i = 0; i < 3; i++)
+        buffer[i] = make_buffer(round->gpu, "hazard", 4096 * 4, GPU_MEMORY_DEVICE);
     for (int barrier = 1; barrier >= 0; barrier--) {
         struct gpu_commands *commands = make_commands(round->gpu, 0);
         for (int i = 0; i < 2; i++) {
-            const struct gpu_dispatch dispatch = copy_dispatch(round, &push, buffer[i], buffer[i + 1]);
+            const struct gpu_dispatch dispatch =
+                copy_dispatch(round, &push, buffer[i], buffer[i + 1]);
             gpu_commands_dispatch(commands, &dispatch);
             if (barrier) gpu_commands_barrier(commands);
         }
