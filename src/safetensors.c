@@ -106,7 +106,7 @@ static bool read_tensor(const struct safetensors *file, const cJSON *item,
     const cJSON *shape = cJSON_GetObjectItemCaseSensitive(item, "shape");
     const cJSON *offsets = cJSON_GetObjectItemCaseSensitive(item, "data_offsets");
     uint64_t bits_total;
-    uint32_t bits;
+    uint32_t bits = 0;
     if (!cJSON_IsObject(item) || !dtype || !shape || !offsets || cJSON_GetArraySize(item) != 3)
         return refuse(file, tensor->name, "wanted exactly dtype, shape and data_offsets");
     if (!read_dtype(file, dtype, tensor, &bits) || !read_shape(file, shape, tensor)) return false;
