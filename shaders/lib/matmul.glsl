@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: MIT
+// The inner loop of every matmul: a lane holds ROWS x 4 sums of C in registers (UP: two of them, for two
+// matrices). Columns go across the lanes. Rows are the same for all lanes, so the lanes share out the loads
+// of A, SPREAD at a time, and pass the values around by shuffles with constant indices. On CPU drivers one
+// load by all lanes costs about as much as 130 multiplications of vectors and such a shuffle is one
+// instruction: this made 2.5 times the speed of loading A in every lane (lavapipe 22.3.6; 1.4 times on 26).
+// SPREAD 1 is the plain loop, for cards, which broadcast uniform loads by themselves.
+//
+// The includer defines one of NT (A [rows][k], B [n][k]), NN (A [rows][k], B [k][n]) and TN (A [k][m],
+// B [k][n]); has the push words n, k (TN: m); the arrays a, a4, b, b4 (UP: also b_up, b4_up); and, with
+// GATHER_B, `uint row_of_b(uint)`. k counts along the sums and is named `at` here.
+layout(constant_id = 1) const uint ROWS = 16;
+layout(constant_id = 2) const uint COLUMNS = 4;  // for the grid; the loop is written for 4
+layout(constant_id = 3) const uint SPREAD = 1;   // divides ROWS, at most the subgroup size
+
+const uint HELD = ROWS / SPREAD;    // vectors of A a lane loads for four `at`
+const uint GROUPS = (ROWS + 3) / 4; // TN: vectors of A along the rows
+
+vec4 sums[ROWS];
+vec4 held_a[HELD];
+vec4 held_b[4];     // [at][column]
+uint a_at[HELD];    // element of A at the beginning of each held vector or scalar
+uint b_at[4];       // element of B: NT of each column, else [0] of the first column
+#ifdef UP
+vec4 sums_up[ROWS];
+vec4 held_b_up[4];
+#endif
+
+uint spread_lane() { return gl_SubgroupInvocationID % SPREAD; }
+
+float share(float value, uint from)
+{
+    if (SPREAD == 1) return value;
+    return subgroupShuffle(value, from);
+}
+
+vec4 share(vec4 value, uint from)
+{
+    if (SPREAD == 1) return value;
+    return subgroupShuffle(value, from);
+}
+
+// ---- B: held_b from elements b_at
+
+// (Components of vectors are named, never indexed: compilers unroll the loops too late to see through it.)
+
+#ifdef NT
+#define LOAD_B4(target, array) { \
+    const vec4 c0 = LOAD(array[(b_at[0] + at) / 4]), c1 = LOAD(array[(b_at[1] + at) / 4]); \
+    const vec4 c2 = LOAD(array[(b_at[2] + at) / 4]), c3 = LOAD(array[(b_at[3] + at) / 4]); \
+    target[0] = vec4(c0.x, c1.x, c2.x, c3.x); target[1] = vec4(c0.y, c1.y, c2.y, c3.y); \
+    target[2] = vec4(c0.z, c1.z, c2.z, c3.z); target[3] = vec4(c0.w, c1.w, c2.w, c3.w); }
+#define B_AT(i) (b_at[i] + at)
+#else
+#ifndef GATHER_B
+uint row_of_b(uint at) { return at; }
+#endif
+#define LOAD_B4(target, array) \
+    [[unroll]] for (uint j = 0; j < 4; j++) target[j] = LOAD(array[(b_at[0] + row_of_b(at + j) * n) / 4]);
+#define B_AT(i) (b_at[i] + row_of_b(at) * n)
+#endif
+#define LOAD_B(target, array) target[0] = vec4(LOAD(array[B_AT(0)]), LOAD(array[B_AT(1)]), \
+                                               LOAD(array[B_AT(2)]), LOAD(array[B_AT(3)]));
+
+// Elements of the four columns from `column` on, in a matrix of B that begins at `base`. Columns past the
+// last one read the last one; they are never written.
+void place_b(uint base, uint column, bool vectors)
+{
+#ifdef NT
+    [[unroll]] for (uint i = 0; i < 4; i++) b_at[i] = base + min(column + i, n - 1) * k;
+#else
+    [[unroll]] for (uint i = 0; i < 4; i++) b_at[i] = base + min(column + i, n - 1);
+    if (vectors) b_at[0] = base + min(column, n - 4);
+#endif
+}
+
+void load_b4(uint at)
+{
+    LOAD_B4(held_b, b4)
+#ifdef UP
+    LOAD_B4(held_b_up, b4_up)
+#endif
+}
+
+void load_b(uint at)
+{
+    LOAD_B(held_b, b)
+#ifdef UP
+    LOAD_B(held_b_up, b_up)
+#endif
+}
+
+// ---- A: held_a from elements a_at, and the values of one row back from it
+
+void load_a4(uint at)
+{
+#ifdef TN
+    [[unroll]] for (uint i = 0; i < HELD; i++) held_a[i] = LOAD(a4[(a_at[i] + at * m) / 4]);
+#else
+    [[unroll]] for (uint i = 0; i < HELD; i++) held_a[i] = LOAD(a4[(a_at[i] + at) / 4]);
+#endif
+}
+
+void load_a(uint at)
+{
+#ifdef TN
+    at *= m;
+#endif
+    [[unroll]] for (uint i = 0; i < HELD; i++) held_a[i].x = LOAD(a[a_at[i] + at]);
+}
+
+#ifdef TN
+// `at` 0 .. 3 of four neighbouring rows, from held vectors j * GROUPS + group
+void rows_of_a(uint group, out vec4 x[4])
+{
+    [[unroll]] for (uint j = 0; j < 4; j++) {
+        const uint q = j * GROUPS + group;
+        x[j] = share(held_a[q / SPREAD], q % SPREAD);
+    }
+}
+#else
+vec4 row_of_a(uint row) { return share(held_a[row / SPREAD], row % SPREAD); }
+#endif
+
+#ifdef TN
+// Elements of `rows` rows from `first` on; TN has its rows along A's vectors.
+void place_a(uint first, bool vectors)
+{
+    [[unroll]] for (uint i = 0; i < HELD; i++) {
+        const uint q = i * SPREAD + spread_lane();
+        a_at[i] = vectors ? q / GROUPS * m + min(first + q % GROUPS * 4, m - 4) : min(first + q, m - 1);
+    }
+}
+#endif
+
+// ---- the loop
+
+void multiply_row(uint r, vec4 x)
+{
+    sums[r] = fma(vec4(x.x), held_b[0], sums[r]);
+    sums[r] = fma(vec4(x.y), held_b[1], sums[r]);
+    sums[r] = fma(vec4(x.z), held_b[2], sums[r]);
+    sums[r] = fma(vec4(x.w), held_b[3], sums[r]);
+#ifdef UP
+    sums_up[r] = fma(vec4(x.x), held_b_up[0], sums_up[r]);
+    sums_up[r] = fma(vec4(x.y), held_b_up[1], sums_up[r]);
+    sums_up[r] = fma(vec4(x.z), held_b_up[2], sums_up[r]);
+    sums_up[r] = fma(vec4(x.w), held_b_up[3], sums_up[r]);
+#endif
+}
+
+void multiply4()
+{
+#ifdef TN
+    [[unroll]] for (uint group = 0; group < GROUPS; group++) {
+        vec4 x[4];
+        rows_of_a(group, x);
+        multiply_row(group * 4 + 0, vec4(x[0].x, x[1].x, x[2].x, x[3].x));
+        multiply_row(group * 4 + 1, vec4(x[0].y, x[1].y, x[2].y, x[3].y));
+        multiply_row(group * 4 + 2, vec4(x[0].z, x[1].z, x[2].z, x[3].z));
+        multiply_row(group * 4 + 3, vec4(x[0].w, x[1].w, x[2].w, x[3].w));
+    }
+#else
+    [[unroll]] for (uint r = 0; r < ROWS; r++) multiply_row(r, row_of_a(r));
+#endif
+}
+
+void multiply()
+{
+    [[unroll]] for (uint r = 0; r < ROWS; r++) {
+        const vec4 x = vec4(share(held_a[r / SPREAD].x, r % SPREAD));
+        sums[r] = fma(x, held_b[0], sums[r]);
+#ifdef UP
+        sums_up[r] = fma(x, held_b_up[0], sums_up[r]);
+#endif
+    }
+}
+
+void clear_sums()
+{
+    [[unroll]] for (uint r = 0; r < ROWS; r++) {
+        sums[r] = vec4(0.0);
+#ifdef UP
+        sums_up[r] = vec4(0.0);
+#endif
+    }
+}
+
+// Both loops test at their end: CPU drivers run the body of a loop that tests at its head once more, masked.
+uint accumulate4(uint begin, uint end)
+{
+    uint at = begin;
+    if (at + 4 <= end) {
+        do {
+            load_b4(at);
+            load_a4(at);
+            multiply4();
+            at += 4;
+        } while (at + 4 <= end);
+    }
+    return at;
+}
+
+void accumulate(uint begin, uint end)
+{
+    uint at = begin;
+    if (at < end) {
+        do {
+            load_b(at);
+            load_a(at);
+            multiply();
+            at++;
+        } while (at < end);
+    }
+}
+
+// The sums of one row, for a loop over rows: ROWS copies of the code that writes a row take drivers longer to
+// compile than all the rest, and an array with a variable index would live in memory.
+vec4 row_of_sums(uint row)
+{
+    vec4 sum = sums[0];
+    [[unroll]] for (uint r = 1; r < ROWS; r++) sum = r == row ? sums[r] : sum;
+    return sum;
+}
+
+#ifdef UP
+vec4 row_of_sums_up(uint row)
+{
+    vec4 sum = sums_up[0];
+    [[unroll]] for (uint r = 1; r < ROWS; r++) sum = r == row ? sums_up[r] : sum;
+    return sum;
+}
+#endif

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+// KERNEL_MATMUL_NT, _NTF, _NN and _TN (src/kernel.h): dense matrix products. A workgroup computes ROWS rows
+// and 4 * LANES columns of C, all in registers. Dimensions that are not multiples of four take the scalar
+// loop; rows and columns past the end read the last one and are not written.
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_shader_subgroup_shuffle : require
+#include "lib/head.glsl"
+#include "lib/matmul_io.glsl"
+#include "lib/matmul.glsl"
+
+void main()
+{
+    const uint first = gl_WorkGroupID.y * ROWS;
+    const uint column = (gl_WorkGroupID.x * LANES + LANE) * 4;
+#if defined(TN)
+    const bool vectors = (m | n) % 4 == 0;
+    place_a(first, vectors);
+#else
+#ifdef NT
+    const bool vectors = k % 4 == 0;
+#else
+    const bool vectors = (k | n) % 4 == 0;
+#endif
+    [[unroll]] for (uint i = 0; i < HELD; i++) a_at[i] = min(first + i * SPREAD + spread_lane(), m - 1) * k;
+#endif
+    place_b(0, column, vectors);
+    clear_sums();
+    const uint done = vectors ? accumulate4(0, k) : 0;
+#ifdef TN
+    if (vectors) { place_a(first, false); place_b(0, column, false); }
+#endif
+    accumulate(done, k);
+    const uint rows = min(ROWS, m - first);
+    [[dont_unroll]] for (uint row = 0; row < rows; row++) write_row(first + row, column, row_of_sums(row));
+}
