@@ -33,8 +33,7 @@ int main(int argc, char **argv)
     t.gpu = gpu_create(&params);
     if (!t.gpu) return 1;
     t.kernels = kernels_create(t.gpu);
-    printf("device %s, subgroup size %u, seed %llu\n", t.gpu->caps.name, t.gpu->caps.subgroup_size,
-           (unsigned long long)t.seed);
+    printf("%s\nsubgroup size %u, seed %llu\n", t.gpu->choice, t.gpu->caps.subgroup_size, (unsigned long long)t.seed);
     int passed = 0, failed = 0;
     const enum dtype last = t.gpu->caps.mask & GPU_CAP_STORAGE16 ? DTYPE_F16 : DTYPE_F32;
     for (size_t f = 0; f < COUNT_OF(files); f++) {
