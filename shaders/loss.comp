@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // KERNEL_LOSS (src/kernel.h): softmax cross-entropy of a row, and its gradient in place. One workgroup a
-// row; every lane keeps a running maximum and a sum relative to it (Milakov & Gimelshein 2018), LOADS
+// row; every lane keeps a running maximum and a sum relative to it (Milakov & Gimelshein 2018), four
 // elements at a time, so that a row is read once for the loss and once more for the gradient.
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -8,6 +8,7 @@
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #extension GL_EXT_shader_16bit_storage : enable
 #extension GL_EXT_shader_explicit_arithmetic_types_int16 : enable
+#extension GL_EXT_control_flow_attributes : require
 #include "lib/head.glsl"
 #include "lib/reduce.glsl"
 #include "lib/step.glsl"
@@ -61,7 +62,10 @@ void main()
     if (owner) loss[r] = log(sum) - distance;
     if (backward == 0) return;
     const float scale = step.loss_scale / sum;
-    for (uint c = LANE; c < vocab; c += LANES)
-        logits[row + c] = SAVE(scale * exp(LOAD(logits[row + c]) - top));
+    for (uint base = LANE; base < vocab; base += 4 * LANES)
+        [[unroll]] for (uint i = 0; i < 4; i++) {
+            const uint c = base + i * LANES;
+            if (c < vocab) logits[row + c] = SAVE(scale * exp(LOAD(logits[row + c]) - top));
+        }
     if (owner) logits[row + target] = SAVE(step.loss_scale * (exp(distance) / sum - 1.0));
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_ROUTER_BACK (src/kernel.h). One workgroup a token. With a_e = aux_scale * balance_coef * E f_e / T
+// KERNEL_ROUTER_BACK (src/kernel.h). One workgroup or one lane a token as in router.comp. With a_e = aux_scale * balance_coef * E f_e / T
 // and d_e the gradient that reaches a picked probability through its gate, dp = a + d and
 //     dz_e = p_e (dp_e - sum_j p_j dp_j) + aux_scale * z_coef * 2 lse / T * p_e,   dlogits = dz / temperature.
 // All experts are written as if not picked; then the lane that owns a picked one writes it again.
@@ -11,6 +11,7 @@
 #extension GL_EXT_shader_explicit_arithmetic_types_int16 : enable
 #include "lib/head.glsl"
 #include "lib/reduce.glsl"
+#include "lib/router.glsl"
 #include "lib/step.glsl"
 
 layout(binding = 0) readonly buffer Probs { float probs[]; };
@@ -21,11 +22,6 @@ layout(binding = 4) readonly buffer Lse { float lse[]; };
 layout(binding = 5) readonly buffer Offsets { uint offsets[]; };
 layout(binding = 6) readonly buffer Step { step_words step; };
 layout(binding = 7) writeonly buffer Dlogits { STORE dlogits[]; };
-layout(push_constant) uniform Push {
-    uint tokens, experts, top_k, renormalise;
-    float inv_temperature, balance_coef, z_coef;
-};
-
 float balance_scale, shift; // shift: what is subtracted from every dp_e
 
 // a_e: the gradient of the balance loss
@@ -41,7 +37,7 @@ void write(uint row, uint e, float pick)
 
 void main()
 {
-    const uint t = group_index();
+    const uint t = router_token();
     if (t >= tokens) return;
     const uint row = t * experts, picks = t * top_k;
     const float mean = step.aux_scale / float(tokens);
@@ -63,14 +59,14 @@ void main()
 
     float dot_balance = 0.0;
     if (balance_coef != 0.0) {
-        for (uint e = LANE; e < experts; e += LANES) dot_balance += probs[row + e] * balance(e);
-        dot_balance = reduce_add(dot_balance);
+        for (uint e = FIRST; e < experts; e += STRIDE) dot_balance += probs[row + e] * balance(e);
+        if (!NARROW) dot_balance = reduce_add(dot_balance);
     }
     shift = dot_picked + dot_balance - mean * z_coef * 2.0 * lse[t];
 
-    for (uint e = LANE; e < experts; e += LANES) write(row, e, 0.0);
+    for (uint e = FIRST; e < experts; e += STRIDE) write(row, e, 0.0);
     for (uint k = 0; k < top_k; k++) {
         const uint e = ids[picks + k];
-        if (e < experts && e % LANES == LANE) write(row, e, scale * (dgates[picks + k] - subtract));
+        if (e < experts && e % STRIDE == FIRST) write(row, e, scale * (dgates[picks + k] - subtract));
     }
 }

@@ -10,15 +10,12 @@
 #extension GL_EXT_control_flow_attributes : require
 #include "lib/head.glsl"
 #include "lib/reduce.glsl"
+#include "lib/router.glsl"
 
 layout(binding = 0) readonly buffer Probs { float probs[]; };
 layout(binding = 1) readonly buffer Lse { float lse[]; };
 layout(binding = 2) readonly buffer Offsets { uint offsets[]; };
 layout(binding = 3) writeonly buffer Stats { float stats[]; };
-layout(push_constant) uniform Push {
-    uint tokens, experts, top_k, renormalise;
-    float inv_temperature, balance_coef, z_coef;
-};
 
 const uint TURN = 32;
 
