@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT
+// What `vkmoe bench` is made of: the peaks of the device itself (bench_peaks.c), cases = a few steps of a plan
+// on inputs of their own (bench.c, listed in bench_kernels.c and bench_moe.c), whole steps of a model
+// (bench_steps.c), and the table and the JSON (bench_print.c).
+//
+// How a case is timed. Its steps are put into one plan again and again, until one run takes BENCH_MIN_MS
+// (at most BENCH_MAX_REPEATS times), with the barriers that any plan has: an execution depends on the one
+// before. Timestamps around a run, divided by the repeats, are one sample; without timestamps it is the
+// host's clock. `ms` is the median of BENCH_RUNS runs and `spread` is (slowest - fastest) / median of them.
+//
+// GFLOP/s and GB/s are the work of the kernel table (src/kernel.c: multiplications and additions, least
+// traffic) over `ms`. `peak_pct` is the larger of GFLOP/s in % of the FMA f32 peak and GB/s in % of the copy
+// peak: how close the kernel is to the bound of its roofline (Williams et al. 2009). What fits into caches
+// can be above 100.
+#pragma once
+
+#include "src/base.h"
+#include "src/plan.h"
+#include "src/run.h"
+
+enum {
+    BENCH_MIN_MS = 20, BENCH_RUNS = 5, BENCH_MAX_REPEATS = 2000,
+    BENCH_MAX_BUFFERS = 16, BENCH_MAX_STEPS = 4, BENCH_MAX_FIELDS = 10,
+};
+
+struct bench_peaks {
+    double copy_gbps;         // read + written, the larger of the next two
+    double copy_command_gbps; // the driver's copy command
+    double copy_kernel_gbps;  // the cast kernel, f32 to f32
+    double fma_f32_gflops;
+    double fma_f16_gflops;    // 0 where the device has no f16 arithmetic
+    double upload_gbps, download_gbps; // host memory to the device and back, staging included
+};
+
+struct bench_time { double ms, spread; };
+
+// More numbers of a whole step, as extra keys of its JSON object.
+struct bench_field { const char *name; double value; };
+
+struct bench_result {
+    const char        *family, *name, *shape, *variant;
+    struct bench_time  time;
+    double             flops, bytes; // of one execution
+    struct bench_field field[BENCH_MAX_FIELDS];
+    uint32_t           field_count;
+};
+
+// Time a kernel took in one step of a model, over all its dispatches.
+struct bench_profile_row { const char *name; uint32_t count; double ms, flops, bytes; };
+struct bench_profile {
+    const char               *name;  // "profile tiny"
+    struct bench_profile_row *row;   // slowest first
+    uint32_t                  count;
+    double                    ms;    // of all rows
+};
+
+struct bench {
+    struct gpu          *gpu;
+    struct kernels      *kernels;
+    const char          *filter;    // part of "family name shape variant"; NULL: the default selection
+    struct bench_peaks   peaks;
+    struct bench_result *result;
+    uint32_t             count, capacity;
+    struct bench_profile profile[2];
+    uint32_t             profile_count;
+    const char          *shown;     // family that the progress showed last
+    double              *normal;    // [normal_count] normal numbers that inputs are made of
+    uint32_t             normal_count;
+    struct arena        *arena;
+};
+
+void bench_init(struct bench *bench, struct gpu *gpu, struct kernels *kernels, const char *filter);
+void bench_finish(struct bench *bench);
+
+// ---- measuring
+
+enum bench_level {
+    BENCH_DEFAULT, // runs without a filter
+    BENCH_ASKED,   // needs a filter that matches
+};
+// Whether the filter takes it; if so it is shown as the work in progress.
+bool bench_wants(struct bench *bench, enum bench_level level, const char *family, const char *name,
+                 const char *shape, const char *variant);
+void bench_show(struct bench *bench, const char *family, const char *text); // progress on stderr
+void bench_clear_progress(void); // before anything else is printed
+bool bench_has_store(const struct bench *bench, enum dtype store);
+// Milliseconds of `count` samples -> median and spread.
+struct bench_time bench_median(double *ms, uint32_t count);
+// Submits BENCH_RUNS times after a first one that does not count; milliseconds of the fastest.
+bool bench_fastest(struct bench *bench, struct gpu_commands *commands, double *ms);
+// One run of a plan, waited for: milliseconds of its kernels (of the host's clock without timestamps).
+bool bench_run_once(struct bench *bench, struct run *run, double *ms);
+struct bench_result *bench_add(struct bench *bench, const struct bench_result *result); // copies the texts
+void bench_field(struct bench_result *result, const char *name, double value);
+
+// ---- cases: bench_case.c
+
+enum { BENCH_DIRECT = -1, BENCH_STORE = -1 };
+
+struct bench_step {
+    enum kernel_op op;
+    uint32_t       rows;
+    uint8_t        push[GPU_MAX_PUSH_BYTES];
+    uint32_t       bind[GPU_MAX_BINDINGS], bind_count; // buffers of the case
+    int32_t        indirect;                           // buffer with the grid, or BENCH_DIRECT
+};
+
+struct bench_case_params {
+    enum bench_level level;
+    const char      *family, *name; // name NULL: the operation's
+    enum kernel_op   op;
+    enum dtype       store;
+    uint32_t         rows;          // as in kernels_get
+    const void      *push;
+    double           bytes;         // least traffic where the table's is not it; 0: the table's
+};
+
+struct bench_case {
+    struct bench            *bench;
+    struct bench_case_params params;
+    char                     shape[64], variant[32];
+    struct gpu_buffer       *buffer[BENCH_MAX_BUFFERS];
+    uint32_t                 buffer_count;
+    struct bench_step        step[BENCH_MAX_STEPS];
+    uint32_t                 step_count;
+    double                   flops, bytes; // of all steps
+    bool                     failed;
+};
+
+// False where the filter does not take it, the device cannot, or it would take longer than its budget of time.
+bool bench_case_begin(struct bench_case *c, struct bench *bench, const struct bench_case_params *params,
+                      const char *shape, ...) __attribute__((format(printf, 4, 5)));
+// Buffers of the case, each filled once; `type` an enum dtype or BENCH_STORE. They return the index to bind.
+uint32_t bench_case_normal(struct bench_case *c, int type, uint64_t count, double scale);
+uint32_t bench_case_zero(struct bench_case *c, int type, uint64_t count);
+uint32_t bench_case_words(struct bench_case *c, const void *words, uint64_t count); // u32, or 32-bit anything
+// The step of params.op with params.push; its grid from the table, or from buffer `indirect`.
+void bench_case_step(struct bench_case *c, const uint32_t *bind, uint32_t bind_count, int32_t indirect);
+// A step of another operation beside it.
+void bench_case_step_of(struct bench_case *c, enum kernel_op op, const void *push, const uint32_t *bind,
+                        uint32_t bind_count);
+#define BENCH_BIND(...) (const uint32_t[]){__VA_ARGS__}, (uint32_t)(sizeof((const uint32_t[]){__VA_ARGS__}) / 4)
+// Times it, adds its result, frees its buffers. False: the device failed, logged.
+bool bench_case_run(struct bench_case *c);
+
+// ---- what is measured. False: the device failed, logged.
+
+bool bench_measure_peaks(struct bench *bench); // bench_peaks.c
+bool bench_matmuls(struct bench *bench);       // bench_kernels.c
+bool bench_kernels(struct bench *bench);       // bench_kernels.c: all other rows of the kernel table
+bool bench_grouped(struct bench *bench);       // bench_moe.c
+bool bench_steps(struct bench *bench);         // bench_steps.c
+
+// ---- output: bench_print.c
+
+double bench_gflops(const struct bench_result *result);
+double bench_gbps(const struct bench_result *result);
+double bench_peak_pct(const struct bench *bench, double gflops, double gbps);
+void   bench_print(const struct bench *bench, FILE *out);
+char  *bench_json(const struct bench *bench, const char *commit); // caller frees

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: MIT
+// The grouped kernels of the benchmark: expert sort, the grouped matmuls and combine. Routing is even (token t
+// picks experts t*k, t*k + 1, ... modulo E) and its tables come from the scalar references of the sort.
+#include <stdlib.h>
+
+#include "src/ref/ref.h"
+#include "tools/bench.h"
+
+enum { SORT_BLOCK = 256 }; // as in src/plan_moe.c
+
+struct grouped { uint32_t experts, top_k, tokens, inner, hidden; };
+
+struct routing {
+    struct push_moe_sort push;
+    uint32_t *ids, *counts, *offsets, *tiles, *grid, *order, *inverse; // counts: after the scan
+};
+
+static const struct { uint32_t experts, top_k, inner, hidden; } layers[] = {
+    {8, 2, 512, 512}, {64, 8, 256, 512}, {8, 2, 64, 128}, {8, 2, 3072, 768},
+};
+static const uint32_t token_counts[] = {1, 8, 32, 128, 512, 1024};
+
+static uint32_t rows_of(const struct grouped *g) { return max_u32(g->tokens * g->top_k / g->experts, 1); }
+
+// ---- routing
+
+static struct push_moe_sort sort_push(const struct gpu_caps *caps, const struct grouped *g)
+{
+    const uint32_t pairs = g->tokens * g->top_k, rows = rows_of(g);
+    const struct kernel_shape up = kernel_shape_for(caps, KERNEL_MOE_MATMUL_UP, rows);
+    const struct kernel_shape nt = kernel_shape_for(caps, KERNEL_MOE_MATMUL_NT, rows);
+    const struct kernel_shape nn = kernel_shape_for(caps, KERNEL_MOE_MATMUL_NN, rows);
+    return (struct push_moe_sort){
+        .pairs = pairs, .experts = g->experts, .block = SORT_BLOCK, .blocks = ceil_div(pairs, SORT_BLOCK),
+        .tile_rows = up.rows, .max_tiles = pairs / up.rows + min_u32(g->experts, pairs),
+        .columns = {kernel_moe_columns(KERNEL_MOE_MATMUL_UP, &up, g->inner),
+                    kernel_moe_columns(KERNEL_MOE_MATMUL_NT, &nt, g->hidden),
+                    kernel_moe_columns(KERNEL_MOE_MATMUL_NN, &nn, g->inner),
+                    kernel_moe_columns(KERNEL_MOE_MATMUL_NN, &nn, g->hidden)},
+    };
+}
+
+static struct gpu_ref_call ref_call(const struct routing *r, void *a, void *b, void *c, void *d)
+{
+    return (struct gpu_ref_call){
+        .buffer = {a, b, c, d}, .push = &r->push, .bytes = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}};
+}
+
+static struct routing make_routing(struct bench *bench, const struct grouped *g)
+{
+    struct routing r = {.push = sort_push(&bench->gpu->caps, g)};
+    const struct push_moe_sort *p = &r.push;
+    r.ids = arena_array(bench->arena, p->pairs, 4);
+    r.counts = arena_array(bench->arena, (size_t)p->blocks * p->experts, 4);
+    r.offsets = arena_array(bench->arena, p->experts + 1, 4);
+    r.tiles = arena_array(bench->arena, p->max_tiles, 16);
+    r.grid = arena_array(bench->arena, 4, 16);
+    r.order = arena_array(bench->arena, p->pairs, 4);
+    r.inverse = arena_array(bench->arena, p->pairs, 4);
+    for (uint32_t i = 0; i < p->pairs; i++) r.ids[i] = i % p->experts;
+    const struct gpu_ref_call count = ref_call(&r, r.ids, r.counts, NULL, NULL);
+    ref_moe_count(&count);
+    const struct gpu_ref_call scan = ref_call(&r, r.counts, r.offsets, r.tiles, r.grid);
+    ref_moe_scan(&scan);
+    const struct gpu_ref_call scatter = ref_call(&r, r.ids, r.counts, r.order, r.inverse);
+    ref_moe_scatter(&scatter);
+    return r;
+}
+
+// ---- cases
+
+struct at { struct bench *bench; struct grouped g; enum dtype store; enum bench_level level; };
+
+static bool begin(struct bench_case *c, const struct at *at, const char *name, enum kernel_op op, const void *push,
+                  double bytes)
+{
+    const struct grouped *g = &at->g;
+    return bench_case_begin(c, at->bench, &(struct bench_case_params){
+        .level = at->level, .family = "grouped", .name = name, .op = op, .store = at->store, .rows = rows_of(g),
+        .push = push, .bytes = bytes}, "E%u k%u T%u %ux%u", g->experts, g->top_k, g->tokens, g->inner, g->hidden);
+}
+
+static struct push_moe_matmul matmul_push(const struct grouped *g, uint32_t n, uint32_t k)
+{
+    return (struct push_moe_matmul){.pairs = g->tokens * g->top_k, .experts = g->experts, .n = n, .k = k, .top_k = g->top_k};
+}
+
+// Few tokens touch few experts: only their weights count.
+static double touched_bytes(const struct at *at, enum kernel_op op, struct push_moe_matmul push)
+{
+    push.experts = min_u32(push.experts, push.pairs);
+    return kernel_info(op)->bytes(&push, (uint32_t)dtype_bytes(at->store));
+}
+
+static bool matmul_up(const struct at *at)
+{
+    const struct grouped *g = &at->g;
+    const struct push_moe_matmul push = matmul_push(g, g->inner, g->hidden);
+    const uint64_t weights = (uint64_t)g->experts * g->inner * g->hidden;
+    struct bench_case c;
+    if (!begin(&c, at, NULL, KERNEL_MOE_MATMUL_UP, &push, touched_bytes(at, KERNEL_MOE_MATMUL_UP, push))) return true;
+    const struct routing r = make_routing(at->bench, g);
+    const uint32_t x = bench_case_normal(&c, BENCH_STORE, (uint64_t)g->tokens * g->hidden, 1);
+    const uint32_t order = bench_case_words(&c, r.order, push.pairs);
+    const uint32_t tiles = bench_case_words(&c, r.tiles, 4ull * r.push.max_tiles), grid = bench_case_words(&c, r.grid, 16);
+    const uint32_t gate = bench_case_normal(&c, BENCH_STORE, weights, 0.05);
+    const uint32_t up = bench_case_normal(&c, BENCH_STORE, weights, 0.05);
+    const uint32_t h = bench_case_zero(&c, BENCH_STORE, (uint64_t)push.pairs * g->inner);
+    bench_case_step(&c, BENCH_BIND(x, order, tiles, gate, up, h, h, h), (int32_t)grid);
+    return bench_case_run(&c);
+}
+
+// Down (NT, [P][inner] -> [P][hidden]) and its gradient (NN, [P][hidden] -> [P][inner])
+static bool matmul_down(const struct at *at, enum kernel_op op)
+{
+    const struct grouped *g = &at->g;
+    const bool nt = op == KERNEL_MOE_MATMUL_NT;
+    const struct push_moe_matmul push = nt ? matmul_push(g, g->hidden, g->inner) : matmul_push(g, g->inner, g->hidden);
+    struct bench_case c;
+    if (!begin(&c, at, NULL, op, &push, touched_bytes(at, op, push))) return true;
+    const struct routing r = make_routing(at->bench, g);
+    const uint32_t a = bench_case_normal(&c, BENCH_STORE, (uint64_t)push.pairs * push.k, 1);
+    const uint32_t tiles = bench_case_words(&c, r.tiles, 4ull * r.push.max_tiles);
+    const uint32_t grid = bench_case_words(&c, r.grid + (nt ? 4 : 8), 4);
+    const uint32_t w = bench_case_normal(&c, BENCH_STORE, (uint64_t)g->experts * push.n * push.k, 0.05);
+    const uint32_t out = bench_case_zero(&c, BENCH_STORE, (uint64_t)push.pairs * push.n);
+    bench_case_step(&c, BENCH_BIND(a, tiles, w, out), (int32_t)grid);
+    return bench_case_run(&c);
+}
+
+static bool matmul_nt(const struct at *at) { return matmul_down(at, KERNEL_MOE_MATMUL_NT); }
+static bool matmul_nn(const struct at *at) { return matmul_down(at, KERNEL_MOE_MATMUL_NN); }
+
+// The weight gradient of gate or up: [inner][hidden] of each expert, x gathered.
+static bool matmul_tn(const struct at *at)
+{
+    const struct grouped *g = &at->g;
+    struct push_moe_matmul push = matmul_push(g, g->hidden, 0);
+    push.m = g->inner;
+    push.gather = 1;
+    struct bench_case c;
+    if (!begin(&c, at, NULL, KERNEL_MOE_MATMUL_TN, &push, touched_bytes(at, KERNEL_MOE_MATMUL_TN, push))) return true;
+    const struct routing r = make_routing(at->bench, g);
+    const uint32_t a = bench_case_normal(&c, BENCH_STORE, (uint64_t)push.pairs * push.m, 1e-3);
+    const uint32_t x = bench_case_normal(&c, BENCH_STORE, (uint64_t)g->tokens * g->hidden, 1);
+    const uint32_t order = bench_case_words(&c, r.order, push.pairs);
+    const uint32_t offsets = bench_case_words(&c, r.offsets, g->experts + 1);
+    const uint32_t out = bench_case_zero(&c, DTYPE_F32, (uint64_t)g->experts * push.m * push.n);
+    bench_case_step(&c, BENCH_BIND(a, x, order, offsets, out), BENCH_DIRECT);
+    return bench_case_run(&c);
+}
+
+// ---- sort: the scan works in place, so it is timed behind the count that makes its input
+
+static bool count_case(const struct at *at, const struct routing *r)
+{
+    struct bench_case c;
+    if (!begin(&c, at, NULL, KERNEL_MOE_COUNT, &r->push, 0)) return true;
+    const uint32_t ids = bench_case_words(&c, r->ids, r->push.pairs);
+    const uint32_t counts = bench_case_zero(&c, DTYPE_U32, (uint64_t)r->push.blocks * r->push.experts);
+    bench_case_step(&c, BENCH_BIND(ids, counts), BENCH_DIRECT);
+    return bench_case_run(&c);
+}
+
+static bool scatter_case(const struct at *at, const struct routing *r)
+{
+    struct bench_case c;
+    if (!begin(&c, at, NULL, KERNEL_MOE_SCATTER, &r->push, 0)) return true;
+    const uint32_t ids = bench_case_words(&c, r->ids, r->push.pairs);
+    const uint32_t counts = bench_case_words(&c, r->counts, (uint64_t)r->push.blocks * r->push.experts);
+    const uint32_t order = bench_case_zero(&c, DTYPE_U32, r->push.pairs);
+    const uint32_t inverse = bench_case_zero(&c, DTYPE_U32, r->push.pairs);
+    bench_case_step(&c, BENCH_BIND(ids, counts, order, inverse), BENCH_DIRECT);
+    return bench_case_run(&c);
+}
+
+static bool scan_case(const struct at *at, const struct routing *r, bool scatter)
+{
+    struct bench_case c;
+    const char *name = scatter ? "moe_sort" : "moe_count+moe_scan";
+    if (!begin(&c, at, name, KERNEL_MOE_COUNT, &r->push, 0)) return true;
+    const uint32_t ids = bench_case_words(&c, r->ids, r->push.pairs);
+    const uint32_t counts = bench_case_zero(&c, DTYPE_U32, (uint64_t)r->push.blocks * r->push.experts);
+    const uint32_t offsets = bench_case_zero(&c, DTYPE_U32, r->push.experts + 1);
+    const uint32_t tiles = bench_case_zero(&c, DTYPE_U32, 4ull * r->push.max_tiles), grid = bench_case_zero(&c, DTYPE_U32, 16);
+    const uint32_t order = bench_case_zero(&c, DTYPE_U32, r->push.pairs);
+    const uint32_t inverse = bench_case_zero(&c, DTYPE_U32, r->push.pairs);
+    bench_case_step(&c, BENCH_BIND(ids, counts), BENCH_DIRECT);
+    bench_case_step_of(&c, KERNEL_MOE_SCAN, &r->push, BENCH_BIND(counts, offsets, tiles, grid));
+    if (scatter) bench_case_step_of(&c, KERNEL_MOE_SCATTER, &r->push, BENCH_BIND(ids, counts, order, inverse));
+    return bench_case_run(&c);
+}
+
+static bool sort(const struct at *at)
+{
+    if (at->store != DTYPE_F32) return true;
+    const struct routing r = make_routing(at->bench, &at->g);
+    return count_case(at, &r) && scan_case(at, &r, false) && scatter_case(at, &r) && scan_case(at, &r, true);
+}
+
+// ---- combine
+
+static bool combine_case(const struct at *at, enum kernel_op op)
+{
+    const struct grouped *g = &at->g;
+    const struct push_moe_combine push = {.tokens = g->tokens, .cols = g->hidden, .top_k = g->top_k, .weighted = 1,
+                                          .add = op == KERNEL_MOE_COMBINE};
+    const uint64_t pairs = (uint64_t)g->tokens * g->top_k, count = (uint64_t)g->tokens * g->hidden;
+    struct bench_case c;
+    if (!begin(&c, at, NULL, op, &push, 0)) return true;
+    const struct routing r = make_routing(at->bench, g);
+    const uint32_t y = bench_case_normal(&c, BENCH_STORE, pairs * g->hidden, 1);
+    const uint32_t inverse = bench_case_words(&c, r.inverse, pairs), gates = bench_case_normal(&c, DTYPE_F32, pairs, 1);
+    const uint32_t x = bench_case_normal(&c, BENCH_STORE, count, 1);
+    if (op == KERNEL_MOE_COMBINE) {
+        const uint32_t out = bench_case_zero(&c, BENCH_STORE, count);
+        bench_case_step(&c, BENCH_BIND(y, inverse, gates, x, out), BENCH_DIRECT);
+        return bench_case_run(&c);
+    }
+    const uint32_t dy = bench_case_zero(&c, BENCH_STORE, pairs * g->hidden), dgates = bench_case_zero(&c, DTYPE_F32, pairs);
+    bench_case_step(&c, BENCH_BIND(x, y, inverse, gates, dy, dgates), BENCH_DIRECT);
+    return bench_case_run(&c);
+}
+
+static bool combine(const struct at *at) { return combine_case(at, KERNEL_MOE_COMBINE); }
+static bool combine_back(const struct at *at) { return combine_case(at, KERNEL_MOE_COMBINE_BACK); }
+
+// ---- the list
+
+enum use { USE_ALL = 1, USE_LARGE = 2 }; // token counts that run without a filter: all, or from 512 on
+
+static const struct { bool (*run)(const struct at *at); enum use use; } kernels[] = {
+    {matmul_up, USE_ALL}, {matmul_nt, USE_ALL}, {matmul_nn, USE_LARGE}, {matmul_tn, USE_LARGE},
+    {sort, USE_LARGE}, {combine, USE_LARGE}, {combine_back, USE_LARGE},
+};
+
+// tiny's layer only at its own 1024 tokens, h64lm's only where asked for, 16-bit storage at 128 tokens.
+static enum bench_level level_of(size_t kernel, size_t layer, uint32_t tokens, enum dtype store)
+{
+    const bool tiny = layer == 2, h64lm = layer == 3;
+    if (h64lm || tiny != (tokens == 1024)) return BENCH_ASKED;
+    if (store != DTYPE_F32) return tokens == 128 && store == DTYPE_BF16 ? BENCH_DEFAULT : BENCH_ASKED;
+    return kernels[kernel].use == USE_ALL || tokens >= 512 ? BENCH_DEFAULT : BENCH_ASKED;
+}
+
+bool bench_grouped(struct bench *bench)
+{
+    for (size_t k = 0; k < COUNT_OF(kernels); k++)
+        for (size_t l = 0; l < COUNT_OF(layers); l++)
+            for (size_t t = 0; t < COUNT_OF(token_counts); t++)
+                for (enum dtype store = DTYPE_F32; store <= DTYPE_F16; store++) {
+                    const struct at at = {
+                        .bench = bench, .store = store, .level = level_of(k, l, token_counts[t], store),
+                        .g = {layers[l].experts, layers[l].top_k, token_counts[t], layers[l].inner, layers[l].hidden}};
+                    if (!kernels[k].run(&at)) return false;
+                }
+    return true;
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT
+// What the device itself can do, measured first: copies on it, copies to and from it, and multiply-adds in
+// registers. Peaks are the fastest of the runs, not their median.
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "bench_fma_f16.h" // after stdint.h
+#include "bench_fma_f32.h"
+#include "runtime/os.h"
+#include "tools/bench.h"
+
+enum {
+    COPY_BYTES = 64 << 20,       // larger than caches
+    FMA_UNROLL = 16, FMA_CHAINS = 12, // of shaders/bench_fma.comp
+    FMA_LOOPS_FIRST = 64, FMA_LOOPS_MAX = 1 << 22,
+    FMA_GROUPS_CPU = 64, FMA_GROUPS = 8192, FMA_LANES = 64,
+};
+
+static double gbps(double bytes, double ms) { return 1e-6 * bytes / ms; }
+
+static struct gpu_commands *begin(struct bench *bench, const char *name)
+{
+    struct gpu_commands *commands =
+        gpu_commands_create(bench->gpu, &(struct gpu_commands_params){.name = name, .timestamps = 2});
+    if (commands) gpu_commands_timestamp(commands, 0);
+    return commands;
+}
+
+static bool end_and_time(struct bench *bench, struct gpu_commands **commands, double *ms)
+{
+    gpu_commands_timestamp(*commands, 1);
+    const bool ok = gpu_commands_end(*commands) && bench_fastest(bench, *commands, ms);
+    gpu_commands_destroy(bench->gpu, commands);
+    return ok;
+}
+
+// ---- copies
+
+static bool copy_command(struct bench *bench, const struct gpu_bind bind[2])
+{
+    double ms;
+    struct gpu_commands *commands = begin(bench, "copy");
+    if (!commands) return false;
+    gpu_commands_copy(commands, &bind[0], &bind[1]);
+    if (!end_and_time(bench, &commands, &ms)) return false;
+    bench->peaks.copy_command_gbps = gbps(2.0 * COPY_BYTES, ms);
+    return true;
+}
+
+static bool copy_kernel(struct bench *bench, const struct gpu_bind bind[2])
+{
+    double ms;
+    const struct push_count push = {COPY_BYTES / 4};
+    const struct kernel *kernel = kernels_get(bench->kernels, KERNEL_CAST, DTYPE_F32, 0);
+    struct gpu_commands *commands = kernel ? begin(bench, "copy kernel") : NULL;
+    if (!commands) return false;
+    struct gpu_dispatch dispatch = {.kernel = kernel->gpu, .bind = {bind[0], bind[1]}, .push = &push};
+    kernel_info(KERNEL_CAST)->groups(&push, &kernel->shape, dispatch.groups);
+    gpu_commands_dispatch(commands, &dispatch);
+    if (!end_and_time(bench, &commands, &ms)) return false;
+    bench->peaks.copy_kernel_gbps = gbps(2.0 * COPY_BYTES, ms);
+    return true;
+}
+
+static bool host_copies(struct bench *bench, struct gpu_buffer *buffer)
+{
+    float *data = calloc(1, COPY_BYTES);
+    if (!data) abort();
+    bool ok = true;
+    double up = INFINITY, down = INFINITY;
+    for (uint32_t i = 0; i < BENCH_RUNS && ok; i++) {
+        const double began = os_seconds();
+        ok = gpu_buffer_write(bench->gpu, buffer, 0, data, COPY_BYTES);
+        const double middle = os_seconds();
+        ok = ok && gpu_buffer_read(bench->gpu, buffer, 0, data, COPY_BYTES);
+        up = fmin(up, middle - began);
+        down = fmin(down, os_seconds() - middle);
+    }
+    free(data);
+    bench->peaks.upload_gbps = gbps(COPY_BYTES, 1e3 * up);
+    bench->peaks.download_gbps = gbps(COPY_BYTES, 1e3 * down);
+    return ok;
+}
+
+static bool copies(struct bench *bench)
+{
+    struct gpu_buffer *buffer[2];
+    for (int i = 0; i < 2; i++)
+        buffer[i] = gpu_buffer_create(bench->gpu, &(struct gpu_buffer_params){.name = "bench copy", .bytes = COPY_BYTES});
+    const struct gpu_bind bind[2] = {{buffer[0], 0, COPY_BYTES}, {buffer[1], 0, COPY_BYTES}};
+    const bool ok = buffer[0] && buffer[1] && host_copies(bench, buffer[0]) && copy_command(bench, bind) &&
+                    copy_kernel(bench, bind);
+    for (int i = 0; i < 2; i++) gpu_buffer_destroy(bench->gpu, &buffer[i]);
+    bench->peaks.copy_gbps = fmax(bench->peaks.copy_command_gbps, bench->peaks.copy_kernel_gbps);
+    return ok;
+}
+
+// ---- multiply-adds
+
+struct fma_push { uint32_t loops; float factor, addend; };
+
+// The same chains on the CPU, for the ref device; every lane's result is written.
+static void fma_ref(const struct gpu_ref_call *call)
+{
+    const struct fma_push *push = call->push;
+    float *out = call->buffer[0];
+    for (uint64_t lane = 0; lane < call->bytes[0] / 4; lane++) {
+        float x[FMA_CHAINS] = {0}, sum = 0;
+        for (uint32_t i = 0; i < push->loops * FMA_UNROLL; i++)
+            for (int c = 0; c < FMA_CHAINS; c++) x[c] = x[c] * push->factor + push->addend;
+        for (int c = 0; c < FMA_CHAINS; c++) sum += x[c];
+        out[lane] = sum;
+    }
+}
+
+struct fma { struct gpu_kernel *kernel; struct gpu_buffer *buffer; uint32_t groups; uint64_t lanes; };
+
+static bool fma_once(struct bench *bench, const struct fma *fma, uint32_t loops, double *ms)
+{
+    const struct fma_push push = {loops, 0.5f, 0.5f};
+    struct gpu_commands *commands = begin(bench, "fma");
+    if (!commands) return false;
+    gpu_commands_dispatch(commands, &(struct gpu_dispatch){
+        .kernel = fma->kernel, .bind = {{fma->buffer, 0, fma->buffer->params.bytes}}, .push = &push,
+        .groups = {fma->groups, 1, 1}});
+    return end_and_time(bench, &commands, ms);
+}
+
+// More loops until a dispatch is long enough for launches not to count.
+static bool fma_rate(struct bench *bench, const struct fma *fma, double *gflops)
+{
+    double ms = 0;
+    for (uint32_t loops = FMA_LOOPS_FIRST; ms < BENCH_MIN_MS / 4 && loops <= FMA_LOOPS_MAX; loops *= 4) {
+        if (!fma_once(bench, fma, loops, &ms)) return false;
+        *gflops = 1e-6 * 2.0 * FMA_UNROLL * FMA_CHAINS * loops * (double)fma->lanes / ms;
+    }
+    return true;
+}
+
+static bool fma_peak(struct bench *bench, const char *name, const uint32_t *spirv, size_t bytes, double *gflops)
+{
+    const struct gpu_caps *caps = &bench->gpu->caps;
+    const bool cpu = caps->type == GPU_TYPE_CPU;
+    const uint32_t lanes = cpu ? caps->subgroup_size : max_u32(caps->subgroup_size, FMA_LANES);
+    struct fma fma = {.groups = cpu ? FMA_GROUPS_CPU : FMA_GROUPS};
+    fma.lanes = (uint64_t)fma.groups * lanes;
+    fma.kernel = gpu_kernel_create(bench->gpu, &(struct gpu_kernel_params){
+        .name = name, .spirv = spirv, .spirv_bytes = bytes, .spec = {lanes}, .spec_count = 1, .binding_count = 1,
+        .push_bytes = sizeof(struct fma_push), .ref = fma_ref});
+    fma.buffer = gpu_buffer_create(bench->gpu, &(struct gpu_buffer_params){.name = "bench fma", .bytes = 4 * fma.lanes});
+    const bool ok = fma.kernel && fma.buffer && fma_rate(bench, &fma, gflops);
+    gpu_kernel_destroy(bench->gpu, &fma.kernel);
+    gpu_buffer_destroy(bench->gpu, &fma.buffer);
+    return ok;
+}
+
+bool bench_measure_peaks(struct bench *bench)
+{
+    bench_show(bench, "peaks", "peaks of the device");
+    if (!copies(bench)) return false;
+    if (!fma_peak(bench, "bench_fma_f32", spirv_bench_fma_f32, sizeof spirv_bench_fma_f32, &bench->peaks.fma_f32_gflops))
+        return false;
+    if (!(bench->gpu->caps.mask & GPU_CAP_F16)) return true;
+    return fma_peak(bench, "bench_fma_f16", spirv_bench_fma_f16, sizeof spirv_bench_fma_f16, &bench->peaks.fma_f16_gflops);
+}

@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: MIT
+// Whole steps of a model: training as src/train.c drives it (submit, collect one late), prefill and decoding,
+// and a profile: where the time of a step goes, kernel by kernel. The models are those of assets/.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef HAVE_MALLINFO2
+#include <malloc.h>
+#endif
+
+#include "bench_models.h"
+#include "runtime/os.h"
+#include "src/session.h"
+#include "src/trainer.h"
+#include "tools/bench.h"
+
+enum {
+    STEPS_LEAST = 20, STEPS_MOST = 200, STEPS_SLOW = 3, // of training; SLOW: where a step takes a second
+    WARM_STEPS = 3, BATCHES = 4, KERNEL_SAMPLES = 5,
+    PROMPT = 64, GENERATED = 64,
+};
+static const double STEPS_SECONDS = 2; // aim of the timed steps together
+
+struct subject {
+    struct bench        *bench;
+    const char          *label;   // "tiny"
+    const struct config *config;
+    const struct model  *model;
+};
+
+static const char *name_of(const struct subject *s, const char *what)
+{
+    return arena_printf(s->bench->arena, "%s %s", what, s->label);
+}
+
+// ---- what a plan costs
+
+struct work { double flops, bytes; uint32_t dispatches, submits; };
+
+static void step_cost(const struct plan *plan, const struct plan_step *step, double *flops, double *bytes)
+{
+    const struct kernel_info *info = kernel_info(step->op);
+    const bool dispatch = step->kind == PLAN_DISPATCH;
+    *flops = dispatch ? info->flops(step->push) : 0;
+    *bytes = dispatch ? info->bytes(step->push, (uint32_t)dtype_bytes(plan->store))
+                      : (double)step->bind[0].bytes * (step->kind == PLAN_COPY ? 2 : 1);
+}
+
+static void add_work(struct work *work, const struct plan *plan, uint32_t times)
+{
+    for (uint32_t i = 0; i < plan->step_count; i++) {
+        double flops, bytes;
+        step_cost(plan, &plan->step[i], &flops, &bytes);
+        work->flops += times * flops;
+        work->bytes += times * bytes;
+    }
+    work->dispatches += times * plan->step_count;
+}
+
+// The parts a plan is cut into on this device and the median time of its kernels, by a run of our own.
+static bool run_plan(struct bench *bench, struct plan *plan, uint32_t *submits, double *kernel_ms)
+{
+    double ms[KERNEL_SAMPLES];
+    struct run *run = run_create(plan);
+    bool ok = run && bench_run_once(bench, run, &ms[0]) && run_settle(run);
+    for (int i = 0; i < KERNEL_SAMPLES && ok; i++) ok = bench_run_once(bench, run, &ms[i]);
+    if (ok) *submits = run_submits(run);
+    if (ok) *kernel_ms = bench_median(ms, KERNEL_SAMPLES).ms;
+    run_destroy(&run);
+    return ok;
+}
+
+// ---- training
+
+// Bytes that this thread's heap has given out, 0 where the C library does not say.
+static double heap_bytes(void)
+{
+#ifdef HAVE_MALLINFO2
+    const struct mallinfo2 info = mallinfo2();
+    return (double)info.uordblks + (double)info.hblkhd;
+#else
+    return 0;
+#endif
+}
+
+struct training {
+    struct trainer *trainer;
+    struct batch   *batch;   // [BATCHES][gradient_accumulation_steps]
+    uint32_t        step;
+    double          last;    // time of the last collect
+    double         *took;    // [STEPS_MOST] milliseconds between collects
+    uint32_t        took_count;
+};
+
+static void make_batches(const struct subject *s, struct training *t)
+{
+    const struct config *c = s->config;
+    const uint32_t tokens = c->batch_size * c->seq_len, count = BATCHES * c->gradient_accumulation_steps;
+    t->batch = arena_array(s->bench->arena, count, sizeof *t->batch);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t *ids = arena_array(s->bench->arena, tokens + 1, sizeof *ids);
+        for (uint32_t k = 0; k <= tokens; k++) ids[k] = (uint32_t)rng_below(2, i, k, c->vocab_size);
+        t->batch[i] = (struct batch){ids, ids + 1};
+    }
+}
+
+static bool collect(struct training *t, uint64_t *tokens)
+{
+    struct trainer_result result;
+    if (!trainer_collect(t->trainer, &result)) return false;
+    const double now = os_seconds();
+    if (t->took_count < STEPS_MOST) t->took[t->took_count++] = 1e3 * (now - t->last);
+    t->last = now;
+    *tokens += result.targets;
+    return true;
+}
+
+static bool train(const struct subject *s, struct training *t, uint32_t steps, uint64_t *tokens)
+{
+    const struct config *c = s->config;
+    *tokens = t->took_count = 0;
+    t->last = os_seconds();
+    for (uint32_t i = 0; i < steps; i++) {
+        const struct batch *batch = &t->batch[t->step % BATCHES * c->gradient_accumulation_steps];
+        if (!trainer_submit(t->trainer, ++t->step, 1e-4, batch)) return false;
+        if (trainer_in_flight(t->trainer) == 2 && !collect(t, tokens)) return false;
+    }
+    while (trainer_in_flight(t->trainer))
+        if (!collect(t, tokens)) return false;
+    return true;
+}
+
+// Steps one at a time: reading the timestamps waits for what is in flight.
+static bool kernel_ms_of(const struct subject *s, struct training *t, double *kernel_ms)
+{
+    double ms[KERNEL_SAMPLES];
+    uint64_t tokens;
+    const uint32_t samples = t->took[0] > 1000 ? 1 : KERNEL_SAMPLES;
+    for (uint32_t i = 0; i < samples; i++) {
+        if (!train(s, t, 1, &tokens)) return false;
+        ms[i] = trainer_kernel_ms(t->trainer);
+    }
+    *kernel_ms = bench_median(ms, samples).ms;
+    return true;
+}
+
+// The plans of a step; the copies of inputs and results are two more submits a micro-batch, and one at the end.
+static bool work_of(const struct subject *s, struct training *t, struct work *work)
+{
+    static const char *const plans[] = {"zero", "train", "update"};
+    const uint32_t micro = s->config->gradient_accumulation_steps;
+    *work = (struct work){.dispatches = 2 * micro + 1, .submits = 2 * micro + 1};
+    for (size_t i = 0; i < COUNT_OF(plans); i++) {
+        struct plan *plan = trainer_plan(t->trainer, plans[i]);
+        const uint32_t times = strcmp(plans[i], "train") == 0 ? micro : 1;
+        uint32_t submits;
+        double ms;
+        if (!run_plan(s->bench, plan, &submits, &ms)) return false;
+        add_work(work, plan, times);
+        work->submits += times * submits;
+    }
+    return true;
+}
+
+static void add_training(const struct subject *s, const struct work *work, struct bench_time time, uint64_t tokens,
+                         uint32_t steps, double kernel_ms, double device_growth, double host_growth)
+{
+    struct bench *bench = s->bench;
+    struct bench_result *r = bench_add(bench, &(struct bench_result){
+        .family = "step", .name = name_of(s, "train_step"),
+        .shape = arena_printf(bench->arena, "B%u S%u", s->config->batch_size, s->config->seq_len),
+        .variant = dtype_name(s->config->torch_dtype), .time = time, .flops = work->flops, .bytes = work->bytes});
+    bench_field(r, "tokens_per_s", 1e3 * (double)tokens / steps / time.ms);
+    bench_field(r, "steps", steps);
+    bench_field(r, "kernel_ms", kernel_ms);
+    bench_field(r, "kernel_share", kernel_ms >= 0 ? kernel_ms / time.ms : NAN);
+    bench_field(r, "dispatches", work->dispatches);
+    bench_field(r, "submits", work->submits);
+    bench_field(r, "device_growth_bytes", device_growth);
+    bench_field(r, "host_growth_bytes", host_growth);
+    bench_field(r, "device_bytes", (double)gpu_memory_bytes(bench->gpu));
+}
+
+// Wall time of many steps in a row, at most two in flight; what the heap and the device gave out meanwhile.
+static bool time_training(const struct subject *s, struct training *t)
+{
+    struct bench *bench = s->bench;
+    uint64_t tokens;
+    double kernel_ms;
+    struct work work;
+    if (!train(s, t, WARM_STEPS, &tokens)) return false;
+    const double each = t->took[WARM_STEPS - 1] / 1e3;
+    const uint32_t wanted = (uint32_t)fmin(fmax(STEPS_SECONDS / each, STEPS_LEAST), STEPS_MOST);
+    const uint32_t steps = each > 1 ? STEPS_SLOW : wanted;
+    const double heap = heap_bytes(), device = (double)gpu_memory_bytes(bench->gpu), began = os_seconds();
+    if (!train(s, t, steps, &tokens)) return false;
+    struct bench_time time = {.ms = 1e3 * (os_seconds() - began) / steps};
+    const double host_growth = heap_bytes() - heap, device_growth = (double)gpu_memory_bytes(bench->gpu) - device;
+    time.spread = bench_median(t->took, t->took_count).spread;
+    if (!kernel_ms_of(s, t, &kernel_ms) || !work_of(s, t, &work)) return false;
+    add_training(s, &work, time, tokens, steps, kernel_ms, device_growth, host_growth);
+    return true;
+}
+
+// ---- profile
+
+static const char *step_name(const struct plan_step *step)
+{
+    switch (step->kind) {
+    case PLAN_DISPATCH: return step->kernel->name;
+    case PLAN_FILL: return "fill";
+    case PLAN_COPY: return "copy";
+    }
+    return "";
+}
+
+static void profile_add(struct bench_profile *profile, const char *name, double ms, double flops, double bytes)
+{
+    struct bench_profile_row *row = profile->row;
+    while (row < profile->row + profile->count && strcmp(row->name, name) != 0) row++;
+    if (row == profile->row + profile->count) profile->row[profile->count++] = (struct bench_profile_row){.name = name};
+    row->count++;
+    row->ms += ms;
+    row->flops += flops;
+    row->bytes += bytes;
+    profile->ms += ms;
+}
+
+static bool profile_plan(struct bench *bench, struct bench_profile *profile, struct plan *plan)
+{
+    double *ms = arena_array(bench->arena, plan->step_count + 1, sizeof *ms);
+    if (!run_profile(plan, ms) || !run_profile(plan, ms)) return false; // the first run compiles
+    for (uint32_t i = 0; i < plan->step_count; i++) {
+        double flops, bytes;
+        step_cost(plan, &plan->step[i], &flops, &bytes);
+        profile_add(profile, arena_strdup(bench->arena, step_name(&plan->step[i])), ms[i], flops, bytes);
+    }
+    return true;
+}
+
+static int slower_first(const void *a, const void *b)
+{
+    const struct bench_profile_row *x = a, *y = b;
+    return (x->ms < y->ms) - (x->ms > y->ms);
+}
+
+static bool profile_training(const struct subject *s, struct training *t)
+{
+    static const char *const plans[] = {"zero", "train", "update"};
+    struct bench *bench = s->bench;
+    if (bench->profile_count == COUNT_OF(bench->profile) || !(bench->gpu->caps.mask & GPU_CAP_TIMESTAMP)) return true;
+    struct bench_profile *profile = &bench->profile[bench->profile_count++];
+    *profile = (struct bench_profile){.name = name_of(s, "profile")};
+    profile->row = arena_array(bench->arena, 4 * KERNEL_COUNT + 2, sizeof *profile->row);
+    for (size_t i = 0; i < COUNT_OF(plans); i++)
+        if (!profile_plan(bench, profile, trainer_plan(t->trainer, plans[i]))) return false;
+    qsort(profile->row, profile->count, sizeof *profile->row, slower_first);
+    return true;
+}
+
+static bool training(const struct subject *s, bool timed, bool profiled)
+{
+    uint64_t tokens;
+    struct training t = {.took = arena_array(s->bench->arena, STEPS_MOST, sizeof(double))};
+    t.trainer = trainer_create(s->bench->gpu, s->bench->kernels, s->model);
+    bool ok = t.trainer && params_init(trainer_params(t.trainer));
+    make_batches(s, &t);
+    if (ok && timed) ok = time_training(s, &t);
+    if (ok && profiled) ok = train(s, &t, 1, &tokens) && profile_training(s, &t);
+    trainer_destroy(&t.trainer);
+    return ok;
+}
+
+// ---- one sequence
+
+static bool feed(struct session *session, const uint32_t *ids, uint32_t count, double *ms)
+{
+    const double began = os_seconds();
+    const bool ok = session_feed(session, ids, count);
+    *ms = 1e3 * (os_seconds() - began);
+    return ok;
+}
+
+static void add_session(const struct subject *s, const char *what, uint32_t tokens, uint32_t context, struct bench_time time,
+                        const struct work *work, double kernel_ms)
+{
+    struct bench *bench = s->bench;
+    struct bench_result *r = bench_add(bench, &(struct bench_result){
+        .family = "step", .name = name_of(s, what), .shape = arena_printf(bench->arena, "T%u S%u", tokens, context),
+        .variant = dtype_name(s->config->torch_dtype), .time = time, .flops = work->flops, .bytes = work->bytes});
+    bench_field(r, "tokens_per_s", 1e3 * tokens / time.ms);
+    bench_field(r, "kernel_ms", kernel_ms);
+    bench_field(r, "kernel_share", kernel_ms / time.ms);
+    bench_field(r, "dispatches", work->dispatches);
+    bench_field(r, "submits", work->submits);
+}
+
+static bool prefill(const struct subject *s, struct session *session, const uint32_t *ids, uint32_t capacity)
+{
+    double ms[BENCH_RUNS], kernel_ms;
+    struct work work = {0};
+    if (!feed(session, ids, PROMPT, &ms[0])) return false;
+    for (int i = 0; i < BENCH_RUNS; i++) {
+        session_reset(session);
+        if (!feed(session, ids, PROMPT, &ms[i])) return false;
+    }
+    struct plan *plan = session_plan(session, "prefill");
+    if (!run_plan(s->bench, plan, &work.submits, &kernel_ms)) return false;
+    add_work(&work, plan, 1);
+    add_session(s, "prefill", PROMPT, capacity, bench_median(ms, BENCH_RUNS), &work, kernel_ms);
+    return true;
+}
+
+// After a prompt: sample a token, feed it.
+static bool decode(const struct subject *s, struct session *session, const uint32_t *ids, uint32_t capacity)
+{
+    static const struct session_sampling sampling = {.temperature = 0.8, .top_k = 40, .top_p = 0.95,
+                                                     .repetition_penalty = 1, .seed = 1};
+    static const char *const plans[] = {"decode", "sample"};
+    double ms[GENERATED], kernel_ms = 0;
+    struct work work = {0};
+    session_reset(session);
+    if (!session_feed(session, ids, PROMPT)) return false;
+    for (int i = -2; i < GENERATED; i++) { // the first two are cut and recorded anew
+        uint32_t id;
+        const double began = os_seconds();
+        if (!session_sample(session, &sampling, &id) || !session_feed(session, &id, 1)) return false;
+        if (i >= 0) ms[i] = 1e3 * (os_seconds() - began);
+    }
+    for (size_t i = 0; i < COUNT_OF(plans); i++) {
+        uint32_t submits;
+        double plan_ms;
+        struct plan *plan = session_plan(session, plans[i]);
+        if (!run_plan(s->bench, plan, &submits, &plan_ms)) return false;
+        add_work(&work, plan, 1);
+        work.submits += submits;
+        kernel_ms += plan_ms;
+    }
+    add_session(s, "decode", 1, capacity, bench_median(ms, GENERATED), &work, kernel_ms);
+    return true;
+}
+
+static bool sequence(const struct subject *s, bool with_prefill, bool with_decode)
+{
+    struct bench *bench = s->bench;
+    const uint32_t capacity = min_u32(256, s->config->max_position_embeddings);
+    uint32_t ids[PROMPT];
+    for (uint32_t i = 0; i < PROMPT; i++) ids[i] = (uint32_t)rng_below(3, 0, i, s->config->vocab_size);
+    struct params *params = params_create(bench->gpu, s->model, false);
+    struct session *session =
+        params && params_init(params) ? session_create(bench->gpu, bench->kernels, params, capacity) : NULL;
+    bool ok = session != NULL;
+    if (ok && with_prefill) ok = prefill(s, session, ids, capacity);
+    if (ok && with_decode) ok = decode(s, session, ids, capacity);
+    session_destroy(&session);
+    params_destroy(&params);
+    return ok;
+}
+
+// ---- the list
+
+// A large model's steps take minutes on a CPU: only where the filter names it.
+static bool wants(const struct subject *s, bool large, const char *what)
+{
+    if (large && (!s->bench->filter || !strstr(s->bench->filter, s->label))) return false;
+    return bench_wants(s->bench, BENCH_DEFAULT, "step", name_of(s, what), "", dtype_name(s->config->torch_dtype));
+}
+
+static bool steps_of(struct bench *bench, const char *label, const char *json, bool large)
+{
+    struct config config;
+    if (!config_parse(&config, label, json, NULL, 0)) return false;
+    struct model *model = model_create(&config, bench->gpu->caps.max_allocation);
+    if (!model) return false;
+    const struct subject s = {.bench = bench, .label = label, .config = &config, .model = model};
+    bool ok = true;
+    const bool timed = wants(&s, large, "train_step"), profiled = wants(&s, large, "profile");
+    if (timed || profiled) ok = training(&s, timed, profiled);
+    const bool with_prefill = ok && wants(&s, large, "prefill"), with_decode = ok && wants(&s, large, "decode");
+    if (with_prefill || with_decode) ok = sequence(&s, with_prefill, with_decode);
+    model_destroy(&model);
+    return ok;
+}
+
+bool bench_steps(struct bench *bench)
+{
+    return steps_of(bench, "tiny", BENCH_TINY_JSON, false) && steps_of(bench, "h64lm", BENCH_H64LM_JSON, true);
+}
