@@ -194,6 +194,7 @@ bool vkmoe_train(const struct vkmoe_train_params *p, struct vkmoe_train_outcome 
     struct config config;
     struct train_outcome done;
     if (!config_read(&config, p->config, p->set, p->set_count)) return false;
+    if (p->steps) config.steps = p->steps;
     const struct train_params params = {
         .config = &config, .data = p->data, .data_count = p->data_count, .out = p->out, .resume = p->resume,
         .gpu = {.device = p->device.device, .caps = p->device.caps, .validate = p->device.validate},

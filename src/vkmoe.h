@@ -108,6 +108,7 @@ struct vkmoe_train_params {
     const char        *config;      // JSON file; keys: README
     const char *const *set;         // "key=value" overrides
     int                set_count;
+    uint32_t           steps;       // total optimizer steps; 0: the config's (the schedule's horizon stays the config's)
     const char *const *data;        // text files, folders, .jsonl, .bin shards
     int                data_count;
     const char        *out;         // run folder, made if missing

@@ -114,17 +114,14 @@ static bool push(const struct cli *cli, const char **list, int *count, const cha
     return true;
 }
 
-// --steps and --seed are config keys in training
-static bool push_set(struct cli *cli, const char *key, const char *value)
+// in training the seed is a config key
+static bool push_seed(struct cli *cli, const char *value)
 {
-    const size_t bytes = strlen(key) + strlen(value) + 2;
-    char *text = malloc(bytes); // lives as long as the process
     uint64_t number;
-    if (!parse_u64(cli, key, value, UINT64_MAX, &number)) {
-        free(text);
-        return false;
-    }
-    snprintf(text, bytes, "%s=%s", key, value);
+    if (!parse_u64(cli, "seed", value, UINT64_MAX, &number)) return false;
+    const size_t bytes = strlen(value) + sizeof "seed=";
+    char *text = malloc(bytes); // lives as long as the process
+    snprintf(text, bytes, "seed=%s", value);
     return push(cli, cli->set, &cli->set_count, text);
 }
 
@@ -142,9 +139,11 @@ static bool take_option(struct cli *cli, int id, const char *value)
     case OPTION_DATA: return push(cli, cli->data, &cli->data_count, value);
     case OPTION_SET: return push(cli, cli->set, &cli->set_count, value);
     case OPTION_OUT: cli->out = value; return true;
-    case OPTION_STEPS: return push_set(cli, "steps", value);
+    case OPTION_STEPS:
+        if (!parse_u32(cli, "steps", value, &cli->steps)) return false;
+        return cli->steps > 0 || wrong(cli, "steps", value, "a whole number above 0");
     case OPTION_SEED:
-        if (cli->command[0] == 't') return push_set(cli, "seed", value);
+        if (cli->command[0] == 't') return push_seed(cli, value);
         return parse_u64(cli, "seed", value, UINT64_MAX, &cli->sampling.seed);
     case OPTION_RESUME: return cli->resume = true;
     case OPTION_CHECK: return cli->check = true;

@@ -40,7 +40,7 @@ int command_train(struct cli *cli)
     char *chosen = cli->out ? strdup(cli->out) : default_out(cli->operand[0]);
     struct vkmoe_train_outcome outcome;
     const struct vkmoe_train_params params = {
-        .device = cli->device, .config = cli->operand[0], .set = cli->set, .set_count = cli->set_count,
+        .device = cli->device, .config = cli->operand[0], .set = cli->set, .set_count = cli->set_count, .steps = cli->steps,
         .data = cli->data_count ? cli->data : here, .data_count = cli->data_count ? cli->data_count : 1, .out = chosen,
         .resume = cli->resume, .check = cli->check, .quiet = cli->quiet,
     };
