@@ -24,7 +24,6 @@ struct reader {
     const cJSON   *value[CONFIG_MAX_FIELDS];   // by row; NULL: not given
     const char    *written[CONFIG_MAX_FIELDS]; // the key as it was given (an alias, perhaps)
     bool           set[CONFIG_MAX_FIELDS];     // by --set
-    uint32_t       file_steps;                 // "steps" of the file itself, 0: not given
 };
 
 // ---- messages
@@ -364,8 +363,7 @@ static bool resolve_training(struct reader *r)
     if ((uint64_t)c->seq_len * c->batch_size > CONFIG_MAX_TOKENS)
         return refuse(r, "batch_size", "at most %d tokens a micro-batch (seq_len is %u)",
                       CONFIG_MAX_TOKENS, c->seq_len);
-    // not what --steps says: 10 steps and a resume to 20 must be the first 20 of the same schedule
-    if (!c->lr_decay_steps) c->lr_decay_steps = r->file_steps ? r->file_steps : c->steps;
+    if (!c->lr_decay_steps) c->lr_decay_steps = c->steps;
     if (!given(r, "warmup_steps")) c->warmup_steps = min_u32(100, c->lr_decay_steps / 10);
     if (c->warmup_steps > c->lr_decay_steps)
         return refuse(r, "warmup_steps", "at most lr_decay_steps, %u", c->lr_decay_steps);
@@ -415,8 +413,6 @@ static bool read_object(struct reader *r, const cJSON *object, cJSON *sets, cons
                         int set_count)
 {
     if (object && !gather(r, object)) return false;
-    const cJSON *steps = slot(r, "steps");
-    if (steps && is_whole(steps, 1, 1e9)) r->file_steps = (uint32_t)steps->valuedouble;
     for (int i = 0; i < set_count; i++)
         if (!apply_set(r, set[i], sets)) return false;
     return store_all(r, object != NULL) && resolve_attention(r) && resolve_experts(r) &&

@@ -165,22 +165,6 @@ static void settings_replace_what_the_file_says(void **state)
                 config.rope_theta == 20000);
 }
 
-// The schedule is the file's, however far a run goes: only then can it be resumed with more steps.
-static void steps_do_not_move_the_schedule(void **state)
-{
-    (void)state;
-    struct config config;
-    const char *const file = "{\"model_type\": \"vkmoe\", \"vocab_size\": 260, \"hidden_size\": 8,"
-                             "\"intermediate_size\": 8, \"num_hidden_layers\": 1,"
-                             "\"num_attention_heads\": 1, \"max_position_embeddings\": 8, \"steps\": 50}";
-    const char *const fewer[] = {"steps=10"}, *const both[] = {"steps=10", "lr_decay_steps=10"};
-    assert_true(config_parse(&config, "test.json", file, fewer, 1));
-    assert_int_equal(config.steps, 10);
-    assert_int_equal(config.lr_decay_steps, 50);
-    assert_true(config_parse(&config, "test.json", file, both, 2));
-    assert_int_equal(config.lr_decay_steps, 10);
-}
-
 // Each changes mixtral_4 (m), qwen_4 (q) or the dense defaults (d), and is refused with both texts.
 static const struct { char base; const char *set, *first, *second; } refused[] = {
     {'m', "hiden_size=3", "unknown key \"hiden_size\"", "\"hidden_size\""},
@@ -345,7 +329,6 @@ int main(void)
         UNIT(transformers_files_are_read),
         UNIT(what_is_printed_reads_back),
         UNIT(settings_replace_what_the_file_says),
-        UNIT(steps_do_not_move_the_schedule),
         UNIT(each_rule_refuses_in_one_line),
         UNIT(broken_files_are_refused_in_one_line),
         UNIT(assets_are_what_their_sources_say),
