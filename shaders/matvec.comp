@@ -1,28 +1,24 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_MATVEC and _MATVECF (src/kernel.h): matmul_nt for few rows. A workgroup computes ROWS rows and
-// COLUMNS columns of C. Rows and columns past the end read the last one and are not written.
+// KERNEL_MATVEC and _MATVECF (src/kernel.h): matmul_nt for few rows. A workgroup computes COLUMNS
+// columns (x) of one row (y) of C. Columns past the end read the last one and are not written.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #include "lib/head.glsl"
-layout(constant_id = 1) const uint ROWS = 1;
 layout(constant_id = 2) const uint COLUMNS = 4;
 #include "lib/matmul_io.glsl"
-#define DOT_ROWS ROWS
-#define DOT_COLUMNS COLUMNS
 #include "lib/matvec.glsl"
 
 void main()
 {
-    const uint row = gl_WorkGroupID.y * ROWS, column = gl_WorkGroupID.x * COLUMNS;
-    [[unroll]] for (uint i = 0; i < ROWS; i++) dot_a[i] = min(row + i, m - 1) * k;
+    const uint row = gl_WorkGroupID.y, column = gl_WorkGroupID.x * COLUMNS;
+    dot_a = row * k;
     [[unroll]] for (uint i = 0; i < COLUMNS; i++) dot_b[i] = min(column + i, n - 1) * k;
     dot_loop();
-    [[unroll]] for (uint i = 0; i < ROWS; i++)
-        [[unroll]] for (uint v = 0; v < DOT_VECTORS; v++) {
-            const vec4 sum = DOT_SUM(dot_parts, i, v);
-            if (LANE == 0 && row + i < m) write_row(row + i, column + v * 4, sum);
-        }
+    [[unroll]] for (uint v = 0; v < DOT_VECTORS; v++) {
+        const vec4 sum = DOT_SUM(dot_parts, v);
+        if (LANE == 0) write_row(row, column + v * 4, sum);
+    }
 }

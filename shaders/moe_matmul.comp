@@ -36,8 +36,6 @@ layout(binding = 3) buffer C4 { STORE4 c4[]; };
 layout(push_constant) uniform Push { uint pairs, experts, m, n, k, top_k, save, add, gather; };
 
 #include "lib/matmul.glsl"
-#define DOT_ROWS 1
-#define DOT_COLUMNS COLUMNS
 #include "lib/matvec.glsl"
 
 // Row of A that a sorted row reads.
@@ -98,13 +96,13 @@ void write_row(uint row, uint column, vec4 sum)
 void row_times_expert(uint expert, uint row)
 {
     const uint column = gl_WorkGroupID.x * COLUMNS;
-    dot_a[0] = source(row) * k;
+    dot_a = source(row) * k;
     [[unroll]] for (uint i = 0; i < COLUMNS; i++) dot_b[i] = (expert * n + min(column + i, n - 1)) * k;
     dot_loop();
     [[unroll]] for (uint v = 0; v < DOT_VECTORS; v++) {
-        const vec4 sum = DOT_SUM(dot_parts, 0, v);
+        const vec4 sum = DOT_SUM(dot_parts, v);
 #ifdef UP
-        const vec4 sum_up = DOT_SUM(dot_parts_up, 0, v);
+        const vec4 sum_up = DOT_SUM(dot_parts_up, v);
         if (LANE == 0) write_row(row, column + v * 4, sum, sum_up);
 #else
         if (LANE == 0) write_row(row, column + v * 4, sum);
@@ -138,10 +136,9 @@ void main()
 {
     const uvec4 tile = tiles[gl_WorkGroupID.y]; // expert, first sorted row, rows
 #ifdef NT
-    if (ROWS == 1) {
+    if (ROWS == 1)
         row_times_expert(tile.x, tile.y);
-        return;
-    }
+    else
 #endif
-    tile_times_expert(tile.x, tile.y, tile.z);
+        tile_times_expert(tile.x, tile.y, tile.z);
 }

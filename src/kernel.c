@@ -244,7 +244,7 @@ static bool is_matmul(enum kernel_op op)
 // rows; 32 need 128 registers for the sums alone, which CPU drivers keep in the first-level cache anyway.
 static uint32_t matmul_rows(const struct gpu_caps *caps, enum kernel_op op, uint32_t rows)
 {
-    if (is_matvec(op)) return rows > 1 ? 4 : 1;
+    if (is_matvec(op)) return 1;
     if (rows >= 48 && caps->type == GPU_TYPE_CPU && !is_grouped(op)) return 32;
     if (rows >= 12) return 16;
     const bool transposed = op == KERNEL_MATMUL_TN || op == KERNEL_MOE_MATMUL_TN; // loads rows in fours
@@ -386,7 +386,7 @@ bool kernels_each(struct kernels *kernels, bool (*visit)(void *user, const struc
     static const uint32_t tiles[] = {1, 4, 16, 64}, head_dims[] = {32, 64, 128};
     for (int op = 0; op < KERNEL_COUNT; op++)
         for (int store = 0; store < 3; store++)
-            for (int i = 0; i < (is_matmul(op) ? 4 : is_attention(op) ? 3 : is_matvec(op) ? 2 : 1); i++) {
+            for (int i = 0; i < (is_matmul(op) ? 4 : is_attention(op) ? 3 : 1); i++) {
                 if (!blobs[op][store].words) continue;
                 if (store && !(kernels->gpu->caps.mask & GPU_CAP_STORAGE16)) continue;
                 const struct kernel *kernel = kernels_get(kernels, op, store, is_attention(op) ? head_dims[i] : tiles[i]);
