@@ -130,6 +130,8 @@ void vk_instance_destroy(struct vk_instance *instance);
 
 // vk_device.c: all devices, best first, unusable ones last; free() the list. -1 on failure.
 int  vk_enumerate(const struct vk_instance *instance, struct vk_physical **list);
+// The index of the device that `wanted` means (NULL: the best), -1 (logged) if none.
+int  vk_pick(const struct vk_physical *list, int count, const char *wanted);
 void vk_physical_fill(struct vk_physical *physical); // vk_caps.c: from handle and api_version
 void vk_name(struct vk_gpu *vk, VkObjectType type, uint64_t handle, const char *name);
 

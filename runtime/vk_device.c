@@ -163,7 +163,7 @@ static void log_no_such(const struct vk_physical *list, int usable, const char *
     log_error("no device \"%s\"; there %s %s, and ref", wanted, usable == 1 ? "is" : "are", text);
 }
 
-static int pick(const struct vk_physical *list, int count, const char *wanted)
+int vk_pick(const struct vk_physical *list, int count, const char *wanted)
 {
     if (count == 0) {
         log_error("no Vulkan device: install your card's driver or mesa-vulkan-drivers (for any "
@@ -333,7 +333,7 @@ static bool choose(struct vk_gpu *vk, const struct gpu_params *params)
     if (!gpu_caps_keep(params->caps, &keep))
         return false;
     const int count = vk_enumerate(&vk->instance, &list);
-    const int index = count < 0 ? -1 : pick(list, count, params->device);
+    const int index = count < 0 ? -1 : vk_pick(list, count, params->device);
     if (index >= 0) {
         struct gpu_caps *caps = &vk->base.gpu.caps;
         vk->physical = list[index];

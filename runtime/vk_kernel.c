@@ -143,7 +143,7 @@ static void statistic_take(const VkPipelineExecutableStatisticKHR *s, struct gpu
     const int64_t value = number_of(s);
     if (value < 0)
         return;
-    if (named(s->name, "spill"))
+    if (named(s->name, "spill") || named(s->name, "local memory size"))
         add(&out->spills, value);
     else if (strcmp(s->name, "VGPRs") == 0 || named(s->name, "register count") ||
              named(s->name, "grf registers"))

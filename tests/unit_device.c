@@ -361,6 +361,37 @@ static void memory_in_flight_is_waited_for(void **state)
     gpu_destroy(&gpu);
 }
 
+static PFN_vkGetPhysicalDeviceProperties properties_really;
+
+static VKAPI_ATTR void VKAPI_CALL properties_of_an_old_driver(VkPhysicalDevice device,
+                                                              VkPhysicalDeviceProperties *out)
+{
+    properties_really(device, out);
+    out->apiVersion = VK_API_VERSION_1_1;
+}
+
+static void an_old_driver_is_not_used(void **state)
+{
+    (void)state;
+    struct vk_instance instance;
+    struct vk_physical *list = NULL;
+    assert_true(vk_instance_create(&instance, false));
+    properties_really = vkGetPhysicalDeviceProperties;
+    vkGetPhysicalDeviceProperties = properties_of_an_old_driver;
+    const int count = vk_enumerate(&instance, &list);
+    vkGetPhysicalDeviceProperties = properties_really;
+    assert_true(count >= 1);
+    for (int i = 0; i < count; i++)
+        assert_string_equal(list[i].problem,
+                            "its driver has Vulkan 1.1, 1.2 is needed: update the driver");
+    assert_int_equal(vk_pick(list, count, NULL), -1);
+    unit_assert_line("1.2 is needed", list[0].caps.name);
+    assert_int_equal(vk_pick(list, 0, NULL), -1);
+    unit_assert_line("no Vulkan device", "--device ref");
+    free(list);
+    vk_instance_destroy(&instance);
+}
+
 // ---- no driver, no loader
 
 static void no_driver_is_one_line(void **state)
@@ -444,6 +475,7 @@ int main(int argc, char **argv)
         UNIT(a_lost_device_fails_everything_once),
         UNIT(out_of_memory_says_what_and_goes_on),
         UNIT(memory_in_flight_is_waited_for),
+        UNIT(an_old_driver_is_not_used),
         UNIT(no_driver_is_one_line),
         UNIT(no_loader_is_one_line),
         UNIT(validation_missing_is_one_line),
