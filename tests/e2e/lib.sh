@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MIT
+# What the end-to-end tests share. Read by `. tests/e2e/lib.sh`, from the source folder, with the built
+# program in $1. A folder of its own in $tmp, gone afterwards; `config` is a model of 9,328 parameters
+# with a dense and an MoE layer, `text` a little text of 50 windows to train on.
+# Two devices: `ref` is quick to open; `default` is what tools/check --device chose, or the best.
+set -eu
+vkmoe=$1
+here=tests/e2e
+config=$here/mixed.json
+tmp=$(mktemp -d)
+text=$tmp/text.txt
+children=
+export LC_ALL=C
+# an empty cache folder in $tmp: what a test says depends on nothing outside
+export XDG_CACHE_HOME="$tmp/cache"
+
+clean()
+{
+    for child in $children; do kill -9 "$child" 2>/dev/null || :; done
+    chmod -R u+w "$tmp" 2>/dev/null || :
+    rm -rf "$tmp"
+}
+trap clean EXIT
+trap 'exit 1' HUP INT TERM
+
+fail()
+{
+    echo "FAIL: $*" >&2
+    for file in "$tmp"/err "$tmp"/out; do
+        [ ! -s "$file" ] || { echo "--- ${file##*/}"; tail -n 20 "$file"; } >&2
+    done
+    exit 1
+}
+
+# The first 1000 bytes of the licence are text enough, and never change: 800 to train on, 50 windows.
+[ "$(head -c 1000 LICENSE | wc -c)" = 1000 ] || fail 'LICENSE is too short for these tests'
+head -c 1000 LICENSE >"$text"
+
+# on DEVICE COMMAND...: vkmoe COMMAND... on ref or the default device; stdout in $tmp/out, stderr in $tmp/err
+on()
+{
+    device=$1
+    shift
+    if [ "$device" = ref ]; then
+        "$vkmoe" "$@" --device ref >"$tmp/out" 2>"$tmp/err"
+    else
+        "$vkmoe" "$@" ${VKMOE_DEVICE:+--device "$VKMOE_DEVICE"} ${VKMOE_CAPS:+--caps="$VKMOE_CAPS"} >"$tmp/out" 2>"$tmp/err"
+    fi
+}
+
+# must COMMAND...: it succeeds, or the test fails and shows what it said
+must() { "$@" || fail "$* ended with status $?"; }
+
+# train DEVICE FOLDER OPTION...
+train()
+{
+    train_device=$1 train_out=$2
+    shift 2
+    on "$train_device" train "$config" --data "$text" --quiet --out "$train_out" "$@"
+}
+
+same() { cmp "$1" "$2" || fail "$1 and $2 differ"; }
+
+# metrics.jsonl without what a clock or the system decides: every step, and the evaluation at the end
+steady()
+{
+    sed -E '/"loss"/!{$!d}; s/"(tokens_per_s|device_bytes|host_bytes)": [^,]*, //g' "$1"
+}
+
+# The one checkpoint of a run folder.
+checkpoint() { echo "$1"/checkpoint-????????; }
+
+# same_run A B: weights, optimizer, loop state, configuration and metrics are the same bytes
+same_run()
+{
+    same "$1/model.safetensors" "$2/model.safetensors"
+    for file in model.safetensors optimizer.safetensors state.json; do
+        same "$(checkpoint "$1")/$file" "$(checkpoint "$2")/$file"
+    done
+    same "$1/config.json" "$2/config.json"
+    same "$1/tokenizer.json" "$2/tokenizer.json"
+    steady "$1/metrics.jsonl" >"$tmp/metrics.a"
+    steady "$2/metrics.jsonl" >"$tmp/metrics.b"
+    same "$tmp/metrics.a" "$tmp/metrics.b"
+}
+
+# wait_for SECONDS COMMAND...: until it succeeds
+wait_for()
+{
+    tries=$(($1 * 20))
+    shift
+    while ! "$@"; do
+        tries=$((tries - 1))
+        [ $tries -gt 0 ] || fail "waited in vain for: $*"
+        sleep 0.05
+    done
+}
