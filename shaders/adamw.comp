@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_ADAMW (src/kernel.h): AdamW (Loshchilov & Hutter 2019) in the order of torch.optim.AdamW. The
-// gradient is first multiplied by norm[1]; nothing moves where norm[2] is 0, but the copy is written, so
-// that it always is the parameter rounded to the storage type. A workgroup does LANES * PER_LANE elements.
+// KERNEL_ADAMW (src/kernel.h): AdamW (Loshchilov & Hutter 2019) in the order of torch.optim.AdamW.
+// The gradient is first multiplied by norm[1]; nothing moves where norm[2] is 0, but the copy is
+// written, so that it always is the parameter rounded to the storage type. A workgroup does LANES *
+// PER_LANE elements.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_shader_16bit_storage : enable
@@ -34,7 +35,8 @@ void update(inout vec4 x, vec4 gradient, inout vec4 mean, inout vec4 square)
     x *= 1.0 - step.learning_rate * weight_decay;
     mean += (1.0 - beta1) * (gradient - mean);
     square = beta2 * square + (1.0 - beta2) * gradient * gradient;
-    x -= step.learning_rate / step.correction1 * mean / (sqrt(square) / sqrt(step.correction2) + eps);
+    const vec4 divisor = sqrt(square) / sqrt(step.correction2) + eps;
+    x -= step.learning_rate / step.correction1 * mean / divisor;
 }
 
 void four(uint i)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_GRAD_CLIP (src/kernel.h): from sums of squares to the norm, the factor that every gradient is
-// multiplied by, and whether the step may be taken. A sum of squares that overflows f32 counts as not finite.
+// KERNEL_GRAD_CLIP (src/kernel.h): from sums of squares to the norm, the factor that every gradient
+// is multiplied by, and whether the step may be taken. A sum of squares that overflows f32 counts
+// as not finite.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
@@ -22,6 +23,7 @@ void main()
     if (LANE != 0) return;
     const float scaled = sqrt(sum) * step.unscale;
     const bool finite = (floatBitsToUint(scaled) & 0x7f800000u) != 0x7f800000u;
-    const float limit = step.max_grad_norm > 0.0 ? min(1.0, step.max_grad_norm / (scaled + 1e-6)) : 1.0;
-    norm = vec4(scaled, finite ? limit * step.unscale : 0.0, finite ? 1.0 : 0.0, 0.0);
+    float factor = step.unscale;
+    if (step.max_grad_norm > 0.0) factor *= min(1.0, step.max_grad_norm / (scaled + 1e-6));
+    norm = vec4(scaled, finite ? factor : 0.0, finite ? 1.0 : 0.0, 0.0);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_GRAD_NORM (src/kernel.h): the sum of squares of each block of a gradient. One workgroup a block.
+// KERNEL_GRAD_NORM (src/kernel.h): the sum of squares of each block of a gradient. One workgroup a
+// block.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require

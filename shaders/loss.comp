@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_LOSS (src/kernel.h): softmax cross-entropy of a row, and its gradient in place. One workgroup a
-// row; every lane keeps a running maximum and a sum relative to it (Milakov & Gimelshein 2018), four
-// elements at a time, so that a row is read once for the loss and once more for the gradient.
+// KERNEL_LOSS (src/kernel.h): softmax cross-entropy of a row, and its gradient in place. One
+// workgroup a row; every lane keeps a running maximum and a sum relative to it (Milakov &
+// Gimelshein 2018), four elements at a time, so that a row is read once for the loss and once more
+// for the gradient.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_MOE_COMBINE (src/kernel.h): each token gathers its own picks by the inverse permutation, in the
-// order of the picks. One workgroup a token, columns over the lanes, four at a time where rows are aligned.
+// KERNEL_MOE_COMBINE (src/kernel.h): each token gathers its own picks by the inverse permutation,
+// in the order of the picks. One workgroup a token, columns over the lanes, four at a time where
+// rows are aligned.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_shader_16bit_storage : enable

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_MOE_COMBINE_BACK (src/kernel.h): the gradient of the weighted combine to each expert row and to each
-// gate. One workgroup a pair.
+// KERNEL_MOE_COMBINE_BACK (src/kernel.h): the gradient of the weighted combine to each expert row
+// and to each gate. One workgroup a pair.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require

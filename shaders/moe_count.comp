@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_MOE_COUNT (src/kernel.h): the histogram of one block of pairs over the experts. One workgroup a
-// block. The row of counts lies in the buffer itself (20,480 experts do not fit shared memory); integer
-// additions commute, so atomics give the same bytes in any order.
+// KERNEL_MOE_COUNT (src/kernel.h): the histogram of one block of pairs over the experts. One
+// workgroup a block. The row of counts lies in the buffer itself (20,480 experts do not fit shared
+// memory); integer additions commute, so atomics give the same bytes in any order.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
@@ -11,7 +11,9 @@
 
 layout(binding = 0) readonly buffer Ids { uint ids[]; };
 layout(binding = 1) coherent buffer Counts { uint counts[]; };
-layout(push_constant) uniform Push { uint pairs, experts, block, blocks, tile_rows, max_tiles, columns[4]; };
+layout(push_constant) uniform Push {
+    uint pairs, experts, block, blocks, tile_rows, max_tiles, columns[4];
+};
 
 void main()
 {

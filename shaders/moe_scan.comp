@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_MOE_SCAN (src/kernel.h): from the counts of (block, expert) to first sorted positions, the row range
-// of each expert, the tiles of the grouped matmuls, and their indirect grids. One workgroup in all; LANES
-// experts at a time, one a lane, blocks in a loop, eight a turn (lavapipe ends every loop of an invocation
-// after 65,535 turns in all, and more loads are under way).
+// KERNEL_MOE_SCAN (src/kernel.h): from the counts of (block, expert) to first sorted positions, the
+// row range of each expert, the tiles of the grouped matmuls, and their indirect grids. One
+// workgroup in all; LANES experts at a time, one a lane, blocks in a loop, eight a turn (lavapipe
+// ends every loop of an invocation after 65,535 turns in all, and more loads are under way).
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
@@ -15,7 +15,9 @@ layout(binding = 0) buffer Counts { uint counts[]; };
 layout(binding = 1) writeonly buffer Offsets { uint offsets[]; };
 layout(binding = 2) writeonly buffer Tiles { uvec4 tiles[]; };
 layout(binding = 3) writeonly buffer Indirect { uvec4 indirect[4]; };
-layout(push_constant) uniform Push { uint pairs, experts, block, blocks, tile_rows, max_tiles, columns[4]; };
+layout(push_constant) uniform Push {
+    uint pairs, experts, block, blocks, tile_rows, max_tiles, columns[4];
+};
 
 uint tile_count(uint rows) { return (rows + tile_rows - 1) / tile_rows; }
 
@@ -45,8 +47,10 @@ void main()
                     counts[at] = position;
                     position += count;
                 }
-        for (uint i = 0; i < tile_count(rows) && tile + i < max_tiles; i++)
-            tiles[tile + i] = uvec4(e, begin + i * tile_rows, min(tile_rows, rows - i * tile_rows), 0);
+        for (uint i = 0; i < tile_count(rows) && tile + i < max_tiles; i++) {
+            const uint done = i * tile_rows;
+            tiles[tile + i] = uvec4(e, begin + done, min(tile_rows, rows - done), 0);
+        }
     }
     if (LANE != 0) return;
     offsets[experts] = first_row;

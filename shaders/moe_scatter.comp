@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_MOE_SCATTER (src/kernel.h): the stable order within each expert. One workgroup a block, LANES pairs
-// at a time, in order. How many pairs of an expert the block has placed so far is kept in the first slot of
-// (block, expert) in `order` itself, so no table of experts is needed; that slot gets its pair at the end.
+// KERNEL_MOE_SCATTER (src/kernel.h): the stable order within each expert. One workgroup a block,
+// LANES pairs at a time, in order. How many pairs of an expert the block has placed so far is kept
+// in the first slot of (block, expert) in `order` itself, so no table of experts is needed; that
+// slot gets its pair at the end.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
@@ -13,7 +14,9 @@ layout(binding = 0) readonly buffer Ids { uint ids[]; };
 layout(binding = 1) readonly buffer First { uint first[]; };
 layout(binding = 2) coherent buffer Order { uint order[]; };
 layout(binding = 3) buffer Inverse { uint inverse[]; };
-layout(push_constant) uniform Push { uint pairs, experts, block, blocks, tile_rows, max_tiles, columns[4]; };
+layout(push_constant) uniform Push {
+    uint pairs, experts, block, blocks, tile_rows, max_tiles, columns[4];
+};
 
 const uint NONE = 0xffffffffu;
 

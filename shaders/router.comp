@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_ROUTER (src/kernel.h): softmax over the experts, the K largest, their gates. One workgroup a
-// token; one lane a token where there are few experts. Picks go by the logit itself: the next pick is the
-// largest key below the last one in the order (logit, then lowest id), so no list of what was taken is
-// needed and ties are exact. NaN sorts last.
+// KERNEL_ROUTER (src/kernel.h): softmax over the experts, the K largest, their gates. One workgroup
+// a token; one lane a token where there are few experts. Picks go by the logit itself: the next
+// pick is the largest key below the last one in the order (logit, then lowest id), so no list of
+// what was taken is needed and ties are exact. NaN sorts last.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
@@ -21,7 +21,8 @@ layout(binding = 3) buffer Gates { float gates[]; };
 layout(binding = 4) writeonly buffer Lse { float lse[]; };
 const uint NONE = 0xffffffffu;
 
-// The largest (key, lowest id) of the row that is below `last` in that order; id NONE when there is none.
+// The largest (key, lowest id) of the row that is below `last` in that order; id NONE when there is
+// none.
 uvec2 next_pick(uint row, uvec2 last)
 {
     uvec2 best = uvec2(0, NONE);
@@ -40,8 +41,11 @@ uvec2 next_pick(uint row, uvec2 last)
 
 void main()
 {
-    const uint t = router_token();
-    if (t >= tokens) return;
+    const uint own = router_token();
+    if (group_index() * (NARROW ? LANES : 1) >= tokens) return;
+    // lanes beyond the last token do it once more and write nothing: all lanes stay together
+    const uint t = min(own, tokens - 1);
+    const bool writes = own < tokens && FIRST == 0;
     const uint row = t * experts, out_row = t * top_k;
 
     // the first pick is the maximum that the softmax needs
@@ -52,7 +56,7 @@ void main()
         if (k > 0) pick = next_pick(row, pick);
         const float part = pick.y == NONE ? 0.0 : exp(order_value(pick.x) * inv_temperature - top);
         picked += part;
-        if (FIRST == 0) {
+        if (writes) {
             ids[out_row + k] = pick.y;
             gates[out_row + k] = part;
         }
@@ -68,9 +72,9 @@ void main()
         sum += part;
     }
     if (!NARROW) sum = reduce_add(sum);
-    for (uint e = FIRST; e < experts; e += STRIDE)
+    for (uint e = own < tokens ? FIRST : experts; e < experts; e += STRIDE)
         probs[row + e] = exp(logits[row + e] * inv_temperature - top) / sum;
-    if (FIRST != 0) return;
+    if (!writes) return;
     lse[t] = top + log(sum);
     const float scale = renormalise != 0 ? picked : sum;
     for (uint k = 0; k < top_k; k++) gates[out_row + k] /= scale;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_ROUTER_BACK (src/kernel.h). One workgroup or one lane a token as in router.comp. With a_e = aux_scale * balance_coef * E f_e / T
-// and d_e the gradient that reaches a picked probability through its gate, dp = a + d and
-//     dz_e = p_e (dp_e - sum_j p_j dp_j) + aux_scale * z_coef * 2 lse / T * p_e,   dlogits = dz / temperature.
+// KERNEL_ROUTER_BACK (src/kernel.h). One workgroup or one lane a token, as in router.comp. With
+// a_e = aux_scale * balance_coef * E f_e / T and d_e the gradient that reaches a picked probability
+// through its gate: dp = a + d, dlogits = dz / temperature and
+//     dz_e = p_e (dp_e - sum_j p_j dp_j) + aux_scale * z_coef * 2 lse / T * p_e.
 // All experts are written as if not picked; then the lane that owns a picked one writes it again.
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -67,6 +68,7 @@ void main()
     for (uint e = FIRST; e < experts; e += STRIDE) write(row, e, 0.0);
     for (uint k = 0; k < top_k; k++) {
         const uint e = ids[picks + k];
-        if (e < experts && e % STRIDE == FIRST) write(row, e, scale * (dgates[picks + k] - subtract));
+        if (e >= experts || e % STRIDE != FIRST) continue;
+        write(row, e, scale * (dgates[picks + k] - subtract));
     }
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_ROUTER_STATS (src/kernel.h): what the log and the viewers show of a router. Every workgroup but
-// the last does LANES experts, one a lane: its count and its mean probability. The last does the scalars:
-// balance loss = E / T * sum_e f_e sum_t p_te, z loss, entropy; it reads everything once more. Loops take
-// TURN tokens a turn: lavapipe ends the loops of an invocation after 65,535 turns in all.
+// KERNEL_ROUTER_STATS (src/kernel.h): what the log and the viewers show of a router. Every
+// workgroup but the last does LANES experts, one a lane: its count and its mean probability. The
+// last does the scalars: balance loss = E / T * sum_e f_e sum_t p_te, z loss, entropy; it reads
+// everything once more. Loops take TURN tokens a turn: lavapipe ends the loops of an invocation
+// after 65,535 turns in all.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_SAMPLE (src/kernel.h): the next token, in one workgroup. Top-k and top-p each keep a prefix of the
-// order (value falling, id rising), so what is kept is one threshold and one index: everything above the
-// threshold, and of what equals it the indices below `cut`. Thresholds are found by a search with PROBES
-// probes a pass, first over the value, then over the ordered bits of the float, which must end: nothing is
-// sorted. Once at most CAPACITY candidates are left they move to shared memory, in their order, and all that
-// follows looks at them alone. Loops take TURN * LANES values a turn, so that loads overlap, and because
-// lavapipe ends all loops of an invocation after 65,535 turns.
+// KERNEL_SAMPLE (src/kernel.h): the next token, in one workgroup. Top-k and top-p each keep a
+// prefix of the order (value falling, id rising), so what is kept is one threshold and one index:
+// everything above the threshold, and of what equals it the indices below `cut`. Thresholds are
+// found by a search with PROBES probes a pass, first over the value, then over the ordered bits of
+// the float, which must end: nothing is sorted. Once at most CAPACITY candidates are left they move
+// to shared memory, in their order, and all that follows looks at them alone. Loops take TURN *
+// LANES values a turn, so that loads overlap, and because lavapipe ends all loops of an invocation
+// after 65,535 turns.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
@@ -25,6 +26,7 @@ layout(binding = 3) writeonly buffer Token { uint token[2]; };
 layout(push_constant) uniform Push { uint rows, vocab, backward; };
 
 const uint NONE = 0xffffffffu;
+#define NAN uintBitsToFloat(NONE)
 const uint LOWEST_KEY = 0x007fffffu; // -inf; only NaN is below
 const uint STREAM = 0x73616d70u;     // "samp", the stream of src/ref/sample.c
 const uint TURN = 8, PROBES = 3, CAPACITY = 1024;
@@ -71,8 +73,9 @@ float total(bool ties)
     return reduce_add(sum);
 }
 
-// The first index where the sum in rising order exceeds the goal; the last one that adds anything where
-// rounding never lets it. Chunks of 4 * LANES are summed across lanes, the chunk itself by every lane alike.
+// The first index where the sum in rising order exceeds the goal; the last one that adds anything
+// where rounding never lets it. Chunks of 4 * LANES are summed across lanes, the chunk itself by
+// every lane alike.
 uint walk(float goal, bool ties)
 {
     const float bound = order_value(threshold);
@@ -111,7 +114,7 @@ struct search {
 uint probe(search s, uint pass, uint i)
 {
     const uint span = s.high - s.low;
-    uint key = s.low + span / (PROBES + 1) * (i + 1) + (i + 1) * (span % (PROBES + 1)) / (PROBES + 1);
+    uint key = s.low + max(span / (PROBES + 1), 1) * (i + 1);
     if (pass < VALUE_PASSES) {
         const float high = order_value(s.high), low = max(order_value(s.low), high - REACH);
         key = order_key(low + (high - low) * (float(i + 1) / float(PROBES + 1)));
@@ -131,7 +134,7 @@ void narrow(inout search s, uint pass, float goal, bool by_weight)
     for (uint base = LANE; base < total_count; base += TURN * LANES)
         [[unroll]] for (uint j = 0; j < TURN; j++) {
             const uint at = base + j * LANES;
-            const float x = at < total_count ? value(at) : uintBitsToFloat(NONE); // NaN is above nothing
+            const float x = at < total_count ? value(at) : NAN; // is above nothing
             const float own = by_weight ? weight(x) : 0.0;
             [[unroll]] for (uint i = 0; i < PROBES; i++) {
                 const bool above = x >= bound[i];
@@ -161,7 +164,7 @@ void gather(uint low)
     uint count = 0;
     for (uint base = 0; base < vocab; base += LANES) {
         const uint id = base + LANE;
-        const float x = id < vocab ? value(id) : uintBitsToFloat(NONE);
+        const float x = id < vocab ? value(id) : NAN;
         const bool chosen = keep(id, x, bound);
         uint all;
         const uint at = count + scan_add(uint(chosen), all);
@@ -177,12 +180,14 @@ void gather(uint low)
     cut = NONE;
 }
 
-// Shrinks what is kept to the shortest prefix whose measure (its weight, or its count) reaches the goal.
+// Shrinks what is kept to the shortest prefix whose measure (its weight, or its count) reaches the
+// goal.
 void shrink(float goal, bool by_weight)
 {
     search s = search(threshold, order_key(top) + 1, kept, 0, by_weight ? mass : float(kept), 0.0);
-    for (uint pass = 0; s.high - s.low > 1 && s.low_count - s.high_count > 1 && s.low_measure != goal; pass++) {
-        narrow(s, pass, goal, by_weight);
+    uint pass = 0;
+    while (s.high - s.low > 1 && s.low_count - s.high_count > 1 && s.low_measure != goal) {
+        narrow(s, pass++, goal, by_weight);
         if (!gathered && s.low_count <= CAPACITY) gather(s.low);
     }
     if (s.low != threshold) cut = NONE;
@@ -209,8 +214,9 @@ uint draw()
         mass = total(false);
         shrink(step.top_p * mass, true);
     }
-    const uvec4 random = rng_philox(uvec2(step.seed_low, step.seed_high), uvec4(step.base, 0, STREAM, 0));
-    return walk(rng_unit(random.x) * total(false), false);
+    const uvec2 seed = uvec2(step.seed_low, step.seed_high);
+    const float drawn = rng_unit(rng_philox(seed, uvec4(step.base, 0, STREAM, 0)).x);
+    return walk(drawn * total(false), false);
 }
 
 void main()

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// lib/reduce.glsl for unsigned numbers, an exclusive scan in order of LANE, and a barrier for buffer
-// memory. With one subgroup (the planned shape) none of them leaves the subgroup. Uniform control flow only.
-// The includer enables GL_KHR_shader_subgroup_basic and _arithmetic.
+// lib/reduce.glsl for unsigned numbers, an exclusive scan in order of LANE, and a barrier for
+// buffer memory. With one subgroup (the planned shape) none of them leaves the subgroup. Uniform
+// control flow only. The includer enables GL_KHR_shader_subgroup_basic and _arithmetic.
 shared uint group_part[128];
 
 void group_share(uint own)

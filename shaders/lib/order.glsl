@@ -8,4 +8,7 @@ uint order_key(float x)
     return bits == size ? bits | 0x80000000u : ~bits;
 }
 
-float order_value(uint key) { return uintBitsToFloat((key & 0x80000000u) != 0 ? key & 0x7fffffffu : ~key); }
+float order_value(uint key)
+{
+    return uintBitsToFloat((key & 0x80000000u) != 0 ? key & 0x7fffffffu : ~key);
+}

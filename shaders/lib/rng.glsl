@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Philox 4x32-10 (Salmon et al. 2011), word for word rng_philox of src/base.h: key is the 64-bit seed,
-// counter the low and the high 64-bit counter, each as (low word, high word).
+// Philox 4x32-10 (Salmon et al. 2011), word for word rng_philox of src/base.h: key is the 64-bit
+// seed, counter the low and the high 64-bit counter, each as (low word, high word).
 uvec4 rng_philox(uvec2 key, uvec4 counter)
 {
     for (int i = 0; i < 10; i++) {
@@ -13,5 +13,9 @@ uvec4 rng_philox(uvec2 key, uvec4 counter)
     return counter;
 }
 
-// (0, 1): the middle of one of 2^23 equal parts. Every step is exact in f32, so host and device agree.
-float rng_unit(uint word) { return float(word >> 9) * 1.1920928955078125e-7 + 5.9604644775390625e-8; }
+// (0, 1): the middle of one of 2^23 equal parts. Every step is exact in f32, so host and device
+// agree.
+float rng_unit(uint word)
+{
+    return float(word >> 9) * 1.1920928955078125e-7 + 5.9604644775390625e-8; // 2^-23, 2^-24
+}

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// What the router's kernels share: the push words, and how a workgroup is divided. With few experts every
-// lane has a token of its own (no reductions, and an eighth of the workgroups on lavapipe: 5 times faster at
-// 8 experts); else the workgroup shares one token. The grid in src/kernel.c knows the same limit.
+// What the router's kernels share: the push words, and how a workgroup is divided. With few experts
+// every lane has a token of its own (no reductions, and an eighth of the workgroups on lavapipe: 5
+// times faster at 8 experts); else the workgroup shares one token. The grid in src/kernel.c knows
+// the same limit.
 layout(push_constant) uniform Push {
     uint tokens, experts, top_k, renormalise;
     float inv_temperature, balance_coef, z_coef;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// References of moe_count, moe_scan and moe_scatter: a stable counting sort of the pairs by expert, and the
-// tiles of the grouped matmuls.
+// References of moe_count, moe_scan and moe_scatter: a stable counting sort of the pairs by expert,
+// and the tiles of the grouped matmuls.
 #include "ref.h"
 
 static uint32_t block_end(const struct push_moe_sort *push, uint32_t b)
@@ -33,7 +33,8 @@ void ref_moe_scan(const struct gpu_ref_call *call)
             *entry = position;
             position += count;
         }
-        for (uint32_t row = offsets[e]; row < position && tile < push->max_tiles; row += push->tile_rows) {
+        for (uint32_t row = offsets[e]; row < position && tile < push->max_tiles;
+             row += push->tile_rows) {
             const uint32_t words[4] = {e, row, min_u32(push->tile_rows, position - row), 0};
             memcpy(tiles[tile++], words, sizeof words);
         }

@@ -19,7 +19,8 @@ void ref_grad_norm(const struct gpu_ref_call *call)
     float *partial = (float *)call->buffer[1] + push->index;
     for (uint32_t b = 0; b < ceil_div(push->count, push->block); b++) {
         double sum = 0;
-        for (uint32_t i = b * push->block; i < min_u64(push->count, (b + UINT64_C(1)) * push->block); i++)
+        for (uint32_t i = b * push->block;
+             i < min_u64(push->count, (b + UINT64_C(1)) * push->block); i++)
             sum += (double)g[i] * (double)g[i];
         partial[b] = (float)sum;
     }
@@ -50,13 +51,15 @@ void ref_adamw(const struct gpu_ref_call *call)
     const struct step_words *step = call->buffer[0];
     const float *norm = call->buffer[1], *g = call->buffer[3];
     float *p = call->buffer[2], *m = call->buffer[4], *v = call->buffer[5];
-    const double rate = (double)step->learning_rate, beta1 = (double)push->beta1, beta2 = (double)push->beta2;
+    const double rate = (double)step->learning_rate, beta1 = (double)push->beta1,
+                 beta2 = (double)push->beta2;
     for (uint32_t i = 0; i < push->count; i++) {
         if (norm[2] != 0) {
             const double gradient = (double)g[i] * (double)norm[1];
             const double mean = beta1 * (double)m[i] + (1 - beta1) * gradient;
             const double square = beta2 * (double)v[i] + (1 - beta2) * gradient * gradient;
-            const double divisor = sqrt(square) / sqrt((double)step->correction2) + (double)push->eps;
+            const double divisor =
+                sqrt(square) / sqrt((double)step->correction2) + (double)push->eps;
             const double decayed = (double)p[i] * (1 - rate * (double)push->weight_decay);
             p[i] = (float)(decayed - rate / (double)step->correction1 * mean / divisor);
             m[i] = (float)mean;

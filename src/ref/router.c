@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// References of router, router_back and router_stats: softmax over the experts, k times argmax, gates; its
-// gradient with the auxiliary losses (Switch balance, Fedus et al. 2021; z-loss, Zoph et al. 2022); statistics.
+// References of router, router_back and router_stats: softmax over the experts, k times argmax,
+// gates; its gradient with the auxiliary losses (Switch balance, Fedus et al. 2021; z-loss, Zoph et
+// al. 2022); statistics.
 #include "ref.h"
 
 // Order of the picks: the larger logit, then the lower id; NaN after every number.
@@ -18,11 +19,13 @@ static bool is_picked(const uint32_t *ids, uint32_t count, uint32_t e)
     return false;
 }
 
-static uint32_t best_of_rest(const float *logits, uint32_t experts, const uint32_t *ids, uint32_t count)
+static uint32_t best_of_rest(const float *logits, uint32_t experts, const uint32_t *ids,
+                             uint32_t count)
 {
     uint32_t best = KERNEL_NONE_ID;
     for (uint32_t e = 0; e < experts; e++)
-        if (!is_picked(ids, count, e) && (best == KERNEL_NONE_ID || comes_before(logits, e, best))) best = e;
+        if (!is_picked(ids, count, e) && (best == KERNEL_NONE_ID || comes_before(logits, e, best)))
+            best = e;
     return best;
 }
 
@@ -40,7 +43,8 @@ void ref_router(const struct gpu_ref_call *call)
 
         const double temper = (double)push->inv_temperature, top = (double)logits[ids[0]] * temper;
         double sum = 0, picked = 0;
-        for (uint32_t e = 0; e < experts; e++) sum += part[e] = exp((double)logits[e] * temper - top);
+        for (uint32_t e = 0; e < experts; e++)
+            sum += part[e] = exp((double)logits[e] * temper - top);
         for (uint32_t e = 0; e < experts; e++) probs[e] = (float)(part[e] / sum);
         ((float *)call->buffer[4])[t] = (float)(top + log(sum));
         for (uint32_t k = 0; k < top_k; k++) picked += part[ids[k]];
@@ -51,8 +55,8 @@ void ref_router(const struct gpu_ref_call *call)
 }
 
 // d objective / d probability of every expert: through the gates and the balance loss
-static void probability_gradient(const struct gpu_ref_call *call, const struct push_router *push, uint32_t t,
-                                 double *dp)
+static void probability_gradient(const struct gpu_ref_call *call, const struct push_router *push,
+                                 uint32_t t, double *dp)
 {
     const float *probs = (const float *)call->buffer[0] + (size_t)t * push->experts;
     const uint32_t *ids = (const uint32_t *)call->buffer[1] + (size_t)t * push->top_k;
@@ -63,7 +67,8 @@ static void probability_gradient(const struct gpu_ref_call *call, const struct p
 
     for (uint32_t e = 0; e < push->experts; e++) {
         const double f = (offsets[e + 1] - offsets[e]) / ((double)push->tokens * push->top_k);
-        dp[e] = (double)step->aux_scale * (double)push->balance_coef * push->experts * f / push->tokens;
+        dp[e] =
+            (double)step->aux_scale * (double)push->balance_coef * push->experts * f / push->tokens;
     }
     double picked = 0, dot = 0;
     for (uint32_t k = 0; k < push->top_k; k++) {
@@ -88,7 +93,8 @@ void ref_router_back(const struct gpu_ref_call *call)
         probability_gradient(call, push, t, dp);
         double mean = 0;
         for (uint32_t e = 0; e < push->experts; e++) mean += (double)probs[e] * dp[e];
-        const double dlse = (double)step->aux_scale * (double)push->z_coef * 2 * (double)lse[t] / push->tokens;
+        const double dlse =
+            (double)step->aux_scale * (double)push->z_coef * 2 * (double)lse[t] / push->tokens;
         for (uint32_t e = 0; e < push->experts; e++)
             ref_store(call, 7, (size_t)t * push->experts + e,
                       (double)probs[e] * (dp[e] - mean + dlse) * (double)push->inv_temperature);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Reference of sample: repetition penalty (Keskar et al. 2019), temperature, top-k, top-p (Holtzman et al.
-// 2020) over the sorted values, then the inverse CDF in index order. Ties go to the lowest id everywhere.
+// Reference of sample: repetition penalty (Keskar et al. 2019), temperature, top-k, top-p (Holtzman
+// et al. 2020) over the sorted values, then the inverse CDF in index order. Ties go to the lowest
+// id everywhere.
 #include "ref.h"
 
 enum { SAMPLE_STREAM = 0x73616d70 }; // "samp", the stream of shaders/sample.comp
@@ -15,8 +16,8 @@ static int by_value_then_id(const void *a, const void *b)
 }
 
 // The values that are numbers, in falling order; returns how many.
-static uint32_t sorted_values(const struct step_words *step, const float *logits, const uint32_t *seen,
-                              uint32_t vocab, struct candidate *list)
+static uint32_t sorted_values(const struct step_words *step, const float *logits,
+                              const uint32_t *seen, uint32_t vocab, struct candidate *list)
 {
     const float penalty = step->repetition_penalty > 0 ? step->repetition_penalty : 1;
     uint32_t count = 0;
@@ -35,7 +36,8 @@ static double weight(const struct step_words *step, const struct candidate *list
     return exp(((double)list[i].value - (double)list[0].value) / (double)step->temperature);
 }
 
-static double weight_sum(const struct step_words *step, const struct candidate *list, uint32_t count)
+static double weight_sum(const struct step_words *step, const struct candidate *list,
+                         uint32_t count)
 {
     double sum = 0;
     for (uint32_t i = 0; i < count; i++) sum += weight(step, list, i);
@@ -52,8 +54,8 @@ static uint32_t nucleus(const struct step_words *step, const struct candidate *l
     return count;
 }
 
-void ref_sample_probabilities(const struct step_words *step, const float *logits, const uint32_t *seen,
-                              uint32_t vocab, double *prob)
+void ref_sample_probabilities(const struct step_words *step, const float *logits,
+                              const uint32_t *seen, uint32_t vocab, double *prob)
 {
     struct candidate *list = malloc(vocab * sizeof *list);
     uint32_t count = sorted_values(step, logits, seen, vocab, list);
@@ -63,7 +65,8 @@ void ref_sample_probabilities(const struct step_words *step, const float *logits
     if (step->top_k > 0) count = min_u32(count, step->top_k);
     if (step->top_p < 1 && count > 1) count = nucleus(step, list, count);
     const double sum = count == 1 ? 1 : weight_sum(step, list, count);
-    for (uint32_t i = 0; i < count; i++) prob[list[i].id] = count == 1 ? 1 : weight(step, list, i) / sum;
+    for (uint32_t i = 0; i < count; i++)
+        prob[list[i].id] = count == 1 ? 1 : weight(step, list, i) / sum;
     free(list);
 }
 

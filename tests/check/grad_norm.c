@@ -17,15 +17,16 @@ static void clip_case(struct check *t, uint32_t count, double value, float unsca
 {
     double partial[1000];
     for (uint32_t i = 0; i < count; i++) partial[i] = i == count / 2 ? value : 0.5 + i % 7;
-    check_begin(t, KERNEL_GRAD_CLIP, 0, "n %u value %g unscale %g limit %g", count, value, (double)unscale,
-                (double)limit);
+    check_begin(t, KERNEL_GRAD_CLIP, 0, "n %u value %g unscale %g limit %g", count, value,
+                (double)unscale, (double)limit);
     check_step(t, 0, &(struct step_words){.unscale = unscale, .max_grad_norm = limit});
     check_values(t, 1, DTYPE_F32, partial, count);
     check_output(t, 2, DTYPE_F32, 4);
     if (!check_run(t, &(struct push_sum){.count = count}, 1e-11)) return;
     const float *norm = check_result(t, 2);
     const float finite = isfinite((float)value) ? 1 : 0;
-    if (norm[2] != finite || (finite == 0 && norm[1] != 0)) check_fail(t, "finite %g", (double)norm[2]);
+    if (norm[2] != finite || (finite == 0 && norm[1] != 0))
+        check_fail(t, "finite %g", (double)norm[2]);
     if (limit > 0 && finite > 0 && (double)(norm[1] / unscale * norm[0]) > (double)limit * 1.00001)
         check_fail(t, "norm after clipping is above the limit");
 }
@@ -38,7 +39,8 @@ static void zero_gradient(struct check *t)
     check_output(t, 2, DTYPE_F32, 4);
     if (!check_run(t, &(struct push_sum){.count = 3}, 0)) return;
     const float *norm = check_result(t, 2);
-    if (norm[0] != 0 || norm[1] != 0.5f || norm[2] != 1) check_fail(t, "factor %g", (double)norm[1]);
+    if (norm[0] != 0 || norm[1] != 0.5f || norm[2] != 1)
+        check_fail(t, "factor %g", (double)norm[1]);
 }
 
 void check_grad_norm(struct check *t)

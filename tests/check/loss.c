@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Check of loss: vocabularies from 1 to 32,000, masked targets, in place gradient, logits of +-1e4, and a
-// row that is not a number and must say so.
+// Check of loss: vocabularies from 1 to 32,000, masked targets, in place gradient, logits of +-1e4,
+// and a row that is not a number and must say so.
 #include <math.h>
 #include <stdlib.h>
 
@@ -17,7 +17,8 @@ static void targets(struct check *t, uint32_t rows, uint32_t vocab, bool masks)
 
 static void loss_case(struct check *t, uint32_t rows, uint32_t vocab, uint32_t back, double scale)
 {
-    check_begin(t, KERNEL_LOSS, 0, "rows %u vocab %u backward %u scale %g", rows, vocab, back, scale);
+    check_begin(t, KERNEL_LOSS, 0, "rows %u vocab %u backward %u scale %g", rows, vocab, back,
+                scale);
     check_step(t, 0, &(struct step_words){.loss_scale = 0.37f});
     check_normal(t, 1, CHECK_STORE, (uint64_t)rows * vocab, scale);
     targets(t, rows, vocab, rows > 2);
@@ -38,8 +39,10 @@ static void not_a_number(struct check *t)
     check_output(t, 3, DTYPE_F32, ROWS);
     if (!check_run_only(t, &(struct push_loss){ROWS, VOCAB, 1})) return;
     const float *loss = check_result(t, 3);
-    if (!isnan(loss[1]) || isnan(loss[0]) || isnan(loss[2])) check_fail(t, "NaN lost, or in the wrong row");
-    if (!isnan(dtype_load(check_result(t, 1), VOCAB + 11, t->store))) check_fail(t, "NaN lost in the gradient");
+    if (!isnan(loss[1]) || isnan(loss[0]) || isnan(loss[2]))
+        check_fail(t, "NaN lost, or in the wrong row");
+    if (!isnan(dtype_load(check_result(t, 1), VOCAB + 11, t->store)))
+        check_fail(t, "NaN lost in the gradient");
 }
 
 void check_loss(struct check *t)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Checks of moe_combine and moe_combine_back: aligned and odd rows, one and many picks, dropped pairs.
+// Checks of moe_combine and moe_combine_back: aligned and odd rows, one and many picks, dropped
+// pairs.
 #include <stdlib.h>
 
 #include "check.h"
@@ -22,8 +23,8 @@ static void combine(struct check *t, const struct push_moe_combine *push, uint32
 {
     const uint32_t pairs = push->tokens * push->top_k;
     const uint64_t cells = (uint64_t)push->tokens * push->cols;
-    check_begin(t, KERNEL_MOE_COMBINE, 0, "T %u H %u K %u weighted %u add %u drop %u", push->tokens, push->cols,
-                push->top_k, push->weighted, push->add, drop);
+    check_begin(t, KERNEL_MOE_COMBINE, 0, "T %u H %u K %u weighted %u add %u drop %u", push->tokens,
+                push->cols, push->top_k, push->weighted, push->add, drop);
     check_normal(t, 0, CHECK_STORE, (uint64_t)pairs * push->cols, 1);
     permutation(t, 1, pairs, drop);
     if (push->weighted) check_normal(t, 2, DTYPE_F32, pairs, 1);
@@ -35,7 +36,8 @@ static void combine(struct check *t, const struct push_moe_combine *push, uint32
 static void combine_back(struct check *t, const struct push_moe_combine *push, uint32_t drop)
 {
     const uint32_t pairs = push->tokens * push->top_k;
-    check_begin(t, KERNEL_MOE_COMBINE_BACK, 0, "T %u H %u K %u drop %u", push->tokens, push->cols, push->top_k, drop);
+    check_begin(t, KERNEL_MOE_COMBINE_BACK, 0, "T %u H %u K %u drop %u", push->tokens, push->cols,
+                push->top_k, drop);
     check_normal(t, 0, CHECK_STORE, (uint64_t)push->tokens * push->cols, 1);
     check_normal(t, 1, CHECK_STORE, (uint64_t)pairs * push->cols, 1);
     permutation(t, 2, pairs, drop);
@@ -51,8 +53,9 @@ void check_moe_combine(struct check *t)
     static const uint32_t top_k[] = {1, 2, 3, 8};
     for (size_t i = 0; i < COUNT_OF(cols); i++)
         for (uint32_t mode = 0; mode < 4; mode++) {
-            const struct push_moe_combine push = {5 + (uint32_t)i, cols[i], top_k[(mode + i) % COUNT_OF(top_k)],
-                                                  mode & 1, mode >> 1};
+            const struct push_moe_combine push = {5 + (uint32_t)i, cols[i],
+                                                  top_k[(mode + i) % COUNT_OF(top_k)], mode & 1,
+                                                  mode >> 1};
             combine(t, &push, mode ? 0 : 3);
             combine_back(t, &push, mode ? 0 : 3);
             if (mode == 3) combine(t, &push, 1); // nothing but dropped pairs

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Checks of moe_count, moe_scan and moe_scatter: each against its reference, and the three chained on the
-// device against a plain stable sort of (expert, pair). Empty experts, all pairs to one, dropped pairs.
+// Checks of moe_count, moe_scan and moe_scatter: each against its reference, and the three chained
+// on the device against a plain stable sort of (expert, pair). Empty experts, all pairs to one,
+// dropped pairs.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,14 +52,18 @@ static void compare_with_sort(struct check *t, const struct sorted *s)
     uint32_t row = 0;
     for (; row < pairs && key[row] >> 32 < s->push.experts; row++) {
         const uint32_t p = (uint32_t)key[row], e = (uint32_t)(key[row] >> 32);
-        if (s->order[row] != p || s->inverse[p] != row || row < s->offsets[e] || row >= s->offsets[e + 1]) {
-            check_fail(t, "row %u: pair %u, stable sort says %u of expert %u", row, s->order[row], p, e);
+        if (s->order[row] != p || s->inverse[p] != row || row < s->offsets[e] ||
+            row >= s->offsets[e + 1]) {
+            check_fail(t, "row %u: pair %u, stable sort says %u of expert %u", row, s->order[row],
+                       p, e);
             break;
         }
     }
-    if (s->offsets[s->push.experts] != row) check_fail(t, "%u rows, want %u", s->offsets[s->push.experts], row);
+    if (s->offsets[s->push.experts] != row)
+        check_fail(t, "%u rows, want %u", s->offsets[s->push.experts], row);
     for (uint32_t i = row; i < pairs; i++)
-        if (s->inverse[(uint32_t)key[i]] != KERNEL_NONE_ID) check_fail(t, "dropped pair %u has a row", (uint32_t)key[i]);
+        if (s->inverse[(uint32_t)key[i]] != KERNEL_NONE_ID)
+            check_fail(t, "dropped pair %u has a row", (uint32_t)key[i]);
     free(key);
 }
 
@@ -122,13 +127,14 @@ static void scatter_pairs(struct check *t, struct sorted *s, const char *label)
     if (ok) compare_with_sort(t, s);
 }
 
-static void sort_case(struct check *t, uint32_t pairs, uint32_t experts, uint32_t block, uint32_t tile_rows,
-                      enum kind kind)
+static void sort_case(struct check *t, uint32_t pairs, uint32_t experts, uint32_t block,
+                      uint32_t tile_rows, enum kind kind)
 {
     struct sorted s = {.push = {pairs, experts, block, ceil_div(pairs, block), tile_rows,
                                 pairs / tile_rows + min_u32(experts, pairs), {3, 5, 0, 70}}};
     char label[120];
-    snprintf(label, sizeof label, "P %u E %u block %u tile %u kind %d", pairs, experts, block, tile_rows, (int)kind);
+    snprintf(label, sizeof label, "P %u E %u block %u tile %u kind %d", pairs, experts, block,
+             tile_rows, (int)kind);
     s.ids = malloc(pairs * sizeof *s.ids);
     const uint64_t stream = t->stream++;
     for (uint32_t p = 0; p < pairs; p++) s.ids[p] = pick(t, kind, stream, p, experts);
@@ -141,12 +147,14 @@ static void sort_case(struct check *t, uint32_t pairs, uint32_t experts, uint32_
 void check_moe_sort(struct check *t)
 {
     static const struct { uint32_t pairs, experts, block, tile_rows; } sizes[] = {
-        {1, 2, 256, 16}, {2, 2, 1, 1}, {3, 3, 2, 4}, {31, 8, 256, 16}, {32, 31, 8, 16}, {33, 32, 7, 3},
-        {257, 33, 64, 16}, {1024, 8, 256, 16}, {2048, 64, 256, 16}, {4096, 257, 512, 64}, {2000, 2048, 256, 16},
+        {1, 2, 256, 16},     {2, 2, 1, 1},         {3, 3, 2, 4},          {31, 8, 256, 16},
+        {32, 31, 8, 16},     {33, 32, 7, 3},       {257, 33, 64, 16},     {1024, 8, 256, 16},
+        {2048, 64, 256, 16}, {4096, 257, 512, 64}, {2000, 2048, 256, 16},
     };
     for (size_t i = 0; i < COUNT_OF(sizes); i++)
         for (int kind = 0; kind < KIND_COUNT; kind++)
-            sort_case(t, sizes[i].pairs, sizes[i].experts, sizes[i].block, sizes[i].tile_rows, (enum kind)kind);
+            sort_case(t, sizes[i].pairs, sizes[i].experts, sizes[i].block, sizes[i].tile_rows,
+                      (enum kind)kind);
     sort_case(t, 20001, 20480, 1251, 16, KIND_UNIFORM);
     sort_case(t, 20001, 20480, 1251, 16, KIND_SKEWED);
     sort_case(t, 100003, 64, 1024, 16, KIND_DROPPED);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Checks of router, router_back and router_stats: sizes of experts and picks, ties, NaN, the auxiliary
-// losses, picks that were dropped; the reference of the gradient itself against central finite differences.
+// Checks of router, router_back and router_stats: sizes of experts and picks, ties, NaN, the
+// auxiliary losses, picks that were dropped; the reference of the gradient itself against central
+// finite differences.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,13 +32,15 @@ static float logit(struct check *t, enum logit_kind kind, uint64_t stream, uint6
 
 static void run_reference(struct routing *r)
 {
-    const struct gpu_ref_call call = {.buffer = {r->logits, r->probs, r->ids, r->gates, r->lse}, .push = &r->push};
+    const struct gpu_ref_call call = {.buffer = {r->logits, r->probs, r->ids, r->gates, r->lse},
+                                      .push = &r->push};
     kernel_info(KERNEL_ROUTER)->ref(&call);
 }
 
 static struct routing routing_create(struct check *t, struct push_router push, enum logit_kind kind)
 {
-    const size_t cells = (size_t)push.tokens * push.experts, pairs = (size_t)push.tokens * push.top_k;
+    const size_t cells = (size_t)push.tokens * push.experts,
+                 pairs = (size_t)push.tokens * push.top_k;
     struct routing r = {.push = push};
     r.logits = malloc(cells * sizeof(float)), r.probs = malloc(cells * sizeof(float));
     r.gates = malloc(pairs * sizeof(float)), r.dgates = malloc(pairs * sizeof(float));
@@ -54,7 +57,8 @@ static struct routing routing_create(struct check *t, struct push_router push, e
 
 static void routing_free(struct routing *r)
 {
-    free(r->logits), free(r->probs), free(r->gates), free(r->dgates), free(r->lse), free(r->ids), free(r->offsets);
+    free(r->logits), free(r->probs), free(r->gates), free(r->dgates), free(r->lse), free(r->ids),
+        free(r->offsets);
 }
 
 static void floats(struct check *t, int b, const float *values, uint64_t count)
@@ -65,9 +69,10 @@ static void floats(struct check *t, int b, const float *values, uint64_t count)
 static void forward(struct check *t, const struct routing *r, enum logit_kind kind)
 {
     const struct push_router *push = &r->push;
-    const uint64_t cells = (uint64_t)push->tokens * push->experts, pairs = (uint64_t)push->tokens * push->top_k;
-    check_begin(t, KERNEL_ROUTER, 0, "T %u E %u K %u renormalise %u kind %d", push->tokens, push->experts,
-                push->top_k, push->renormalise, (int)kind);
+    const uint64_t cells = (uint64_t)push->tokens * push->experts,
+                   pairs = (uint64_t)push->tokens * push->top_k;
+    check_begin(t, KERNEL_ROUTER, 0, "T %u E %u K %u renormalise %u kind %d", push->tokens,
+                push->experts, push->top_k, push->renormalise, (int)kind);
     floats(t, 0, r->logits, cells);
     check_output(t, 1, DTYPE_F32, cells);
     check_output(t, 2, DTYPE_U32, pairs);
@@ -79,9 +84,11 @@ static void forward(struct check *t, const struct routing *r, enum logit_kind ki
 static void backward(struct check *t, const struct routing *r, float aux_scale, const char *what)
 {
     const struct push_router *push = &r->push;
-    const uint64_t cells = (uint64_t)push->tokens * push->experts, pairs = (uint64_t)push->tokens * push->top_k;
-    check_begin(t, KERNEL_ROUTER_BACK, 0, "T %u E %u K %u renormalise %u balance %g z %g %s", push->tokens,
-                push->experts, push->top_k, push->renormalise, (double)push->balance_coef, (double)push->z_coef, what);
+    const uint64_t cells = (uint64_t)push->tokens * push->experts,
+                   pairs = (uint64_t)push->tokens * push->top_k;
+    check_begin(t, KERNEL_ROUTER_BACK, 0, "T %u E %u K %u renormalise %u balance %g z %g %s",
+                push->tokens, push->experts, push->top_k, push->renormalise,
+                (double)push->balance_coef, (double)push->z_coef, what);
     floats(t, 0, r->probs, cells);
     check_words(t, 1, r->ids, pairs);
     floats(t, 2, r->gates, pairs);
@@ -97,7 +104,8 @@ static void backward(struct check *t, const struct routing *r, float aux_scale, 
 static void stats(struct check *t, const struct routing *r)
 {
     const struct push_router *push = &r->push;
-    check_begin(t, KERNEL_ROUTER_STATS, 0, "T %u E %u K %u", push->tokens, push->experts, push->top_k);
+    check_begin(t, KERNEL_ROUTER_STATS, 0, "T %u E %u K %u", push->tokens, push->experts,
+                push->top_k);
     floats(t, 0, r->probs, (uint64_t)push->tokens * push->experts);
     floats(t, 1, r->lse, push->tokens);
     check_words(t, 2, r->offsets, push->experts + 1);
@@ -123,14 +131,17 @@ static void not_a_number(struct check *t, uint32_t experts, uint32_t top_k)
     const float *probs = check_result(t, 1);
     for (uint32_t i = 0; ids && i < 3 * top_k; i++)
         for (uint32_t j = i / top_k * top_k; j <= i; j++)
-            if (ids[i] >= experts || (j < i && ids[i] == ids[j])) check_fail(t, "pick %u is expert %u", i, ids[i]);
-    if (probs && (!isnan(probs[0]) || isnan(probs[2 * experts]))) check_fail(t, "NaN lost or in the wrong token");
+            if (ids[i] >= experts || (j < i && ids[i] == ids[j]))
+                check_fail(t, "pick %u is expert %u", i, ids[i]);
+    if (probs && (!isnan(probs[0]) || isnan(probs[2 * experts])))
+        check_fail(t, "NaN lost or in the wrong token");
     routing_free(&r);
 }
 
 // ---- the reference of the gradient, by central differences of the scalar objective in double
 
-static double token_objective(const struct routing *r, const double *logits, uint32_t t, double aux_scale)
+static double token_objective(const struct routing *r, const double *logits, uint32_t t,
+                              double aux_scale)
 {
     const struct push_router *push = &r->push;
     const uint32_t *ids = r->ids + (size_t)t * push->top_k, experts = push->experts;
@@ -140,12 +151,14 @@ static double token_objective(const struct routing *r, const double *logits, uin
     for (uint32_t e = 0; e < experts; e++) sum += exp(logits[e] * temper);
     for (uint32_t k = 0; k < push->top_k; k++) picked += exp(logits[ids[k]] * temper);
     for (uint32_t k = 0; k < push->top_k; k++)
-        gates += (double)dgates[k] * exp(logits[ids[k]] * temper) / (push->renormalise ? picked : sum);
+        gates +=
+            (double)dgates[k] * exp(logits[ids[k]] * temper) / (push->renormalise ? picked : sum);
     for (uint32_t e = 0; e < experts; e++)
         balance += (r->offsets[e + 1] - r->offsets[e]) * exp(logits[e] * temper) / sum;
     balance *= experts / ((double)push->tokens * push->top_k);
     const double z = log(sum) * log(sum);
-    return gates + aux_scale * ((double)push->balance_coef * balance + (double)push->z_coef * z) / push->tokens;
+    return gates + aux_scale * ((double)push->balance_coef * balance + (double)push->z_coef * z) /
+                       push->tokens;
 }
 
 static void finite_differences(struct check *t, struct push_router push)
@@ -154,11 +167,13 @@ static void finite_differences(struct check *t, struct push_router push)
     const size_t cells = (size_t)push.tokens * push.experts;
     float *dlogits = malloc(cells * sizeof *dlogits);
     struct step_words step = {.aux_scale = 0.7f};
-    const struct gpu_ref_call call = {.buffer = {r.probs, r.ids, r.gates, r.dgates, r.lse, r.offsets, &step, dlogits},
-                                      .push = &push, .tag = DTYPE_F32};
+    const struct gpu_ref_call call = {.buffer = {r.probs, r.ids, r.gates, r.dgates, r.lse,
+                                                 r.offsets, &step, dlogits},
+                                      .push = &push,
+                                      .tag = DTYPE_F32};
     kernel_info(KERNEL_ROUTER_BACK)->ref(&call);
-    check_begin(t, KERNEL_ROUTER_BACK, 0, "differences E %u K %u renormalise %u", push.experts, push.top_k,
-                push.renormalise);
+    check_begin(t, KERNEL_ROUTER_BACK, 0, "differences E %u K %u renormalise %u", push.experts,
+                push.top_k, push.renormalise);
     double *logits = malloc(push.experts * sizeof *logits);
     for (size_t i = 0; i < cells; i++) {
         const uint32_t token = (uint32_t)(i / push.experts), e = (uint32_t)(i % push.experts);
@@ -167,9 +182,11 @@ static void finite_differences(struct check *t, struct push_router push)
         logits[e] = middle + h;
         const double above = token_objective(&r, logits, token, (double)step.aux_scale);
         logits[e] = middle - h;
-        const double slope = (above - token_objective(&r, logits, token, (double)step.aux_scale)) / (2 * h);
+        const double slope =
+            (above - token_objective(&r, logits, token, (double)step.aux_scale)) / (2 * h);
         if (fabs(slope - (double)dlogits[i]) > 1e-6 + 1e-5 * fabs(slope))
-            check_fail(t, "reference at %zu: %.9g, by differences %.9g", i, (double)dlogits[i], slope);
+            check_fail(t, "reference at %zu: %.9g, by differences %.9g", i, (double)dlogits[i],
+                       slope);
     }
     free(logits), free(dlogits);
     routing_free(&r);
@@ -178,13 +195,14 @@ static void finite_differences(struct check *t, struct push_router push)
 void check_router(struct check *t)
 {
     static const struct { uint32_t tokens, experts, top_k; } sizes[] = {
-        {1, 2, 1}, {3, 2, 2}, {5, 3, 2}, {17, 8, 2}, {4, 13, 13}, {7, 31, 2}, {4, 32, 1}, {9, 33, 16},
-        {6, 64, 8}, {3, 257, 6}, {2, 2048, 16}, {1, 20480, 4},
+        {1, 2, 1},  {3, 2, 2},   {5, 3, 2},  {17, 8, 2},  {4, 13, 13},   {7, 31, 2},
+        {4, 32, 1}, {9, 33, 16}, {6, 64, 8}, {3, 257, 6}, {2, 2048, 16}, {1, 20480, 4},
     };
     for (size_t i = 0; i < COUNT_OF(sizes); i++)
         for (uint32_t mode = 0; mode < 4; mode++) {
-            const struct push_router push = {sizes[i].tokens, sizes[i].experts, sizes[i].top_k, mode & 1,
-                                             mode & 2 ? 0.5f : 1, mode & 2 ? 0.01f : 0, mode > 1 ? 0.001f : 0};
+            const float temper = mode & 2 ? 0.5f : 1, balance = mode & 2 ? 0.01f : 0;
+            const struct push_router push = {sizes[i].tokens, sizes[i].experts, sizes[i].top_k,
+                                             mode & 1, temper, balance, balance / 10};
             const enum logit_kind kind = (enum logit_kind)((mode + i) % LOGITS_KINDS);
             struct routing r = routing_create(t, push, kind);
             forward(t, &r, kind);
@@ -199,5 +217,6 @@ void check_router(struct check *t)
     not_a_number(t, 5, 3);
     not_a_number(t, 70, 70);
     for (uint32_t mode = 0; mode < 4; mode++)
-        finite_differences(t, (struct push_router){6, 9, 3, mode & 1, 0.6f, mode & 2 ? 0.3f : 0, mode & 2 ? 0.2f : 0});
+        finite_differences(t, (struct push_router){6, 9, 3, mode & 1, 0.6f, mode & 2 ? 0.3f : 0,
+                                                   mode & 2 ? 0.2f : 0});
 }

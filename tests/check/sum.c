@@ -10,6 +10,7 @@ void check_sum(struct check *t)
             check_begin(t, KERNEL_SUM, 0, "n %u accumulate %u", counts[i], accumulate);
             check_normal(t, 0, DTYPE_F32, counts[i], 1);
             check_normal(t, 1, DTYPE_F32, 5, 100);
-            check_run(t, &(struct push_sum){.count = counts[i], .index = 3, .accumulate = accumulate}, 1e-12);
+            const struct push_sum push = {.count = counts[i], .index = 3, .accumulate = accumulate};
+            check_run(t, &push, 1e-12);
         }
 }
