@@ -75,21 +75,21 @@ bool evaluator_batch(struct evaluator *e, const struct batch *batch, double *los
     return true;
 }
 
-// Fills the batch from window `first`; rows beyond the end are masked. Returns the bytes of text in it.
-static uint64_t load_windows(struct evaluator *e, const struct data *data, enum data_split split, uint64_t first)
+// Row `b` of the batch: window `index` behind the windows before it that fit, which are context and not scored.
+// Rows beyond the end are masked. Returns the bytes of text that are scored.
+static uint64_t load_row(struct evaluator *e, const struct data *data, enum data_split split, uint32_t b, uint64_t index)
 {
-    uint64_t bytes = 0;
-    const uint64_t windows = data_windows(data, split);
-    for (uint32_t b = 0; b < e->batch; b++) {
-        uint32_t *ids = e->ids + (size_t)b * e->seq, *targets = e->targets + (size_t)b * e->seq;
-        if (first + b < windows) {
-            data_window_at(data, split, first + b, ids, targets, true);
-            bytes += data_window_bytes(data, split, first + b);
-            continue;
+    const uint32_t stride = data_seq_len(data), group = e->seq / stride;
+    uint32_t *ids = e->ids + (size_t)b * e->seq, *targets = e->targets + (size_t)b * e->seq;
+    uint32_t at = 0;
+    if (index < data_windows(data, split)) {
+        for (uint64_t w = index + 1 > group ? index + 1 - group : 0; w <= index; w++, at += stride) {
+            data_window_at(data, split, w, ids + at, targets + at, true);
+            for (uint32_t i = 0; w < index && i < stride; i++) targets[at + i] = KERNEL_NONE_ID;
         }
-        for (uint32_t i = 0; i < e->seq; i++) ids[i] = 0, targets[i] = KERNEL_NONE_ID;
     }
-    return bytes;
+    for (; at < e->seq; at++) ids[at] = 0, targets[at] = KERNEL_NONE_ID;
+    return index < data_windows(data, split) ? data_window_bytes(data, split, index) : 0;
 }
 
 bool evaluator_run(struct evaluator *e, const struct data *data, enum data_split split, uint32_t max_batches,
@@ -104,7 +104,7 @@ bool evaluator_run(struct evaluator *e, const struct data *data, enum data_split
         const struct batch batch = {e->ids, e->targets};
         double loss_sum;
         uint64_t targets;
-        out->bytes += load_windows(e, data, split, first);
+        for (uint32_t b = 0; b < e->batch; b++) out->bytes += load_row(e, data, split, b, first + b);
         if (!evaluator_batch(e, &batch, &loss_sum, &targets)) return false;
         out->loss_sum += loss_sum;
         out->tokens += targets;

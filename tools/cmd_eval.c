@@ -28,9 +28,13 @@ static void print_result(const struct evaluation *e, bool json)
 static bool evaluate(struct cli *cli, struct vkmoe_device *device, struct vkmoe_model *m, struct evaluation *out)
 {
     const struct config *c = &m->model->config;
-    const uint32_t seq = min_u32(cli->stride ? cli->stride : c->seq_len, c->max_position_embeddings);
+    const uint32_t seq = min_u32(c->seq_len, c->max_position_embeddings), stride = cli->stride ? cli->stride : seq;
+    if (seq % stride) {
+        log_error("--stride: found %u, wanted a divisor of the model's seq_len %u", stride, seq);
+        return false;
+    }
     struct data *data = data_open(&(struct data_params){
-        .path = cli->data, .path_count = cli->data_count, .tokenizer = m->tokenizer, .vocab_size = c->vocab_size, .seq_len = seq,
+        .path = cli->data, .path_count = cli->data_count, .tokenizer = m->tokenizer, .vocab_size = c->vocab_size, .seq_len = stride,
         .held_out_fraction = 1});
     if (!data) return false;
     struct evaluator *e = evaluator_create(device->gpu, device->kernels, m->params, max_u32(BATCH_TOKENS / seq, 1), seq);
