@@ -19,9 +19,9 @@ double bench_peak_pct(const struct bench *bench, double gflops, double gbps)
 
 // ---- text
 
-static int longest(const struct bench *bench, const char *(*text)(const struct bench_result *result))
+static int longest(const struct bench *bench, const char *title, const char *(*text)(const struct bench_result *result))
 {
-    size_t most = 0;
+    size_t most = strlen(title);
     for (uint32_t i = 0; i < bench->count; i++)
         if (strlen(text(&bench->result[i])) > most) most = strlen(text(&bench->result[i]));
     return (int)most;
@@ -47,14 +47,15 @@ static void print_step(const struct bench_result *r, FILE *out)
                 field_of(r, "kernel_ms"));
     fprintf(out, ", %.0f dispatches in %.0f submits\n", field_of(r, "dispatches"), field_of(r, "submits"));
     if (isnan(field_of(r, "steps"))) return;
-    fprintf(out, "    over %.0f steps the device gave out %+.0f bytes, the heap %+.0f; %.1f MiB on the device\n",
-            field_of(r, "steps"), field_of(r, "device_growth_bytes"), field_of(r, "host_growth_bytes"),
-            field_of(r, "device_bytes") / 1048576);
+    fprintf(out, "    over %.0f steps %+.0f bytes on the device (%.1f MiB), %+.0f on the heap, driver included\n",
+            field_of(r, "steps"), field_of(r, "device_growth_bytes"), field_of(r, "device_bytes") / 1048576,
+            field_of(r, "host_growth_bytes"));
 }
 
 static void print_results(const struct bench *bench, FILE *out)
 {
-    const int name = longest(bench, name_of), shape = longest(bench, shape_of), variant = longest(bench, variant_of);
+    const int name = longest(bench, "attention", name_of), shape = longest(bench, "shape", shape_of);
+    const int variant = longest(bench, "variant", variant_of);
     const char *family = "";
     for (uint32_t i = 0; i < bench->count; i++) {
         const struct bench_result *r = &bench->result[i];

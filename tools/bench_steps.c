@@ -15,11 +15,11 @@
 #include "tools/bench.h"
 
 enum {
-    STEPS_LEAST = 20, STEPS_MOST = 200, STEPS_SLOW = 3, // of training; SLOW: where a step takes a second
-    WARM_STEPS = 3, BATCHES = 4, KERNEL_SAMPLES = 5,
-    PROMPT = 64, GENERATED = 64,
+    WARM_STEPS = 3, BATCHES = 4, BLOCK_STEPS = 10,     // of training
+    BLOCKS_LEAST = 2, BLOCKS_MOST = 20, BLOCKS_MS = 3000,
+    SLOW_MS = 2500, STEPS_SLOW = 3,                    // a step that takes longer, and how many of them
+    KERNEL_SAMPLES = 5, PROMPT = 64, GENERATED = 64,
 };
-static const double STEPS_SECONDS = 2; // aim of the timed steps together
 
 struct subject {
     struct bench        *bench;
@@ -72,7 +72,7 @@ static bool run_plan(struct bench *bench, struct plan *plan, uint32_t *submits, 
 
 // ---- training
 
-// Bytes that this thread's heap has given out, 0 where the C library does not say.
+// Bytes that the process's heap has given out, the driver's included; 0 where the C library does not say.
 static double heap_bytes(void)
 {
 #ifdef HAVE_MALLINFO2
@@ -88,8 +88,15 @@ struct training {
     struct batch   *batch;   // [BATCHES][gradient_accumulation_steps]
     uint32_t        step;
     double          last;    // time of the last collect
-    double         *took;    // [STEPS_MOST] milliseconds between collects
+    double         *took;    // [BLOCKS_MOST * BLOCK_STEPS] milliseconds between collects
     uint32_t        took_count;
+};
+
+// Steps in blocks of BLOCK_STEPS, at most two in flight: the wall time of all, the kernels of each block's last.
+struct times {
+    uint32_t steps, blocks;
+    uint64_t tokens;
+    double   wall_ms, kernel_ms[BLOCKS_MOST];
 };
 
 static void make_batches(const struct subject *s, struct training *t)
@@ -109,7 +116,7 @@ static bool collect(struct training *t, uint64_t *tokens)
     struct trainer_result result;
     if (!trainer_collect(t->trainer, &result)) return false;
     const double now = os_seconds();
-    if (t->took_count < STEPS_MOST) t->took[t->took_count++] = 1e3 * (now - t->last);
+    if (t->took_count < BLOCKS_MOST * BLOCK_STEPS) t->took[t->took_count++] = 1e3 * (now - t->last);
     t->last = now;
     *tokens += result.targets;
     return true;
@@ -118,7 +125,6 @@ static bool collect(struct training *t, uint64_t *tokens)
 static bool train(const struct subject *s, struct training *t, uint32_t steps, uint64_t *tokens)
 {
     const struct config *c = s->config;
-    *tokens = t->took_count = 0;
     t->last = os_seconds();
     for (uint32_t i = 0; i < steps; i++) {
         const struct batch *batch = &t->batch[t->step % BATCHES * c->gradient_accumulation_steps];
@@ -127,20 +133,6 @@ static bool train(const struct subject *s, struct training *t, uint32_t steps, u
     }
     while (trainer_in_flight(t->trainer))
         if (!collect(t, tokens)) return false;
-    return true;
-}
-
-// Steps one at a time: reading the timestamps waits for what is in flight.
-static bool kernel_ms_of(const struct subject *s, struct training *t, double *kernel_ms)
-{
-    double ms[KERNEL_SAMPLES];
-    uint64_t tokens;
-    const uint32_t samples = t->took[0] > 1000 ? 1 : KERNEL_SAMPLES;
-    for (uint32_t i = 0; i < samples; i++) {
-        if (!train(s, t, 1, &tokens)) return false;
-        ms[i] = trainer_kernel_ms(t->trainer);
-    }
-    *kernel_ms = bench_median(ms, samples).ms;
     return true;
 }
 
@@ -162,17 +154,19 @@ static bool work_of(const struct subject *s, struct training *t, struct work *wo
     return true;
 }
 
-static void add_training(const struct subject *s, const struct work *work, struct bench_time time, uint64_t tokens,
-                         uint32_t steps, double kernel_ms, double device_growth, double host_growth)
+static void add_training(const struct subject *s, struct training *t, struct times *times, const struct work *work,
+                         double device_growth, double host_growth)
 {
     struct bench *bench = s->bench;
+    const struct bench_time time = {times->wall_ms / times->steps, bench_median(t->took, t->took_count).spread};
+    const double kernel_ms = bench_median(times->kernel_ms, times->blocks).ms;
     struct bench_result *r = bench_add(bench, &(struct bench_result){
         .family = "step", .name = name_of(s, "train_step"),
         .shape = arena_printf(bench->arena, "B%u S%u", s->config->batch_size, s->config->seq_len),
         .variant = dtype_name(s->config->torch_dtype), .time = time, .flops = work->flops, .bytes = work->bytes});
-    bench_field(r, "tokens_per_s", 1e3 * (double)tokens / steps / time.ms);
-    bench_field(r, "steps", steps);
-    bench_field(r, "kernel_ms", kernel_ms);
+    bench_field(r, "tokens_per_s", 1e3 * (double)times->tokens / times->wall_ms);
+    bench_field(r, "steps", times->steps);
+    bench_field(r, "kernel_ms", kernel_ms >= 0 ? kernel_ms : NAN);
     bench_field(r, "kernel_share", kernel_ms >= 0 ? kernel_ms / time.ms : NAN);
     bench_field(r, "dispatches", work->dispatches);
     bench_field(r, "submits", work->submits);
@@ -181,24 +175,35 @@ static void add_training(const struct subject *s, const struct work *work, struc
     bench_field(r, "device_bytes", (double)gpu_memory_bytes(bench->gpu));
 }
 
-// Wall time of many steps in a row, at most two in flight; what the heap and the device gave out meanwhile.
+// Reading timestamps waits for what is in flight, so they are read where a block has ended.
+static bool train_blocks(const struct subject *s, struct training *t, struct times *times)
+{
+    t->took_count = 0;
+    for (uint32_t i = 0; i < times->blocks; i++) {
+        const double began = os_seconds();
+        if (!train(s, t, times->steps / times->blocks, &times->tokens)) return false;
+        times->wall_ms += 1e3 * (os_seconds() - began);
+        times->kernel_ms[i] = trainer_kernel_ms(t->trainer);
+    }
+    return true;
+}
+
 static bool time_training(const struct subject *s, struct training *t)
 {
-    struct bench *bench = s->bench;
-    uint64_t tokens;
-    double kernel_ms;
+    uint64_t tokens = 0;
     struct work work;
     if (!train(s, t, WARM_STEPS, &tokens)) return false;
-    const double each = t->took[WARM_STEPS - 1] / 1e3;
-    const uint32_t wanted = (uint32_t)fmin(fmax(STEPS_SECONDS / each, STEPS_LEAST), STEPS_MOST);
-    const uint32_t steps = each > 1 ? STEPS_SLOW : wanted;
-    const double heap = heap_bytes(), device = (double)gpu_memory_bytes(bench->gpu), began = os_seconds();
-    if (!train(s, t, steps, &tokens)) return false;
-    struct bench_time time = {.ms = 1e3 * (os_seconds() - began) / steps};
-    const double host_growth = heap_bytes() - heap, device_growth = (double)gpu_memory_bytes(bench->gpu) - device;
-    time.spread = bench_median(t->took, t->took_count).spread;
-    if (!kernel_ms_of(s, t, &kernel_ms) || !work_of(s, t, &work)) return false;
-    add_training(s, &work, time, tokens, steps, kernel_ms, device_growth, host_growth);
+    const double each = t->took[WARM_STEPS - 1];
+    struct times times = {.steps = STEPS_SLOW, .blocks = 1};
+    if (each < SLOW_MS) {
+        times.blocks = (uint32_t)fmin(fmax(BLOCKS_MS / each / BLOCK_STEPS, BLOCKS_LEAST), BLOCKS_MOST);
+        times.steps = times.blocks * BLOCK_STEPS;
+    }
+    const double heap = heap_bytes(), device = (double)gpu_memory_bytes(s->bench->gpu);
+    if (!train_blocks(s, t, &times)) return false;
+    const double heap_growth = heap_bytes() - heap, growth = (double)gpu_memory_bytes(s->bench->gpu) - device;
+    if (!work_of(s, t, &work)) return false;
+    add_training(s, t, &times, &work, growth, heap_growth);
     return true;
 }
 
@@ -260,8 +265,8 @@ static bool profile_training(const struct subject *s, struct training *t)
 
 static bool training(const struct subject *s, bool timed, bool profiled)
 {
-    uint64_t tokens;
-    struct training t = {.took = arena_array(s->bench->arena, STEPS_MOST, sizeof(double))};
+    uint64_t tokens = 0;
+    struct training t = {.took = arena_array(s->bench->arena, BLOCKS_MOST * BLOCK_STEPS, sizeof(double))};
     t.trainer = trainer_create(s->bench->gpu, s->bench->kernels, s->model);
     bool ok = t.trainer && params_init(trainer_params(t.trainer));
     make_batches(s, &t);
