@@ -64,8 +64,9 @@ def check_kernel(name, shape, variant, flops, moved):
     result = results[0]
     expect((result["name"], result["shape"]) == (name, shape), f"{name}: found {result['name']} {result['shape']}")
     expect(result["variant"].startswith(variant), f"{name}: variant {result['variant']}")
-    expect(close(result["gflops"] * result["ms"] * 1e6, flops), f"{name}: {result['gflops']} GFLOP/s of {flops} in {result['ms']} ms")
-    expect(close(result["gbps"] * result["ms"] * 1e6, moved), f"{name}: {result['gbps']} GB/s of {moved} bytes in {result['ms']} ms")
+    for rate, work in (("gflops", flops), ("gbps", moved)):
+        expect(close(result[rate] * result["ms"] * 1e6, work),
+               f"{name}: {rate} {result[rate]} for {work} in {result['ms']} ms")
     rows = [line for line in table.splitlines() if " shape " in line or f" {shape} " in line]
     expect(len(rows) == 2 and len(rows[0]) == len(rows[1]), f"{name}: the table does not line up:\n{table}")
 
