@@ -33,8 +33,9 @@ struct batch_layout batch_layout(const struct config *config, uint32_t tokens)
     return l;
 }
 
-struct network_io batch_io(const struct batch_layout *l, struct plan *plan, struct gpu_buffer *input,
-                           struct gpu_buffer *result, struct gpu_buffer *rope)
+struct network_io batch_io(const struct batch_layout *l, struct plan *plan,
+                           struct gpu_buffer *input, struct gpu_buffer *result,
+                           struct gpu_buffer *rope)
 {
     const uint64_t words = 4ull * l->tokens;
     return (struct network_io){
@@ -58,7 +59,8 @@ uint64_t batch_scored(const struct batch_layout *l, const struct batch *batch)
     return total;
 }
 
-void batch_fill(const struct batch_layout *l, uint8_t *block, const struct batch *batch, struct step_words step)
+void batch_fill(const struct batch_layout *l, uint8_t *block, const struct batch *batch,
+                struct step_words step)
 {
     memcpy(block + l->ids, batch->ids, 4ull * l->tokens);
     memcpy(block + l->targets, batch->targets, 4ull * l->tokens);

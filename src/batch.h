@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// A batch as the device sees it: one block of inputs that a single copy brings (step words, ids, targets,
-// segments for the embedding's gradient) and one block of results (loss, norm, router statistics).
+// A batch as the device sees it: one block of inputs that a single copy brings (step words, ids,
+// targets, segments for the embedding's gradient) and one block of results (loss, norm, router
+// statistics).
 #pragma once
 
 #include "plan_model.h"
@@ -17,9 +18,11 @@ struct batch_layout {
 
 struct batch_layout batch_layout(const struct config *config, uint32_t tokens);
 // The plan's names for the parts; `rope` is the whole rope table.
-struct network_io   batch_io(const struct batch_layout *layout, struct plan *plan, struct gpu_buffer *input,
-                             struct gpu_buffer *result, struct gpu_buffer *rope);
-uint64_t            batch_scored(const struct batch_layout *layout, const struct batch *batch); // targets that count
+struct network_io batch_io(const struct batch_layout *layout, struct plan *plan,
+                           struct gpu_buffer *input, struct gpu_buffer *result,
+                           struct gpu_buffer *rope);
+uint64_t batch_scored(const struct batch_layout *layout,
+                      const struct batch *batch); // targets that count
 // Writes an input block; step.segments is filled in here.
-void                batch_fill(const struct batch_layout *layout, uint8_t *block, const struct batch *batch,
-                               struct step_words step);
+void batch_fill(const struct batch_layout *layout, uint8_t *block, const struct batch *batch,
+                struct step_words step);

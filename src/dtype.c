@@ -43,7 +43,8 @@ static float float_of(uint32_t bits)
 uint16_t dtype_bf16_from_f32(float value)
 {
     const uint32_t bits = bits_of(value);
-    if ((bits & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(bits >> 16 | 0x40u); // a NaN stays one
+    if ((bits & 0x7fffffffu) > 0x7f800000u)
+        return (uint16_t)(bits >> 16 | 0x40u); // a NaN stays one
     return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
@@ -52,16 +53,19 @@ float dtype_f32_from_bf16(uint16_t bits) { return float_of((uint32_t)bits << 16)
 // Values under 2^-14 are multiples of 2^-24: adding 0.5 leaves just those bits, rounded by the FPU.
 uint16_t dtype_f16_from_f32(float value)
 {
-    const uint32_t bits = bits_of(value), sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
+    const uint32_t bits = bits_of(value), sign = bits >> 16 & 0x8000u,
+                   magnitude = bits & 0x7fffffffu;
     if (magnitude > 0x7f800000u) return (uint16_t)(sign | 0x7e00u);
     if (magnitude >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u); // rounds to 65536 or more
-    if (magnitude < 0x38800000u) return (uint16_t)(sign | (bits_of(float_of(magnitude) + 0.5f) - bits_of(0.5f)));
+    if (magnitude < 0x38800000u)
+        return (uint16_t)(sign | (bits_of(float_of(magnitude) + 0.5f) - bits_of(0.5f)));
     return (uint16_t)(sign | (magnitude - 0x38000000u + 0xfffu + (magnitude >> 13 & 1u)) >> 13);
 }
 
 float dtype_f32_from_f16(uint16_t bits)
 {
-    const uint32_t sign = (uint32_t)(bits & 0x8000u) << 16, exponent = bits >> 10 & 31u, fraction = bits & 0x3ffu;
+    const uint32_t sign = (uint32_t)(bits & 0x8000u) << 16, exponent = bits >> 10 & 31u,
+                   fraction = bits & 0x3ffu;
     if (exponent == 31) return float_of(sign | 0x7f800000u | fraction << 13);
     if (exponent == 0) {
         const float value = (float)fraction * 0x1p-24f;

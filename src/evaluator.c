@@ -11,7 +11,8 @@
 struct evaluator {
     struct gpu         *gpu;
     struct batch_layout layout;
-    struct gpu_buffer  *input, *result, *rope; // the host writes the inputs where the device reads them
+    struct gpu_buffer *input, *result,
+        *rope; // the host writes the inputs where the device reads them
     struct plan        *plan;
     struct run         *run;
     uint32_t            batch, seq;
@@ -29,19 +30,26 @@ static bool make_plan(struct evaluator *e, struct kernels *kernels, struct param
     return e->run != NULL;
 }
 
-struct evaluator *evaluator_create(struct gpu *gpu, struct kernels *kernels, struct params *params, uint32_t batch,
-                                   uint32_t seq)
+struct evaluator *evaluator_create(struct gpu *gpu, struct kernels *kernels, struct params *params,
+                                   uint32_t batch, uint32_t seq)
 {
     const struct config *config = &params->model->config;
     struct evaluator *e = calloc(1, sizeof *e);
-    *e = (struct evaluator){.gpu = gpu, .layout = batch_layout(config, batch * seq), .batch = batch, .seq = seq};
+    *e = (struct evaluator){.gpu = gpu,
+                            .layout = batch_layout(config, batch * seq),
+                            .batch = batch,
+                            .seq = seq};
     e->ids = calloc(e->layout.tokens, sizeof *e->ids);
     e->targets = calloc(e->layout.tokens, sizeof *e->targets);
-    e->input = gpu_buffer_create(gpu, &(struct gpu_buffer_params){.name = "inputs of eval", .bytes = e->layout.input_bytes,
+    e->input = gpu_buffer_create(gpu, &(struct gpu_buffer_params){.name = "inputs of eval",
+                                                                  .bytes = e->layout.input_bytes,
                                                                   .memory = GPU_MEMORY_UPLOAD});
-    e->result = gpu_buffer_create(gpu, &(struct gpu_buffer_params){.name = "results of eval", .bytes = e->layout.result_bytes});
+    e->result =
+        gpu_buffer_create(gpu, &(struct gpu_buffer_params){.name = "results of eval",
+                                                           .bytes = e->layout.result_bytes});
     e->rope = rope_table(gpu, config, seq);
-    if (!e->input || !e->result || !e->rope || !make_plan(e, kernels, params)) evaluator_destroy(&e);
+    if (!e->input || !e->result || !e->rope || !make_plan(e, kernels, params))
+        evaluator_destroy(&e);
     return e;
 }
 
@@ -62,10 +70,12 @@ void evaluator_destroy(struct evaluator **evaluator)
 
 struct plan *evaluator_plan(struct evaluator *e) { return e->plan; }
 
-bool evaluator_batch(struct evaluator *e, const struct batch *batch, double *loss_sum, uint64_t *targets)
+bool evaluator_batch(struct evaluator *e, const struct batch *batch, double *loss_sum,
+                     uint64_t *targets)
 {
     *targets = batch_scored(&e->layout, batch);
-    batch_fill(&e->layout, e->input->data, batch, (struct step_words){.step = 1, .length = e->layout.tokens});
+    batch_fill(&e->layout, e->input->data, batch,
+               (struct step_words){.step = 1, .length = e->layout.tokens});
     float loss = 0;
     if (!gpu_buffer_write(e->gpu, e->result, e->layout.loss, &loss, sizeof loss)) return false;
     const uint64_t ticket = run_submit(e->run);
@@ -75,15 +85,17 @@ bool evaluator_batch(struct evaluator *e, const struct batch *batch, double *los
     return true;
 }
 
-// Row `b` of the batch: window `index` behind the windows before it that fit, which are context and not scored.
-// Rows beyond the end are masked. Returns the bytes of text that are scored.
-static uint64_t load_row(struct evaluator *e, const struct data *data, enum data_split split, uint32_t b, uint64_t index)
+// Row `b` of the batch: window `index` behind the windows before it that fit, which are context and
+// not scored. Rows beyond the end are masked. Returns the bytes of text that are scored.
+static uint64_t load_row(struct evaluator *e, const struct data *data, enum data_split split,
+                         uint32_t b, uint64_t index)
 {
     const uint32_t stride = data_seq_len(data), group = e->seq / stride;
     uint32_t *ids = e->ids + (size_t)b * e->seq, *targets = e->targets + (size_t)b * e->seq;
     uint32_t at = 0;
     if (index < data_windows(data, split)) {
-        for (uint64_t w = index + 1 > group ? index + 1 - group : 0; w <= index; w++, at += stride) {
+        for (uint64_t w = index + 1 > group ? index + 1 - group : 0; w <= index;
+             w++, at += stride) {
             data_window_at(data, split, w, ids + at, targets + at, true);
             for (uint32_t i = 0; w < index && i < stride; i++) targets[at + i] = KERNEL_NONE_ID;
         }
@@ -92,8 +104,8 @@ static uint64_t load_row(struct evaluator *e, const struct data *data, enum data
     return index < data_windows(data, split) ? data_window_bytes(data, split, index) : 0;
 }
 
-bool evaluator_run(struct evaluator *e, const struct data *data, enum data_split split, uint32_t max_batches,
-                   struct evaluation *out)
+bool evaluator_run(struct evaluator *e, const struct data *data, enum data_split split,
+                   uint32_t max_batches, struct evaluation *out)
 {
     *out = (struct evaluation){0};
     const uint64_t windows = data_windows(data, split);
@@ -104,7 +116,8 @@ bool evaluator_run(struct evaluator *e, const struct data *data, enum data_split
         const struct batch batch = {e->ids, e->targets};
         double loss_sum;
         uint64_t targets;
-        for (uint32_t b = 0; b < e->batch; b++) out->bytes += load_row(e, data, split, b, first + b);
+        for (uint32_t b = 0; b < e->batch; b++)
+            out->bytes += load_row(e, data, split, b, first + b);
         if (!evaluator_batch(e, &batch, &loss_sum, &targets)) return false;
         out->loss_sum += loss_sum;
         out->tokens += targets;

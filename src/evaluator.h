@@ -16,14 +16,15 @@ struct evaluation {
 };
 
 // Shares the weights of params; batch sequences of seq tokens at a time.
-struct evaluator *evaluator_create(struct gpu *gpu, struct kernels *kernels, struct params *params, uint32_t batch,
-                                   uint32_t seq);
+struct evaluator *evaluator_create(struct gpu *gpu, struct kernels *kernels, struct params *params,
+                                   uint32_t batch, uint32_t seq);
 void              evaluator_destroy(struct evaluator **evaluator);
-// Windows of a split in natural order, at most max_batches batches (0: all). Where the data's windows are shorter than
-// seq (which they must divide), each is scored behind as much context as fits: a sliding window with that stride.
-// False on a device failure or an interrupt.
-bool evaluator_run(struct evaluator *evaluator, const struct data *data, enum data_split split, uint32_t max_batches,
-                   struct evaluation *out);
+// Windows of a split in natural order, at most max_batches batches (0: all). Where the data's
+// windows are shorter than seq (which they must divide), each is scored behind as much context as
+// fits: a sliding window with that stride. False on a device failure or an interrupt.
+bool evaluator_run(struct evaluator *evaluator, const struct data *data, enum data_split split,
+                   uint32_t max_batches, struct evaluation *out);
 // One batch: sum of the losses in nats, and how many targets were scored.
-bool evaluator_batch(struct evaluator *evaluator, const struct batch *batch, double *loss_sum, uint64_t *targets);
+bool evaluator_batch(struct evaluator *evaluator, const struct batch *batch, double *loss_sum,
+                     uint64_t *targets);
 struct plan *evaluator_plan(struct evaluator *evaluator);

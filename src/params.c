@@ -34,8 +34,11 @@ static bool make_class(struct params *params, enum params_class which)
     struct gpu_buffer **list = arena_array(params->arena, model->segment_count, sizeof *list);
     params->buffer[which] = list;
     for (uint32_t s = 0; s < model->segment_count; s++) {
-        const uint64_t bytes = model->segment_elements[s] * dtype_bytes(params_dtype(params, which));
-        list[s] = gpu_buffer_create(params->gpu, &(struct gpu_buffer_params){.name = class_name[which], .bytes = bytes});
+        const uint64_t bytes =
+            model->segment_elements[s] * dtype_bytes(params_dtype(params, which));
+        list[s] =
+            gpu_buffer_create(params->gpu, &(struct gpu_buffer_params){.name = class_name[which],
+                                                                       .bytes = bytes});
         if (!list[s]) return false;
     }
     return true;
@@ -43,7 +46,8 @@ static bool make_class(struct params *params, enum params_class which)
 
 static bool zero_class(struct params *params, enum params_class which)
 {
-    struct gpu_commands *commands = gpu_commands_create(params->gpu, &(struct gpu_commands_params){.name = "zero"});
+    struct gpu_commands *commands =
+        gpu_commands_create(params->gpu, &(struct gpu_commands_params){.name = "zero"});
     if (!commands) return false;
     for (uint32_t s = 0; s < params->model->segment_count; s++) {
         struct gpu_buffer *buffer = params->buffer[which][s];
@@ -59,7 +63,10 @@ struct params *params_create(struct gpu *gpu, const struct model *model, bool tr
 {
     struct arena *arena = arena_create("params");
     struct params *params = arena_alloc(arena, sizeof *params);
-    *params = (struct params){.gpu = gpu, .model = model, .store = model->config.torch_dtype, .training = training,
+    *params = (struct params){.gpu = gpu,
+                              .model = model,
+                              .store = model->config.torch_dtype,
+                              .training = training,
                               .arena = arena};
     for (int which = 0; which < PARAMS_CLASSES; which++)
         if (class_kept(params, which) && !make_class(params, which)) goto fail;
@@ -92,22 +99,26 @@ static enum params_class held_class(const struct params *params, enum params_cla
     return which;
 }
 
-static bool write_class(struct params *params, enum params_class which, const struct model_tensor *tensor,
-                        uint64_t begin, uint64_t count, const float *values)
+static bool write_class(struct params *params, enum params_class which,
+                        const struct model_tensor *tensor, uint64_t begin, uint64_t count,
+                        const float *values)
 {
     struct gpu_buffer *buffer = params->buffer[which][tensor->segment];
     const enum dtype dtype = params_dtype(params, which);
     const size_t size = dtype_bytes(dtype);
-    if (dtype == DTYPE_F32) return gpu_buffer_write(params->gpu, buffer, (tensor->offset + begin) * size, values, count * size);
+    if (dtype == DTYPE_F32)
+        return gpu_buffer_write(params->gpu, buffer, (tensor->offset + begin) * size, values,
+                                count * size);
     void *narrow = malloc(count * size);
     for (uint64_t i = 0; i < count; i++) dtype_store(narrow, i, dtype, values[i]);
-    const bool ok = gpu_buffer_write(params->gpu, buffer, (tensor->offset + begin) * size, narrow, count * size);
+    const bool ok = gpu_buffer_write(params->gpu, buffer, (tensor->offset + begin) * size, narrow,
+                                     count * size);
     free(narrow);
     return ok;
 }
 
-bool params_write(struct params *params, enum params_class which, const struct model_tensor *tensor, uint64_t begin,
-                  uint64_t count, const float *values)
+bool params_write(struct params *params, enum params_class which, const struct model_tensor *tensor,
+                  uint64_t begin, uint64_t count, const float *values)
 {
     const enum params_class held = held_class(params, which);
     if (!write_class(params, held, tensor, begin, count, values)) return false;
@@ -115,16 +126,19 @@ bool params_write(struct params *params, enum params_class which, const struct m
     return write_class(params, PARAMS_COMPUTE, tensor, begin, count, values);
 }
 
-bool params_read(struct params *params, enum params_class which, const struct model_tensor *tensor, uint64_t begin,
-                 uint64_t count, float *values)
+bool params_read(struct params *params, enum params_class which, const struct model_tensor *tensor,
+                 uint64_t begin, uint64_t count, float *values)
 {
     const enum params_class held = held_class(params, which);
     struct gpu_buffer *buffer = params->buffer[held][tensor->segment];
     const enum dtype dtype = params_dtype(params, held);
     const size_t size = dtype_bytes(dtype);
-    if (dtype == DTYPE_F32) return gpu_buffer_read(params->gpu, buffer, (tensor->offset + begin) * size, values, count * size);
+    if (dtype == DTYPE_F32)
+        return gpu_buffer_read(params->gpu, buffer, (tensor->offset + begin) * size, values,
+                               count * size);
     void *narrow = malloc(count * size);
-    const bool ok = gpu_buffer_read(params->gpu, buffer, (tensor->offset + begin) * size, narrow, count * size);
+    const bool ok =
+        gpu_buffer_read(params->gpu, buffer, (tensor->offset + begin) * size, narrow, count * size);
     for (uint64_t i = 0; ok && i < count; i++) values[i] = (float)dtype_load(narrow, i, dtype);
     free(narrow);
     return ok;
@@ -147,13 +161,14 @@ bool params_init(struct params *params)
     return ok;
 }
 
-struct plan_range params_range(const struct params *params, struct plan *plan, enum params_class which,
-                               const struct model_tensor *tensor)
+struct plan_range params_range(const struct params *params, struct plan *plan,
+                               enum params_class which, const struct model_tensor *tensor)
 {
     static const char *const prefix[PARAMS_CLASSES] = {"", "", "d ", "m ", "v "};
     const enum params_class held = held_class(params, which);
     const size_t size = dtype_bytes(params_dtype(params, held));
     char name[sizeof tensor->name + 8];
     snprintf(name, sizeof name, "%s%s", prefix[held], tensor->name);
-    return plan_external(plan, name, params->buffer[held][tensor->segment], tensor->offset * size, tensor->count * size);
+    return plan_external(plan, name, params->buffer[held][tensor->segment], tensor->offset * size,
+                         tensor->count * size);
 }

@@ -6,7 +6,14 @@
 #include "model.h"
 #include "plan.h"
 
-enum params_class { PARAMS_COMPUTE, PARAMS_MASTER, PARAMS_GRAD, PARAMS_M, PARAMS_V, PARAMS_CLASSES };
+enum params_class {
+    PARAMS_COMPUTE,
+    PARAMS_MASTER,
+    PARAMS_GRAD,
+    PARAMS_M,
+    PARAMS_V,
+    PARAMS_CLASSES
+};
 
 struct params {
     struct gpu         *gpu;
@@ -17,16 +24,17 @@ struct params {
     struct arena       *arena;
 };
 
-// Contents are undefined but for the moments, which are zero. training false: only the compute copy exists.
+// Contents are undefined but for the moments, which are zero. training false: only the compute copy
+// exists.
 struct params *params_create(struct gpu *gpu, const struct model *model, bool training);
 void           params_destroy(struct params **params);
 bool           params_init(struct params *params); // initial values from the config's seed
 enum dtype     params_dtype(const struct params *params, enum params_class which);
 // f32 values in and out, converted as needed; writing the master also writes the compute copy.
-bool params_write(struct params *params, enum params_class which, const struct model_tensor *tensor, uint64_t begin,
-                  uint64_t count, const float *values);
-bool params_read(struct params *params, enum params_class which, const struct model_tensor *tensor, uint64_t begin,
-                 uint64_t count, float *values);
+bool params_write(struct params *params, enum params_class which, const struct model_tensor *tensor,
+                  uint64_t begin, uint64_t count, const float *values);
+bool params_read(struct params *params, enum params_class which, const struct model_tensor *tensor,
+                 uint64_t begin, uint64_t count, float *values);
 // The tensor's range of a class, for the steps of a plan.
-struct plan_range params_range(const struct params *params, struct plan *plan, enum params_class which,
-                               const struct model_tensor *tensor);
+struct plan_range params_range(const struct params *params, struct plan *plan,
+                               enum params_class which, const struct model_tensor *tensor);

@@ -9,12 +9,17 @@
 #include "runtime/log.h"
 #include "src/base.h"
 
-struct plan *plan_create(struct gpu *gpu, struct kernels *kernels, const char *name, enum dtype store)
+struct plan *plan_create(struct gpu *gpu, struct kernels *kernels, const char *name,
+                         enum dtype store)
 {
     struct arena *arena = arena_create("plan");
     struct plan *plan = arena_alloc(arena, sizeof *plan);
-    *plan = (struct plan){.name = arena_strdup(arena, name), .gpu = gpu, .kernels = kernels, .store = store,
-                          .section = "", .arena = arena};
+    *plan = (struct plan){.name = arena_strdup(arena, name),
+                          .gpu = gpu,
+                          .kernels = kernels,
+                          .store = store,
+                          .section = "",
+                          .arena = arena};
     return plan;
 }
 
@@ -56,7 +61,8 @@ static void *grow(void *list, uint32_t count, uint32_t *capacity, size_t bytes)
 
 static struct plan_range add_tensor(struct plan *plan, struct plan_tensor tensor)
 {
-    plan->tensor = grow(plan->tensor, plan->tensor_count, &plan->tensor_capacity, sizeof *plan->tensor);
+    plan->tensor =
+        grow(plan->tensor, plan->tensor_count, &plan->tensor_capacity, sizeof *plan->tensor);
     tensor.first = UINT32_MAX;
     plan->tensor[plan->tensor_count++] = tensor;
     return (struct plan_range){.tensor = plan->tensor_count, .bytes = tensor.bytes};
@@ -73,11 +79,14 @@ struct plan_range plan_temp(struct plan *plan, uint64_t bytes, const char *forma
     return add_tensor(plan, (struct plan_tensor){.name = name, .bytes = bytes});
 }
 
-struct plan_range plan_external(struct plan *plan, const char *name, struct gpu_buffer *buffer, uint64_t offset,
-                                uint64_t bytes)
+struct plan_range plan_external(struct plan *plan, const char *name, struct gpu_buffer *buffer,
+                                uint64_t offset, uint64_t bytes)
 {
-    return add_tensor(plan, (struct plan_tensor){.name = arena_strdup(plan->arena, name), .bytes = bytes,
-                                                 .buffer = buffer, .offset = offset, .external = true});
+    return add_tensor(plan, (struct plan_tensor){.name = arena_strdup(plan->arena, name),
+                                                 .bytes = bytes,
+                                                 .buffer = buffer,
+                                                 .offset = offset,
+                                                 .external = true});
 }
 
 struct plan_range plan_slice(struct plan_range range, uint64_t offset, uint64_t bytes)
@@ -110,20 +119,23 @@ static void check_ranges(struct plan *plan, const struct plan_step *step)
         const struct plan_range *range = &step->bind[b];
         const struct plan_tensor *tensor = range->tensor ? &plan->tensor[range->tensor - 1] : NULL;
         if (!tensor || range->offset + range->bytes > tensor->bytes) {
-            log_error("plan %s: %s: binding %u is outside its tensor %s (a fault of this program)", plan->name,
-                      step->section, b, tensor ? tensor->name : "(none)");
+            log_error("plan %s: %s: binding %u is outside its tensor %s (a fault of this program)",
+                      plan->name, step->section, b, tensor ? tensor->name : "(none)");
             plan->failed = true;
         } else if (range->bytes > caps->max_range) {
-            log_error("plan %s: %s: %s needs %llu bytes in one binding, device %s allows %llu; use a smaller batch, "
-                      "a 16-bit torch_dtype or another device", plan->name, step->section, tensor->name,
-                      (unsigned long long)range->bytes, caps->name, (unsigned long long)caps->max_range);
+            log_error("plan %s: %s: %s needs %llu bytes in one binding, device %s allows %llu; use "
+                      "a smaller batch, "
+                      "a 16-bit torch_dtype or another device",
+                      plan->name, step->section, tensor->name, (unsigned long long)range->bytes,
+                      caps->name, (unsigned long long)caps->max_range);
             plan->failed = true;
         }
     }
 }
 
 void plan_add_indirect(struct plan *plan, enum kernel_op op, uint32_t rows, const void *push,
-                       const struct plan_range *binds, uint32_t bind_count, struct plan_range indirect)
+                       const struct plan_range *binds, uint32_t bind_count,
+                       struct plan_range indirect)
 {
     if (plan->failed) return;
     const struct kernel_info *info = kernel_info(op);
@@ -135,8 +147,8 @@ void plan_add_indirect(struct plan *plan, enum kernel_op op, uint32_t rows, cons
         return;
     }
     if (strlen(info->access) != bind_count) {
-        log_error("plan %s: %s has %zu bindings, %u given (a fault of this program)", plan->name, info->name,
-                  strlen(info->access), bind_count);
+        log_error("plan %s: %s has %zu bindings, %u given (a fault of this program)", plan->name,
+                  info->name, strlen(info->access), bind_count);
         plan->failed = true;
         return;
     }
@@ -152,8 +164,8 @@ void plan_add_indirect(struct plan *plan, enum kernel_op op, uint32_t rows, cons
     }
 }
 
-void plan_add(struct plan *plan, enum kernel_op op, uint32_t rows, const void *push, const struct plan_range *binds,
-              uint32_t bind_count)
+void plan_add(struct plan *plan, enum kernel_op op, uint32_t rows, const void *push,
+              const struct plan_range *binds, uint32_t bind_count)
 {
     plan_add_indirect(plan, op, rows, push, binds, bind_count, (struct plan_range){0});
 }
@@ -178,6 +190,7 @@ double plan_flops(const struct plan *plan)
 {
     double flops = 0;
     for (uint32_t i = 0; i < plan->step_count; i++)
-        if (plan->step[i].kind == PLAN_DISPATCH) flops += kernel_info(plan->step[i].op)->flops(plan->step[i].push);
+        if (plan->step[i].kind == PLAN_DISPATCH)
+            flops += kernel_info(plan->step[i].op)->flops(plan->step[i].push);
     return flops;
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // A plan is a list of steps, built once for a given model and batch shape and replayed ever after.
-// A step = an operation + the ranges it binds + push words + a grid. Temporaries have no memory of their
-// own until plan_finish: their lifetimes (first to last step that binds them) become offsets in one arena,
-// and the ranges that steps read and write become barriers. Both are checked by plan_verify.
+// A step = an operation + the ranges it binds + push words + a grid. Temporaries have no memory of
+// their own until plan_finish: their lifetimes (first to last step that binds them) become offsets
+// in one arena, and the ranges that steps read and write become barriers. Both are checked by
+// plan_verify.
 //
 //     plan_create -> plan_temp, plan_external, plan_add, plan_fill ... -> plan_finish -> run_create
 #pragma once
@@ -62,28 +63,32 @@ struct plan {
     uint32_t            tensor_capacity, step_capacity;
 };
 
-struct plan *plan_create(struct gpu *gpu, struct kernels *kernels, const char *name, enum dtype store);
+struct plan *plan_create(struct gpu *gpu, struct kernels *kernels, const char *name,
+                         enum dtype store);
 void         plan_destroy(struct plan **plan);
-void         plan_section(struct plan *plan, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void plan_section(struct plan *plan, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 struct plan_range plan_temp(struct plan *plan, uint64_t bytes, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-struct plan_range plan_external(struct plan *plan, const char *name, struct gpu_buffer *buffer, uint64_t offset,
-                                uint64_t bytes);
+struct plan_range plan_external(struct plan *plan, const char *name, struct gpu_buffer *buffer,
+                                uint64_t offset, uint64_t bytes);
 struct plan_range plan_slice(struct plan_range range, uint64_t offset, uint64_t bytes);
 
 // Adds a dispatch; `rows` as in kernels_get; the grid comes from the kernel table.
-void plan_add(struct plan *plan, enum kernel_op op, uint32_t rows, const void *push, const struct plan_range *bind,
-              uint32_t bind_count);
+void plan_add(struct plan *plan, enum kernel_op op, uint32_t rows, const void *push,
+              const struct plan_range *bind, uint32_t bind_count);
 void plan_add_indirect(struct plan *plan, enum kernel_op op, uint32_t rows, const void *push,
-                       const struct plan_range *bind, uint32_t bind_count, struct plan_range indirect);
+                       const struct plan_range *bind, uint32_t bind_count,
+                       struct plan_range indirect);
 void plan_fill(struct plan *plan, struct plan_range range, uint32_t word);
 void plan_copy(struct plan *plan, struct plan_range from, struct plan_range to);
 
 #define PLAN_BIND(...) (const struct plan_range[]){__VA_ARGS__}, \
     (uint32_t)(sizeof((const struct plan_range[]){__VA_ARGS__}) / sizeof(struct plan_range))
 
-bool plan_finish(struct plan *plan);         // memory and barriers; false: out of memory or a failed add, logged
-bool plan_verify(const struct plan *plan);   // no two live temporaries overlap, no hazard lacks a barrier
+bool plan_finish(
+    struct plan *plan); // memory and barriers; false: out of memory or a failed add, logged
+bool plan_verify(
+    const struct plan *plan); // no two live temporaries overlap, no hazard lacks a barrier
 void plan_print(const struct plan *plan, FILE *out); // plan_print.c: an EXPLAIN
 double plan_flops(const struct plan *plan);

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
-// The backward pass as steps, mirroring plan_forward.c section by section. network.dx [T][H] is the gradient
-// of the residual stream; each section adds its part to it in place.
+// The backward pass as steps, mirroring plan_forward.c section by section. network.dx [T][H] is the
+// gradient of the residual stream; each section adds its part to it in place.
 #include <math.h>
 
 #include "src/base.h"
 #include "src/plan_model.h"
 
 // weight gradient dW [out][in] += dy^T x
-static void linear_back_weight(struct network *n, struct plan_range dy, struct plan_range x, enum model_role role,
-                               int32_t layer, uint32_t out, uint32_t in)
+static void linear_back_weight(struct network *n, struct plan_range dy, struct plan_range x,
+                               enum model_role role, int32_t layer, uint32_t out, uint32_t in)
 {
     const struct push_matmul push = {.m = out, .n = in, .k = n->tokens, .add = 1};
     const struct plan_range grad = network_grad(n, role, layer);
@@ -16,19 +16,27 @@ static void linear_back_weight(struct network *n, struct plan_range dy, struct p
 }
 
 // dx [T][in] = dy [T][out] W (+ dx where add)
-static void linear_back_input(struct network *n, struct plan_range dy, enum model_role role, int32_t layer,
-                              struct plan_range dx, uint32_t out, uint32_t in, bool add)
+static void linear_back_input(struct network *n, struct plan_range dy, enum model_role role,
+                              int32_t layer, struct plan_range dx, uint32_t out, uint32_t in,
+                              bool add)
 {
     const struct push_matmul push = {.m = n->tokens, .n = in, .k = out, .add = add};
-    plan_add(n->plan, KERNEL_MATMUL_NN, n->tokens, &push, PLAN_BIND(dy, network_weight(n, role, layer), dx, dx));
+    plan_add(n->plan, KERNEL_MATMUL_NN, n->tokens, &push,
+             PLAN_BIND(dy, network_weight(n, role, layer), dx, dx));
 }
 
-static void norm_back(struct network *n, struct plan_range x, enum model_role role, int32_t layer, struct plan_range rstd,
-                      struct plan_range dy, struct plan_range dx, uint32_t rows, uint32_t cols, bool accumulate)
+static void norm_back(struct network *n, struct plan_range x, enum model_role role, int32_t layer,
+                      struct plan_range rstd, struct plan_range dy, struct plan_range dx,
+                      uint32_t rows, uint32_t cols, bool accumulate)
 {
-    const struct push_norm push = {.rows = rows, .cols = cols, .accumulate = accumulate, .eps = (float)n->config->rms_norm_eps};
-    plan_add(n->plan, KERNEL_NORM_BACK_WEIGHT, 0, &push, PLAN_BIND(x, rstd, dy, network_grad(n, role, layer)));
-    plan_add(n->plan, KERNEL_NORM_BACK, 0, &push, PLAN_BIND(x, network_weight(n, role, layer), rstd, dy, dx));
+    const struct push_norm push = {.rows = rows,
+                                   .cols = cols,
+                                   .accumulate = accumulate,
+                                   .eps = (float)n->config->rms_norm_eps};
+    plan_add(n->plan, KERNEL_NORM_BACK_WEIGHT, 0, &push,
+             PLAN_BIND(x, rstd, dy, network_grad(n, role, layer)));
+    plan_add(n->plan, KERNEL_NORM_BACK, 0, &push,
+             PLAN_BIND(x, network_weight(n, role, layer), rstd, dy, dx));
 }
 
 // ---- feed-forward
@@ -37,7 +45,8 @@ static void dense_back(struct network *n, int32_t layer, struct plan_range dn)
 {
     const uint32_t hidden = n->config->hidden_size, inner = n->config->intermediate_size;
     const struct layer_values *v = &n->layer[layer];
-    const struct plan_range dh = network_temp(n, n->tokens, inner, "dh", layer), dup = network_temp(n, n->tokens, inner, "dup", layer);
+    const struct plan_range dh = network_temp(n, n->tokens, inner, "dh", layer),
+                            dup = network_temp(n, n->tokens, inner, "dup", layer);
     linear_back_weight(n, n->dx, v->h, ROLE_DOWN, layer, hidden, inner);
     linear_back_input(n, n->dx, ROLE_DOWN, layer, dh, hidden, inner, false);
     const struct push_count count = {n->tokens * inner};
@@ -67,7 +76,8 @@ static struct attention_grads attend_back(struct network *n, int32_t layer, stru
 {
     const struct config *c = n->config;
     const struct layer_values *v = &n->layer[layer];
-    const uint32_t q_cols = c->num_attention_heads * c->head_dim, kv_cols = c->num_key_value_heads * c->head_dim;
+    const uint32_t q_cols = c->num_attention_heads * c->head_dim,
+                   kv_cols = c->num_key_value_heads * c->head_dim;
     const struct push_attention push = {
         .batch = n->batch, .seq = n->seq, .stride = n->seq, .heads = c->num_attention_heads,
         .kv_heads = c->num_key_value_heads, .head_dim = c->head_dim, .window = c->sliding_window,
@@ -76,10 +86,12 @@ static struct attention_grads attend_back(struct network *n, int32_t layer, stru
     const struct attention_grads g = {.dq = network_temp(n, n->tokens, q_cols, "dq", layer),
                                       .dk = network_temp(n, n->tokens, kv_cols, "dk", layer),
                                       .dv = network_temp(n, n->tokens, kv_cols, "dv", layer)};
-    const struct plan_range delta = network_temp_f32(n, n->tokens, c->num_attention_heads, "delta", layer);
+    const struct plan_range delta =
+        network_temp_f32(n, n->tokens, c->num_attention_heads, "delta", layer);
     const struct push_norm rows = {.rows = n->tokens * c->num_attention_heads, .cols = c->head_dim};
     plan_add(n->plan, KERNEL_ATTENTION_DELTA, 0, &rows, PLAN_BIND(v->o, d_o, delta));
-    plan_add(n->plan, KERNEL_ATTENTION_BACK_Q, c->head_dim, &push, PLAN_BIND(v->q, v->k, v->v, d_o, v->lse, delta, g.dq));
+    plan_add(n->plan, KERNEL_ATTENTION_BACK_Q, c->head_dim, &push,
+             PLAN_BIND(v->q, v->k, v->v, d_o, v->lse, delta, g.dq));
     plan_add(n->plan, KERNEL_ATTENTION_BACK_KV, c->head_dim, &push,
              PLAN_BIND(v->q, v->k, v->v, d_o, v->lse, delta, g.dk, g.dv));
     return g;
@@ -87,7 +99,10 @@ static struct attention_grads attend_back(struct network *n, int32_t layer, stru
 
 static void rope_back(struct network *n, struct plan_range x, uint32_t heads)
 {
-    const struct push_rope push = {.tokens = n->tokens, .heads = heads, .head_dim = n->config->head_dim, .seq = n->seq,
+    const struct push_rope push = {.tokens = n->tokens,
+                                   .heads = heads,
+                                   .head_dim = n->config->head_dim,
+                                   .seq = n->seq,
                                    .inverse = 1};
     plan_add(n->plan, KERNEL_ROPE, 0, &push, PLAN_BIND(n->io.step, n->io.rope, x, x));
 }
@@ -99,8 +114,10 @@ static void queries_keys_back(struct network *n, int32_t layer, const struct att
     rope_back(n, g->dq, c->num_attention_heads);
     rope_back(n, g->dk, c->num_key_value_heads);
     if (!c->qk_norm) return;
-    norm_back(n, v->q_raw, ROLE_Q_NORM, layer, v->rstd_q, g->dq, g->dq, n->tokens * c->num_attention_heads, c->head_dim, false);
-    norm_back(n, v->k_raw, ROLE_K_NORM, layer, v->rstd_k, g->dk, g->dk, n->tokens * c->num_key_value_heads, c->head_dim, false);
+    norm_back(n, v->q_raw, ROLE_Q_NORM, layer, v->rstd_q, g->dq, g->dq,
+              n->tokens * c->num_attention_heads, c->head_dim, false);
+    norm_back(n, v->k_raw, ROLE_K_NORM, layer, v->rstd_k, g->dk, g->dk,
+              n->tokens * c->num_key_value_heads, c->head_dim, false);
 }
 
 static void attention_back(struct network *n, int32_t layer)
@@ -122,7 +139,8 @@ static void attention_back(struct network *n, int32_t layer)
     linear_back_input(n, g.dq, ROLE_Q, layer, dn, q_cols, hidden, false);
     linear_back_input(n, g.dk, ROLE_K, layer, dn, kv_cols, hidden, true);
     linear_back_input(n, g.dv, ROLE_V, layer, dn, kv_cols, hidden, true);
-    norm_back(n, v->x_in, ROLE_NORM_ATTENTION, layer, v->rstd_attention, dn, n->dx, n->tokens, hidden, true);
+    norm_back(n, v->x_in, ROLE_NORM_ATTENTION, layer, v->rstd_attention, dn, n->dx, n->tokens,
+              hidden, true);
 }
 
 void network_backward(struct network *n)
@@ -130,13 +148,17 @@ void network_backward(struct network *n)
     const struct config *c = n->config;
     plan_section(n->plan, "head back");
     n->dx = network_temp(n, n->tokens, c->hidden_size, "dx", -1);
-    norm_back(n, n->x, ROLE_NORM_FINAL, -1, n->rstd_final, n->dn_final, n->dx, n->tokens, c->hidden_size, false);
+    norm_back(n, n->x, ROLE_NORM_FINAL, -1, n->rstd_final, n->dn_final, n->dx, n->tokens,
+              c->hidden_size, false);
     for (int32_t layer = (int32_t)c->num_hidden_layers - 1; layer >= 0; layer--) {
         ffn_back(n, layer);
         attention_back(n, layer);
     }
     plan_section(n->plan, "embed back");
-    const struct push_embed push = {.rows = n->tokens, .cols = c->hidden_size, .vocab = c->vocab_size};
+    const struct push_embed push = {.rows = n->tokens,
+                                    .cols = c->hidden_size,
+                                    .vocab = c->vocab_size};
     plan_add(n->plan, KERNEL_EMBED_BACK, 0, &push,
-             PLAN_BIND(n->io.step, n->io.order, n->io.segment_begin, n->io.segment_id, n->dx, network_grad(n, ROLE_EMBED, -1)));
+             PLAN_BIND(n->io.step, n->io.order, n->io.segment_begin, n->io.segment_id, n->dx,
+                       network_grad(n, ROLE_EMBED, -1)));
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The forward pass as steps: embedding, layers (attention, then dense or MoE feed-forward), final norm, and
-// what the mode asks for: the loss of a batch, all logits, or the logits of the last token behind a KV cache.
+// The forward pass as steps: embedding, layers (attention, then dense or MoE feed-forward), final
+// norm, and what the mode asks for: the loss of a batch, all logits, or the logits of the last
+// token behind a KV cache.
 #include <math.h>
 
 #include "src/base.h"
@@ -17,23 +18,35 @@ uint32_t network_stats_stride(const struct config *config)
     return (uint32_t)align_up(4 + 2 * (uint64_t)config->num_experts, 64);
 }
 
-struct network network_begin(struct plan *plan, struct params *params, enum network_mode mode, uint32_t batch,
-                             uint32_t seq, uint32_t capacity, const struct network_io *io)
+struct network network_begin(struct plan *plan, struct params *params, enum network_mode mode,
+                             uint32_t batch, uint32_t seq, uint32_t capacity,
+                             const struct network_io *io)
 {
     const struct config *config = &params->model->config;
     return (struct network){
-        .plan = plan, .model = params->model, .config = config, .params = params, .io = *io, .mode = mode,
-        .batch = batch, .seq = seq, .tokens = batch * seq, .capacity = capacity,
-        .store_bytes = (uint32_t)dtype_bytes(plan->store), .stats_stride = network_stats_stride(config),
+        .plan = plan,
+        .model = params->model,
+        .config = config,
+        .params = params,
+        .io = *io,
+        .mode = mode,
+        .batch = batch,
+        .seq = seq,
+        .tokens = batch * seq,
+        .capacity = capacity,
+        .store_bytes = (uint32_t)dtype_bytes(plan->store),
+        .stats_stride = network_stats_stride(config),
         .layer = arena_array(plan->arena, config->num_hidden_layers, sizeof(struct layer_values)),
     };
 }
 
 // ---- helpers
 
-static const struct model_tensor *find_weight(const struct network *n, enum model_role role, int32_t layer)
+static const struct model_tensor *find_weight(const struct network *n, enum model_role role,
+                                              int32_t layer)
 {
-    if (role == ROLE_HEAD && n->config->tie_word_embeddings) return model_find(n->model, ROLE_EMBED, -1);
+    if (role == ROLE_HEAD && n->config->tie_word_embeddings)
+        return model_find(n->model, ROLE_EMBED, -1);
     return model_find(n->model, role, layer);
 }
 
@@ -47,48 +60,58 @@ struct plan_range network_grad(const struct network *n, enum model_role role, in
     return params_range(n->params, n->plan, PARAMS_GRAD, find_weight(n, role, layer));
 }
 
-static struct plan_range temp(const struct network *n, uint64_t bytes, const char *name, int32_t layer)
+static struct plan_range temp(const struct network *n, uint64_t bytes, const char *name,
+                              int32_t layer)
 {
     if (layer < 0) return plan_temp(n->plan, bytes, "%s", name);
     return plan_temp(n->plan, bytes, "%s.%d", name, layer);
 }
 
-struct plan_range network_temp(const struct network *n, uint64_t rows, uint64_t cols, const char *name, int32_t layer)
+struct plan_range network_temp(const struct network *n, uint64_t rows, uint64_t cols,
+                               const char *name, int32_t layer)
 {
     return temp(n, rows * cols * n->store_bytes, name, layer);
 }
 
-struct plan_range network_temp_f32(const struct network *n, uint64_t rows, uint64_t cols, const char *name, int32_t layer)
+struct plan_range network_temp_f32(const struct network *n, uint64_t rows, uint64_t cols,
+                                   const char *name, int32_t layer)
 {
     return temp(n, rows * cols * 4, name, layer);
 }
 
 // y = x weight^T (+ residual), weight [out][in]
-static void linear(struct network *n, struct plan_range x, struct plan_range weight, struct plan_range y,
-                   const struct plan_range *residual, uint32_t rows, uint32_t out, uint32_t in)
+static void linear(struct network *n, struct plan_range x, struct plan_range weight,
+                   struct plan_range y, const struct plan_range *residual, uint32_t rows,
+                   uint32_t out, uint32_t in)
 {
     const struct push_matmul push = {.m = rows, .n = out, .k = in, .add = residual != NULL};
     const enum kernel_op op = rows <= MATVEC_ROWS ? KERNEL_MATVEC : KERNEL_MATMUL_NT;
     plan_add(n->plan, op, rows, &push, PLAN_BIND(x, weight, residual ? *residual : y, y));
 }
 
-static void norm(struct network *n, struct plan_range x, struct plan_range weight, struct plan_range y,
-                 struct plan_range rstd, uint32_t rows, uint32_t cols)
+static void norm(struct network *n, struct plan_range x, struct plan_range weight,
+                 struct plan_range y, struct plan_range rstd, uint32_t rows, uint32_t cols)
 {
-    const struct push_norm push = {.rows = rows, .cols = cols, .eps = (float)n->config->rms_norm_eps};
+    const struct push_norm push = {.rows = rows,
+                                   .cols = cols,
+                                   .eps = (float)n->config->rms_norm_eps};
     plan_add(n->plan, KERNEL_NORM, 0, &push, PLAN_BIND(x, weight, y, rstd));
 }
 
 static void rope(struct network *n, struct plan_range x, uint32_t heads)
 {
-    const struct push_rope push = {.tokens = n->tokens, .heads = heads, .head_dim = n->config->head_dim, .seq = n->seq};
+    const struct push_rope push = {.tokens = n->tokens,
+                                   .heads = heads,
+                                   .head_dim = n->config->head_dim,
+                                   .seq = n->seq};
     plan_add(n->plan, KERNEL_ROPE, 0, &push, PLAN_BIND(n->io.step, n->io.rope, x, x));
 }
 
 // ---- attention
 
-static struct plan_range qk_norm(struct network *n, int32_t layer, enum model_role role, struct plan_range raw,
-                                 uint32_t heads, const char *name, struct plan_range *rstd)
+static struct plan_range qk_norm(struct network *n, int32_t layer, enum model_role role,
+                                 struct plan_range raw, uint32_t heads, const char *name,
+                                 struct plan_range *rstd)
 {
     const uint32_t rows = n->tokens * heads, cols = n->config->head_dim;
     const struct plan_range y = network_temp(n, rows, cols, name, layer);
@@ -101,18 +124,24 @@ static void queries_keys_values(struct network *n, int32_t layer)
 {
     const struct config *c = n->config;
     struct layer_values *v = &n->layer[layer];
-    const uint32_t q_cols = c->num_attention_heads * c->head_dim, kv_cols = c->num_key_value_heads * c->head_dim;
+    const uint32_t q_cols = c->num_attention_heads * c->head_dim,
+                   kv_cols = c->num_key_value_heads * c->head_dim;
     v->q_raw = network_temp(n, n->tokens, q_cols, "q", layer);
     v->k_raw = network_temp(n, n->tokens, kv_cols, "k", layer);
     v->v = network_temp(n, n->tokens, kv_cols, "v", layer);
-    linear(n, v->n_attention, network_weight(n, ROLE_Q, layer), v->q_raw, NULL, n->tokens, q_cols, c->hidden_size);
-    linear(n, v->n_attention, network_weight(n, ROLE_K, layer), v->k_raw, NULL, n->tokens, kv_cols, c->hidden_size);
-    linear(n, v->n_attention, network_weight(n, ROLE_V, layer), v->v, NULL, n->tokens, kv_cols, c->hidden_size);
+    linear(n, v->n_attention, network_weight(n, ROLE_Q, layer), v->q_raw, NULL, n->tokens, q_cols,
+           c->hidden_size);
+    linear(n, v->n_attention, network_weight(n, ROLE_K, layer), v->k_raw, NULL, n->tokens, kv_cols,
+           c->hidden_size);
+    linear(n, v->n_attention, network_weight(n, ROLE_V, layer), v->v, NULL, n->tokens, kv_cols,
+           c->hidden_size);
     v->q = v->q_raw;
     v->k = v->k_raw;
     if (c->qk_norm) {
-        v->q = qk_norm(n, layer, ROLE_Q_NORM, v->q_raw, c->num_attention_heads, "q_norm", &v->rstd_q);
-        v->k = qk_norm(n, layer, ROLE_K_NORM, v->k_raw, c->num_key_value_heads, "k_norm", &v->rstd_k);
+        v->q =
+            qk_norm(n, layer, ROLE_Q_NORM, v->q_raw, c->num_attention_heads, "q_norm", &v->rstd_q);
+        v->k =
+            qk_norm(n, layer, ROLE_K_NORM, v->k_raw, c->num_key_value_heads, "k_norm", &v->rstd_k);
     }
     rope(n, v->q, c->num_attention_heads);
     rope(n, v->k, c->num_key_value_heads);
@@ -145,9 +174,11 @@ static void attend(struct network *n, int32_t layer)
         push.stride = n->capacity;
     }
     if (n->mode == NETWORK_CACHED && n->tokens == 1)
-        plan_add(n->plan, KERNEL_ATTENTION_DECODE, c->head_dim, &push, PLAN_BIND(n->io.step, v->q, k, values, v->o));
+        plan_add(n->plan, KERNEL_ATTENTION_DECODE, c->head_dim, &push,
+                 PLAN_BIND(n->io.step, v->q, k, values, v->o));
     else
-        plan_add(n->plan, KERNEL_ATTENTION, c->head_dim, &push, PLAN_BIND(n->io.step, v->q, k, values, v->o, v->lse));
+        plan_add(n->plan, KERNEL_ATTENTION, c->head_dim, &push,
+                 PLAN_BIND(n->io.step, v->q, k, values, v->o, v->lse));
 }
 
 static void attention_section(struct network *n, int32_t layer)
@@ -158,8 +189,8 @@ static void attention_section(struct network *n, int32_t layer)
     v->x_in = n->x;
     v->n_attention = network_temp(n, n->tokens, c->hidden_size, "n_attention", layer);
     v->rstd_attention = network_temp_f32(n, n->tokens, 1, "rstd_attention", layer);
-    norm(n, v->x_in, network_weight(n, ROLE_NORM_ATTENTION, layer), v->n_attention, v->rstd_attention, n->tokens,
-         c->hidden_size);
+    norm(n, v->x_in, network_weight(n, ROLE_NORM_ATTENTION, layer), v->n_attention,
+         v->rstd_attention, n->tokens, c->hidden_size);
     queries_keys_values(n, layer);
     attend(n, layer);
     v->x_mid = network_temp(n, n->tokens, c->hidden_size, "x_mid", layer);
@@ -177,7 +208,8 @@ static void dense_steps(struct network *n, int32_t layer)
     v->gate = network_temp(n, n->tokens, inner, "gate", layer);
     v->up = network_temp(n, n->tokens, inner, "up", layer);
     v->h = network_temp(n, n->tokens, inner, "h", layer);
-    linear(n, v->n_ffn, network_weight(n, ROLE_GATE, layer), v->gate, NULL, n->tokens, inner, hidden);
+    linear(n, v->n_ffn, network_weight(n, ROLE_GATE, layer), v->gate, NULL, n->tokens, inner,
+           hidden);
     linear(n, v->n_ffn, network_weight(n, ROLE_UP, layer), v->up, NULL, n->tokens, inner, hidden);
     const struct push_count push = {n->tokens * inner};
     plan_add(n->plan, KERNEL_SWIGLU, 0, &push, PLAN_BIND(v->gate, v->up, v->h));
@@ -192,7 +224,8 @@ static void ffn_section(struct network *n, int32_t layer)
     plan_section(n->plan, "layer %d %s", layer, c->moe_layer[layer] ? "moe" : "ffn");
     v->n_ffn = network_temp(n, n->tokens, c->hidden_size, "n_ffn", layer);
     v->rstd_ffn = network_temp_f32(n, n->tokens, 1, "rstd_ffn", layer);
-    norm(n, v->x_mid, network_weight(n, ROLE_NORM_FFN, layer), v->n_ffn, v->rstd_ffn, n->tokens, c->hidden_size);
+    norm(n, v->x_mid, network_weight(n, ROLE_NORM_FFN, layer), v->n_ffn, v->rstd_ffn, n->tokens,
+         c->hidden_size);
     if (c->moe_layer[layer]) network_moe_steps(n, layer);
     else dense_steps(n, layer);
 }
@@ -206,8 +239,8 @@ static uint32_t logits_rows(const struct network *n)
     return (uint32_t)min_u64(rows, n->tokens);
 }
 
-// Rows [begin, begin + rows) of the loss: logits live only here; in training they turn into their gradient,
-// which is used up at once, so that no [T][V] array ever exists.
+// Rows [begin, begin + rows) of the loss: logits live only here; in training they turn into their
+// gradient, which is used up at once, so that no [T][V] array ever exists.
 static void loss_chunk(struct network *n, uint32_t begin, uint32_t rows, struct plan_range losses)
 {
     const uint32_t hidden = n->config->hidden_size, vocab = n->config->vocab_size;
@@ -215,11 +248,13 @@ static void loss_chunk(struct network *n, uint32_t begin, uint32_t rows, struct 
     const bool train = n->mode == NETWORK_TRAIN;
     const struct plan_range x = plan_slice(n->n_final, begin * row, rows * row);
     const struct plan_range head = network_weight(n, ROLE_HEAD, -1);
-    const struct plan_range logits = network_temp(n, rows, vocab, "logits", (int32_t)(begin / CHUNK_ROWS));
+    const struct plan_range logits =
+        network_temp(n, rows, vocab, "logits", (int32_t)(begin / CHUNK_ROWS));
     linear(n, x, head, logits, NULL, rows, vocab, hidden);
     const struct push_loss push = {.rows = rows, .vocab = vocab, .backward = train};
-    plan_add(n->plan, KERNEL_LOSS, 0, &push, PLAN_BIND(n->io.step, logits,
-             plan_slice(n->io.targets, begin * 4ull, rows * 4ull), plan_slice(losses, begin * 4ull, rows * 4ull)));
+    plan_add(n->plan, KERNEL_LOSS, 0, &push,
+             PLAN_BIND(n->io.step, logits, plan_slice(n->io.targets, begin * 4ull, rows * 4ull),
+                       plan_slice(losses, begin * 4ull, rows * 4ull)));
     if (!train) return;
     const struct plan_range grad = network_grad(n, ROLE_HEAD, -1);
     const struct push_matmul back = {.m = rows, .n = hidden, .k = vocab};
@@ -233,7 +268,8 @@ static void loss_section(struct network *n)
 {
     const uint32_t chunk = logits_rows(n);
     const struct plan_range losses = network_temp_f32(n, n->tokens, 1, "losses", -1);
-    if (n->mode == NETWORK_TRAIN) n->dn_final = network_temp(n, n->tokens, n->config->hidden_size, "dn_final", -1);
+    if (n->mode == NETWORK_TRAIN)
+        n->dn_final = network_temp(n, n->tokens, n->config->hidden_size, "dn_final", -1);
     plan_section(n->plan, "loss");
     for (uint32_t begin = 0; begin < n->tokens; begin += chunk)
         loss_chunk(n, begin, min_u32(chunk, n->tokens - begin), losses);
@@ -242,9 +278,12 @@ static void loss_section(struct network *n)
 }
 
 // f32 logits of `rows` rows of x into `out`
-static void logits_steps(struct network *n, struct plan_range x, struct plan_range out, uint32_t rows)
+static void logits_steps(struct network *n, struct plan_range x, struct plan_range out,
+                         uint32_t rows)
 {
-    const struct push_matmul push = {.m = rows, .n = n->config->vocab_size, .k = n->config->hidden_size};
+    const struct push_matmul push = {.m = rows,
+                                     .n = n->config->vocab_size,
+                                     .k = n->config->hidden_size};
     const enum kernel_op op = rows <= MATVEC_ROWS ? KERNEL_MATVECF : KERNEL_MATMUL_NTF;
     plan_add(n->plan, op, rows, &push, PLAN_BIND(x, network_weight(n, ROLE_HEAD, -1), out, out));
 }
@@ -259,7 +298,8 @@ static void final_norm(struct network *n, struct plan_range x, uint32_t rows)
 
 static void all_logits_section(struct network *n)
 {
-    const uint64_t row = (uint64_t)n->config->hidden_size * n->store_bytes, out_row = (uint64_t)n->config->vocab_size * 4;
+    const uint64_t row = (uint64_t)n->config->hidden_size * n->store_bytes,
+                   out_row = (uint64_t)n->config->vocab_size * 4;
     const uint32_t chunk = logits_rows(n);
     for (uint32_t begin = 0; begin < n->tokens; begin += chunk) {
         const uint32_t rows = min_u32(chunk, n->tokens - begin);
@@ -285,8 +325,11 @@ void network_forward(struct network *n)
     const struct config *c = n->config;
     plan_section(n->plan, "embed");
     n->x = network_temp(n, n->tokens, c->hidden_size, "x", -1);
-    const struct push_embed push = {.rows = n->tokens, .cols = c->hidden_size, .vocab = c->vocab_size};
-    plan_add(n->plan, KERNEL_EMBED, 0, &push, PLAN_BIND(n->io.ids, network_weight(n, ROLE_EMBED, -1), n->x));
+    const struct push_embed push = {.rows = n->tokens,
+                                    .cols = c->hidden_size,
+                                    .vocab = c->vocab_size};
+    plan_add(n->plan, KERNEL_EMBED, 0, &push,
+             PLAN_BIND(n->io.ids, network_weight(n, ROLE_EMBED, -1), n->x));
     for (int32_t layer = 0; layer < (int32_t)c->num_hidden_layers; layer++) {
         attention_section(n, layer);
         ffn_section(n, layer);

@@ -43,8 +43,9 @@ static uint64_t lowest_offset(const struct placement *p, uint32_t tensor, uint32
 static void insert(struct placement *p, struct placed placed)
 {
     uint32_t i = p->count++;
-    while (i > 0 && (p->placed[i - 1].bin > placed.bin ||
-                     (p->placed[i - 1].bin == placed.bin && p->placed[i - 1].begin > placed.begin))) {
+    while (i > 0 &&
+           (p->placed[i - 1].bin > placed.bin ||
+            (p->placed[i - 1].bin == placed.bin && p->placed[i - 1].begin > placed.begin))) {
         p->placed[i] = p->placed[i - 1];
         i--;
     }
@@ -62,8 +63,10 @@ static bool place(struct placement *p, uint32_t tensor, uint64_t limit)
         p->bin_count = max_u32(p->bin_count, bin + 1);
         return true;
     }
-    log_error("plan %s: temporary %s of %llu bytes does not fit a device allocation of %llu; use a smaller batch",
-              p->plan->name, p->plan->tensor[tensor].name, (unsigned long long)bytes, (unsigned long long)limit);
+    log_error("plan %s: temporary %s of %llu bytes does not fit a device allocation of %llu; use a "
+              "smaller batch",
+              p->plan->name, p->plan->tensor[tensor].name, (unsigned long long)bytes,
+              (unsigned long long)limit);
     return false;
 }
 
@@ -77,10 +80,15 @@ static int by_size(const void *a, const void *b, void *user)
 
 static bool make_arenas(struct plan *plan, const struct placement *p)
 {
-    plan->arena_buffer = arena_array(plan->arena, max_u32(p->bin_count, 1), sizeof *plan->arena_buffer);
+    plan->arena_buffer =
+        arena_array(plan->arena, max_u32(p->bin_count, 1), sizeof *plan->arena_buffer);
     for (uint32_t bin = 0; bin < p->bin_count; bin++) {
-        plan->arena_buffer[bin] = gpu_buffer_create(plan->gpu, &(struct gpu_buffer_params){
-            .name = arena_printf(plan->arena, "activations of %s", plan->name), .bytes = p->bin_bytes[bin]});
+        plan->arena_buffer[bin] =
+            gpu_buffer_create(plan->gpu,
+                              &(struct gpu_buffer_params){.name = arena_printf(plan->arena,
+                                                                               "activations of %s",
+                                                                               plan->name),
+                                                          .bytes = p->bin_bytes[bin]});
         if (!plan->arena_buffer[bin]) return false;
         plan->arena_count++;
         plan->arena_bytes += p->bin_bytes[bin];
@@ -99,10 +107,12 @@ static bool assign_memory(struct plan *plan)
     struct placement p = {.plan = plan, .placed = calloc(plan->tensor_count + 1, sizeof *p.placed)};
     uint32_t count = 0;
     for (uint32_t i = 0; i < plan->tensor_count; i++)
-        if (!plan->tensor[i].external && plan->tensor[i].first <= plan->tensor[i].last) order[count++] = i;
+        if (!plan->tensor[i].external && plan->tensor[i].first <= plan->tensor[i].last)
+            order[count++] = i;
     qsort_r(order, count, sizeof *order, by_size, plan);
     bool ok = true;
-    for (uint32_t i = 0; i < count && ok; i++) ok = place(&p, order[i], plan->gpu->caps.max_allocation);
+    for (uint32_t i = 0; i < count && ok; i++)
+        ok = place(&p, order[i], plan->gpu->caps.max_allocation);
     ok = ok && make_arenas(plan, &p);
     free(order);
     free(p.placed);
@@ -135,10 +145,12 @@ static uint32_t touches_of(const struct plan *plan, const struct plan_step *step
 
 static bool conflict(const struct touch *a, const struct touch *b)
 {
-    return (a->write || b->write) && a->buffer == b->buffer && a->begin < b->end && b->begin < a->end;
+    return (a->write || b->write) && a->buffer == b->buffer && a->begin < b->end &&
+           b->begin < a->end;
 }
 
-static bool any_conflict(const struct touch *a, uint32_t a_count, const struct touch *b, uint32_t b_count)
+static bool any_conflict(const struct touch *a, uint32_t a_count, const struct touch *b,
+                         uint32_t b_count)
 {
     for (uint32_t i = 0; i < a_count; i++)
         for (uint32_t j = 0; j < b_count; j++)
@@ -155,7 +167,8 @@ static void assign_barriers(struct plan *plan)
     for (uint32_t i = 0; i < plan->step_count; i++) {
         struct plan_step *step = &plan->step[i];
         const uint32_t own_count = touches_of(plan, step, own);
-        step->barrier = any_conflict(open, open_count, own, own_count) || open_count + own_count > OPEN_MAX;
+        step->barrier =
+            any_conflict(open, open_count, own, own_count) || open_count + own_count > OPEN_MAX;
         if (step->barrier) open_count = 0;
         memcpy(open + open_count, own, own_count * sizeof *own);
         open_count += own_count;
@@ -179,7 +192,8 @@ static bool verify_memory(const struct plan *plan)
             if (a->external || b->external || a->first > a->last || b->first > b->last) continue;
             if (a->buffer != b->buffer || !lives_overlap(a, b)) continue;
             if (a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes) {
-                log_error("plan %s: %s and %s live together in the same memory", plan->name, a->name, b->name);
+                log_error("plan %s: %s and %s live together in the same memory", plan->name,
+                          a->name, b->name);
                 return false;
             }
         }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// The model written as steps of a plan. `struct network` is what the sections hand to each other: forward
-// (plan_forward.c) leaves in it what backward (plan_backward.c) reads; update (plan_update.c) is apart.
-// Shapes: T tokens = batch * seq, H hidden, P = T*K pairs; STORE is the plan's storage type.
+// The model written as steps of a plan. `struct network` is what the sections hand to each other:
+// forward (plan_forward.c) leaves in it what backward (plan_backward.c) reads; update
+// (plan_update.c) is apart. Shapes: T tokens = batch * seq, H hidden, P = T*K pairs; STORE is the
+// plan's storage type.
 #pragma once
 
 #include "params.h"
@@ -31,7 +32,7 @@ struct network_io {
 struct layer_values {
     struct plan_range x_in, rstd_attention, n_attention;      // [T][H], f32 [T], [T][H]
     struct plan_range q_raw, k_raw, rstd_q, rstd_k;           // before QK-norm, where there is one
-    struct plan_range q, k, v, o, lse;                        // rotated [T][heads*D] ..., f32 [T][heads]
+    struct plan_range q, k, v, o, lse; // rotated [T][heads*D] ..., f32 [T][heads]
     struct plan_range x_mid, rstd_ffn, n_ffn;
     struct plan_range gate, up, h;                            // [T][I] dense, [P][I] MoE
     struct plan_range logits, probs, ids, gates, router_lse;  // router
@@ -55,19 +56,25 @@ struct network {
 };
 
 uint32_t network_stats_stride(const struct config *config); // 4 + 2E, to 256 bytes
-struct network network_begin(struct plan *plan, struct params *params, enum network_mode mode, uint32_t batch,
-                             uint32_t seq, uint32_t capacity, const struct network_io *io);
+struct network network_begin(struct plan *plan, struct params *params, enum network_mode mode,
+                             uint32_t batch, uint32_t seq, uint32_t capacity,
+                             const struct network_io *io);
 void network_forward(struct network *network);  // plan_forward.c, up to loss or logits
 void network_backward(struct network *network); // plan_backward.c, after a forward in NETWORK_TRAIN
-void network_zero(struct plan *plan, struct params *params, const struct network_io *io);   // plan_update.c: gradients, loss
-void network_update(struct plan *plan, struct params *params, const struct network_io *io); // plan_update.c: norm, clip, AdamW
+void network_zero(struct plan *plan, struct params *params,
+                  const struct network_io *io); // plan_update.c: gradients, loss
+void network_update(struct plan *plan, struct params *params,
+                    const struct network_io *io); // plan_update.c: norm, clip, AdamW
 
 // ---- helpers that the sections share (plan_forward.c)
 struct plan_range network_weight(const struct network *n, enum model_role role, int32_t layer);
 struct plan_range network_grad(const struct network *n, enum model_role role, int32_t layer);
-struct plan_range network_temp(const struct network *n, uint64_t rows, uint64_t cols, const char *name, int32_t layer);
-struct plan_range network_temp_f32(const struct network *n, uint64_t rows, uint64_t cols, const char *name, int32_t layer);
-uint32_t          network_moe_rows(const struct network *n); // typical rows an expert: picks the tile
+struct plan_range network_temp(const struct network *n, uint64_t rows, uint64_t cols,
+                               const char *name, int32_t layer);
+struct plan_range network_temp_f32(const struct network *n, uint64_t rows, uint64_t cols,
+                                   const char *name, int32_t layer);
+uint32_t network_moe_rows(const struct network *n); // typical rows an expert: picks the tile
 struct push_moe_matmul network_moe_push(const struct network *n, uint32_t cols, uint32_t inner);
 void network_moe_steps(struct network *n, int32_t layer);     // plan_moe.c
-void network_moe_back(struct network *n, int32_t layer, struct plan_range dn); // plan_moe_back.c: fills dn [T][H]
+void network_moe_back(struct network *n, int32_t layer,
+                      struct plan_range dn); // plan_moe_back.c: fills dn [T][H]

@@ -9,7 +9,8 @@ struct gpu_buffer *rope_table(struct gpu *gpu, const struct config *config, uint
 {
     const uint32_t half = config->head_dim / 2;
     const uint64_t bytes = (uint64_t)positions * half * 2 * sizeof(float);
-    struct gpu_buffer *buffer = gpu_buffer_create(gpu, &(struct gpu_buffer_params){.name = "rope table", .bytes = bytes});
+    struct gpu_buffer *buffer =
+        gpu_buffer_create(gpu, &(struct gpu_buffer_params){.name = "rope table", .bytes = bytes});
     float *table = buffer ? malloc(bytes) : NULL;
     if (!table) {
         gpu_buffer_destroy(gpu, &buffer);

@@ -25,11 +25,13 @@ static struct gpu_bind resolve(const struct plan *plan, const struct plan_range 
     return (struct gpu_bind){tensor->buffer, tensor->offset + range->offset, range->bytes};
 }
 
-static void record_dispatch(struct gpu_commands *commands, const struct plan *plan, const struct plan_step *step)
+static void record_dispatch(struct gpu_commands *commands, const struct plan *plan,
+                            const struct plan_step *step)
 {
     struct gpu_dispatch dispatch = {.kernel = step->kernel->gpu, .push = step->push,
                                     .groups = {step->groups[0], step->groups[1], step->groups[2]}};
-    for (uint32_t b = 0; b < step->bind_count; b++) dispatch.bind[b] = resolve(plan, &step->bind[b]);
+    for (uint32_t b = 0; b < step->bind_count; b++)
+        dispatch.bind[b] = resolve(plan, &step->bind[b]);
     if (step->indirect.tensor) {
         const struct gpu_bind indirect = resolve(plan, &step->indirect);
         dispatch.indirect = indirect.buffer;
@@ -59,7 +61,8 @@ static void record_step(struct gpu_commands *commands, const struct plan *plan, 
     }
 }
 
-// Steps [begin, end) with a timestamp before the first, after the last and, where `each`, after every one.
+// Steps [begin, end) with a timestamp before the first, after the last and, where `each`, after
+// every one.
 static struct gpu_commands *record(struct plan *plan, uint32_t begin, uint32_t end, bool each)
 {
     struct gpu_commands *commands = gpu_commands_create(plan->gpu, &(struct gpu_commands_params){
@@ -84,7 +87,8 @@ static double estimate_ms(const struct plan *plan, const struct plan_step *step)
     if (step->kind != PLAN_DISPATCH) return 1e-6 * (double)step->bind[0].bytes / gbps;
     const struct kernel_info *info = kernel_info(step->op);
     const double flop_ms = 1e-6 * info->flops(step->push) / gflops;
-    const double byte_ms = 1e-6 * info->bytes(step->push, (uint32_t)dtype_bytes(plan->store)) / gbps;
+    const double byte_ms =
+        1e-6 * info->bytes(step->push, (uint32_t)dtype_bytes(plan->store)) / gbps;
     return 0.02 + (flop_ms > byte_ms ? flop_ms : byte_ms);
 }
 
@@ -106,7 +110,8 @@ static void cut(struct run *run, const double *step_ms)
 
 static void drop_parts(struct run *run)
 {
-    for (uint32_t i = 0; i < run->part_count; i++) gpu_commands_destroy(run->plan->gpu, &run->part[i].commands);
+    for (uint32_t i = 0; i < run->part_count; i++)
+        gpu_commands_destroy(run->plan->gpu, &run->part[i].commands);
 }
 
 static bool record_parts(struct run *run, bool each)

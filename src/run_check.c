@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Every step of a real plan against its scalar reference, on the bytes that the device really had: what a
-// test of single operations cannot see (ranges, order, sizes of this model) shows here.
+// Every step of a real plan against its scalar reference, on the bytes that the device really had:
+// what a test of single operations cannot see (ranges, order, sizes of this model) shows here.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +17,8 @@ static struct gpu_bind resolve(const struct plan *plan, const struct plan_range 
     return (struct gpu_bind){tensor->buffer, tensor->offset + range->offset, range->bytes};
 }
 
-static bool read_all(const struct plan *plan, const struct plan_step *step, struct mirror *mirror, bool after)
+static bool read_all(const struct plan *plan, const struct plan_step *step, struct mirror *mirror,
+                     bool after)
 {
     for (uint32_t b = 0; b < step->bind_count; b++) {
         const struct gpu_bind bind = resolve(plan, &step->bind[b]);
@@ -29,12 +30,15 @@ static bool read_all(const struct plan *plan, const struct plan_step *step, stru
 }
 
 // Bindings of one step may share bytes (in place): the reference must see one memory for them.
-static void share_aliases(const struct plan *plan, const struct plan_step *step, struct gpu_ref_call *call)
+static void share_aliases(const struct plan *plan, const struct plan_step *step,
+                          struct gpu_ref_call *call)
 {
     for (uint32_t b = 0; b < step->bind_count; b++)
         for (uint32_t a = 0; a < b; a++) {
-            const struct gpu_bind x = resolve(plan, &step->bind[a]), y = resolve(plan, &step->bind[b]);
-            if (x.buffer == y.buffer && x.offset == y.offset && x.bytes == y.bytes) call->buffer[b] = call->buffer[a];
+            const struct gpu_bind x = resolve(plan, &step->bind[a]),
+                                  y = resolve(plan, &step->bind[b]);
+            if (x.buffer == y.buffer && x.offset == y.offset && x.bytes == y.bytes)
+                call->buffer[b] = call->buffer[a];
         }
 }
 
@@ -51,7 +55,8 @@ static double error_of(const void *got, const void *want, uint64_t bytes, enum d
 }
 
 // The type of a written binding is its own or the storage type: the smaller error tells which.
-static double binding_error(const struct plan *plan, const void *got, const void *want, uint64_t bytes)
+static double binding_error(const struct plan *plan, const void *got, const void *want,
+                            uint64_t bytes)
 {
     if (memcmp(got, want, bytes) == 0) return 0;
     const double wide = error_of(got, want, bytes, DTYPE_F32);
@@ -70,7 +75,8 @@ static bool step_once(struct plan *plan, uint32_t index)
     return ok;
 }
 
-static bool compare_step(const struct plan *plan, uint32_t index, struct mirror *mirror, double tolerance)
+static bool compare_step(const struct plan *plan, uint32_t index, struct mirror *mirror,
+                         double tolerance)
 {
     const struct plan_step *step = &plan->step[index];
     const struct kernel_info *info = kernel_info(step->op);
@@ -84,10 +90,13 @@ static bool compare_step(const struct plan *plan, uint32_t index, struct mirror 
     bool ok = true;
     for (uint32_t b = 0; b < step->bind_count; b++) {
         if (info->access[b] == 'r') continue;
-        const double error = binding_error(plan, mirror[b].after, call.buffer[b], step->bind[b].bytes);
+        const double error =
+            binding_error(plan, mirror[b].after, call.buffer[b], step->bind[b].bytes);
         if (error <= tolerance) continue;
-        log_error("plan %s step %u (%s, %s): %s differs from the reference, error %.3g, allowed %.3g", plan->name,
-                  index, step->section, step->kernel->name, plan->tensor[step->bind[b].tensor - 1].name, error, tolerance);
+        log_error(
+            "plan %s step %u (%s, %s): %s differs from the reference, error %.3g, allowed %.3g",
+            plan->name, index, step->section, step->kernel->name,
+            plan->tensor[step->bind[b].tensor - 1].name, error, tolerance);
         ok = false;
     }
     return ok;
@@ -99,8 +108,8 @@ bool run_check(struct plan *plan, double tolerance)
     for (uint32_t i = 0; i < plan->step_count && device; i++) {
         struct mirror mirror[GPU_MAX_BINDINGS] = {0};
         const bool compare = plan->step[i].kind == PLAN_DISPATCH;
-        device = (!compare || read_all(plan, &plan->step[i], mirror, false)) && step_once(plan, i) &&
-                 (!compare || read_all(plan, &plan->step[i], mirror, true));
+        device = (!compare || read_all(plan, &plan->step[i], mirror, false)) &&
+                 step_once(plan, i) && (!compare || read_all(plan, &plan->step[i], mirror, true));
         if (device && compare) ok &= compare_step(plan, i, mirror, tolerance);
         for (int b = 0; b < GPU_MAX_BINDINGS; b++) {
             free(mirror[b].before);

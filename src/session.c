@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// One sequence with its KV cache: see session.h. The prompt goes through the prefill plan in chunks, the tail of
-// the last chunk is padding that the cache does not take; single tokens go through the decode plan.
+// One sequence with its KV cache: see session.h. The prompt goes through the prefill plan in
+// chunks, the tail of the last chunk is padding that the cache does not take; single tokens go
+// through the decode plan.
 #include "src/session.h"
 
 #include <stdlib.h>
@@ -26,14 +27,18 @@ struct session {
 
 static uint64_t cache_layer_bytes(const struct session *s)
 {
-    const uint64_t row = (uint64_t)s->config->num_key_value_heads * s->config->head_dim * dtype_bytes(s->params->store);
+    const uint64_t row = (uint64_t)s->config->num_key_value_heads * s->config->head_dim *
+                         dtype_bytes(s->params->store);
     // a padded chunk may look past the last position: keep its keys inside the buffer
     return align_up((s->capacity + s->chunk) * row, 256);
 }
 
-static struct gpu_buffer *make_buffer(struct gpu *gpu, const char *name, uint64_t bytes, enum gpu_memory memory)
+static struct gpu_buffer *make_buffer(struct gpu *gpu, const char *name, uint64_t bytes,
+                                      enum gpu_memory memory)
 {
-    return gpu_buffer_create(gpu, &(struct gpu_buffer_params){.name = name, .bytes = bytes, .memory = memory});
+    return gpu_buffer_create(gpu, &(struct gpu_buffer_params){.name = name,
+                                                              .bytes = bytes,
+                                                              .memory = memory});
 }
 
 static bool make_buffers(struct session *s)
@@ -42,7 +47,9 @@ static bool make_buffers(struct session *s)
     s->step = make_buffer(s->gpu, "step words", sizeof(struct step_words), GPU_MEMORY_UPLOAD);
     s->ids = make_buffer(s->gpu, "ids", 4ull * s->chunk, GPU_MEMORY_UPLOAD);
     s->rope = rope_table(s->gpu, s->config, s->capacity + s->chunk);
-    s->cache = make_buffer(s->gpu, "KV cache", 2 * cache_layer_bytes(s) * s->config->num_hidden_layers, GPU_MEMORY_DEVICE);
+    s->cache =
+        make_buffer(s->gpu, "KV cache", 2 * cache_layer_bytes(s) * s->config->num_hidden_layers,
+                    GPU_MEMORY_DEVICE);
     s->logits = make_buffer(s->gpu, "logits", vocab, GPU_MEMORY_DEVICE);
     s->seen = make_buffer(s->gpu, "seen tokens", vocab, GPU_MEMORY_DEVICE);
     s->token = make_buffer(s->gpu, "token", 8, GPU_MEMORY_READBACK);
@@ -62,18 +69,21 @@ static struct network_io make_io(struct session *s, struct plan *plan, uint32_t 
     io.cache_k = arena_array(plan->arena, layers, sizeof *io.cache_k);
     io.cache_v = arena_array(plan->arena, layers, sizeof *io.cache_v);
     for (uint32_t i = 0; i < layers; i++) {
-        io.cache_k[i] = plan_external(plan, arena_printf(plan->arena, "cache_k.%u", i), s->cache, 2 * i * bytes, bytes);
-        io.cache_v[i] = plan_external(plan, arena_printf(plan->arena, "cache_v.%u", i), s->cache, (2 * i + 1) * bytes, bytes);
+        io.cache_k[i] = plan_external(plan, arena_printf(plan->arena, "cache_k.%u", i), s->cache,
+                                      2 * i * bytes, bytes);
+        io.cache_v[i] = plan_external(plan, arena_printf(plan->arena, "cache_v.%u", i), s->cache,
+                                      (2 * i + 1) * bytes, bytes);
     }
     return io;
 }
 
-static bool make_network(struct session *s, struct kernels *kernels, const char *name, uint32_t tokens,
-                         struct plan **plan, struct run **run)
+static bool make_network(struct session *s, struct kernels *kernels, const char *name,
+                         uint32_t tokens, struct plan **plan, struct run **run)
 {
     *plan = plan_create(s->gpu, kernels, name, s->params->store);
     const struct network_io io = make_io(s, *plan, tokens);
-    struct network network = network_begin(*plan, s->params, NETWORK_CACHED, 1, tokens, s->capacity, &io);
+    struct network network =
+        network_begin(*plan, s->params, NETWORK_CACHED, 1, tokens, s->capacity, &io);
     network_forward(&network);
     if (!plan_finish(*plan)) return false;
     *run = run_create(*plan);
@@ -106,7 +116,8 @@ static bool clear_seen(struct session *s)
 // The cache begins as zeros: padded queries read positions that were never written.
 static bool clear_cache(struct session *s)
 {
-    struct gpu_commands *commands = gpu_commands_create(s->gpu, &(struct gpu_commands_params){.name = "clear cache"});
+    struct gpu_commands *commands =
+        gpu_commands_create(s->gpu, &(struct gpu_commands_params){.name = "clear cache"});
     if (!commands) return false;
     gpu_commands_fill(commands, &(struct gpu_bind){s->cache, 0, s->cache->params.bytes}, 0);
     const uint64_t ticket = gpu_commands_end(commands) ? gpu_submit(s->gpu, &commands, 1) : 0;
@@ -115,7 +126,8 @@ static bool clear_cache(struct session *s)
     return ok;
 }
 
-struct session *session_create(struct gpu *gpu, struct kernels *kernels, struct params *params, uint32_t capacity)
+struct session *session_create(struct gpu *gpu, struct kernels *kernels, struct params *params,
+                               uint32_t capacity)
 {
     const struct config *config = &params->model->config;
     struct session *s = calloc(1, sizeof *s);
@@ -129,7 +141,8 @@ struct session *session_create(struct gpu *gpu, struct kernels *kernels, struct 
     }
     if (!make_buffers(s) || !clear_seen(s) || !clear_cache(s) ||
         !make_network(s, kernels, "prefill", s->chunk, &s->prefill_plan, &s->prefill) ||
-        !make_network(s, kernels, "decode", 1, &s->decode_plan, &s->decode) || !make_sample(s, kernels))
+        !make_network(s, kernels, "decode", 1, &s->decode_plan, &s->decode) ||
+        !make_sample(s, kernels))
         session_destroy(&s);
     return s;
 }
@@ -144,7 +157,8 @@ void session_destroy(struct session **session)
     plan_destroy(&s->prefill_plan);
     plan_destroy(&s->decode_plan);
     plan_destroy(&s->sample_plan);
-    struct gpu_buffer **buffers[] = {&s->step, &s->ids, &s->rope, &s->cache, &s->logits, &s->seen, &s->token};
+    struct gpu_buffer **buffers[] = {&s->step,   &s->ids,  &s->rope, &s->cache,
+                                     &s->logits, &s->seen, &s->token};
     for (size_t i = 0; i < COUNT_OF(buffers); i++) gpu_buffer_destroy(s->gpu, buffers[i]);
     free(s);
     *session = NULL;
@@ -190,14 +204,17 @@ static bool mark_seen(struct session *s, const uint32_t *ids, uint32_t count)
 {
     const uint32_t one = 1;
     for (uint32_t i = 0; i < count; i++)
-        if (ids[i] < s->config->vocab_size && !gpu_buffer_write(s->gpu, s->seen, 4ull * ids[i], &one, 4)) return false;
+        if (ids[i] < s->config->vocab_size &&
+            !gpu_buffer_write(s->gpu, s->seen, 4ull * ids[i], &one, 4))
+            return false;
     return true;
 }
 
 bool session_feed(struct session *s, const uint32_t *ids, uint32_t count)
 {
     if (count > s->capacity - s->position) {
-        log_error("the session is full: %u tokens fed, %u more, capacity %u", s->position, count, s->capacity);
+        log_error("the session is full: %u tokens fed, %u more, capacity %u", s->position, count,
+                  s->capacity);
         return false;
     }
     if (!mark_seen(s, ids, count)) return false;
@@ -213,8 +230,13 @@ bool session_feed(struct session *s, const uint32_t *ids, uint32_t count)
 bool session_sample(struct session *s, const struct session_sampling *sampling, uint32_t *id)
 {
     const struct step_words step = {
-        .base = s->position, .length = 1, .seed_low = (uint32_t)sampling->seed, .seed_high = (uint32_t)(sampling->seed >> 32),
-        .temperature = (float)sampling->temperature, .top_k = sampling->top_k, .top_p = (float)sampling->top_p,
+        .base = s->position,
+        .length = 1,
+        .seed_low = (uint32_t)sampling->seed,
+        .seed_high = (uint32_t)(sampling->seed >> 32),
+        .temperature = (float)sampling->temperature,
+        .top_k = sampling->top_k,
+        .top_p = (float)sampling->top_p,
         .repetition_penalty = (float)sampling->repetition_penalty,
     };
     memcpy(s->step->data, &step, sizeof step);
@@ -230,8 +252,9 @@ bool session_read_logits(struct session *s, float *logits)
 
 // ---- all positions at once
 
-static bool all_logits_with(struct gpu *gpu, struct kernels *kernels, struct params *params, const uint32_t *ids,
-                            uint32_t count, float *logits, struct gpu_buffer *buffer[4])
+static bool all_logits_with(struct gpu *gpu, struct kernels *kernels, struct params *params,
+                            const uint32_t *ids, uint32_t count, float *logits,
+                            struct gpu_buffer *buffer[4])
 {
     const struct step_words step = {.length = count};
     memcpy(buffer[0]->data, &step, sizeof step);
@@ -247,18 +270,20 @@ static bool all_logits_with(struct gpu *gpu, struct kernels *kernels, struct par
     network_forward(&network);
     struct run *run = plan_finish(plan) ? run_create(plan) : NULL;
     const uint64_t ticket = run ? run_submit(run) : 0;
-    const bool ok = ticket && gpu_wait(gpu, ticket) && gpu_buffer_read(gpu, buffer[3], 0, logits, buffer[3]->params.bytes);
+    const bool ok = ticket && gpu_wait(gpu, ticket) &&
+                    gpu_buffer_read(gpu, buffer[3], 0, logits, buffer[3]->params.bytes);
     run_destroy(&run);
     plan_destroy(&plan);
     return ok;
 }
 
-bool session_all_logits(struct gpu *gpu, struct kernels *kernels, struct params *params, const uint32_t *ids,
-                        uint32_t count, float *logits)
+bool session_all_logits(struct gpu *gpu, struct kernels *kernels, struct params *params,
+                        const uint32_t *ids, uint32_t count, float *logits)
 {
     const struct config *config = &params->model->config;
     if (count == 0 || count > config->max_position_embeddings) {
-        log_error("%u ids: the model takes 1 to %u (max_position_embeddings)", count, config->max_position_embeddings);
+        log_error("%u ids: the model takes 1 to %u (max_position_embeddings)", count,
+                  config->max_position_embeddings);
         return false;
     }
     struct gpu_buffer *buffer[4] = {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// One sequence with its KV cache: prefill and decode plans over shared weights, and sampling on the device.
-// The cache keeps the key/value heads only, in the storage type.
+// One sequence with its KV cache: prefill and decode plans over shared weights, and sampling on the
+// device. The cache keeps the key/value heads only, in the storage type.
 #pragma once
 
 #include "params.h"
@@ -17,17 +17,20 @@ struct session_sampling {
 };
 
 // capacity: most tokens of prompt and generation together, at most max_position_embeddings.
-struct session *session_create(struct gpu *gpu, struct kernels *kernels, struct params *params, uint32_t capacity);
+struct session *session_create(struct gpu *gpu, struct kernels *kernels, struct params *params,
+                               uint32_t capacity);
 void            session_destroy(struct session **session);
-// Feeds tokens; afterwards the logits are those of the last one. False where the cache is full (logged) or the device failed.
+// Feeds tokens; afterwards the logits are those of the last one. False where the cache is full
+// (logged) or the device failed.
 bool     session_feed(struct session *session, const uint32_t *ids, uint32_t count);
 // Picks the next token from the current logits, without feeding it.
-bool     session_sample(struct session *session, const struct session_sampling *sampling, uint32_t *id);
+bool session_sample(struct session *session, const struct session_sampling *sampling, uint32_t *id);
 bool     session_read_logits(struct session *session, float *logits); // f32 [vocab_size]
 uint32_t session_position(const struct session *session);             // tokens fed
 void     session_reset(struct session *session);
-struct plan *session_plan(struct session *session, const char *name);  // "prefill", "decode", "sample"
+struct plan *session_plan(struct session *session,
+                          const char *name); // "prefill", "decode", "sample"
 
 // f32 logits [count][vocab_size] of all positions of a sequence in one pass, without a cache.
-bool session_all_logits(struct gpu *gpu, struct kernels *kernels, struct params *params, const uint32_t *ids,
-                        uint32_t count, float *logits);
+bool session_all_logits(struct gpu *gpu, struct kernels *kernels, struct params *params,
+                        const uint32_t *ids, uint32_t count, float *logits);

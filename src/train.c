@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A training run, read from top to bottom: open everything, resume if asked, then step, evaluate, save.
+// A training run, read from top to bottom: open everything, resume if asked, then step, evaluate,
+// save.
 #include "src/train.h"
 
 #include <cjson/cJSON.h>
@@ -47,7 +48,8 @@ struct run_state {
 static bool write_state(struct run_state *r)
 {
     char text[512];
-    snprintf(text, sizeof text, "{\"step\": %u, \"windows\": %llu, \"seed\": %llu, \"data\": \"%016llx\"}\n", r->step,
+    snprintf(text, sizeof text,
+             "{\"step\": %u, \"windows\": %llu, \"seed\": %llu, \"data\": \"%016llx\"}\n", r->step,
              (unsigned long long)r->windows, (unsigned long long)r->config->seed,
              (unsigned long long)data_fingerprint(r->data));
     return checkpoint_write(r->folder, "state.json", text);
@@ -65,7 +67,8 @@ static bool parse_state(struct run_state *r, const char *path, const cJSON *json
     r->step = (uint32_t)step->valuedouble;
     r->windows = (uint64_t)windows->valuedouble;
     if (strtoull(data->valuestring, NULL, 16) == data_fingerprint(r->data)) return true;
-    log_error("%s: the run was trained on other data, another split or another seq_len; give --data as in the first part of the run",
+    log_error("%s: the run was trained on other data, another split or another seq_len; give "
+              "--data as in the first part of the run",
               path);
     return false;
 }
@@ -86,27 +89,33 @@ static bool read_state(struct run_state *r, const char *folder)
 
 // ---- weights and moments
 
-static bool put_master(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count, const float *values)
+static bool put_master(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
+                       const float *values)
 {
     return params_write(user, PARAMS_MASTER, t, begin, count, values);
 }
-static bool put_m(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count, const float *values)
+static bool put_m(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
+                  const float *values)
 {
     return params_write(user, PARAMS_M, t, begin, count, values);
 }
-static bool put_v(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count, const float *values)
+static bool put_v(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
+                  const float *values)
 {
     return params_write(user, PARAMS_V, t, begin, count, values);
 }
-static bool get_master(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count, float *values)
+static bool get_master(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
+                       float *values)
 {
     return params_read(user, PARAMS_MASTER, t, begin, count, values);
 }
-static bool get_m(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count, float *values)
+static bool get_m(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
+                  float *values)
 {
     return params_read(user, PARAMS_M, t, begin, count, values);
 }
-static bool get_v(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count, float *values)
+static bool get_v(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
+                  float *values)
 {
     return params_read(user, PARAMS_V, t, begin, count, values);
 }
@@ -138,8 +147,10 @@ static bool save(struct run_state *r)
     snprintf(step, sizeof step, "%u", r->step);
     const struct safetensors_metadata metadata[] = {{"format", "pt"}, {"step", step}};
     if (!checkpoint_begin(r->folder, r->step)) return false;
-    if (!weights_save(r->model, checkpoint_path(r->folder, "model.safetensors"), get_master, params, metadata, 2) ||
-        !weights_save_parts(r->model, checkpoint_path(r->folder, "optimizer.safetensors"), moments, 2, metadata, 2) ||
+    if (!weights_save(r->model, checkpoint_path(r->folder, "model.safetensors"), get_master, params,
+                      metadata, 2) ||
+        !weights_save_parts(r->model, checkpoint_path(r->folder, "optimizer.safetensors"), moments,
+                            2, metadata, 2) ||
         !write_state(r)) {
         checkpoint_abort(r->folder);
         return false;
@@ -156,13 +167,18 @@ static bool open_data(struct run_state *r)
     const struct train_params *p = r->params;
     r->tokenizer = tokenizer_create_bytes();
     if (r->config->vocab_size < tokenizer_count(r->tokenizer)) {
-        log_error("vocab_size: found %u, wanted at least %u, the byte-level tokenizer's 256 bytes and special tokens",
+        log_error("vocab_size: found %u, wanted at least %u, the byte-level tokenizer's 256 bytes "
+                  "and special tokens",
                   r->config->vocab_size, tokenizer_count(r->tokenizer));
         return false;
     }
-    r->data = data_open(&(struct data_params){
-        .path = p->data, .path_count = p->data_count, .tokenizer = r->tokenizer, .vocab_size = r->config->vocab_size,
-        .seq_len = r->config->seq_len, .held_out_fraction = r->config->held_out_fraction, .seed = r->config->seed});
+    r->data = data_open(&(struct data_params){.path = p->data,
+                                              .path_count = p->data_count,
+                                              .tokenizer = r->tokenizer,
+                                              .vocab_size = r->config->vocab_size,
+                                              .seq_len = r->config->seq_len,
+                                              .held_out_fraction = r->config->held_out_fraction,
+                                              .seed = r->config->seed});
     if (r->data) log_info("%s", data_summary(r->data));
     return r->data != NULL;
 }
@@ -179,7 +195,8 @@ static bool open_device(struct run_state *r)
              (unsigned long long)r->model->active);
     r->trainer = trainer_create(r->gpu, r->kernels, r->model);
     if (!r->trainer) return false;
-    r->evaluator = evaluator_create(r->gpu, r->kernels, trainer_params(r->trainer), r->config->batch_size, r->config->seq_len);
+    r->evaluator = evaluator_create(r->gpu, r->kernels, trainer_params(r->trainer),
+                                    r->config->batch_size, r->config->seq_len);
     return r->evaluator != NULL;
 }
 
@@ -191,7 +208,8 @@ static bool open_folder(struct run_state *r)
     if (!r->folder) return false;
     const bool there = checkpoint_find(out, &found);
     if (there && !r->params->resume) {
-        log_error("%s holds a run at step %llu; go on with --resume or choose another --out", out, (unsigned long long)found.step);
+        log_error("%s holds a run at step %llu; go on with --resume or choose another --out", out,
+                  (unsigned long long)found.step);
         return false;
     }
     if (r->params->resume && !there) log_info("%s: nothing to resume, starting at step 0", out);
@@ -256,13 +274,17 @@ static void fill_batches(struct run_state *r)
     const uint32_t seq = r->config->seq_len;
     for (uint32_t i = 0; i < r->config->gradient_accumulation_steps; i++)
         for (uint32_t b = 0; b < r->config->batch_size; b++)
-            data_window(r->data, DATA_TRAIN, r->windows++, (uint32_t *)r->batch[i].ids + (size_t)b * seq,
+            data_window(r->data, DATA_TRAIN, r->windows++,
+                        (uint32_t *)r->batch[i].ids + (size_t)b * seq,
                         (uint32_t *)r->batch[i].targets + (size_t)b * seq);
 }
 
-static void show_progress(struct run_state *r, const struct trainer_result *result, double tokens_per_s)
+static void show_progress(struct run_state *r, const struct trainer_result *result,
+                          double tokens_per_s)
 {
-    struct progress_state state = {.step = result->step, .loss = result->loss, .bits_per_byte = r->outcome->held_out_bpb,
+    struct progress_state state = {.step = result->step,
+                                   .loss = result->loss,
+                                   .bits_per_byte = r->outcome->held_out_bpb,
                                    .tokens_per_s = tokens_per_s,
                                    .experts = (uint64_t)result->layers * r->config->num_experts};
     state.experts_in_use = state.experts;
@@ -275,8 +297,8 @@ static void moe_layer_metrics(struct run_state *r, const struct trainer_result *
     uint32_t index = 0;
     for (uint32_t layer = 0; layer < r->config->num_hidden_layers; layer++) {
         if (!r->config->moe_layer[layer]) continue;
-        metrics_layer_fill(&r->layers[index], layer, result->load[index], r->config->num_experts, result->balance[index],
-                           result->z[index]);
+        metrics_layer_fill(&r->layers[index], layer, result->load[index], r->config->num_experts,
+                           result->balance[index], result->z[index]);
         index++;
     }
 }
@@ -291,11 +313,17 @@ static bool collect(struct run_state *r)
     const double tokens_per_s = (double)r->run_tokens / (now - r->began);
     moe_layer_metrics(r, &result);
     if (result.skipped)
-        log_warn("step %u skipped: the gradient norm is not finite (loss %g); nothing moved", result.step, result.loss);
-    const struct metrics_step step = {
-        .step = result.step, .loss = result.loss, .lr = schedule_learning_rate(r->config, result.step),
-        .grad_norm = result.grad_norm, .tokens_per_s = (double)result.targets / (took > 0 ? took : 1e-9),
-        .device_bytes = gpu_memory_bytes(r->gpu), .host_bytes = os_resident_bytes(), .skipped = result.skipped};
+        log_warn("step %u skipped: the gradient norm is not finite (loss %g); nothing moved",
+                 result.step, result.loss);
+    const struct metrics_step step = {.step = result.step,
+                                      .loss = result.loss,
+                                      .lr = schedule_learning_rate(r->config, result.step),
+                                      .grad_norm = result.grad_norm,
+                                      .tokens_per_s =
+                                          (double)result.targets / (took > 0 ? took : 1e-9),
+                                      .device_bytes = gpu_memory_bytes(r->gpu),
+                                      .host_bytes = os_resident_bytes(),
+                                      .skipped = result.skipped};
     metrics_write_step(r->metrics, &step, r->layers, result.layers);
     r->outcome->steps = result.step;
     r->outcome->loss = result.loss;
@@ -314,11 +342,13 @@ static bool evaluate(struct run_state *r, uint32_t max_batches)
 {
     struct evaluation e;
     if (data_windows(r->data, DATA_HELD_OUT) == 0) return true;
-    if (!evaluator_run(r->evaluator, r->data, DATA_HELD_OUT, max_batches, &e)) return os_interrupted() && !gpu_lost(r->gpu);
+    if (!evaluator_run(r->evaluator, r->data, DATA_HELD_OUT, max_batches, &e))
+        return os_interrupted() && !gpu_lost(r->gpu);
     r->outcome->held_out_bpb = e.bits_per_byte;
     metrics_write_eval(r->metrics, r->step, e.loss, e.bits_per_byte);
     if (r->progress) progress_pause(r->progress);
-    log_info("step %u: held-out loss %.4f, perplexity %.2f, %.4f bits per byte", r->step, e.loss, e.perplexity, e.bits_per_byte);
+    log_info("step %u: held-out loss %.4f, perplexity %.2f, %.4f bits per byte", r->step, e.loss,
+             e.perplexity, e.bits_per_byte);
     r->last_collect = os_seconds();
     return true;
 }
@@ -332,9 +362,11 @@ static bool train_loop(struct run_state *r)
     while (r->step < c->steps && !os_interrupted()) {
         fill_batches(r);
         r->step++;
-        if (!trainer_submit(r->trainer, r->step, schedule_learning_rate(c, r->step), r->batch)) return false;
+        if (!trainer_submit(r->trainer, r->step, schedule_learning_rate(c, r->step), r->batch))
+            return false;
         if (trainer_in_flight(r->trainer) == 2 && !collect(r)) return false;
-        const bool eval_now = due(r->step, c->eval_every) && r->step < c->steps, save_now = due(r->step, c->save_every);
+        const bool eval_now = due(r->step, c->eval_every) && r->step < c->steps,
+                   save_now = due(r->step, c->save_every);
         if ((eval_now || save_now) && !drain(r)) return false;
         if (eval_now && !evaluate(r, c->eval_batches)) return false;
         if (save_now && !save(r)) return false;
@@ -357,14 +389,18 @@ static bool check_plan(struct run_state *r)
     r->windows = windows;
     const double tolerance = r->config->torch_dtype == DTYPE_F32 ? 1e-9 : 1e-4;
     if (!trainer_check(r->trainer, &r->batch[0], tolerance)) return false;
-    log_info("all %u steps of the plan agree with their references", trainer_plan(r->trainer, "train")->step_count);
+    log_info("all %u steps of the plan agree with their references",
+             trainer_plan(r->trainer, "train")->step_count);
     return true;
 }
 
 bool train_run(const struct train_params *params, struct train_outcome *outcome)
 {
     struct run_state r = {.params = params, .config = params->config, .outcome = outcome};
-    *outcome = (struct train_outcome){.loss = NAN, .held_out_bpb = NAN, .order0_bpb = NAN, .bigram_bpb = NAN};
+    *outcome = (struct train_outcome){.loss = NAN,
+                                      .held_out_bpb = NAN,
+                                      .order0_bpb = NAN,
+                                      .bigram_bpb = NAN};
     os_interrupt_catch();
     bool ok = open_all(&r);
     outcome->steps = r.step;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The training run: data, schedule, steps, evaluation, metrics, checkpoints, resume. One function, because a run
-// is one thing; the device part is trainer.h.
+// The training run: data, schedule, steps, evaluation, metrics, checkpoints, resume. One function,
+// because a run is one thing; the device part is trainer.h.
 #pragma once
 
 #include "config.h"
@@ -13,7 +13,7 @@ struct train_params {
     const char          *out;         // the run folder, made if missing
     bool                 resume;      // go on from the newest checkpoint in `out`
     struct gpu_params    gpu;
-    bool                 check;       // before training: every step of the plan against its reference
+    bool check; // before training: every step of the plan against its reference
     bool                 quiet;       // no progress line
 };
 
@@ -25,5 +25,6 @@ struct train_outcome {
     double   order0_bpb, bigram_bpb;  // baselines on the same text, NAN where unknown
 };
 
-// False after one line that says why. A checkpoint is written every save_every steps, at the end, and on Ctrl-C.
+// False after one line that says why. A checkpoint is written every save_every steps, at the end,
+// and on Ctrl-C.
 bool train_run(const struct train_params *params, struct train_outcome *outcome);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Training steps on a device: see trainer.h. The inputs of a micro-batch are one block of memory (batch.h), so
-// one copy brings them; so are its results.
+// Training steps on a device: see trainer.h. The inputs of a micro-batch are one block of memory
+// (batch.h), so one copy brings them; so are its results.
 #include "src/trainer.h"
 
 #include <math.h>
@@ -40,14 +40,18 @@ struct trainer {
 
 // ---- creation
 
-static struct gpu_buffer *make_buffer(struct gpu *gpu, const char *name, uint64_t bytes, enum gpu_memory memory)
+static struct gpu_buffer *make_buffer(struct gpu *gpu, const char *name, uint64_t bytes,
+                                      enum gpu_memory memory)
 {
-    return gpu_buffer_create(gpu, &(struct gpu_buffer_params){.name = name, .bytes = bytes, .memory = memory});
+    return gpu_buffer_create(gpu, &(struct gpu_buffer_params){.name = name,
+                                                              .bytes = bytes,
+                                                              .memory = memory});
 }
 
 static struct gpu_commands *copy_commands(struct gpu *gpu, struct gpu_bind from, struct gpu_bind to)
 {
-    struct gpu_commands *commands = gpu_commands_create(gpu, &(struct gpu_commands_params){.name = "copy"});
+    struct gpu_commands *commands =
+        gpu_commands_create(gpu, &(struct gpu_commands_params){.name = "copy"});
     if (!commands) return NULL;
     gpu_commands_copy(commands, &from, &to);
     if (!gpu_commands_end(commands)) gpu_commands_destroy(gpu, &commands);
@@ -99,7 +103,8 @@ static bool make_plans(struct trainer *t, struct kernels *kernels)
     io = make_io(t, t->update_plan);
     network_update(t->update_plan, t->params, &io);
     io = make_io(t, t->train_plan);
-    struct network train = network_begin(t->train_plan, t->params, NETWORK_TRAIN, c->batch_size, c->seq_len, 0, &io);
+    struct network train =
+        network_begin(t->train_plan, t->params, NETWORK_TRAIN, c->batch_size, c->seq_len, 0, &io);
     network_forward(&train);
     network_backward(&train);
     return finish_plan(t->zero_plan, &t->zero) && finish_plan(t->train_plan, &t->train) &&
@@ -119,7 +124,8 @@ struct trainer *trainer_create(struct gpu *gpu, struct kernels *kernels, const s
     t->moe_layers = config_moe_layers(c);
     t->layout = batch_layout(c, c->batch_size * c->seq_len);
     t->load = arena_array(arena, t->moe_layers + 1, sizeof *t->load);
-    for (uint32_t i = 0; i < t->moe_layers; i++) t->load[i] = arena_array(arena, c->num_experts, sizeof(float));
+    for (uint32_t i = 0; i < t->moe_layers; i++)
+        t->load[i] = arena_array(arena, c->num_experts, sizeof(float));
     t->balance = arena_array(arena, t->moe_layers + 1, sizeof *t->balance);
     t->z = arena_array(arena, t->moe_layers + 1, sizeof *t->z);
     t->params = params_create(gpu, model, true);
@@ -137,8 +143,10 @@ fail:
 
 static void destroy_slot(struct trainer *t, struct slot *slot)
 {
-    for (uint32_t i = 0; slot->copy_in && i < t->micro_count; i++) gpu_commands_destroy(t->gpu, &slot->copy_in[i]);
-    for (uint32_t i = 0; slot->copy_out && i <= t->micro_count; i++) gpu_commands_destroy(t->gpu, &slot->copy_out[i]);
+    for (uint32_t i = 0; slot->copy_in && i < t->micro_count; i++)
+        gpu_commands_destroy(t->gpu, &slot->copy_in[i]);
+    for (uint32_t i = 0; slot->copy_out && i <= t->micro_count; i++)
+        gpu_commands_destroy(t->gpu, &slot->copy_out[i]);
     gpu_buffer_destroy(t->gpu, &slot->input);
     gpu_buffer_destroy(t->gpu, &slot->output);
 }
@@ -176,14 +184,20 @@ struct plan *trainer_plan(struct trainer *t, const char *name)
 
 // ---- steps
 
-static struct step_words step_words(const struct trainer *t, uint32_t step, double learning_rate, uint64_t targets)
+static struct step_words step_words(const struct trainer *t, uint32_t step, double learning_rate,
+                                    uint64_t targets)
 {
     const struct config *c = t->config;
     const double scale = c->loss_scale > 0 ? c->loss_scale : 1;
     return (struct step_words){
-        .step = step, .learning_rate = (float)learning_rate, .loss_scale = (float)(scale / (double)max_u64(targets, 1)),
-        .aux_scale = (float)(scale / t->micro_count), .unscale = (float)(1 / scale), .max_grad_norm = (float)c->max_grad_norm,
-        .correction1 = (float)(1 - pow(c->adam_beta1, step)), .correction2 = (float)(1 - pow(c->adam_beta2, step)),
+        .step = step,
+        .learning_rate = (float)learning_rate,
+        .loss_scale = (float)(scale / (double)max_u64(targets, 1)),
+        .aux_scale = (float)(scale / t->micro_count),
+        .unscale = (float)(1 / scale),
+        .max_grad_norm = (float)c->max_grad_norm,
+        .correction1 = (float)(1 - pow(c->adam_beta1, step)),
+        .correction2 = (float)(1 - pow(c->adam_beta2, step)),
         .length = t->layout.tokens,
     };
 }
@@ -192,28 +206,33 @@ static bool submit_all(struct trainer *t, struct slot *slot)
 {
     bool ok = run_submit(t->zero) != 0;
     for (uint32_t i = 0; i < t->micro_count && ok; i++)
-        ok = gpu_submit(t->gpu, &slot->copy_in[i], 1) && run_submit(t->train) && gpu_submit(t->gpu, &slot->copy_out[i], 1);
+        ok = gpu_submit(t->gpu, &slot->copy_in[i], 1) && run_submit(t->train) &&
+             gpu_submit(t->gpu, &slot->copy_out[i], 1);
     ok = ok && run_submit(t->update);
     slot->ticket = ok ? gpu_submit(t->gpu, &slot->copy_out[t->micro_count], 1) : 0;
     return slot->ticket != 0;
 }
 
-// After the first step everything is cut by what it really took; only then is anything recorded again.
+// After the first step everything is cut by what it really took; only then is anything recorded
+// again.
 static bool settle(struct trainer *t, const struct slot *slot)
 {
-    return t->submitted != 1 || (gpu_wait(t->gpu, slot->ticket) && run_settle(t->zero) && run_settle(t->train) &&
-                                 run_settle(t->update));
+    return t->submitted != 1 || (gpu_wait(t->gpu, slot->ticket) && run_settle(t->zero) &&
+                                 run_settle(t->train) && run_settle(t->update));
 }
 
-bool trainer_submit(struct trainer *t, uint32_t step, double learning_rate, const struct batch *batch)
+bool trainer_submit(struct trainer *t, uint32_t step, double learning_rate,
+                    const struct batch *batch)
 {
     if (trainer_in_flight(t) >= SLOTS) return false;
     struct slot *slot = &t->slot[t->submitted % SLOTS];
     slot->targets = 0;
-    for (uint32_t i = 0; i < t->micro_count; i++) slot->targets += batch_scored(&t->layout, &batch[i]);
+    for (uint32_t i = 0; i < t->micro_count; i++)
+        slot->targets += batch_scored(&t->layout, &batch[i]);
     const struct step_words words = step_words(t, step, learning_rate, slot->targets);
     for (uint32_t i = 0; i < t->micro_count; i++)
-        batch_fill(&t->layout, (uint8_t *)slot->input->data + i * t->layout.input_bytes, &batch[i], words);
+        batch_fill(&t->layout, (uint8_t *)slot->input->data + i * t->layout.input_bytes, &batch[i],
+                   words);
     slot->step = step;
     if (!submit_all(t, slot)) return false;
     t->submitted++;
@@ -228,7 +247,8 @@ static void sum_stats(struct trainer *t, const struct slot *slot)
         t->balance[layer] = t->z[layer] = 0;
         for (uint32_t i = 0; i < t->micro_count; i++) {
             const uint8_t *block = (const uint8_t *)slot->output->data + i * t->layout.result_bytes;
-            const float *stats = (const float *)(const void *)(block + t->layout.stats) + (size_t)layer * t->layout.stats_stride;
+            const float *stats = (const float *)(const void *)(block + t->layout.stats) +
+                                 (size_t)layer * t->layout.stats_stride;
             t->balance[layer] += (double)stats[0] / t->micro_count;
             t->z[layer] += (double)stats[1] / t->micro_count;
             for (uint32_t e = 0; e < experts; e++) t->load[layer][e] += stats[4 + e];
@@ -242,15 +262,22 @@ bool trainer_collect(struct trainer *t, struct trainer_result *result)
     struct slot *slot = &t->slot[t->collected % SLOTS];
     if (!gpu_wait(t->gpu, slot->ticket)) return false;
     t->collected++;
-    const uint8_t *block = (const uint8_t *)slot->output->data + t->micro_count * t->layout.result_bytes;
+    const uint8_t *block =
+        (const uint8_t *)slot->output->data + t->micro_count * t->layout.result_bytes;
     float loss, norm[4];
     memcpy(&loss, block + t->layout.loss, sizeof loss);
     memcpy(norm, block + t->layout.norm, sizeof norm);
     sum_stats(t, slot);
     *result = (struct trainer_result){
-        .step = slot->step, .loss = (double)loss / (double)max_u64(slot->targets, 1), .grad_norm = norm[0],
-        .skipped = norm[2] == 0, .targets = slot->targets, .layers = t->moe_layers,
-        .load = (const float *const *)t->load, .balance = t->balance, .z = t->z,
+        .step = slot->step,
+        .loss = (double)loss / (double)max_u64(slot->targets, 1),
+        .grad_norm = norm[0],
+        .skipped = norm[2] == 0,
+        .targets = slot->targets,
+        .layers = t->moe_layers,
+        .load = (const float *const *)t->load,
+        .balance = t->balance,
+        .z = t->z,
     };
     return true;
 }
@@ -259,13 +286,15 @@ bool trainer_check(struct trainer *t, const struct batch *batch, double toleranc
 {
     if (trainer_in_flight(t)) return false;
     struct slot *slot = &t->slot[0];
-    batch_fill(&t->layout, slot->input->data, batch, step_words(t, 1, 0, batch_scored(&t->layout, batch)));
+    batch_fill(&t->layout, slot->input->data, batch,
+               step_words(t, 1, 0, batch_scored(&t->layout, batch)));
     const uint64_t ticket = gpu_submit(t->gpu, &slot->copy_in[0], 1) ? run_submit(t->zero) : 0;
     return ticket && gpu_wait(t->gpu, ticket) && run_check(t->train_plan, tolerance);
 }
 
 double trainer_kernel_ms(struct trainer *t)
 {
-    const double train = run_kernel_ms(t->train), update = run_kernel_ms(t->update), zero = run_kernel_ms(t->zero);
+    const double train = run_kernel_ms(t->train), update = run_kernel_ms(t->update),
+                 zero = run_kernel_ms(t->zero);
     return train < 0 || update < 0 || zero < 0 ? -1 : train * t->micro_count + update + zero;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Training steps of one model on one device. Everything is planned and recorded at creation; a step is: the
-// host fills the input slot, submits recorded commands, and collects the results one step late.
+// Training steps of one model on one device. Everything is planned and recorded at creation; a step
+// is: the host fills the input slot, submits recorded commands, and collects the results one step
+// late.
 #pragma once
 
 #include "batch.h"
@@ -10,25 +11,28 @@ struct trainer;
 
 struct trainer_result {
     uint32_t step;
-    double   loss;          // mean over the scored targets of all micro-batches (without auxiliary losses)
+    double loss; // mean over the scored targets of all micro-batches (without auxiliary losses)
     double   grad_norm;     // before clipping
     bool     skipped;       // the loss or the norm was not finite: nothing moved
     uint64_t targets;       // scored
     uint32_t layers;        // MoE layers
-    const float *const *load;     // [layers][experts]: picks of each expert, summed over micro-batches
-    const double *balance, *z;    // [layers]: auxiliary losses before their coefficient, mean over micro-batches
+    const float *const *load; // [layers][experts]: picks of each expert, summed over micro-batches
+    const double *balance,
+        *z; // [layers]: auxiliary losses before their coefficient, mean over micro-batches
 };
 
 struct trainer *trainer_create(struct gpu *gpu, struct kernels *kernels, const struct model *model);
 void            trainer_destroy(struct trainer **trainer);
 struct params  *trainer_params(struct trainer *trainer);
-// Starts optimizer step `step` (from 1) on gradient_accumulation_steps micro-batches. At most two steps are in
-// flight: collect the older one first.
-bool trainer_submit(struct trainer *trainer, uint32_t step, double learning_rate, const struct batch *batch);
+// Starts optimizer step `step` (from 1) on gradient_accumulation_steps micro-batches. At most two
+// steps are in flight: collect the older one first.
+bool trainer_submit(struct trainer *trainer, uint32_t step, double learning_rate,
+                    const struct batch *batch);
 // Waits for the oldest step in flight; result pointers hold until the next collect.
 bool trainer_collect(struct trainer *trainer, struct trainer_result *result);
 uint32_t trainer_in_flight(const struct trainer *trainer);
-// Every step of the forward and backward plan against its scalar reference on this batch (run.h); no update, no step in flight.
+// Every step of the forward and backward plan against its scalar reference on this batch (run.h);
+// no update, no step in flight.
 bool trainer_check(struct trainer *trainer, const struct batch *batch, double tolerance);
 // Milliseconds that kernels of the last finished step took, -1 without timestamps.
 double trainer_kernel_ms(struct trainer *trainer);

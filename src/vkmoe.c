@@ -32,7 +32,9 @@ void vkmoe_log_set(vkmoe_log_fn *callback, void *user, enum vkmoe_log_level max_
 struct vkmoe_device *vkmoe_device_open(const struct vkmoe_device_params *params)
 {
     struct vkmoe_device *device = calloc(1, sizeof *device);
-    device->gpu = gpu_create(&(struct gpu_params){.device = params->device, .caps = params->caps, .validate = params->validate});
+    device->gpu = gpu_create(&(struct gpu_params){.device = params->device,
+                                                  .caps = params->caps,
+                                                  .validate = params->validate});
     if (device->gpu) device->kernels = kernels_create(device->gpu);
     else vkmoe_device_close(&device);
     return device;
@@ -51,7 +53,8 @@ const char *vkmoe_device_choice(const struct vkmoe_device *device) { return devi
 
 // ---- model
 
-static bool put_weights(void *user, const struct model_tensor *tensor, uint64_t begin, uint64_t count, const float *values)
+static bool put_weights(void *user, const struct model_tensor *tensor, uint64_t begin,
+                        uint64_t count, const float *values)
 {
     return params_write(user, PARAMS_MASTER, tensor, begin, count, values);
 }
@@ -70,8 +73,8 @@ static bool load_model(struct vkmoe_model *m, const char *folder)
     m->tokenizer = tokenizer_load(path);
     if (!m->tokenizer) return false;
     if (tokenizer_count(m->tokenizer) <= config.vocab_size) return true;
-    log_error("%s: %u ids, but vocab_size of %s/config.json is %u; the tokenizer of another model?", path,
-              tokenizer_count(m->tokenizer), folder, config.vocab_size);
+    log_error("%s: %u ids, but vocab_size of %s/config.json is %u; the tokenizer of another model?",
+              path, tokenizer_count(m->tokenizer), folder, config.vocab_size);
     return false;
 }
 
@@ -97,13 +100,19 @@ struct vkmoe_model_info vkmoe_model_info(const struct vkmoe_model *m)
 {
     const struct config *c = &m->model->config;
     return (struct vkmoe_model_info){
-        .parameters = m->model->parameters, .active_parameters = m->model->active, .vocab_size = c->vocab_size,
-        .max_tokens = c->max_position_embeddings, .layers = c->num_hidden_layers, .moe_layers = config_moe_layers(c),
-        .experts = c->num_experts, .experts_per_token = c->num_experts_per_tok,
+        .parameters = m->model->parameters,
+        .active_parameters = m->model->active,
+        .vocab_size = c->vocab_size,
+        .max_tokens = c->max_position_embeddings,
+        .layers = c->num_hidden_layers,
+        .moe_layers = config_moe_layers(c),
+        .experts = c->num_experts,
+        .experts_per_token = c->num_experts_per_tok,
     };
 }
 
-size_t vkmoe_model_encode(const struct vkmoe_model *m, const char *text, uint32_t *ids, size_t capacity)
+size_t vkmoe_model_encode(const struct vkmoe_model *m, const char *text, uint32_t *ids,
+                          size_t capacity)
 {
     if (!m->tokenizer) return 0;
     const size_t bytes = strlen(text);
@@ -114,7 +123,8 @@ size_t vkmoe_model_encode(const struct vkmoe_model *m, const char *text, uint32_
     return count;
 }
 
-size_t vkmoe_model_decode(const struct vkmoe_model *m, const uint32_t *ids, size_t count, char *text, size_t capacity)
+size_t vkmoe_model_decode(const struct vkmoe_model *m, const uint32_t *ids, size_t count,
+                          char *text, size_t capacity)
 {
     if (!m->tokenizer) return 0;
     struct bytes out = {0};
@@ -134,7 +144,8 @@ static bool check_ids(const struct vkmoe_model *m, const uint32_t *ids, uint32_t
 {
     for (uint32_t i = 0; i < count; i++)
         if (ids[i] >= m->model->config.vocab_size) {
-            log_error("id %u at position %u is not below vocab_size %u", ids[i], i, m->model->config.vocab_size);
+            log_error("id %u at position %u is not below vocab_size %u", ids[i], i,
+                      m->model->config.vocab_size);
             return false;
         }
     return true;
@@ -152,7 +163,8 @@ struct vkmoe_session *vkmoe_session_open(struct vkmoe_model *model, uint32_t cap
 {
     struct vkmoe_session *s = calloc(1, sizeof *s);
     s->model = model;
-    s->session = session_create(model->device->gpu, model->device->kernels, model->params, capacity);
+    s->session =
+        session_create(model->device->gpu, model->device->kernels, model->params, capacity);
     if (!s->session) vkmoe_session_close(&s);
     return s;
 }
@@ -170,21 +182,32 @@ bool vkmoe_session_feed(struct vkmoe_session *s, const uint32_t *ids, uint32_t c
     return check_ids(s->model, ids, count) && session_feed(s->session, ids, count);
 }
 
-bool vkmoe_session_sample(struct vkmoe_session *s, const struct vkmoe_sampling *sampling, uint32_t *id)
+bool vkmoe_session_sample(struct vkmoe_session *s, const struct vkmoe_sampling *sampling,
+                          uint32_t *id)
 {
     if (session_position(s->session) == 0) {
-        log_error("nothing was fed to the session yet: the first id needs a context (feed the stop id to begin a text)");
+        log_error("nothing was fed to the session yet: the first id needs a context (feed the stop "
+                  "id to begin a text)");
         return false;
     }
     const struct session_sampling full = {
-        .temperature = sampling->temperature, .top_k = sampling->top_k, .top_p = sampling->top_p > 0 ? sampling->top_p : 1,
-        .repetition_penalty = sampling->repetition_penalty > 0 ? sampling->repetition_penalty : 1, .seed = sampling->seed,
+        .temperature = sampling->temperature,
+        .top_k = sampling->top_k,
+        .top_p = sampling->top_p > 0 ? sampling->top_p : 1,
+        .repetition_penalty = sampling->repetition_penalty > 0 ? sampling->repetition_penalty : 1,
+        .seed = sampling->seed,
     };
     return session_sample(s->session, &full, id);
 }
 
-bool vkmoe_session_logits(struct vkmoe_session *s, float *logits) { return session_read_logits(s->session, logits); }
-uint32_t vkmoe_session_position(const struct vkmoe_session *s) { return session_position(s->session); }
+bool vkmoe_session_logits(struct vkmoe_session *s, float *logits)
+{
+    return session_read_logits(s->session, logits);
+}
+uint32_t vkmoe_session_position(const struct vkmoe_session *s)
+{
+    return session_position(s->session);
+}
 void vkmoe_session_reset(struct vkmoe_session *s) { session_reset(s->session); }
 
 // ---- training
@@ -196,14 +219,23 @@ bool vkmoe_train(const struct vkmoe_train_params *p, struct vkmoe_train_outcome 
     if (!config_read(&config, p->config, p->set, p->set_count)) return false;
     if (p->steps) config.steps = p->steps;
     const struct train_params params = {
-        .config = &config, .data = p->data, .data_count = p->data_count, .out = p->out, .resume = p->resume,
+        .config = &config,
+        .data = p->data,
+        .data_count = p->data_count,
+        .out = p->out,
+        .resume = p->resume,
         .gpu = {.device = p->device.device, .caps = p->device.caps, .validate = p->device.validate},
-        .check = p->check, .quiet = p->quiet,
+        .check = p->check,
+        .quiet = p->quiet,
     };
     if (!train_run(&params, &done)) return false;
     *outcome = (struct vkmoe_train_outcome){
-        .steps = done.steps, .interrupted = done.interrupted, .loss = done.loss, .held_out_bpb = done.held_out_bpb,
-        .order0_bpb = done.order0_bpb, .bigram_bpb = done.bigram_bpb,
+        .steps = done.steps,
+        .interrupted = done.interrupted,
+        .loss = done.loss,
+        .held_out_bpb = done.held_out_bpb,
+        .order0_bpb = done.order0_bpb,
+        .bigram_bpb = done.bigram_bpb,
     };
     return true;
 }

@@ -7,11 +7,12 @@
 //     ... vkmoe_session_feed, vkmoe_session_sample ...
 //     vkmoe_session_close(&session); vkmoe_model_close(&model); vkmoe_device_close(&device);
 //
-// Conventions. open returns NULL and other calls return false after exactly one line to the log that says what
-// was found, what was wanted and what to do. close takes the address of the handle, accepts NULL handles
-// and writes NULL. A zeroed params struct is the sane default. Handles are not thread-safe: use one device,
-// with all that was opened on it, from one thread at a time; several devices may live in several threads.
-// Strings are UTF-8; token ids are u32 below the model's vocabulary.
+// Conventions. open returns NULL and other calls return false after exactly one line to the log
+// that says what was found, what was wanted and what to do. close takes the address of the handle,
+// accepts NULL handles and writes NULL. A zeroed params struct is the sane default. Handles are not
+// thread-safe: use one device, with all that was opened on it, from one thread at a time; several
+// devices may live in several threads. Strings are UTF-8; token ids are u32 below the model's
+// vocabulary.
 #pragma once
 
 #include <stdbool.h>
@@ -33,7 +34,8 @@ extern "C" {
 enum vkmoe_log_level { VKMOE_LOG_ERROR, VKMOE_LOG_WARN, VKMOE_LOG_INFO, VKMOE_LOG_DEBUG };
 typedef void vkmoe_log_fn(void *user, enum vkmoe_log_level level, const char *line);
 
-// Sends log lines (without a newline) to `callback`; NULL: stderr. Lines above max_level are dropped. Process-wide.
+// Sends log lines (without a newline) to `callback`; NULL: stderr. Lines above max_level are
+// dropped. Process-wide.
 VKMOE_API void vkmoe_log_set(vkmoe_log_fn *callback, void *user, enum vkmoe_log_level max_level);
 
 // ---- device
@@ -41,7 +43,8 @@ VKMOE_API void vkmoe_log_set(vkmoe_log_fn *callback, void *user, enum vkmoe_log_
 struct vkmoe_device;
 
 struct vkmoe_device_params {
-    const char *device;   // NULL: the best one; "1": by index; "radeon": part of the name; "ref": scalar CPU references
+    const char *device;   // NULL: the best one; "1": by index; "radeon": part of the name; "ref":
+                          // scalar CPU references
     const char *caps;     // NULL, or abilities to mask, e.g. "-f16,-subgroup"
     bool        validate; // through the Vulkan validation layer
 };
@@ -51,7 +54,8 @@ VKMOE_API void                 vkmoe_device_close(struct vkmoe_device **device);
 // One sentence: which device was taken and why. Valid while the device is open.
 VKMOE_API const char          *vkmoe_device_choice(const struct vkmoe_device *device);
 
-// ---- model: weights of a run folder, or of a Hugging Face folder of Mixtral's or Qwen3-MoE's shape
+// ---- model: weights of a run folder, or of a Hugging Face folder of Mixtral's or Qwen3-MoE's
+// shape
 
 struct vkmoe_model;
 
@@ -63,19 +67,24 @@ struct vkmoe_model_info {
     uint32_t layers, moe_layers, experts, experts_per_token;
 };
 
-// The folder holds config.json, model.safetensors (or shards with an index) and, for text, tokenizer.json.
+// The folder holds config.json, model.safetensors (or shards with an index) and, for text,
+// tokenizer.json.
 VKMOE_API struct vkmoe_model *vkmoe_model_open(struct vkmoe_device *device, const char *folder);
 VKMOE_API void                vkmoe_model_close(struct vkmoe_model **model); // after its sessions
 VKMOE_API struct vkmoe_model_info vkmoe_model_info(const struct vkmoe_model *model);
-// Text -> ids: writes at most `capacity`, returns how many there are. Needs the folder's tokenizer; without one, 0.
-VKMOE_API size_t vkmoe_model_encode(const struct vkmoe_model *model, const char *text, uint32_t *ids, size_t capacity);
-// Ids -> bytes of text (no terminating zero): writes at most `capacity`, returns how many there are.
-VKMOE_API size_t vkmoe_model_decode(const struct vkmoe_model *model, const uint32_t *ids, size_t count, char *text,
-                                    size_t capacity);
+// Text -> ids: writes at most `capacity`, returns how many there are. Needs the folder's tokenizer;
+// without one, 0.
+VKMOE_API size_t vkmoe_model_encode(const struct vkmoe_model *model, const char *text,
+                                    uint32_t *ids, size_t capacity);
+// Ids -> bytes of text (no terminating zero): writes at most `capacity`, returns how many there
+// are.
+VKMOE_API size_t vkmoe_model_decode(const struct vkmoe_model *model, const uint32_t *ids,
+                                    size_t count, char *text, size_t capacity);
 // The id that ends a text, or 0xffffffff.
 VKMOE_API uint32_t vkmoe_model_stop_id(const struct vkmoe_model *model);
 // f32 logits [count][vocab_size] of all positions of one sequence, computed in one pass.
-VKMOE_API bool vkmoe_model_logits(struct vkmoe_model *model, const uint32_t *ids, uint32_t count, float *logits);
+VKMOE_API bool vkmoe_model_logits(struct vkmoe_model *model, const uint32_t *ids, uint32_t count,
+                                  float *logits);
 
 // ---- session: one sequence with its KV cache
 
@@ -84,22 +93,26 @@ struct vkmoe_session;
 struct vkmoe_sampling {
     double   temperature;        // 0: greedy, ties to the lowest id
     uint32_t top_k;              // keep the k most likely; 0: off
-    double   top_p;              // then the smallest set with at least this probability (Holtzman et al. 2020); 0 or 1: off
+    double top_p; // then the smallest set with at least this probability (Holtzman et al. 2020); 0
+                  // or 1: off
     double   repetition_penalty; // on ids seen in this session (Keskar et al. 2019); 0 or 1: off
     uint64_t seed;               // same seed, same tokens
 };
 
-// capacity: most tokens that can be fed, 1 to vkmoe_model_info.max_tokens; device memory grows with it.
+// capacity: most tokens that can be fed, 1 to vkmoe_model_info.max_tokens; device memory grows with
+// it.
 VKMOE_API struct vkmoe_session *vkmoe_session_open(struct vkmoe_model *model, uint32_t capacity);
 VKMOE_API void                  vkmoe_session_close(struct vkmoe_session **session);
 // Appends ids to the sequence. False where they do not fit or an id is not in the vocabulary.
-VKMOE_API bool     vkmoe_session_feed(struct vkmoe_session *session, const uint32_t *ids, uint32_t count);
+VKMOE_API bool vkmoe_session_feed(struct vkmoe_session *session, const uint32_t *ids,
+                                  uint32_t count);
 // Draws the next id after what was fed; does not feed it. Needs at least one fed id.
-VKMOE_API bool     vkmoe_session_sample(struct vkmoe_session *session, const struct vkmoe_sampling *sampling, uint32_t *id);
+VKMOE_API bool vkmoe_session_sample(struct vkmoe_session *session,
+                                    const struct vkmoe_sampling *sampling, uint32_t *id);
 // f32 [vocab_size]: logits after the last fed id.
 VKMOE_API bool     vkmoe_session_logits(struct vkmoe_session *session, float *logits);
 VKMOE_API uint32_t vkmoe_session_position(const struct vkmoe_session *session); // ids fed
-VKMOE_API void     vkmoe_session_reset(struct vkmoe_session *session);          // back to an empty sequence
+VKMOE_API void vkmoe_session_reset(struct vkmoe_session *session); // back to an empty sequence
 
 // ---- training: a whole run, from a config file to a run folder
 
@@ -108,12 +121,13 @@ struct vkmoe_train_params {
     const char        *config;      // JSON file; keys: README
     const char *const *set;         // "key=value" overrides
     int                set_count;
-    uint32_t           steps;       // total optimizer steps; 0: the config's (the schedule's horizon stays the config's)
+    uint32_t
+        steps; // total optimizer steps; 0: the config's (the schedule's horizon stays the config's)
     const char *const *data;        // text files, folders, .jsonl, .bin shards
     int                data_count;
     const char        *out;         // run folder, made if missing
     bool               resume;      // go on from the newest checkpoint in `out`
-    bool               check;       // first compare every step of the plan with its scalar reference
+    bool check; // first compare every step of the plan with its scalar reference
     bool               quiet;       // no progress on stderr
 };
 
@@ -122,10 +136,12 @@ struct vkmoe_train_outcome {
     bool     interrupted;           // by SIGINT or SIGTERM; the checkpoint is written
     double   loss;                  // nats per token, last step
     double   held_out_bpb;          // bits per byte of the held-out text; NaN where unknown
-    double   order0_bpb, bigram_bpb; // the same text under order-0 and bigram statistics of the training text
+    double order0_bpb,
+        bigram_bpb; // the same text under order-0 and bigram statistics of the training text
 };
 
-VKMOE_API bool vkmoe_train(const struct vkmoe_train_params *params, struct vkmoe_train_outcome *outcome);
+VKMOE_API bool vkmoe_train(const struct vkmoe_train_params *params,
+                           struct vkmoe_train_outcome *outcome);
 
 #ifdef __cplusplus
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What stands behind the handles of vkmoe.h, for the tools of this tree (info, eval, bench) and the tests.
+// What stands behind the handles of vkmoe.h, for the tools of this tree (info, eval, bench) and the
+// tests.
 #pragma once
 
 #include "kernel.h"

@@ -14,29 +14,62 @@
 struct command_help { const char *name, *usage, *about; };
 
 static const struct command_help commands[] = {
-    {"train", "CONFIG.json [--data PATH...] [--out DIR] [--steps N] [--seed N] [--resume] [--set key=value]... [--check] [--quiet]",
+    {"train",
+     "CONFIG.json [--data PATH...] [--out DIR] [--steps N] [--seed N] [--resume] [--set "
+     "key=value]... [--check] [--quiet]",
      "train a model; without --data on the text of the current folder"},
-    {"generate", "DIR --prompt TEXT [--max-tokens N] [--temperature T] [--top-k K] [--top-p P] [--repetition-penalty R] [--seed N]",
+    {"generate",
+     "DIR --prompt TEXT [--max-tokens N] [--temperature T] [--top-k K] [--top-p P] "
+     "[--repetition-penalty R] [--seed N]",
      "continue a text"},
-    {"eval", "DIR --data PATH... [--stride N] [--json]", "loss, perplexity and bits per byte of a text"},
-    {"logits", "DIR --ids 1,2,3 --out FILE.npy", "f32 logits [positions][vocab], to compare with other engines"},
-    {"bench", "[--filter NAME] [--json FILE]", "time kernels and steps, in % of the device's measured peaks"},
-    {"info", "[DIR|CONFIG.json] [--devices] [--plan] [--json]", "what a model, a device or a plan is"},
+    {"eval", "DIR --data PATH... [--stride N] [--json]",
+     "loss, perplexity and bits per byte of a text"},
+    {"logits", "DIR --ids 1,2,3 --out FILE.npy",
+     "f32 logits [positions][vocab], to compare with other engines"},
+    {"bench", "[--filter NAME] [--json FILE]",
+     "time kernels and steps, in % of the device's measured peaks"},
+    {"info", "[DIR|CONFIG.json] [--devices] [--plan] [--json]",
+     "what a model, a device or a plan is"},
 };
 
 void cli_usage(const char *command)
 {
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (!command || strcmp(command, commands[i].name) == 0)
-            printf("  vkmoe %s %s\n      %s\n", commands[i].name, commands[i].usage, commands[i].about);
-    printf("  common: --device N|NAME|ref  --caps LIST (e.g. -f16,-subgroup)  --validate  --log error|warn|info|debug  --help\n"
-           "  exit status: 0 done, 1 failed, 2 usage, 130 interrupted with the checkpoint written\n");
+            printf("  vkmoe %s %s\n      %s\n", commands[i].name, commands[i].usage,
+                   commands[i].about);
+    printf(
+        "  common: --device N|NAME|ref  --caps LIST (e.g. -f16,-subgroup)  --validate  --log "
+        "error|warn|info|debug  --help\n"
+        "  exit status: 0 done, 1 failed, 2 usage, 130 interrupted with the checkpoint written\n");
 }
 
 enum option_id {
-    OPTION_DATA = 256, OPTION_SET, OPTION_OUT, OPTION_STEPS, OPTION_SEED, OPTION_RESUME, OPTION_CHECK, OPTION_QUIET, OPTION_PROMPT,
-    OPTION_MAX_TOKENS, OPTION_TEMPERATURE, OPTION_TOP_K, OPTION_TOP_P, OPTION_PENALTY, OPTION_STRIDE, OPTION_JSON, OPTION_IDS,
-    OPTION_FILTER, OPTION_DEVICES, OPTION_PLAN, OPTION_DEVICE, OPTION_CAPS, OPTION_VALIDATE, OPTION_LOG, OPTION_HELP,
+    OPTION_DATA = 256,
+    OPTION_SET,
+    OPTION_OUT,
+    OPTION_STEPS,
+    OPTION_SEED,
+    OPTION_RESUME,
+    OPTION_CHECK,
+    OPTION_QUIET,
+    OPTION_PROMPT,
+    OPTION_MAX_TOKENS,
+    OPTION_TEMPERATURE,
+    OPTION_TOP_K,
+    OPTION_TOP_P,
+    OPTION_PENALTY,
+    OPTION_STRIDE,
+    OPTION_JSON,
+    OPTION_IDS,
+    OPTION_FILTER,
+    OPTION_DEVICES,
+    OPTION_PLAN,
+    OPTION_DEVICE,
+    OPTION_CAPS,
+    OPTION_VALIDATE,
+    OPTION_LOG,
+    OPTION_HELP,
 };
 
 // `commands`: letters of the commands that take it (t g e l b i), * for all
@@ -71,16 +104,19 @@ static const struct { struct option option; const char *commands; } options[] = 
 
 static bool wrong(const struct cli *cli, const char *option, const char *found, const char *wanted)
 {
-    fprintf(stderr, "vkmoe %s: --%s: found \"%s\", wanted %s\n", cli->command, option, found, wanted);
+    fprintf(stderr, "vkmoe %s: --%s: found \"%s\", wanted %s\n", cli->command, option, found,
+            wanted);
     return false;
 }
 
-static bool parse_u64(const struct cli *cli, const char *option, const char *text, uint64_t max, uint64_t *out)
+static bool parse_u64(const struct cli *cli, const char *option, const char *text, uint64_t max,
+                      uint64_t *out)
 {
     char *end;
     errno = 0;
     const unsigned long long value = strtoull(text, &end, 10);
-    if (errno || end == text || *end || *text == '-' || value > max) return wrong(cli, option, text, "a whole number");
+    if (errno || end == text || *end || *text == '-' || value > max)
+        return wrong(cli, option, text, "a whole number");
     *out = value;
     return true;
 }
@@ -93,13 +129,15 @@ static bool parse_u32(const struct cli *cli, const char *option, const char *tex
     return true;
 }
 
-static bool parse_number(const struct cli *cli, const char *option, const char *text, double low, double high, double *out)
+static bool parse_number(const struct cli *cli, const char *option, const char *text, double low,
+                         double high, double *out)
 {
     char *end;
     const double value = strtod(text, &end);
     char wanted[64];
     snprintf(wanted, sizeof wanted, "a number from %g to %g", low, high);
-    if (end == text || *end || !(value >= low && value <= high)) return wrong(cli, option, text, wanted);
+    if (end == text || *end || !(value >= low && value <= high))
+        return wrong(cli, option, text, wanted);
     *out = value;
     return true;
 }
@@ -150,10 +188,13 @@ static bool take_option(struct cli *cli, int id, const char *value)
     case OPTION_QUIET: return cli->quiet = true;
     case OPTION_PROMPT: cli->prompt = value; return true;
     case OPTION_MAX_TOKENS: return parse_u32(cli, "max-tokens", value, &cli->max_tokens);
-    case OPTION_TEMPERATURE: return parse_number(cli, "temperature", value, 0, 100, &cli->sampling.temperature);
+    case OPTION_TEMPERATURE:
+        return parse_number(cli, "temperature", value, 0, 100, &cli->sampling.temperature);
     case OPTION_TOP_K: return parse_u32(cli, "top-k", value, &cli->sampling.top_k);
     case OPTION_TOP_P: return parse_number(cli, "top-p", value, 1e-6, 1, &cli->sampling.top_p);
-    case OPTION_PENALTY: return parse_number(cli, "repetition-penalty", value, 0.01, 100, &cli->sampling.repetition_penalty);
+    case OPTION_PENALTY:
+        return parse_number(cli, "repetition-penalty", value, 0.01, 100,
+                            &cli->sampling.repetition_penalty);
     case OPTION_STRIDE: return parse_u32(cli, "stride", value, &cli->stride);
     case OPTION_JSON: cli->json = true; cli->json_file = value; return true;
     case OPTION_IDS: cli->ids = value; return true;
@@ -173,7 +214,8 @@ static int command_options(const struct cli *cli, struct option *list)
 {
     int count = 0;
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-        if (options[i].commands[0] == '*' || strchr(options[i].commands, cli->command[0])) list[count++] = options[i].option;
+        if (options[i].commands[0] == '*' || strchr(options[i].commands, cli->command[0]))
+            list[count++] = options[i].option;
     list[count] = (struct option){0};
     return count;
 }
@@ -186,13 +228,17 @@ bool cli_parse(struct cli *cli, int argc, char **argv)
     opterr = 0;
     for (int id; (id = getopt_long(argc, argv, "-", list, NULL)) != -1;) {
         if (id == '?' || id == ':') {
-            fprintf(stderr, "vkmoe %s: %s is no option of this command or lacks its value; see vkmoe %s --help\n", cli->command,
-                    argv[optind - 1], cli->command);
+            fprintf(stderr,
+                    "vkmoe %s: %s is no option of this command or lacks its value; see vkmoe %s "
+                    "--help\n",
+                    cli->command, argv[optind - 1], cli->command);
             return false;
         }
         if (id == 1) {
             const bool data = after_data;
-            if (!push(cli, data ? cli->data : cli->operand, data ? &cli->data_count : &cli->operand_count, optarg)) return false;
+            if (!push(cli, data ? cli->data : cli->operand,
+                      data ? &cli->data_count : &cli->operand_count, optarg))
+                return false;
             continue;
         }
         after_data = id == OPTION_DATA;

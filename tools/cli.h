@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The command line of vkmoe: one table of options for all commands, each command says which it takes.
+// The command line of vkmoe: one table of options for all commands, each command says which it
+// takes.
 #pragma once
 
 #include <stdbool.h>
@@ -29,7 +30,8 @@ struct cli {
     bool        resume, check, quiet, json, devices, plan, help;
 };
 
-// Fills `cli` from the words after the command. False after one line on stderr (exit with EXIT_USAGE).
+// Fills `cli` from the words after the command. False after one line on stderr (exit with
+// EXIT_USAGE).
 bool cli_parse(struct cli *cli, int argc, char **argv);
 void cli_usage(const char *command); // NULL: all commands
 

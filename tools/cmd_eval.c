@@ -16,28 +16,38 @@ static void print_result(const struct evaluation *e, bool json)
     char bpb[32] = "null";
     if (isfinite(e->bits_per_byte)) snprintf(bpb, sizeof bpb, "%.6f", e->bits_per_byte);
     if (json) {
-        printf("{\"loss\": %.6f, \"perplexity\": %.6f, \"bpb\": %s, \"tokens\": %llu, \"bytes\": %llu}\n", e->loss,
-               e->perplexity, bpb, (unsigned long long)e->tokens, (unsigned long long)e->bytes);
+        printf("{\"loss\": %.6f, \"perplexity\": %.6f, \"bpb\": %s, \"tokens\": %llu, \"bytes\": "
+               "%llu}\n",
+               e->loss, e->perplexity, bpb, (unsigned long long)e->tokens,
+               (unsigned long long)e->bytes);
         return;
     }
-    printf("loss           %10.4f nats per token\nperplexity     %10.2f\nbits per byte  %10.4f\ntokens         %10llu\n"
-           "bytes          %10llu\n", e->loss, e->perplexity, e->bits_per_byte, (unsigned long long)e->tokens,
+    printf("loss           %10.4f nats per token\nperplexity     %10.2f\nbits per byte  "
+           "%10.4f\ntokens         %10llu\n"
+           "bytes          %10llu\n",
+           e->loss, e->perplexity, e->bits_per_byte, (unsigned long long)e->tokens,
            (unsigned long long)e->bytes);
 }
 
-static bool evaluate(struct cli *cli, struct vkmoe_device *device, struct vkmoe_model *m, struct evaluation *out)
+static bool evaluate(struct cli *cli, struct vkmoe_device *device, struct vkmoe_model *m,
+                     struct evaluation *out)
 {
     const struct config *c = &m->model->config;
-    const uint32_t seq = min_u32(c->seq_len, c->max_position_embeddings), stride = cli->stride ? cli->stride : seq;
+    const uint32_t seq = min_u32(c->seq_len, c->max_position_embeddings),
+                   stride = cli->stride ? cli->stride : seq;
     if (seq % stride) {
         log_error("--stride: found %u, wanted a divisor of the model's seq_len %u", stride, seq);
         return false;
     }
-    struct data *data = data_open(&(struct data_params){
-        .path = cli->data, .path_count = cli->data_count, .tokenizer = m->tokenizer, .vocab_size = c->vocab_size, .seq_len = stride,
-        .held_out_fraction = 1});
+    struct data *data = data_open(&(struct data_params){.path = cli->data,
+                                                        .path_count = cli->data_count,
+                                                        .tokenizer = m->tokenizer,
+                                                        .vocab_size = c->vocab_size,
+                                                        .seq_len = stride,
+                                                        .held_out_fraction = 1});
     if (!data) return false;
-    struct evaluator *e = evaluator_create(device->gpu, device->kernels, m->params, max_u32(BATCH_TOKENS / seq, 1), seq);
+    struct evaluator *e = evaluator_create(device->gpu, device->kernels, m->params,
+                                           max_u32(BATCH_TOKENS / seq, 1), seq);
     const bool ok = e && evaluator_run(e, data, DATA_HELD_OUT, 0, out);
     evaluator_destroy(&e);
     data_close(&data);

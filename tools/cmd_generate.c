@@ -40,7 +40,8 @@ static bool encode_prompt(struct generation *g)
         return false;
     }
     if (g->count == 0 && stop == UINT32_MAX) {
-        log_error("%s: the tokenizer has no end-of-text token to begin from; give --prompt", g->cli->operand[0]);
+        log_error("%s: the tokenizer has no end-of-text token to begin from; give --prompt",
+                  g->cli->operand[0]);
         return false;
     }
     if (g->count == 0) g->ids[g->count++] = stop;
@@ -51,13 +52,15 @@ static bool open_session(struct generation *g)
 {
     const uint32_t limit = vkmoe_model_info(g->model).max_tokens;
     if (g->count > limit) {
-        log_error("--prompt: %u tokens, the model takes %u (max_position_embeddings)", g->count, limit);
+        log_error("--prompt: %u tokens, the model takes %u (max_position_embeddings)", g->count,
+                  limit);
         return false;
     }
     g->most = g->cli->max_tokens ? g->cli->max_tokens : DEFAULT_TOKENS;
     const uint32_t room = limit - g->count + 1; // the last token need not be fed
     if (g->cli->max_tokens > room)
-        log_warn("--max-tokens %u: the context of %u leaves room for %u", g->cli->max_tokens, limit, room);
+        log_warn("--max-tokens %u: the context of %u leaves room for %u", g->cli->max_tokens, limit,
+                 room);
     if (g->most > room) g->most = room;
     g->session = vkmoe_session_open(g->model, g->count + g->most - 1);
     return g->session != NULL;
@@ -87,7 +90,9 @@ static bool generate(struct generation *g, uint32_t *made)
 int command_generate(struct cli *cli)
 {
     if (cli->operand_count != 1) {
-        fprintf(stderr, "vkmoe generate: wants one DIR, found %d operands; see vkmoe generate --help\n", cli->operand_count);
+        fprintf(stderr,
+                "vkmoe generate: wants one DIR, found %d operands; see vkmoe generate --help\n",
+                cli->operand_count);
         return EXIT_USAGE;
     }
     struct generation g = {.cli = cli};
@@ -100,7 +105,8 @@ int command_generate(struct cli *cli)
     if (ok) {
         putchar('\n');
         fflush(stdout);
-        log_info("%u tokens of prompt, %u made, %.1f tokens/s", g.count, made, (g.count + made) / (os_seconds() - began));
+        log_info("%u tokens of prompt, %u made, %.1f tokens/s", g.count, made,
+                 (g.count + made) / (os_seconds() - began));
     }
     free(g.ids);
     vkmoe_session_close(&g.session);

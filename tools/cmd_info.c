@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// vkmoe info: what a model (config or run folder) is, what the devices can do, what the plan of a step does.
+// vkmoe info: what a model (config or run folder) is, what the devices can do, what the plan of a
+// step does.
 #include <cjson/cJSON.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,12 +45,14 @@ static cJSON *device_json(const struct gpu_caps *c, int index)
 
 static void print_device(const struct gpu_caps *c, int index)
 {
-    printf("%d  %s\n   %s, %s, Vulkan %u.%u\n", index, c->name, c->driver, gpu_type_name(c->type), c->api_version >> 22 & 0x7f,
-           c->api_version >> 12 & 0x3ff);
-    printf("   %.1f GiB%s, one buffer up to %.1f GiB, one binding up to %.0f MiB\n", (double)c->heap_bytes / (1 << 30),
-           c->unified ? " shared with the host" : "", (double)c->max_allocation / (1 << 30), (double)c->max_range / (1 << 20));
-    printf("   subgroups of %u (%u to %u), %u KiB shared, %u invocations a workgroup\n   caps:", c->subgroup_size,
-           c->subgroup_min, c->subgroup_max, c->shared_bytes >> 10, c->max_workgroup);
+    printf("%d  %s\n   %s, %s, Vulkan %u.%u\n", index, c->name, c->driver, gpu_type_name(c->type),
+           c->api_version >> 22 & 0x7f, c->api_version >> 12 & 0x3ff);
+    printf("   %.1f GiB%s, one buffer up to %.1f GiB, one binding up to %.0f MiB\n",
+           (double)c->heap_bytes / (1 << 30), c->unified ? " shared with the host" : "",
+           (double)c->max_allocation / (1 << 30), (double)c->max_range / (1 << 20));
+    printf("   subgroups of %u (%u to %u), %u KiB shared, %u invocations a workgroup\n   caps:",
+           c->subgroup_size, c->subgroup_min, c->subgroup_max, c->shared_bytes >> 10,
+           c->max_workgroup);
     for (unsigned i = 0; i < GPU_CAP_COUNT; i++)
         if (c->mask & 1u << i) printf(" %s", gpu_cap_name(i));
     putchar('\n');
@@ -120,7 +123,8 @@ static cJSON *layer_json(const struct model *model, int32_t layer)
     cJSON_AddNumberToObject(json, "layer", layer);
     cJSON_AddStringToObject(json, "kind", moe ? "moe" : "dense");
     cJSON_AddNumberToObject(json, "parameters", (double)layer_parameters(model, layer));
-    cJSON_AddNumberToObject(json, "intermediate_size", moe ? c->moe_intermediate_size : c->intermediate_size);
+    cJSON_AddNumberToObject(json, "intermediate_size",
+                            moe ? c->moe_intermediate_size : c->intermediate_size);
     if (moe) {
         cJSON_AddNumberToObject(json, "experts", c->num_experts);
         cJSON_AddNumberToObject(json, "experts_per_token", c->num_experts_per_tok);
@@ -135,10 +139,12 @@ static int model_json(const struct model *model)
     cJSON_AddNumberToObject(json, "parameters", (double)model->parameters);
     cJSON_AddNumberToObject(json, "active_parameters", (double)model->active);
     cJSON *layers = cJSON_AddArrayToObject(json, "layers");
-    for (uint32_t i = 0; i < model->config.num_hidden_layers; i++) cJSON_AddItemToArray(layers, layer_json(model, (int32_t)i));
+    for (uint32_t i = 0; i < model->config.num_hidden_layers; i++)
+        cJSON_AddItemToArray(layers, layer_json(model, (int32_t)i));
     cJSON *sizes = cJSON_AddObjectToObject(json, "memory");
     const uint32_t count = memory_of(model, memory);
-    for (uint32_t i = 0; i < count; i++) cJSON_AddNumberToObject(sizes, memory[i].name, (double)memory[i].bytes);
+    for (uint32_t i = 0; i < count; i++)
+        cJSON_AddNumberToObject(sizes, memory[i].name, (double)memory[i].bytes);
     return print_json(json);
 }
 
@@ -146,18 +152,23 @@ static void print_model(const struct model *model)
 {
     const struct config *c = &model->config;
     struct memory memory[8];
-    printf("%s: %llu parameters, %llu active a token\n", config_family_name(c->family), (unsigned long long)model->parameters,
-           (unsigned long long)model->active);
-    printf("  %u layers of width %u, %u heads (%u of keys and values) of %u, vocabulary %u, context %u, %s\n",
-           c->num_hidden_layers, c->hidden_size, c->num_attention_heads, c->num_key_value_heads, c->head_dim, c->vocab_size,
-           c->max_position_embeddings, dtype_name(c->torch_dtype));
+    printf("%s: %llu parameters, %llu active a token\n", config_family_name(c->family),
+           (unsigned long long)model->parameters, (unsigned long long)model->active);
+    printf("  %u layers of width %u, %u heads (%u of keys and values) of %u, vocabulary %u, "
+           "context %u, %s\n",
+           c->num_hidden_layers, c->hidden_size, c->num_attention_heads, c->num_key_value_heads,
+           c->head_dim, c->vocab_size, c->max_position_embeddings, dtype_name(c->torch_dtype));
     for (uint32_t i = 0; i < c->num_hidden_layers; i++) {
-        printf("  layer %2u  %12llu parameters  ", i, (unsigned long long)layer_parameters(model, (int32_t)i));
-        if (c->moe_layer[i]) printf("%u experts of %u, top-%u\n", c->num_experts, c->moe_intermediate_size, c->num_experts_per_tok);
+        printf("  layer %2u  %12llu parameters  ", i,
+               (unsigned long long)layer_parameters(model, (int32_t)i));
+        if (c->moe_layer[i])
+            printf("%u experts of %u, top-%u\n", c->num_experts, c->moe_intermediate_size,
+                   c->num_experts_per_tok);
         else printf("dense, %u\n", c->intermediate_size);
     }
     const uint32_t count = memory_of(model, memory);
-    for (uint32_t i = 0; i < count; i++) printf("  %-20s %10.2f MiB\n", memory[i].name, (double)memory[i].bytes / 1048576.0);
+    for (uint32_t i = 0; i < count; i++)
+        printf("  %-20s %10.2f MiB\n", memory[i].name, (double)memory[i].bytes / 1048576.0);
 }
 
 // ---- plan
@@ -165,11 +176,13 @@ static void print_model(const struct model *model)
 static int print_plans(const struct cli *cli, const struct model *model)
 {
     static const char *const names[] = {"zero", "train", "update"};
-    struct gpu *gpu = gpu_create(&(struct gpu_params){.device = cli->device.device, .caps = cli->device.caps});
+    struct gpu *gpu =
+        gpu_create(&(struct gpu_params){.device = cli->device.device, .caps = cli->device.caps});
     if (!gpu) return EXIT_FAILED;
     struct kernels *kernels = kernels_create(gpu);
     struct trainer *trainer = trainer_create(gpu, kernels, model);
-    for (size_t i = 0; trainer && i < COUNT_OF(names); i++) plan_print(trainer_plan(trainer, names[i]), stdout);
+    for (size_t i = 0; trainer && i < COUNT_OF(names); i++)
+        plan_print(trainer_plan(trainer, names[i]), stdout);
     if (trainer) gpu_memory_print(gpu, stdout);
     const bool ok = trainer != NULL;
     trainer_destroy(&trainer);
@@ -184,10 +197,12 @@ int command_info(struct cli *cli)
     struct config config;
     if (cli->devices) return info_devices(cli);
     if (cli->operand_count != 1) {
-        fprintf(stderr, "vkmoe info: wants a CONFIG.json, a DIR, or --devices; see vkmoe info --help\n");
+        fprintf(stderr,
+                "vkmoe info: wants a CONFIG.json, a DIR, or --devices; see vkmoe info --help\n");
         return EXIT_USAGE;
     }
-    snprintf(path, sizeof path, folder_is(cli->operand[0]) ? "%s/config.json" : "%s", cli->operand[0]);
+    snprintf(path, sizeof path, folder_is(cli->operand[0]) ? "%s/config.json" : "%s",
+             cli->operand[0]);
     if (!config_read(&config, path, cli->set, cli->set_count)) return EXIT_FAILED;
     struct model *model = model_create(&config, UINT64_C(1) << 31);
     if (!model) return EXIT_FAILED;

@@ -17,21 +17,27 @@ static bool parse_ids(const char *text, uint32_t **ids, uint32_t *count)
         errno = 0;
         const unsigned long long value = strtoull(at, &end, 10);
         if (end == at || errno || *at == '-' || value > UINT32_MAX || (*end && *end != ',')) {
-            fprintf(stderr, "vkmoe logits: --ids: found \"%s\" at position %u, wanted numbers with commas between\n", at, *count);
+            fprintf(stderr,
+                    "vkmoe logits: --ids: found \"%s\" at position %u, wanted numbers with commas "
+                    "between\n",
+                    at, *count);
             return false;
         }
-        if (*count == capacity) *ids = realloc(*ids, (capacity = capacity ? 2 * capacity : 64) * sizeof **ids);
+        if (*count == capacity)
+            *ids = realloc(*ids, (capacity = capacity ? 2 * capacity : 64) * sizeof **ids);
         (*ids)[(*count)++] = (uint32_t)value;
         at = end;
         if (!*at) return true;
     }
 }
 
-static bool write_logits(struct cli *cli, struct vkmoe_model *model, const uint32_t *ids, uint32_t count)
+static bool write_logits(struct cli *cli, struct vkmoe_model *model, const uint32_t *ids,
+                         uint32_t count)
 {
     const uint32_t vocab = vkmoe_model_info(model).vocab_size;
     float *logits = malloc((size_t)count * vocab * sizeof *logits);
-    const bool ok = logits && vkmoe_model_logits(model, ids, count, logits) && npy_write_f32(cli->out, logits, count, vocab);
+    const bool ok = logits && vkmoe_model_logits(model, ids, count, logits) &&
+                    npy_write_f32(cli->out, logits, count, vocab);
     free(logits);
     if (ok) printf("%s: f32 [%u][%u]\n", cli->out, count, vocab);
     return ok;

@@ -34,18 +34,29 @@ int command_train(struct cli *cli)
 {
     static const char *const here[] = {"."};
     if (cli->operand_count != 1) {
-        fprintf(stderr, "vkmoe train: wants one CONFIG.json, found %d operands; see vkmoe train --help\n", cli->operand_count);
+        fprintf(stderr,
+                "vkmoe train: wants one CONFIG.json, found %d operands; see vkmoe train --help\n",
+                cli->operand_count);
         return EXIT_USAGE;
     }
     char *chosen = cli->out ? strdup(cli->out) : default_out(cli->operand[0]);
     struct vkmoe_train_outcome outcome;
     const struct vkmoe_train_params params = {
-        .device = cli->device, .config = cli->operand[0], .set = cli->set, .set_count = cli->set_count, .steps = cli->steps,
-        .data = cli->data_count ? cli->data : here, .data_count = cli->data_count ? cli->data_count : 1, .out = chosen,
-        .resume = cli->resume, .check = cli->check, .quiet = cli->quiet,
+        .device = cli->device,
+        .config = cli->operand[0],
+        .set = cli->set,
+        .set_count = cli->set_count,
+        .steps = cli->steps,
+        .data = cli->data_count ? cli->data : here,
+        .data_count = cli->data_count ? cli->data_count : 1,
+        .out = chosen,
+        .resume = cli->resume,
+        .check = cli->check,
+        .quiet = cli->quiet,
     };
     const bool ok = vkmoe_train(&params, &outcome);
-    if (ok && outcome.interrupted) printf("interrupted at step %u; go on with --resume --out %s\n", outcome.steps, chosen);
+    if (ok && outcome.interrupted)
+        printf("interrupted at step %u; go on with --resume --out %s\n", outcome.steps, chosen);
     else if (ok) print_outcome(&outcome, chosen);
     free(chosen);
     return !ok ? EXIT_FAILED : outcome.interrupted ? EXIT_INTERRUPTED : EXIT_DONE;

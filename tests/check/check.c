@@ -18,8 +18,8 @@ void check_fail(struct check *t, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    fprintf(stderr, "FAIL %s_%s [%s] seed %llu: ", kernel_info(t->op)->name, dtype_name(t->store), t->label,
-            (unsigned long long)t->seed);
+    fprintf(stderr, "FAIL %s_%s [%s] seed %llu: ", kernel_info(t->op)->name, dtype_name(t->store),
+            t->label, (unsigned long long)t->seed);
     vfprintf(stderr, format, args);
     fputc('\n', stderr);
     va_end(args);
@@ -64,13 +64,15 @@ void check_normal(struct check *t, int b, int type, uint64_t count, double scale
     struct check_binding *binding = prepare(t, b, type, count);
     const uint64_t stream = t->stream++;
     for (uint64_t i = 0; i < count; i++)
-        dtype_store(binding->initial, i, (enum dtype)binding->type, scale * rng_normal(t->seed, stream, i));
+        dtype_store(binding->initial, i, (enum dtype)binding->type,
+                    scale * rng_normal(t->seed, stream, i));
 }
 
 void check_values(struct check *t, int b, int type, const double *values, uint64_t count)
 {
     struct check_binding *binding = prepare(t, b, type, count);
-    for (uint64_t i = 0; i < count; i++) dtype_store(binding->initial, i, (enum dtype)binding->type, values[i]);
+    for (uint64_t i = 0; i < count; i++)
+        dtype_store(binding->initial, i, (enum dtype)binding->type, values[i]);
 }
 
 void check_words(struct check *t, int b, const uint32_t *words, uint64_t count)
@@ -118,7 +120,8 @@ static bool upload(struct check *t, struct device_run *run, int b, uint64_t offs
     uint8_t *fenced = malloc(bytes);
     memset(fenced, CANARY, bytes);
     memcpy(fenced + offset, binding->initial, binding->bytes);
-    run->buffer[b] = gpu_buffer_create(t->gpu, &(struct gpu_buffer_params){.name = "check", .bytes = bytes});
+    run->buffer[b] =
+        gpu_buffer_create(t->gpu, &(struct gpu_buffer_params){.name = "check", .bytes = bytes});
     const bool ok = run->buffer[b] && gpu_buffer_write(t->gpu, run->buffer[b], 0, fenced, bytes);
     free(fenced);
     return ok;
@@ -132,7 +135,8 @@ static bool download(struct check *t, struct device_run *run, int b, uint64_t of
     bool ok = gpu_buffer_read(t->gpu, run->buffer[b], 0, fenced, bytes);
     for (uint64_t i = 0; ok && i < bytes; i++)
         if ((i < offset || i >= offset + binding->bytes) && fenced[i] != CANARY) {
-            check_fail(t, "binding %d: wrote outside its range, byte %lld", b, (long long)(i - offset));
+            check_fail(t, "binding %d: wrote outside its range, byte %lld", b,
+                       (long long)(i - offset));
             ok = false;
         }
     if (ok) memcpy(out, fenced + offset, binding->bytes);
@@ -156,7 +160,8 @@ static bool device_once(struct check *t, const void *push, uint8_t *out[GPU_MAX_
         ok = upload(t, &run, b, offset);
         dispatch.bind[b] = (struct gpu_bind){run.buffer[b], offset, t->binding[b].bytes};
     }
-    run.commands = ok ? gpu_commands_create(t->gpu, &(struct gpu_commands_params){.name = "check"}) : NULL;
+    run.commands =
+        ok ? gpu_commands_create(t->gpu, &(struct gpu_commands_params){.name = "check"}) : NULL;
     ok = ok && run.commands;
     if (ok) {
         gpu_commands_dispatch(run.commands, &dispatch);
@@ -185,7 +190,8 @@ bool check_run_only(struct check *t, const void *push)
             check_fail(t, "binding %d: two runs differ", b);
             ok = false;
         }
-        if (ok && info->access[b] == 'r' && memcmp(results[b], t->binding[b].initial, t->binding[b].bytes) != 0) {
+        if (ok && info->access[b] == 'r' &&
+            memcmp(results[b], t->binding[b].initial, t->binding[b].bytes) != 0) {
             check_fail(t, "binding %d: an input was changed", b);
             ok = false;
         }
@@ -199,7 +205,8 @@ static bool compare_words(struct check *t, int b, const uint32_t *want)
     const uint32_t *got = (const uint32_t *)results[b];
     for (uint64_t i = 0; i < t->binding[b].count; i++)
         if (got[i] != want[i]) {
-            check_fail(t, "binding %d word %llu: %u, reference %u", b, (unsigned long long)i, got[i], want[i]);
+            check_fail(t, "binding %d word %llu: %u, reference %u", b, (unsigned long long)i,
+                       got[i], want[i]);
             return false;
         }
     return true;
@@ -216,7 +223,8 @@ static bool compare_floats(struct check *t, int b, const void *want, double tole
         if (isnan(x) && isnan(y)) continue;
         if (isinf(y) && x == y) continue;
         if (isnan(x) || isnan(y) || isinf(x) || isinf(y)) {
-            check_fail(t, "binding %d element %llu: %g, reference %g", b, (unsigned long long)i, x, y);
+            check_fail(t, "binding %d element %llu: %g, reference %g", b, (unsigned long long)i, x,
+                       y);
             return false;
         }
         square += y * y;
@@ -225,7 +233,8 @@ static bool compare_floats(struct check *t, int b, const void *want, double tole
     const double nmse = square > 0 ? error / square : error;
     t->worst = fmax(t->worst, nmse / tolerance);
     if (nmse <= tolerance) return true;
-    check_fail(t, "binding %d: normalised mean square error %.3g, allowed %.3g", b, nmse, tolerance);
+    check_fail(t, "binding %d: normalised mean square error %.3g, allowed %.3g", b, nmse,
+               tolerance);
     return false;
 }
 

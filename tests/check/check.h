@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// The check of one operation against its reference: fill the bindings, run the kernel on the device and
-// the reference on the host from the same bytes, compare what was written. Outputs are poisoned with NaN
-// and fenced by canaries, inputs are rounded to the storage type first, every run is done twice and
-// must give the same bytes. A file tests/check/NAME.c has `void check_NAME(struct check *t)`, a row in main.c,
-// and is called once for each storage type that the device has.
+// The check of one operation against its reference: fill the bindings, run the kernel on the device
+// and the reference on the host from the same bytes, compare what was written. Outputs are poisoned
+// with NaN and fenced by canaries, inputs are rounded to the storage type first, every run is done
+// twice and must give the same bytes. A file tests/check/NAME.c has `void check_NAME(struct check
+// *t)`, a row in main.c, and is called once for each storage type that the device has.
 #pragma once
 
 #include "src/base.h"
@@ -46,8 +46,9 @@ void check_step(struct check *t, int b, const struct step_words *step);
 void check_output(struct check *t, int b, int type, uint64_t count);
 // Explicit grid, for kernels that are dispatched indirectly.
 void check_groups(struct check *t, uint32_t x, uint32_t y, uint32_t z);
-// Runs and compares: floats by normalised mean square error (sum (x-ref)^2 / sum ref^2) <= tolerance, words exactly.
-// Where the outputs are 16-bit, tolerance is raised to what the rounding itself costs (bf16 1e-5, f16 1e-6).
+// Runs and compares: floats by normalised mean square error (sum (x-ref)^2 / sum ref^2) <=
+// tolerance, words exactly. Where the outputs are 16-bit, tolerance is raised to what the rounding
+// itself costs (bf16 1e-5, f16 1e-6).
 bool check_run(struct check *t, const void *push, double tolerance);
 // After check_run: the device's bytes of binding b (valid until the next check_begin).
 const void *check_result(const struct check *t, int b);

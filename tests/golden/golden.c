@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Ten training steps from a fixed seed: losses, gradient norms and every gradient tensor on the device against the
-// `ref` device and against values that tools/oracle.py made with PyTorch from the same weights and ids.
+// Ten training steps from a fixed seed: losses, gradient norms and every gradient tensor on the
+// device against the `ref` device and against values that tools/oracle.py made with PyTorch from
+// the same weights and ids.
 //
 //     golden CASE.json CASE.golden.json        compare
-//     golden CASE.json --export DIR            write model.safetensors and batches.json for tools/oracle.py
+//     golden CASE.json --export DIR            write model.safetensors and batches.json for
+//     tools/oracle.py
 #include <cjson/cJSON.h>
 #include <math.h>
 #include <stdio.h>
@@ -35,12 +37,14 @@ static void expect(const char *what, int step, double got, double want, double t
 
 // ---- batches: seeded ids, targets are the next id, every 17th target masked
 
-static void make_ids(const struct config *c, uint32_t step, uint32_t micro, uint32_t *ids, uint32_t *targets)
+static void make_ids(const struct config *c, uint32_t step, uint32_t micro, uint32_t *ids,
+                     uint32_t *targets)
 {
     const uint32_t seq = c->seq_len;
     for (uint32_t b = 0; b < c->batch_size; b++)
         for (uint32_t i = 0; i <= seq; i++) {
-            const uint32_t id = (uint32_t)rng_below(7, step * 100 + micro, b * 1000 + i, c->vocab_size);
+            const uint32_t id =
+                (uint32_t)rng_below(7, step * 100 + micro, b * 1000 + i, c->vocab_size);
             if (i < seq) ids[b * seq + i] = id;
             if (i > 0) targets[b * seq + i - 1] = (b * seq + i) % MASK_EVERY ? id : KERNEL_NONE_ID;
         }
@@ -50,7 +54,8 @@ static struct batch *make_batches(const struct config *c, uint32_t step)
 {
     struct batch *batch = calloc(c->gradient_accumulation_steps, sizeof *batch);
     for (uint32_t i = 0; i < c->gradient_accumulation_steps; i++) {
-        uint32_t *ids = calloc(c->batch_size * c->seq_len, 4), *targets = calloc(c->batch_size * c->seq_len, 4);
+        uint32_t *ids = calloc(c->batch_size * c->seq_len, 4),
+                 *targets = calloc(c->batch_size * c->seq_len, 4);
         make_ids(c, step, i, ids, targets);
         batch[i] = (struct batch){ids, targets};
     }
@@ -68,7 +73,8 @@ static void free_batches(const struct config *c, struct batch *batch)
 
 // ---- export
 
-static bool get_initial(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count, float *values)
+static bool get_initial(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
+                        float *values)
 {
     model_init_values(user, t, begin, count, values);
     return true;
@@ -78,7 +84,8 @@ static cJSON *words_json(const uint32_t *words, uint32_t count)
 {
     cJSON *list = cJSON_CreateArray();
     for (uint32_t i = 0; i < count; i++)
-        cJSON_AddItemToArray(list, cJSON_CreateNumber(words[i] == KERNEL_NONE_ID ? -100 : (double)words[i]));
+        cJSON_AddItemToArray(list, cJSON_CreateNumber(
+                                       words[i] == KERNEL_NONE_ID ? -100 : (double)words[i]));
     return list;
 }
 
@@ -93,8 +100,10 @@ static int export_case(struct model *model, const char *dir)
         cJSON_AddNumberToObject(json, "lr", schedule_learning_rate(c, step));
         for (uint32_t i = 0; i < c->gradient_accumulation_steps; i++) {
             cJSON *micro = cJSON_CreateObject();
-            cJSON_AddItemToObject(micro, "ids", words_json(batch[i].ids, c->batch_size * c->seq_len));
-            cJSON_AddItemToObject(micro, "targets", words_json(batch[i].targets, c->batch_size * c->seq_len));
+            cJSON_AddItemToObject(micro, "ids",
+                                  words_json(batch[i].ids, c->batch_size * c->seq_len));
+            cJSON_AddItemToObject(micro, "targets",
+                                  words_json(batch[i].targets, c->batch_size * c->seq_len));
             cJSON_AddItemToArray(micros, micro);
         }
         cJSON_AddItemToArray(steps, json);
@@ -103,7 +112,8 @@ static int export_case(struct model *model, const char *dir)
     char *text = cJSON_PrintUnformatted(steps);
     snprintf(path, sizeof path, "%s/batches.json", dir);
     struct file_writer *writer = file_make_folders(dir) ? file_writer_open(path) : NULL;
-    bool ok = writer && file_writer_write(writer, text, strlen(text)) && file_writer_commit(&writer);
+    bool ok =
+        writer && file_writer_write(writer, text, strlen(text)) && file_writer_commit(&writer);
     snprintf(path, sizeof path, "%s/model.safetensors", dir);
     ok = ok && weights_save(model, path, get_initial, model, NULL, 0);
     free(text);
@@ -129,7 +139,8 @@ static void close_side(struct side *side)
     gpu_destroy(&side->gpu);
 }
 
-static bool take_step(struct side *side, const struct config *c, uint32_t step, struct trainer_result *result)
+static bool take_step(struct side *side, const struct config *c, uint32_t step,
+                      struct trainer_result *result)
 {
     struct batch *batch = make_batches(c, step);
     const bool ok = trainer_submit(side->trainer, step, schedule_learning_rate(c, step), batch) &&
@@ -145,7 +156,8 @@ static float *gradient(struct side *side, const struct model_tensor *t)
     return values;
 }
 
-static void compare_gradients(int step, const struct model_tensor *t, const float *got, const float *want, double scale)
+static void compare_gradients(int step, const struct model_tensor *t, const float *got,
+                              const float *want, double scale)
 {
     double error = 0, square = 1e-20;
     for (uint64_t i = 0; i < t->count; i++) {
@@ -154,15 +166,20 @@ static void compare_gradients(int step, const struct model_tensor *t, const floa
     }
     // relative to the tensor, or to the whole gradient where the tensor's is tiny
     if (error <= 1e-6 * fmax(square, 1e-8 * scale * scale)) return;
-    printf("FAIL step %d gradient of %s: relative error %.3g against the reference device\n", step, t->name, sqrt(error / square));
+    printf("FAIL step %d gradient of %s: relative error %.3g against the reference device\n", step,
+           t->name, sqrt(error / square));
     failures++;
 }
 
-// The oracle gives the norm and the projection on sin(1), sin(2), ... of each tensor, stacked experts in order.
-static void compare_oracle(int step, const struct model_tensor *t, const float *got, const cJSON *golden, double scale)
+// The oracle gives the norm and the projection on sin(1), sin(2), ... of each tensor, stacked
+// experts in order.
+static void compare_oracle(int step, const struct model_tensor *t, const float *got,
+                           const cJSON *golden, double scale)
 {
     double square = 0, projection = 0;
-    const cJSON *pair = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(golden, "gradients"), t->name);
+    const cJSON *pair =
+        cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(golden, "gradients"),
+                                         t->name);
     if (!cJSON_IsArray(pair)) {
         printf("FAIL step %d: the golden file has no gradient of %s\n", step, t->name);
         failures++;
@@ -172,23 +189,32 @@ static void compare_oracle(int step, const struct model_tensor *t, const float *
         square += (double)got[i] * got[i];
         projection += got[i] * sin((double)(i + 1));
     }
-    const double norm = cJSON_GetArrayItem(pair, 0)->valuedouble, allowed = 2e-3 * fmax(norm, 1e-3 * scale);
-    if (fabs(sqrt(square) - norm) <= allowed && fabs(projection - cJSON_GetArrayItem(pair, 1)->valuedouble) <= allowed) return;
-    printf("FAIL step %d gradient of %s: norm %.8g and projection %.8g, the oracle's %.8g and %.8g\n", step, t->name, sqrt(square),
-           projection, norm, cJSON_GetArrayItem(pair, 1)->valuedouble);
+    const double norm = cJSON_GetArrayItem(pair, 0)->valuedouble,
+                 allowed = 2e-3 * fmax(norm, 1e-3 * scale);
+    if (fabs(sqrt(square) - norm) <= allowed &&
+        fabs(projection - cJSON_GetArrayItem(pair, 1)->valuedouble) <= allowed)
+        return;
+    printf(
+        "FAIL step %d gradient of %s: norm %.8g and projection %.8g, the oracle's %.8g and %.8g\n",
+        step, t->name, sqrt(square), projection, norm, cJSON_GetArrayItem(pair, 1)->valuedouble);
     failures++;
 }
 
-static bool compare_step(struct side *device, struct side *ref, const struct model *model, uint32_t step, const cJSON *golden)
+static bool compare_step(struct side *device, struct side *ref, const struct model *model,
+                         uint32_t step, const cJSON *golden)
 {
     struct trainer_result a, b;
-    if (!take_step(device, &model->config, step, &a) || !take_step(ref, &model->config, step, &b)) return false;
-    printf("step %2u  loss %.7f  ref %.7f  oracle %.7f  |gradient| %.6f  oracle %.6f\n", step, a.loss, b.loss,
-           cJSON_GetObjectItem(golden, "loss")->valuedouble, a.grad_norm, cJSON_GetObjectItem(golden, "grad_norm")->valuedouble);
+    if (!take_step(device, &model->config, step, &a) || !take_step(ref, &model->config, step, &b))
+        return false;
+    printf("step %2u  loss %.7f  ref %.7f  oracle %.7f  |gradient| %.6f  oracle %.6f\n", step,
+           a.loss, b.loss, cJSON_GetObjectItem(golden, "loss")->valuedouble, a.grad_norm,
+           cJSON_GetObjectItem(golden, "grad_norm")->valuedouble);
     expect("loss against ref", (int)step, a.loss, b.loss, 2e-5);
-    expect("loss against the oracle", (int)step, a.loss, cJSON_GetObjectItem(golden, "loss")->valuedouble, 5e-5);
+    expect("loss against the oracle", (int)step, a.loss,
+           cJSON_GetObjectItem(golden, "loss")->valuedouble, 5e-5);
     expect("gradient norm against ref", (int)step, a.grad_norm, b.grad_norm, 5e-4);
-    expect("gradient norm against the oracle", (int)step, a.grad_norm, cJSON_GetObjectItem(golden, "grad_norm")->valuedouble, 1e-3);
+    expect("gradient norm against the oracle", (int)step, a.grad_norm,
+           cJSON_GetObjectItem(golden, "grad_norm")->valuedouble, 1e-3);
     if (a.skipped || b.skipped) failures++;
     for (uint32_t t = 0; t < model->tensor_count; t++) {
         float *got = gradient(device, &model->tensor[t]), *want = gradient(ref, &model->tensor[t]);
@@ -207,10 +233,11 @@ static int compare_case(const struct model *model, const char *golden_path)
     if (!file_read(golden_path, 1 << 24, &text, &bytes)) return 1;
     cJSON *golden = cJSON_ParseWithLength(text, bytes);
     struct side device = {.name = "device"}, ref = {.name = "ref"};
-    bool ok = cJSON_GetArraySize(golden) == STEPS && open_side(&device, getenv("VKMOE_DEVICE"), model) &&
-              open_side(&ref, "ref", model);
+    bool ok = cJSON_GetArraySize(golden) == STEPS &&
+              open_side(&device, getenv("VKMOE_DEVICE"), model) && open_side(&ref, "ref", model);
     const char *const plans[] = {"zero", "train", "update"};
-    for (size_t i = 0; ok && i < COUNT_OF(plans); i++) ok = plan_verify(trainer_plan(device.trainer, plans[i]));
+    for (size_t i = 0; ok && i < COUNT_OF(plans); i++)
+        ok = plan_verify(trainer_plan(device.trainer, plans[i]));
     for (uint32_t step = 1; ok && step <= STEPS; step++)
         ok = compare_step(&device, &ref, model, step, cJSON_GetArrayItem(golden, (int)step - 1));
     close_side(&device);
@@ -227,7 +254,8 @@ int main(int argc, char **argv)
     if (argc < 3 || !config_read(&config, argv[1], NULL, 0)) return 2;
     struct model *model = model_create(&config, 1 << 30);
     if (!model) return 1;
-    const int status = argc == 4 && !strcmp(argv[2], "--export") ? export_case(model, argv[3]) : compare_case(model, argv[2]);
+    const int status = argc == 4 && !strcmp(argv[2], "--export") ? export_case(model, argv[3])
+                                                                 : compare_case(model, argv[2]);
     model_destroy(&model);
     return status;
 }

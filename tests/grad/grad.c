@@ -24,7 +24,8 @@ void grad_end(struct grad_case *c)
 
 int grad_zeros(struct grad_case *c, const char *name, uint64_t count)
 {
-    c->array[c->count] = (struct grad_array){.name = name, .count = count, .data = calloc(count + 1, 4)};
+    c->array[c->count] =
+        (struct grad_array){.name = name, .count = count, .data = calloc(count + 1, 4)};
     return c->count++;
 }
 
@@ -32,7 +33,8 @@ int grad_normal(struct grad_case *c, const char *name, uint64_t count, double sc
 {
     const int index = grad_zeros(c, name, count);
     const uint64_t stream = c->stream++;
-    for (uint64_t i = 0; i < count; i++) c->array[index].data[i] = (float)(scale * rng_normal(c->seed, stream, i));
+    for (uint64_t i = 0; i < count; i++)
+        c->array[index].data[i] = (float)(scale * rng_normal(c->seed, stream, i));
     return index;
 }
 
@@ -44,7 +46,8 @@ int grad_words(struct grad_case *c, const char *name, const uint32_t *words, uin
     return index;
 }
 
-void grad_run(struct grad_case *c, enum kernel_op op, const void *push, const int *arrays, int count)
+void grad_run(struct grad_case *c, enum kernel_op op, const void *push, const int *arrays,
+              int count)
 {
     struct gpu_ref_call call = {.push = push, .tag = DTYPE_F32};
     for (int b = 0; b < count; b++) {
@@ -57,11 +60,13 @@ void grad_run(struct grad_case *c, enum kernel_op op, const void *push, const in
 double grad_dot(const struct grad_case *c, int a, int b)
 {
     double sum = 0;
-    for (uint64_t i = 0; i < c->array[a].count; i++) sum += (double)c->array[a].data[i] * c->array[b].data[i];
+    for (uint64_t i = 0; i < c->array[a].count; i++)
+        sum += (double)c->array[a].data[i] * c->array[b].data[i];
     return sum;
 }
 
-static double at(struct grad_case *c, int input, const float *base, const double *direction, double h)
+static double at(struct grad_case *c, int input, const float *base, const double *direction,
+                 double h)
 {
     struct grad_array *x = &c->array[input];
     for (uint64_t i = 0; i < x->count; i++) x->data[i] = (float)(base[i] + h * direction[i]);
@@ -73,7 +78,8 @@ static double at(struct grad_case *c, int input, const float *base, const double
 static double along(const struct grad_case *c, int gradient, const double *direction)
 {
     double sum = 0;
-    for (uint64_t i = 0; i < c->array[gradient].count; i++) sum += (double)c->array[gradient].data[i] * direction[i];
+    for (uint64_t i = 0; i < c->array[gradient].count; i++)
+        sum += (double)c->array[gradient].data[i] * direction[i];
     return sum;
 }
 
@@ -84,20 +90,24 @@ bool grad_compare(struct grad_case *c, int input, int gradient)
     double *direction = malloc(count * sizeof *direction);
     double norm = 0, worst = 0;
     memcpy(base, c->array[input].data, count * sizeof *base);
-    for (uint64_t i = 0; i < count; i++) norm += (double)c->array[gradient].data[i] * c->array[gradient].data[i];
+    for (uint64_t i = 0; i < count; i++)
+        norm += (double)c->array[gradient].data[i] * c->array[gradient].data[i];
     for (int d = 0; d < DIRECTIONS; d++) {
-        for (uint64_t i = 0; i < count; i++) direction[i] = rng_normal(c->seed, 1000 + (uint64_t)d, i);
+        for (uint64_t i = 0; i < count; i++)
+            direction[i] = rng_normal(c->seed, 1000 + (uint64_t)d, i);
         const double h = c->step;
-        const double slope = (8 * (at(c, input, base, direction, h) - at(c, input, base, direction, -h)) -
-                              (at(c, input, base, direction, 2 * h) - at(c, input, base, direction, -2 * h))) / (12 * h);
+        const double slope =
+            (8 * (at(c, input, base, direction, h) - at(c, input, base, direction, -h)) -
+             (at(c, input, base, direction, 2 * h) - at(c, input, base, direction, -2 * h))) /
+            (12 * h);
         const double error = fabs(slope - along(c, gradient, direction)) / fmax(sqrt(norm), 1e-12);
         worst = fmax(worst, error);
     }
     memcpy(c->array[input].data, base, count * sizeof *base);
     c->forward(c);
     const bool ok = norm > 0 && worst <= c->tolerance;
-    printf("%-4s %-26s %-10s |gradient| %9.3g  worst error %8.2g\n", ok ? "ok" : "FAIL", c->name, c->array[input].name,
-           sqrt(norm), worst);
+    printf("%-4s %-26s %-10s |gradient| %9.3g  worst error %8.2g\n", ok ? "ok" : "FAIL", c->name,
+           c->array[input].name, sqrt(norm), worst);
     free(base);
     free(direction);
     return ok;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// A whole two-layer model (one MoE layer, one dense, QK-norm) on the `ref` device: for every tensor, the gradient of the
-// training plan against the central difference of the evaluation plan's loss, along the gradient tilted by noise.
+// A whole two-layer model (one MoE layer, one dense, QK-norm) on the `ref` device: for every
+// tensor, the gradient of the training plan against the central difference of the evaluation plan's
+// loss, along the gradient tilted by noise.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,10 +11,14 @@
 #include "src/trainer.h"
 
 static const char config_text[] =
-    "{\"model_type\": \"vkmoe\", \"vocab_size\": 31, \"hidden_size\": 12, \"intermediate_size\": 14, \"moe_intermediate_size\": 10,"
-    " \"num_hidden_layers\": 2, \"num_attention_heads\": 2, \"num_key_value_heads\": 1, \"head_dim\": 6, \"qk_norm\": true,"
-    " \"max_position_embeddings\": 16, \"num_experts\": 4, \"num_experts_per_tok\": 2, \"norm_topk_prob\": true,"
-    " \"mlp_only_layers\": [1], \"initializer_range\": 0.3, \"router_aux_loss_coef\": 0, \"router_z_loss_coef\": 0,"
+    "{\"model_type\": \"vkmoe\", \"vocab_size\": 31, \"hidden_size\": 12, \"intermediate_size\": "
+    "14, \"moe_intermediate_size\": 10,"
+    " \"num_hidden_layers\": 2, \"num_attention_heads\": 2, \"num_key_value_heads\": 1, "
+    "\"head_dim\": 6, \"qk_norm\": true,"
+    " \"max_position_embeddings\": 16, \"num_experts\": 4, \"num_experts_per_tok\": 2, "
+    "\"norm_topk_prob\": true,"
+    " \"mlp_only_layers\": [1], \"initializer_range\": 0.3, \"router_aux_loss_coef\": 0, "
+    "\"router_z_loss_coef\": 0,"
     " \"seq_len\": 7, \"batch_size\": 2, \"max_grad_norm\": 0, \"steps\": 1, \"seed\": 5}";
 
 enum { TOKENS = 14 };
@@ -37,7 +42,8 @@ static double loss_of(struct world *w)
     return sum / (double)targets;
 }
 
-static void shift(struct world *w, const struct model_tensor *t, const float *base, const double *direction, double h)
+static void shift(struct world *w, const struct model_tensor *t, const float *base,
+                  const double *direction, double h)
 {
     float *values = malloc(t->count * sizeof *values);
     for (uint64_t i = 0; i < t->count; i++) values[i] = (float)(base[i] + h * direction[i]);
@@ -45,7 +51,8 @@ static void shift(struct world *w, const struct model_tensor *t, const float *ba
     free(values);
 }
 
-static double loss_at(struct world *w, const struct model_tensor *t, const float *base, const double *direction, double h)
+static double loss_at(struct world *w, const struct model_tensor *t, const float *base,
+                      const double *direction, double h)
 {
     shift(w, t, base, direction, h);
     return loss_of(w);
@@ -57,7 +64,8 @@ static double make_direction(const struct model_tensor *t, const float *gradient
     for (uint64_t i = 0; i < t->count; i++) norm += (double)gradient[i] * gradient[i];
     norm = sqrt(norm);
     for (uint64_t i = 0; i < t->count; i++) {
-        direction[i] = gradient[i] / fmax(norm, 1e-30) + 0.3 * rng_normal(9, t->offset, i) / sqrt((double)t->count);
+        direction[i] = gradient[i] / fmax(norm, 1e-30) +
+                       0.3 * rng_normal(9, t->offset, i) / sqrt((double)t->count);
         along += direction[i] * gradient[i];
     }
     return along;
@@ -71,12 +79,15 @@ static bool check_tensor(struct world *w, const struct model_tensor *t)
     params_read(params, PARAMS_GRAD, t, 0, t->count, gradient);
     params_read(params, PARAMS_MASTER, t, 0, t->count, base);
     const double along = make_direction(t, gradient, direction), h = 2e-3;
-    const double slope = (8 * (loss_at(w, t, base, direction, h) - loss_at(w, t, base, direction, -h)) -
-                          (loss_at(w, t, base, direction, 2 * h) - loss_at(w, t, base, direction, -2 * h))) / (12 * h);
+    const double slope =
+        (8 * (loss_at(w, t, base, direction, h) - loss_at(w, t, base, direction, -h)) -
+         (loss_at(w, t, base, direction, 2 * h) - loss_at(w, t, base, direction, -2 * h))) /
+        (12 * h);
     shift(w, t, base, direction, 0);
     const double error = fabs(slope - along) / fmax(fabs(along), 1e-3);
     const bool ok = along != 0 && error < 5e-3;
-    printf("%-4s %-52s slope %12.6g gradient %12.6g error %8.2g\n", ok ? "ok" : "FAIL", t->name, slope, along, error);
+    printf("%-4s %-52s slope %12.6g gradient %12.6g error %8.2g\n", ok ? "ok" : "FAIL", t->name,
+           slope, along, error);
     free(gradient);
     free(base);
     free(direction);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Each differentiable operation's backward reference against finite differences of its forward reference.
+// Each differentiable operation's backward reference against finite differences of its forward
+// reference.
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,10 +10,17 @@
 
 // what a case's forward needs: its arrays by role
 static struct {
-    int x, w, y, aux, r, v, k, q, o, lse, ids, gates, probs, logits, offsets, order, inverse, tiles, loss, step, counts, indirect;
+    int x, w, y, aux, r, v, k, q, o, lse, ids, gates, probs, logits, offsets, order, inverse, tiles,
+        loss, step, counts, indirect;
     union {
-        struct push_norm norm; struct push_matmul matmul; struct push_rope rope; struct push_attention attention;
-        struct push_count count; struct push_router router; struct push_moe_matmul moe; struct push_moe_combine combine;
+        struct push_norm norm;
+        struct push_matmul matmul;
+        struct push_rope rope;
+        struct push_attention attention;
+        struct push_count count;
+        struct push_router router;
+        struct push_moe_matmul moe;
+        struct push_moe_combine combine;
         struct push_loss loss; struct push_embed embed;
     } push;
     struct push_moe_sort sort;
@@ -37,7 +45,10 @@ static int step_array(struct grad_case *c, const struct step_words *step)
 
 // ---- norm
 
-static void norm_forward(struct grad_case *c) { GRAD_RUN(c, KERNEL_NORM, &s.push, s.x, s.w, s.y, s.aux); }
+static void norm_forward(struct grad_case *c)
+{
+    GRAD_RUN(c, KERNEL_NORM, &s.push, s.x, s.w, s.y, s.aux);
+}
 
 static void norm(uint32_t rows, uint32_t cols)
 {
@@ -61,7 +72,10 @@ static void norm(uint32_t rows, uint32_t cols)
 
 // ---- matmul: y = x w^T + r
 
-static void matmul_forward(struct grad_case *c) { GRAD_RUN(c, KERNEL_MATMUL_NT, &s.push, s.x, s.w, s.r, s.y); }
+static void matmul_forward(struct grad_case *c)
+{
+    GRAD_RUN(c, KERNEL_MATMUL_NT, &s.push, s.x, s.w, s.r, s.y);
+}
 
 static void matmul(uint32_t m, uint32_t n, uint32_t k)
 {
@@ -75,8 +89,10 @@ static void matmul(uint32_t m, uint32_t n, uint32_t k)
     const int dx = grad_zeros(&c, "da", m * k), dw = grad_zeros(&c, "db", n * k);
     c.forward = matmul_forward;
     c.objective = weighted;
-    GRAD_RUN(&c, KERNEL_MATMUL_NN, (&(struct push_matmul){.m = m, .n = k, .k = n}), s.weight, s.w, dx, dx);
-    GRAD_RUN(&c, KERNEL_MATMUL_TN, (&(struct push_matmul){.m = n, .n = k, .k = m}), s.weight, s.x, dw, dw);
+    GRAD_RUN(&c, KERNEL_MATMUL_NN, (&(struct push_matmul){.m = m, .n = k, .k = n}), s.weight, s.w,
+             dx, dx);
+    GRAD_RUN(&c, KERNEL_MATMUL_TN, (&(struct push_matmul){.m = n, .n = k, .k = m}), s.weight, s.x,
+             dw, dw);
     tally(grad_compare(&c, s.x, dx));
     tally(grad_compare(&c, s.w, dw));
     tally(grad_compare(&c, s.r, s.weight));
@@ -85,7 +101,10 @@ static void matmul(uint32_t m, uint32_t n, uint32_t k)
 
 // ---- rope
 
-static void rope_forward(struct grad_case *c) { GRAD_RUN(c, KERNEL_ROPE, &s.push, s.step, s.aux, s.x, s.y); }
+static void rope_forward(struct grad_case *c)
+{
+    GRAD_RUN(c, KERNEL_ROPE, &s.push, s.step, s.aux, s.x, s.y);
+}
 
 static void rope(void)
 {
@@ -120,12 +139,19 @@ static void attention_forward(struct grad_case *c)
     GRAD_RUN(c, KERNEL_ATTENTION, &s.push, s.step, s.q, s.k, s.v, s.y, s.lse);
 }
 
-static void attention(uint32_t batch, uint32_t seq, uint32_t heads, uint32_t kv_heads, uint32_t dim, uint32_t window)
+static void attention(uint32_t batch, uint32_t seq, uint32_t heads, uint32_t kv_heads, uint32_t dim,
+                      uint32_t window)
 {
     struct grad_case c = grad_begin(window ? "attention, window" : "attention", 4);
     const uint32_t tokens = batch * seq, q = tokens * heads * dim, kv = tokens * kv_heads * dim;
-    s.push.attention = (struct push_attention){.batch = batch, .seq = seq, .stride = seq, .heads = heads, .kv_heads = kv_heads,
-                                               .head_dim = dim, .window = window, .scale = 1 / sqrtf((float)dim)};
+    s.push.attention = (struct push_attention){.batch = batch,
+                                               .seq = seq,
+                                               .stride = seq,
+                                               .heads = heads,
+                                               .kv_heads = kv_heads,
+                                               .head_dim = dim,
+                                               .window = window,
+                                               .scale = 1 / sqrtf((float)dim)};
     s.step = step_array(&c, &(struct step_words){0});
     s.q = grad_normal(&c, "q", q, 1);
     s.k = grad_normal(&c, "k", kv, 1);
@@ -133,12 +159,13 @@ static void attention(uint32_t batch, uint32_t seq, uint32_t heads, uint32_t kv_
     s.y = grad_zeros(&c, "o", q);
     s.lse = grad_zeros(&c, "lse", tokens * heads);
     s.weight = grad_normal(&c, "do", q, 1);
-    const int delta = grad_zeros(&c, "delta", tokens * heads), dq = grad_zeros(&c, "dq", q), dk = grad_zeros(&c, "dk", kv),
-              dv = grad_zeros(&c, "dv", kv);
+    const int delta = grad_zeros(&c, "delta", tokens * heads), dq = grad_zeros(&c, "dq", q),
+              dk = grad_zeros(&c, "dk", kv), dv = grad_zeros(&c, "dv", kv);
     c.forward = attention_forward;
     c.objective = weighted;
     c.forward(&c);
-    GRAD_RUN(&c, KERNEL_ATTENTION_DELTA, (&(struct push_norm){.rows = tokens * heads, .cols = dim}), s.y, s.weight, delta);
+    GRAD_RUN(&c, KERNEL_ATTENTION_DELTA, (&(struct push_norm){.rows = tokens * heads, .cols = dim}),
+             s.y, s.weight, delta);
     GRAD_RUN(&c, KERNEL_ATTENTION_BACK_Q, &s.push, s.q, s.k, s.v, s.weight, s.lse, delta, dq);
     GRAD_RUN(&c, KERNEL_ATTENTION_BACK_KV, &s.push, s.q, s.k, s.v, s.weight, s.lse, delta, dk, dv);
     tally(grad_compare(&c, s.q, dq));
@@ -149,7 +176,10 @@ static void attention(uint32_t batch, uint32_t seq, uint32_t heads, uint32_t kv_
 
 // ---- swiglu
 
-static void swiglu_forward(struct grad_case *c) { GRAD_RUN(c, KERNEL_SWIGLU, &s.push, s.x, s.w, s.y); }
+static void swiglu_forward(struct grad_case *c)
+{
+    GRAD_RUN(c, KERNEL_SWIGLU, &s.push, s.x, s.w, s.y);
+}
 
 static void swiglu(uint32_t count)
 {
@@ -159,7 +189,8 @@ static void swiglu(uint32_t count)
     s.w = grad_normal(&c, "up", count, 1);
     s.y = grad_zeros(&c, "h", count);
     s.weight = grad_normal(&c, "dh", count, 1);
-    const int dgate = grad_zeros(&c, "dgate", count), dup = grad_zeros(&c, "dup", count), h = grad_zeros(&c, "h", count);
+    const int dgate = grad_zeros(&c, "dgate", count), dup = grad_zeros(&c, "dup", count),
+              h = grad_zeros(&c, "h", count);
     c.forward = swiglu_forward;
     c.objective = weighted;
     GRAD_RUN(&c, KERNEL_SWIGLU_BACK, &s.push, s.x, s.w, s.weight, dgate, dup, h);
@@ -182,7 +213,8 @@ static double router_objective(struct grad_case *c)
     double total = grad_dot(c, s.gates, s.weight), balance = 0, z = 0;
     for (uint32_t e = 0; e < p->experts; e++) {
         double mean = 0;
-        for (uint32_t t = 0; t < p->tokens; t++) mean += c->array[s.probs].data[t * p->experts + e] / (double)p->tokens;
+        for (uint32_t t = 0; t < p->tokens; t++)
+            mean += c->array[s.probs].data[t * p->experts + e] / (double)p->tokens;
         balance += p->experts * mean * (offsets[e + 1] - offsets[e]) / (p->tokens * p->top_k);
     }
     for (uint32_t t = 0; t < p->tokens; t++) z += pow(c->array[s.lse].data[t], 2) / p->tokens;
@@ -192,8 +224,13 @@ static double router_objective(struct grad_case *c)
 static void router(uint32_t tokens, uint32_t experts, uint32_t top_k, bool renormalise)
 {
     struct grad_case c = grad_begin(renormalise ? "router, renormalised" : "router", 6);
-    s.push.router = (struct push_router){.tokens = tokens, .experts = experts, .top_k = top_k, .renormalise = renormalise,
-                                         .inv_temperature = 0.7f, .balance_coef = 3, .z_coef = 0.5f};
+    s.push.router = (struct push_router){.tokens = tokens,
+                                         .experts = experts,
+                                         .top_k = top_k,
+                                         .renormalise = renormalise,
+                                         .inv_temperature = 0.7f,
+                                         .balance_coef = 3,
+                                         .z_coef = 0.5f};
     s.logits = grad_normal(&c, "logits", tokens * experts, 2);
     s.probs = grad_zeros(&c, "probs", tokens * experts);
     s.ids = grad_words(&c, "ids", NULL, tokens * top_k);
@@ -212,28 +249,39 @@ static void router(uint32_t tokens, uint32_t experts, uint32_t top_k, bool renor
     for (uint32_t i = 0; i < tokens * top_k; i++) offsets[ids[i] + 1]++;
     for (uint32_t e = 0; e < experts; e++) offsets[e + 1] += offsets[e];
     const int d = grad_zeros(&c, "dlogits", tokens * experts);
-    GRAD_RUN(&c, KERNEL_ROUTER_BACK, &s.push, s.probs, s.ids, s.gates, s.weight, s.lse, s.offsets, s.step, d);
+    GRAD_RUN(&c, KERNEL_ROUTER_BACK, &s.push, s.probs, s.ids, s.gates, s.weight, s.lse, s.offsets,
+             s.step, d);
     tally(grad_compare(&c, s.logits, d));
     grad_end(&c);
 }
 
-// ---- experts: gather, SwiGLU of two grouped matmuls, down, weighted combine; one case for the whole chain
+// ---- experts: gather, SwiGLU of two grouped matmuls, down, weighted combine; one case for the
+// whole chain
 
 enum { TOKENS = 7, EXPERTS = 4, PICKS = 2, HIDDEN = 6, INNER = 5, PAIRS = TOKENS * PICKS };
 
-static struct { int x, wgate, wup, wdown, h, gate, up, pairs, residual; struct push_moe_matmul up_push, down_push; } m;
+static struct {
+    int x, wgate, wup, wdown, h, gate, up, pairs, residual;
+    struct push_moe_matmul up_push, down_push;
+} m;
 
 static void experts_forward(struct grad_case *c)
 {
-    GRAD_RUN(c, KERNEL_MOE_MATMUL_UP, &m.up_push, m.x, s.order, s.tiles, m.wgate, m.wup, m.h, m.gate, m.up);
+    GRAD_RUN(c, KERNEL_MOE_MATMUL_UP, &m.up_push, m.x, s.order, s.tiles, m.wgate, m.wup, m.h,
+             m.gate, m.up);
     GRAD_RUN(c, KERNEL_MOE_MATMUL_NT, &m.down_push, m.h, s.tiles, m.wdown, m.pairs);
     GRAD_RUN(c, KERNEL_MOE_COMBINE, &s.push, m.pairs, s.inverse, s.gates, m.residual, s.y);
 }
 
 static void sort_pairs(struct grad_case *c)
 {
-    s.sort = (struct push_moe_sort){.pairs = PAIRS, .experts = EXPERTS, .block = 4, .blocks = 4, .tile_rows = 4,
-                                    .max_tiles = PAIRS / 4 + EXPERTS, .columns = {1, 1, 1, 1}};
+    s.sort = (struct push_moe_sort){.pairs = PAIRS,
+                                    .experts = EXPERTS,
+                                    .block = 4,
+                                    .blocks = 4,
+                                    .tile_rows = 4,
+                                    .max_tiles = PAIRS / 4 + EXPERTS,
+                                    .columns = {1, 1, 1, 1}};
     // expert 2 gets nothing, expert 3 is one token's first pick
     const uint32_t ids[PAIRS] = {0, 1, 1, 0, 0, 1, 3, 0, 1, 0, 0, 1, 1, 0};
     s.ids = grad_words(c, "ids", ids, PAIRS);
@@ -269,24 +317,34 @@ static void experts(void)
 {
     struct grad_case c = grad_begin("experts", 7);
     expert_arrays(&c);
-    s.push.combine = (struct push_moe_combine){.tokens = TOKENS, .cols = HIDDEN, .top_k = PICKS, .weighted = 1, .add = 1};
-    m.up_push = (struct push_moe_matmul){.pairs = PAIRS, .experts = EXPERTS, .n = INNER, .k = HIDDEN, .top_k = PICKS, .save = 1};
-    m.down_push = (struct push_moe_matmul){.pairs = PAIRS, .experts = EXPERTS, .n = HIDDEN, .k = INNER, .top_k = PICKS};
+    s.push.combine = (struct push_moe_combine){
+        .tokens = TOKENS, .cols = HIDDEN, .top_k = PICKS, .weighted = 1, .add = 1};
+    m.up_push = (struct push_moe_matmul){
+        .pairs = PAIRS, .experts = EXPERTS, .n = INNER, .k = HIDDEN, .top_k = PICKS, .save = 1};
+    m.down_push = (struct push_moe_matmul){
+        .pairs = PAIRS, .experts = EXPERTS, .n = HIDDEN, .k = INNER, .top_k = PICKS};
     c.forward = experts_forward;
     c.objective = weighted;
     c.forward(&c);
-    const int dpairs = grad_zeros(&c, "dpairs", PAIRS * HIDDEN), dgates = grad_zeros(&c, "dgates", PAIRS),
-              dh = grad_zeros(&c, "dh", PAIRS * INNER), dgate = grad_zeros(&c, "dgate", PAIRS * INNER),
+    const int dpairs = grad_zeros(&c, "dpairs", PAIRS * HIDDEN),
+              dgates = grad_zeros(&c, "dgates", PAIRS), dh = grad_zeros(&c, "dh", PAIRS * INNER),
+              dgate = grad_zeros(&c, "dgate", PAIRS * INNER),
               dup = grad_zeros(&c, "dup", PAIRS * INNER), h = grad_zeros(&c, "h", PAIRS * INNER),
               dx_pairs = grad_zeros(&c, "dx pairs", PAIRS * HIDDEN);
-    GRAD_RUN(&c, KERNEL_MOE_COMBINE_BACK, &s.push, s.weight, m.pairs, s.inverse, s.gates, dpairs, dgates);
+    GRAD_RUN(&c, KERNEL_MOE_COMBINE_BACK, &s.push, s.weight, m.pairs, s.inverse, s.gates, dpairs,
+             dgates);
     GRAD_RUN(&c, KERNEL_MOE_MATMUL_NN, &m.up_push, dpairs, s.tiles, m.wdown, dh);
-    GRAD_RUN(&c, KERNEL_SWIGLU_BACK, (&(struct push_count){PAIRS * INNER}), m.gate, m.up, dh, dgate, dup, h);
-    struct push_moe_matmul weight = {.pairs = PAIRS, .experts = EXPERTS, .m = HIDDEN, .n = INNER, .top_k = PICKS};
-    const int dwdown = grad_zeros(&c, "dwdown", EXPERTS * HIDDEN * INNER), dwgate = grad_zeros(&c, "dwgate", EXPERTS * HIDDEN * INNER),
-              dwup = grad_zeros(&c, "dwup", EXPERTS * HIDDEN * INNER), dx = grad_zeros(&c, "dx", TOKENS * HIDDEN);
+    GRAD_RUN(&c, KERNEL_SWIGLU_BACK, (&(struct push_count){PAIRS * INNER}), m.gate, m.up, dh, dgate,
+             dup, h);
+    struct push_moe_matmul weight = {
+        .pairs = PAIRS, .experts = EXPERTS, .m = HIDDEN, .n = INNER, .top_k = PICKS};
+    const int dwdown = grad_zeros(&c, "dwdown", EXPERTS * HIDDEN * INNER),
+              dwgate = grad_zeros(&c, "dwgate", EXPERTS * HIDDEN * INNER),
+              dwup = grad_zeros(&c, "dwup", EXPERTS * HIDDEN * INNER),
+              dx = grad_zeros(&c, "dx", TOKENS * HIDDEN);
     GRAD_RUN(&c, KERNEL_MOE_MATMUL_TN, &weight, dpairs, h, s.order, s.offsets, dwdown);
-    weight = (struct push_moe_matmul){.pairs = PAIRS, .experts = EXPERTS, .m = INNER, .n = HIDDEN, .top_k = PICKS, .gather = 1};
+    weight = (struct push_moe_matmul){
+        .pairs = PAIRS, .experts = EXPERTS, .m = INNER, .n = HIDDEN, .top_k = PICKS, .gather = 1};
     GRAD_RUN(&c, KERNEL_MOE_MATMUL_TN, &weight, dgate, m.x, s.order, s.offsets, dwgate);
     GRAD_RUN(&c, KERNEL_MOE_MATMUL_TN, &weight, dup, m.x, s.order, s.offsets, dwup);
     struct push_moe_matmul down = m.down_push;
@@ -332,7 +390,8 @@ static void loss(void)
     s.loss = grad_zeros(&c, "loss", ROWS);
     c.forward = loss_forward;
     c.objective = loss_sum;
-    const int d = grad_normal(&c, "dlogits", ROWS * VOCAB, 0), unused = grad_zeros(&c, "unused", ROWS);
+    const int d = grad_normal(&c, "dlogits", ROWS * VOCAB, 0),
+              unused = grad_zeros(&c, "unused", ROWS);
     memcpy(c.array[d].data, c.array[s.logits].data, ROWS * VOCAB * 4);
     struct push_loss backward = s.push.loss;
     backward.backward = 1;
@@ -343,21 +402,26 @@ static void loss(void)
 
 // ---- embedding
 
-static void embed_forward(struct grad_case *c) { GRAD_RUN(c, KERNEL_EMBED, &s.push, s.ids, s.w, s.y); }
+static void embed_forward(struct grad_case *c)
+{
+    GRAD_RUN(c, KERNEL_EMBED, &s.push, s.ids, s.w, s.y);
+}
 
 static void embed(void)
 {
     enum { ROWS = 5, COLS = 3, VOCAB = 4 };
     struct grad_case c = grad_begin("embed", 9);
-    const uint32_t ids[ROWS] = {2, 0, 2, 3, 0}, order[ROWS] = {1, 4, 0, 2, 3}, begin[ROWS + 1] = {0, 2, 4, 5}, id[ROWS] = {0, 2, 3};
+    const uint32_t ids[ROWS] = {2, 0, 2, 3, 0}, order[ROWS] = {1, 4, 0, 2, 3},
+                   begin[ROWS + 1] = {0, 2, 4, 5}, id[ROWS] = {0, 2, 3};
     s.push.embed = (struct push_embed){.rows = ROWS, .cols = COLS, .vocab = VOCAB};
     s.ids = grad_words(&c, "ids", ids, ROWS);
     s.w = grad_normal(&c, "table", VOCAB * COLS, 1);
     s.y = grad_zeros(&c, "x", ROWS * COLS);
     s.weight = grad_normal(&c, "dx", ROWS * COLS, 1);
     s.step = step_array(&c, &(struct step_words){.segments = 3});
-    const int o = grad_words(&c, "order", order, ROWS), b = grad_words(&c, "begin", begin, ROWS + 1),
-              i = grad_words(&c, "id", id, ROWS), d = grad_zeros(&c, "dtable", VOCAB * COLS);
+    const int o = grad_words(&c, "order", order, ROWS),
+              b = grad_words(&c, "begin", begin, ROWS + 1), i = grad_words(&c, "id", id, ROWS),
+              d = grad_zeros(&c, "dtable", VOCAB * COLS);
     c.forward = embed_forward;
     c.objective = weighted;
     GRAD_RUN(&c, KERNEL_EMBED_BACK, &s.push, s.step, o, b, i, s.weight, d);
