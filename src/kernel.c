@@ -246,6 +246,8 @@ static uint32_t matmul_rows(const struct gpu_caps *caps, enum kernel_op op, uint
 {
     if (is_matvec(op)) return 1;
     if (rows >= 48 && caps->type == GPU_TYPE_CPU && !is_grouped(op)) return 32;
+    // moe_matmul_up holds two sums for each element: 16 rows of them spill on AMD's gfx1100
+    if (rows >= 6 && caps->type != GPU_TYPE_CPU && is_grouped(op)) return 8;
     if (rows >= 12) return 16;
     const bool transposed = op == KERNEL_MATMUL_TN || op == KERNEL_MOE_MATMUL_TN; // loads rows in fours
     return rows >= 3 || transposed ? 4 : 1;

@@ -34,12 +34,6 @@ float share(float value, uint from)
     return subgroupShuffle(value, from);
 }
 
-vec4 share(vec4 value, uint from)
-{
-    if (SPREAD == 1) return value;
-    return subgroupShuffle(value, from);
-}
-
 // ---- B: held_b from elements b_at
 
 // (Components of vectors are named, never indexed: compilers unroll the loops too late to see through it.)
@@ -90,15 +84,19 @@ void load_b(uint at)
 #endif
 }
 
-// ---- A: held_a from elements a_at, and the values of one row back from it
+// ---- A: held_a from elements a_at, and back from it
+
+vec4 load_held(uint i, uint at)
+{
+#ifdef TN
+    at *= m;
+#endif
+    return LOAD(a4[(a_at[i] + at) / 4]);
+}
 
 void load_a4(uint at)
 {
-#ifdef TN
-    [[unroll]] for (uint i = 0; i < HELD; i++) held_a[i] = LOAD(a4[(a_at[i] + at * m) / 4]);
-#else
-    [[unroll]] for (uint i = 0; i < HELD; i++) held_a[i] = LOAD(a4[(a_at[i] + at) / 4]);
-#endif
+    [[unroll]] for (uint i = 0; i < HELD; i++) held_a[i] = load_held(i, at);
 }
 
 void load_a(uint at)
@@ -109,21 +107,16 @@ void load_a(uint at)
     [[unroll]] for (uint i = 0; i < HELD; i++) held_a[i].x = LOAD(a[a_at[i] + at]);
 }
 
-#ifdef TN
-// `at` 0 .. 3 of four neighbouring rows, from held vectors j * GROUPS + group
-void rows_of_a(uint group, out vec4 x[4])
+// Held vector q of all lanes together. With SPREAD 1 it is loaded here, where it is used: cards then need few
+// registers for A.
+vec4 vector_of_a(uint q, uint at)
 {
-    [[unroll]] for (uint j = 0; j < 4; j++) {
-        const uint q = j * GROUPS + group;
-        x[j] = share(held_a[q / SPREAD], q % SPREAD);
-    }
+    if (SPREAD == 1) return load_held(q, at);
+    return subgroupShuffle(held_a[q / SPREAD], q % SPREAD);
 }
-#else
-vec4 row_of_a(uint row) { return share(held_a[row / SPREAD], row % SPREAD); }
-#endif
 
 #ifdef TN
-// Elements of `rows` rows from `first` on; TN has its rows along A's vectors.
+// Elements of the rows from `first` on; TN has its rows along A's vectors.
 void place_a(uint first, bool vectors)
 {
     [[unroll]] for (uint i = 0; i < HELD; i++) {
@@ -149,19 +142,20 @@ void multiply_row(uint r, vec4 x)
 #endif
 }
 
-void multiply4()
+void multiply4(uint at)
 {
+    if (SPREAD > 1) load_a4(at);
 #ifdef TN
-    [[unroll]] for (uint group = 0; group < GROUPS; group++) {
-        vec4 x[4];
-        rows_of_a(group, x);
-        multiply_row(group * 4 + 0, vec4(x[0].x, x[1].x, x[2].x, x[3].x));
-        multiply_row(group * 4 + 1, vec4(x[0].y, x[1].y, x[2].y, x[3].y));
-        multiply_row(group * 4 + 2, vec4(x[0].z, x[1].z, x[2].z, x[3].z));
-        multiply_row(group * 4 + 3, vec4(x[0].w, x[1].w, x[2].w, x[3].w));
+    [[unroll]] for (uint g = 0; g < GROUPS; g++) { // `at` 0 .. 3 of four neighbouring rows, turned round
+        const vec4 x0 = vector_of_a(g, at), x1 = vector_of_a(GROUPS + g, at);
+        const vec4 x2 = vector_of_a(2 * GROUPS + g, at), x3 = vector_of_a(3 * GROUPS + g, at);
+        multiply_row(g * 4 + 0, vec4(x0.x, x1.x, x2.x, x3.x));
+        multiply_row(g * 4 + 1, vec4(x0.y, x1.y, x2.y, x3.y));
+        multiply_row(g * 4 + 2, vec4(x0.z, x1.z, x2.z, x3.z));
+        multiply_row(g * 4 + 3, vec4(x0.w, x1.w, x2.w, x3.w));
     }
 #else
-    [[unroll]] for (uint r = 0; r < ROWS; r++) multiply_row(r, row_of_a(r));
+    [[unroll]] for (uint r = 0; r < ROWS; r++) multiply_row(r, vector_of_a(r, at));
 #endif
 }
 
@@ -193,8 +187,7 @@ uint accumulate4(uint begin, uint end)
     if (at + 4 <= end) {
         do {
             load_b4(at);
-            load_a4(at);
-            multiply4();
+            multiply4(at);
             at += 4;
         } while (at + 4 <= end);
     }
