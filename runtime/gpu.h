@@ -33,7 +33,13 @@ enum gpu_cap {
     GPU_CAP_COUNT      = 11,
 };
 
-enum gpu_type { GPU_TYPE_OTHER, GPU_TYPE_INTEGRATED, GPU_TYPE_DISCRETE, GPU_TYPE_VIRTUAL, GPU_TYPE_CPU };
+enum gpu_type {
+    GPU_TYPE_OTHER,
+    GPU_TYPE_INTEGRATED,
+    GPU_TYPE_DISCRETE,
+    GPU_TYPE_VIRTUAL,
+    GPU_TYPE_CPU
+};
 
 // Named faults of drivers, set in one place (runtime/vk_device.c) with driver, version and symptom.
 enum gpu_workaround {
@@ -78,7 +84,8 @@ struct gpu {
 
 struct gpu *gpu_create(const struct gpu_params *params);
 void        gpu_destroy(struct gpu **gpu);
-// Fills up to `max` caps of all devices, unmasked, best first; returns how many there are, -1 on error.
+// Fills up to `max` caps of all devices, unmasked, best first; returns how many there are, -1 on
+// error.
 int         gpu_list(struct gpu_caps *list, int max);
 const char *gpu_cap_name(unsigned bit_index);
 const char *gpu_type_name(enum gpu_type type);
@@ -111,8 +118,10 @@ struct gpu_buffer {
 struct gpu_buffer *gpu_buffer_create(struct gpu *gpu, const struct gpu_buffer_params *params);
 void               gpu_buffer_destroy(struct gpu *gpu, struct gpu_buffer **buffer);
 // Synchronous copies of any size between host memory and any buffer, staged where needed.
-bool gpu_buffer_write(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset, const void *data, uint64_t bytes);
-bool gpu_buffer_read(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset, void *data, uint64_t bytes);
+bool gpu_buffer_write(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset, const void *data,
+                      uint64_t bytes);
+bool gpu_buffer_read(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset, void *data,
+                     uint64_t bytes);
 uint64_t gpu_memory_bytes(const struct gpu *gpu);      // in buffers now
 uint64_t gpu_memory_peak(const struct gpu *gpu);       // most ever
 void     gpu_memory_print(const struct gpu *gpu, FILE *out); // table: name, buffers, bytes
@@ -155,7 +164,7 @@ bool gpu_kernel_statistics(struct gpu *gpu, struct gpu_kernel *kernel, struct gp
 
 struct gpu_bind {
     struct gpu_buffer *buffer;
-    uint64_t           offset, bytes; // offset a multiple of caps.offset_alignment, bytes <= caps.max_range
+    uint64_t offset, bytes; // offset a multiple of caps.offset_alignment, bytes <= caps.max_range
 };
 
 struct gpu_dispatch {
@@ -181,8 +190,10 @@ struct gpu_commands {
 struct gpu_commands *gpu_commands_create(struct gpu *gpu, const struct gpu_commands_params *params);
 void gpu_commands_destroy(struct gpu *gpu, struct gpu_commands **commands);
 void gpu_commands_dispatch(struct gpu_commands *commands, const struct gpu_dispatch *dispatch);
-void gpu_commands_copy(struct gpu_commands *commands, const struct gpu_bind *from, const struct gpu_bind *to);
-void gpu_commands_fill(struct gpu_commands *commands, const struct gpu_bind *range, uint32_t word); // multiples of 4
+void gpu_commands_copy(struct gpu_commands *commands, const struct gpu_bind *from,
+                       const struct gpu_bind *to);
+void gpu_commands_fill(struct gpu_commands *commands, const struct gpu_bind *range,
+                       uint32_t word); // multiples of 4
 // Everything recorded before is finished and visible to everything after (device and host reads).
 void gpu_commands_barrier(struct gpu_commands *commands);
 void gpu_commands_timestamp(struct gpu_commands *commands, uint32_t slot);
@@ -193,5 +204,6 @@ bool gpu_commands_end(struct gpu_commands *commands);
 uint64_t gpu_submit(struct gpu *gpu, struct gpu_commands *const *commands, uint32_t count);
 bool     gpu_wait(struct gpu *gpu, uint64_t ticket); // false: device lost, logged once
 bool     gpu_done(struct gpu *gpu, uint64_t ticket);
-// Milliseconds since the first slot, for each slot, of the last finished submit. False without timestamps.
+// Milliseconds since the first slot, for each slot, of the last finished submit. False without
+// timestamps.
 bool     gpu_commands_times(struct gpu *gpu, struct gpu_commands *commands, double *ms);

@@ -3,12 +3,12 @@
 // variants and its cost. The same name everywhere: shaders/NAME.comp, src/ref/NAME.c,
 // tests/check/NAME.c, the row in shaders/meson.build, the row in src/kernel.c.
 //
-// Notation: T tokens of one call, R rows, C columns, H hidden size, I intermediate size, V vocabulary,
-// E experts, K picks a token, P = T*K pairs (token, pick), D head dimension. STORE is the storage type
-// of weights and activations (f32, bf16 or f16); everything marked f32 or u32 is that in each variant.
-// All arrays are row-major and dense. r = read, w = written whole, m = modified.
-// Accumulation is in f32 on the device and in double in the reference; outputs are rounded once.
-// No float atomics: the order of every sum is fixed, so two runs give the same bytes.
+// Notation: T tokens of one call, R rows, C columns, H hidden size, I intermediate size, V
+// vocabulary, E experts, K picks a token, P = T*K pairs (token, pick), D head dimension. STORE is
+// the storage type of weights and activations (f32, bf16 or f16); everything marked f32 or u32 is
+// that in each variant. All arrays are row-major and dense. r = read, w = written whole, m =
+// modified. Accumulation is in f32 on the device and in double in the reference; outputs are
+// rounded once. No float atomics: the order of every sum is fixed, so two runs give the same bytes.
 #pragma once
 
 #include <stdbool.h>
@@ -22,7 +22,7 @@
 struct step_words {
     uint32_t step;            // optimizer step, from 1
     float    learning_rate;
-    float    loss_scale;      // multiplies d loss / d logits: scale / number of valid targets in the step
+    float    loss_scale;      // of d loss / d logits: scale / number of valid targets in the step
     float    aux_scale;       // multiplies gradients of auxiliary losses: scale / micro-batches
     float    unscale;         // 1 / scale, applied to gradients before the norm and the update
     float    max_grad_norm;   // 0: no clipping
@@ -35,127 +35,173 @@ struct step_words {
     float    temperature;     // 0: greedy
     uint32_t top_k;           // 0: off
     float    top_p;           // 1: off
-    float    repetition_penalty; // 1: off; Keskar et al. 2019: l > 0 ? l / r : l * r for seen tokens
+    float    repetition_penalty; // 1: off; seen tokens: l > 0 ? l / r : l * r (Keskar et al. 2019)
     uint32_t reserved[15];
 };
 _Static_assert(sizeof(struct step_words) == 128, "step.glsl holds the same 32 words");
 
 #define KERNEL_NONE_ID UINT32_C(0xffffffff) // a masked target, an unused pick
 
+// An operation's comment: what it computes; then its push words; then its bindings in order.
 enum kernel_op {
-    // 0 r ids u32[T]; 1 r table STORE[V][C]; 2 w x STORE[T][C].   push_embed. An id >= V gives zeros.
+    // x[t] = table[ids[t]]; an id >= V gives zeros. push_embed
+    // r ids u32[T], r table STORE[V][C], w x STORE[T][C]
     KERNEL_EMBED,
-    // 0 r step; 1 r order u32[T]; 2 r segment_begin u32[T+1]; 3 r segment_id u32[T]; 4 r dx STORE[T][C];
-    // 5 m dtable f32[V][C].   push_embed. For segment s < step.segments:
-    // dtable[segment_id[s]] += sum of dx[order[i]], i in [segment_begin[s], segment_begin[s+1]).
+    // dtable[segment_id[s]] += sum of dx[order[i]], i in [segment_begin[s], segment_begin[s+1]),
+    // for
+    // each segment s < step.segments. push_embed
+    // r step, r order u32[T], r segment_begin u32[T+1], r segment_id u32[T], r dx STORE[T][C],
+    // m dtable f32[V][C]
     KERNEL_EMBED_BACK,
-    // 0 r x STORE[R][C]; 1 r weight STORE[C]; 2 w y STORE[R][C]; 3 w rstd f32[R].   push_norm.
-    // RMSNorm (Zhang & Sennrich 2019): y = x * rstd * weight, rstd = 1/sqrt(mean(x^2) + eps). y may be x.
+    // RMSNorm (Zhang & Sennrich 2019): y = x * rstd * weight, rstd = 1/sqrt(mean(x^2) + eps);
+    // y may be x. push_norm
+    // r x STORE[R][C], r weight STORE[C], w y STORE[R][C], w rstd f32[R]
     KERNEL_NORM,
-    // 0 r x; 1 r weight; 2 r rstd f32[R]; 3 r dy STORE[R][C]; 4 m dx STORE[R][C].   push_norm.
-    // g = dy*weight; dx (+)= rstd * (g - xhat * mean(g*xhat)), xhat = x*rstd; adds where accumulate. dx may be dy.
+    // dx (+)= rstd * (g - xhat * mean(g*xhat)), g = dy*weight, xhat = x*rstd; adds where
+    // accumulate;
+    // dx may be dy. push_norm
+    // r x, r weight, r rstd, r dy STORE[R][C], m dx STORE[R][C]
     KERNEL_NORM_BACK,
-    // 0 r x; 1 r rstd; 2 r dy; 3 m dweight f32[C].   push_norm.   dweight[c] += sum_r dy*x*rstd
+    // dweight[c] += sum over rows of dy*x*rstd. push_norm
+    // r x, r rstd, r dy, m dweight f32[C]
     KERNEL_NORM_BACK_WEIGHT,
-    // 0 r a STORE[M][K]; 1 r b STORE[N][K]; 2 r r STORE[M][N]; 3 w c STORE[M][N].   push_matmul.
-    // c = a b^T (+ r where add). r may be c. Forward of a linear layer with weight [out][in].
+    // c = a b^T (+ r where add): a linear layer with weight [out][in]; r may be c. push_matmul
+    // r a STORE[M][K], r b STORE[N][K], r r STORE[M][N], w c STORE[M][N]
     KERNEL_MATMUL_NT,
     // The same with f32 r and c (router logits, logits for the host).
     KERNEL_MATMUL_NTF,
-    // 0 r a STORE[M][K]; 1 r b STORE[K][N]; 2 r r; 3 w c STORE[M][N].   push_matmul.   c = a b (+ r). dX = dY W.
+    // c = a b (+ r): dX = dY W. push_matmul
+    // r a STORE[M][K], r b STORE[K][N], r r STORE[M][N], w c STORE[M][N]
     KERNEL_MATMUL_NN,
-    // 0 r a STORE[K][M]; 1 r b STORE[K][N]; 2 r r f32[M][N]; 3 w c f32[M][N].   push_matmul.  c = a^T b (+ r). dW = dY^T X.
+    // c = a^T b (+ r): dW = dY^T X. push_matmul
+    // r a STORE[K][M], r b STORE[K][N], r r f32[M][N], w c f32[M][N]
     KERNEL_MATMUL_TN,
-    // matmul_nt and matmul_ntf for few rows (M <= 8): one lane group for some columns, K across lanes.
+    // matmul_nt and matmul_ntf for few rows (M <= 8): K across lanes.
     KERNEL_MATVEC,
     KERNEL_MATVECF,
-    // 0 r step; 1 r table f32[positions][D/2][2] (cos, sin); 2 r x STORE[T][heads][D]; 3 w y, may be x.   push_rope.
-    // Su et al. 2021, half-split pairs (i, i + D/2) as in Hugging Face: position = step.base + t % seq;
-    // y1 = x1 cos - x2 sin, y2 = x2 cos + x1 sin; inverse != 0 rotates back (the gradient).
+    // Rotary positions (Su et al. 2021), half-split pairs (i, i + D/2) as in Hugging Face, at
+    // position
+    // step.base + t % seq: y1 = x1 cos - x2 sin, y2 = x2 cos + x1 sin; inverse rotates back (the
+    // gradient); y may be x. push_rope
+    // r step, r table f32[positions][D/2][2] (cos, sin), r x STORE[T][heads][D], w y
     KERNEL_ROPE,
-    // 0 r step; 1 r x STORE[T][C]; 2 m cache STORE[capacity][C].   push_cache_write.
-    // cache[step.base + t] = x[t] for t < min(T, step.length) and step.base + t < capacity.
+    // cache[step.base + t] = x[t] for t < min(T, step.length), step.base + t < capacity.
+    // push_cache_write
+    // r step, r x STORE[T][C], m cache STORE[capacity][C]
     KERNEL_CACHE_WRITE,
-    // 0 r step; 1 r x STORE[T][C]; 2 w y STORE[C].   push_embed (rows, cols).   y = x[step.length - 1]
+    // y = x[step.length - 1]. push_embed (rows, cols)
+    // r step, r x STORE[T][C], w y STORE[C]
     KERNEL_SELECT_ROW,
-    // 0 r step; 1 r q STORE[B*S][heads][D]; 2 r k STORE[B][stride][kv_heads][D]; 3 r v; 4 w o STORE[B*S][heads][D];
-    // 5 w lse f32[B*S][heads].   push_attention.   Query i of sequence b sees keys j <= step.base + i, and
-    // j > step.base + i - window where window > 0. o = softmax(scale q k^T) v, online (Milakov 2018; Dao 2022);
-    // lse = log-sum-exp of the scaled scores. The S x S matrix is never written. Padding (i >= step.length > 0)
-    // sees what query step.length - 1 sees, so that no key is read that was not written.
+    // o = softmax(scale q k^T) v, online (Milakov & Gimelshein 2018; Dao et al. 2022): the S x S
+    // matrix is never written; lse = log-sum-exp of the scaled scores. Query i of a sequence sees
+    // keys j <= step.base + i, and j > step.base + i - window where window > 0. Padding
+    // (i >= step.length > 0) sees what query step.length - 1 sees, so that no key is read that was
+    // not written. push_attention
+    // r step, r q STORE[B*S][heads][D], r k STORE[B][stride][kv_heads][D], r v like k,
+    // w o STORE[B*S][heads][D], w lse f32[B*S][heads]
     KERNEL_ATTENTION,
-    // 0 r o STORE[R][D]; 1 r do STORE[R][D]; 2 w delta f32[R], R = T*heads.   push_norm (rows, cols).   delta = sum o*do
+    // delta = sum of o*do, R = T*heads. push_norm (rows, cols)
+    // r o STORE[R][D], r do STORE[R][D], w delta f32[R]
     KERNEL_ATTENTION_DELTA,
-    // 0 r q; 1 r k; 2 r v; 3 r do STORE[B*S][heads][D]; 4 r lse; 5 r delta; 6 w dq STORE.   push_attention, stride = S, base 0.
+    // Gradient of the queries; stride = S, base 0. push_attention
+    // r q, r k, r v, r do STORE[B*S][heads][D], r lse, r delta, w dq STORE[B*S][heads][D]
     KERNEL_ATTENTION_BACK_Q,
-    // 0 r q; 1 r k; 2 r v; 3 r do; 4 r lse; 5 r delta; 6 w dk STORE[B*S][kv_heads][D]; 7 w dv.   push_attention.
+    // Gradients of keys and values, summed over the heads of a group. push_attention
+    // r q, r k, r v, r do, r lse, r delta, w dk STORE[B*S][kv_heads][D], w dv like dk
     KERNEL_ATTENTION_BACK_KV,
-    // 0 r step; 1 r q STORE[heads][D]; 2 r k cache STORE[stride][kv_heads][D]; 3 r v cache; 4 w o STORE[heads][D].
-    // push_attention with batch = seq = 1: one query at position step.base over keys 0 .. step.base.
+    // One query at position step.base over keys 0 .. step.base. push_attention (batch = seq = 1)
+    // r step, r q STORE[heads][D], r k cache STORE[stride][kv_heads][D], r v cache,
+    // w o STORE[heads][D]
     KERNEL_ATTENTION_DECODE,
-    // 0 r gate STORE[n]; 1 r up STORE[n]; 2 w h STORE[n].   push_count.   h = silu(gate)*up (Shazeer 2020)
+    // h = silu(gate)*up (Shazeer 2020). push_count
+    // r gate STORE[n], r up STORE[n], w h STORE[n]
     KERNEL_SWIGLU,
-    // 0 r gate; 1 r up; 2 r dh; 3 w dgate; 4 w dup; 5 w h STORE[n].   push_count. dgate may be dh.
+    // Its gradients, and h once more; dgate may be dh. push_count
+    // r gate, r up, r dh, w dgate, w dup, w h STORE[n]
     KERNEL_SWIGLU_BACK,
-    // 0 r logits f32[T][E]; 1 w probs f32[T][E]; 2 w ids u32[T][K]; 3 w gates f32[T][K]; 4 w lse f32[T].   push_router.
-    // z = logits * inv_temperature; probs = softmax(z); lse = logsumexp(z); the K largest by (prob, then lowest id), in falling
-    // order; gates = picked probs, divided by their sum where renormalise.
+    // z = logits * inv_temperature; probs = softmax(z), lse = logsumexp(z); ids = the K largest by
+    // (prob, then lowest id), falling; gates = picked probs, divided by their sum where
+    // renormalise.
+    // push_router
+    // r logits f32[T][E], w probs f32[T][E], w ids u32[T][K], w gates f32[T][K], w lse f32[T]
     KERNEL_ROUTER,
-    // 0 r probs; 1 r ids; 2 r gates; 3 r dgates f32[T][K]; 4 r lse; 5 r offsets u32[E+1] (moe_scan); 6 r step;
-    // 7 w dlogits STORE[T][E].   push_router. Through renormalisation, softmax, temperature, plus the auxiliary
-    // losses times step.aux_scale: balance E * sum_e f_e P_e with f_e = count_e / (T K) constant, P_e = mean prob
-    // (Switch, Fedus et al. 2021, divided by K so that balanced = 1), z-loss mean lse^2 (ST-MoE, Zoph et al. 2022).
+    // Back through renormalisation, softmax and temperature, plus the auxiliary losses times
+    // step.aux_scale: balance E * sum_e f_e P_e, f_e = count_e / (T K) constant, P_e = mean prob
+    // (Switch, Fedus et al. 2021, divided by K so that balanced = 1), and z-loss mean lse^2
+    // (ST-MoE,
+    // Zoph et al. 2022). push_router
+    // r probs, r ids, r gates, r dgates f32[T][K], r lse, r offsets u32[E+1], r step,
+    // w dlogits STORE[T][E]
     KERNEL_ROUTER_BACK,
-    // 0 r probs; 1 r lse; 2 r offsets; 3 w stats f32[4 + 2E].   push_router.
     // stats = balance loss, z loss, mean token entropy / log E, 0, then count_e (as f32), then P_e.
+    // push_router
+    // r probs, r lse, r offsets, w stats f32[4 + 2E]
     KERNEL_ROUTER_STATS,
-    // Stable counting sort of the pairs by expert. A pair p = t*K + pick. Blocks of `block` pairs.
-    // 0 r ids u32[P]; 1 w counts u32[blocks][E].   push_moe_sort.   An id >= E is in no expert (dropped).
+    // Stable counting sort of the pairs p = t*K + pick by expert, in blocks of `block` pairs: first
+    // how many of each block go to each expert. An id >= E is in no expert (dropped). push_moe_sort
+    // r ids u32[P], w counts u32[blocks][E]
     KERNEL_MOE_COUNT,
-    // 0 m counts u32[blocks][E] -> first sorted position of (block, e); 1 w offsets u32[E+1];
-    // 2 w tiles u32[max_tiles][4] = {expert, first sorted row, rows, 0}, `tile_rows` rows each, experts ascending, none empty;
-    // 3 w indirect u32[4][4]: entry i = {columns[i], tile count, 1, 0}.   push_moe_sort.
+    // Then where they go: counts becomes the first sorted row of (block, e); tiles are
+    // {expert, first sorted row, rows, 0} of at most tile_rows rows, experts ascending, none empty;
+    // entry i of indirect is {columns[i], tile count, 1, 0}. push_moe_sort
+    // m counts, w offsets u32[E+1], w tiles u32[max_tiles][4], w indirect u32[4][4]
     KERNEL_MOE_SCAN,
-    // 0 r ids; 1 r counts after moe_scan; 2 w order u32[P]: sorted row -> pair; 3 w inverse u32[P]: pair -> sorted row
-    // (KERNEL_NONE_ID for a dropped pair).   push_moe_sort.
+    // Then they go: order[sorted row] = pair, inverse[pair] = sorted row (KERNEL_NONE_ID: dropped).
+    // push_moe_sort
+    // r ids, r counts (after moe_scan), w order u32[P], w inverse u32[P]
     KERNEL_MOE_SCATTER,
-    // 0 r x STORE[T][H]; 1 r order u32[P]; 2 r tiles; 3 r wgate STORE[E][I][H]; 4 r wup STORE[E][I][H]; 5 w h STORE[P][I];
-    // 6 w gate STORE[P][I]; 7 w up STORE[P][I] (6 and 7 only where save).   push_moe_matmul (n = I, k = H), indirect over tiles.
-    // For sorted row i of expert e: x = x[order[i] / K]; h = silu(x wgate^T) * (x wup^T).
+    // h = silu(x wgate_e^T) * (x wup_e^T), x the row of token order[i] / K; indirect over tiles;
+    // gate and up are written only where save. push_moe_matmul (n = I, k = H)
+    // r x STORE[T][H], r order, r tiles, r wgate STORE[E][I][H], r wup STORE[E][I][H],
+    // w h STORE[P][I], w gate STORE[P][I], w up STORE[P][I]
     KERNEL_MOE_MATMUL_UP,
-    // 0 r a STORE[P][k]; 1 r tiles; 2 r w STORE[E][n][k]; 3 w c STORE[P][n].   push_moe_matmul.   c = a w_e^T
+    // c = a w_e^T; indirect over tiles. push_moe_matmul
+    // r a STORE[P][k], r tiles, r w STORE[E][n][k], w c STORE[P][n]
     KERNEL_MOE_MATMUL_NT,
-    // 0 r a STORE[P][k]; 1 r tiles; 2 r w STORE[E][k][n]; 3 m c STORE[P][n].   push_moe_matmul.   c = a w_e (+ c where add)
+    // c = a w_e (+ c where add); indirect over tiles. push_moe_matmul
+    // r a STORE[P][k], r tiles, r w STORE[E][k][n], m c STORE[P][n]
     KERNEL_MOE_MATMUL_NN,
-    // 0 r a STORE[P][m]; 1 r b STORE[P][n] or, where gather, x STORE[T][n] read at order[i] / K; 2 r order; 3 r offsets u32[E+1];
-    // 4 m c f32[E][m][n].   push_moe_matmul.   c_e += a_e^T b_e over the rows of expert e; an expert without rows is not touched.
+    // c_e += a_e^T b_e over the rows of expert e; an expert without rows is not touched; where
+    // gather, row i of b is x[order[i] / K]. push_moe_matmul
+    // r a STORE[P][m], r b STORE[P][n] or x STORE[T][n], r order, r offsets u32[E+1],
+    // m c f32[E][m][n]
     KERNEL_MOE_MATMUL_TN,
-    // 0 r y STORE[P][H]; 1 r inverse; 2 r gates f32[P]; 3 r r STORE[T][H]; 4 w out STORE[T][H].   push_moe_combine.
-    // out[t] = sum over picks of (weighted ? gates : 1) * y[inverse[t*K + pick]] (+ r[t] where add). r may be out.
+    // out[t] = sum over picks of (weighted ? gates : 1) * y[inverse[t*K + pick]] (+ r[t] where
+    // add);
+    // r may be out. push_moe_combine
+    // r y STORE[P][H], r inverse, r gates f32[P], r r STORE[T][H], w out STORE[T][H]
     KERNEL_MOE_COMBINE,
-    // 0 r dout STORE[T][H]; 1 r y STORE[P][H]; 2 r inverse; 3 r gates; 4 w dy STORE[P][H]; 5 w dgates f32[P].   push_moe_combine.
-    // dy[inverse[p]] = gates[p] * dout[t]; dgates[p] = dot(dout[t], y[inverse[p]]), 0 for a dropped pair.
+    // dy[inverse[p]] = gates[p] * dout[t]; dgates[p] = dot(dout[t], y[inverse[p]]), 0 for a dropped
+    // pair. push_moe_combine
+    // r dout STORE[T][H], r y STORE[P][H], r inverse, r gates, w dy STORE[P][H], w dgates f32[P]
     KERNEL_MOE_COMBINE_BACK,
-    // 0 r step; 1 m logits STORE[R][V]; 2 r targets u32[R] (KERNEL_NONE_ID: masked); 3 w loss f32[R].   push_loss.
     // loss = logsumexp(logits) - logits[target], 0 where masked; where backward, logits becomes
-    // step.loss_scale * (softmax - onehot), 0 where masked.
+    // step.loss_scale * (softmax - onehot), 0 where masked. push_loss
+    // r step, m logits STORE[R][V], r targets u32[R] (KERNEL_NONE_ID: masked), w loss f32[R]
     KERNEL_LOSS,
-    // 0 r x f32[n]; 1 m out f32[...].   push_sum.   out[index] (+)= sum of x (adds where accumulate).
+    // out[index] (+)= sum of x; adds where accumulate. push_sum
+    // r x f32[n], m out f32[...]
     KERNEL_SUM,
-    // 0 r g f32[n]; 1 m partial f32[...].   push_sum.   partial[index + block] = sum of squares of block elements
-    // [block*push.block, ...): ceil(n / push.block) blocks.
+    // partial[index + b] = sum of squares of elements [b*block, (b+1)*block). push_sum
+    // r g f32[n], m partial f32[...]
     KERNEL_GRAD_NORM,
-    // 0 r step; 1 r partial f32[n]; 2 w norm f32[4] = {norm * unscale, clip factor * unscale, 1 if finite else 0, 0}.   push_sum.
-    // clip factor = min(1, max_grad_norm / (norm + 1e-6)) as torch.nn.utils.clip_grad_norm_; 1 where max_grad_norm is 0.
+    // norm = {|g| * unscale, clip factor * unscale, 1 if finite else 0, 0}; clip factor =
+    // min(1, max_grad_norm / (norm + 1e-6)) as torch.nn.utils.clip_grad_norm_, 1 where
+    // max_grad_norm is 0. push_sum
+    // r step, r partial f32[n], w norm f32[4]
     KERNEL_GRAD_CLIP,
-    // 0 r step; 1 r norm f32[4]; 2 m p f32[n]; 3 r g f32[n]; 4 m m f32[n]; 5 m v f32[n]; 6 w copy STORE[n] (where copy).   push_adamw.
-    // AdamW (Loshchilov & Hutter 2019), as torch.optim.AdamW; nothing moves where norm[2] is 0.
+    // AdamW (Loshchilov & Hutter 2019), as torch.optim.AdamW; nothing moves where norm[2] is 0;
+    // copy
+    // is written only where copy. push_adamw
+    // r step, r norm f32[4], m p f32[n], r g f32[n], m m f32[n], m v f32[n], w copy STORE[n]
     KERNEL_ADAMW,
-    // 0 r from f32[n]; 1 w to STORE[n].   push_count.
+    // push_count
+    // r from f32[n], w to STORE[n]
     KERNEL_CAST,
-    // 0 r step; 1 r logits f32[V]; 2 m seen u32[V] (1 for tokens of the context); 3 w token u32[2] = {id, 0}.   push_loss (rows 1).
-    // Repetition penalty, temperature, top-k, top-p (Holtzman 2020), then the inverse CDF at
-    // u = rng(seed, step.base); marks seen[id]. temperature 0: argmax, ties to the lowest id.
+    // Repetition penalty, temperature, top-k, top-p (Holtzman et al. 2020), then the inverse CDF at
+    // u = rng(seed, step.base); marks seen[id]. Temperature 0: argmax, ties to the lowest id.
+    // push_loss (rows 1)
+    // r step, r logits f32[V], m seen u32[V] (1: in the context), w token u32[2] = {id, 0}
     KERNEL_SAMPLE,
     KERNEL_COUNT,
 };
@@ -165,7 +211,10 @@ struct push_norm { uint32_t rows, cols, accumulate; float eps; };
 struct push_matmul { uint32_t m, n, k, add; };
 struct push_rope { uint32_t tokens, heads, head_dim, seq, inverse; };
 struct push_cache_write { uint32_t rows, cols, capacity; };
-struct push_attention { uint32_t batch, seq, stride, heads, kv_heads, head_dim, window; float scale; };
+struct push_attention {
+    uint32_t batch, seq, stride, heads, kv_heads, head_dim, window;
+    float    scale;
+};
 struct push_count { uint32_t count; };
 struct push_router {
     uint32_t tokens, experts, top_k, renormalise;
@@ -184,8 +233,8 @@ struct kernel_shape {
     uint32_t lanes;   // 0: local size, the planned subgroup size
     uint32_t rows;    // 1: rows of C a lane holds (matmul family)
     uint32_t columns; // 2: columns of C a lane (matvec: a workgroup) holds
-    uint32_t spread;  // 3: lanes that share out the loads of rows (matmul family; 1: each loads all)
-    uint32_t depth;   // 4: head_dim of the attention family (rows, columns as in lib/attention.glsl), else 0
+    uint32_t spread; // 3: lanes that share out the loads of rows (matmul family; 1: each loads all)
+    uint32_t depth;   // 4: head_dim of the attention family, else 0
 };
 
 enum { KERNEL_MAX_HEAD_DIM = 256 };
@@ -216,10 +265,13 @@ struct kernels *kernels_create(struct gpu *gpu);
 void            kernels_destroy(struct kernels **kernels);
 // `rows`: rows of C where the op is of the matmul family (picks the tile), head_dim for attention,
 // attention_back_* and attention_decode, else 0.
-const struct kernel *kernels_get(struct kernels *kernels, enum kernel_op op, enum dtype store, uint32_t rows);
+const struct kernel *kernels_get(struct kernels *kernels, enum kernel_op op, enum dtype store,
+                                 uint32_t rows);
 // The tile that kernels_get would pick (moe_scan needs it before).
 struct kernel_shape kernel_shape_for(const struct gpu_caps *caps, enum kernel_op op, uint32_t rows);
-// Workgroups along the columns of a grouped matmul (moe_scan writes them into the indirect entries).
+// Workgroups along the columns of a grouped matmul (moe_scan writes them into the indirect
+// entries).
 uint32_t kernel_moe_columns(enum kernel_op op, const struct kernel_shape *shape, uint32_t cols);
 // Every (op, store) pair that exists for these caps, for tests: calls back for each until false.
-bool kernels_each(struct kernels *kernels, bool (*visit)(void *user, const struct kernel *kernel), void *user);
+bool kernels_each(struct kernels *kernels, bool (*visit)(void *user, const struct kernel *kernel),
+                  void *user);
