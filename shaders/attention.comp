@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Causal attention with an online softmax (Milakov & Gimelshein 2018; Dao et al. 2022). A team holds
-// HELD of the (query, head) rows that share keys, and walks over the keys BLOCK at a time.
+// Causal attention with an online softmax (Milakov & Gimelshein 2018; Dao et al. 2022). A team
+// holds HELD of the (query, head) rows that share keys, and walks over the keys BLOCK at a time.
 // Scores are kept in base 2.
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -37,7 +37,7 @@ void main()
     const uint b = index / tiles / kv_heads, kv = index / tiles % kv_heads;
     const uint first = tile * TEAMS * HELD, last = min(first + TEAMS * HELD, rows) - 1;
     const uint end = keys_end(last / group), begin = keys_begin(keys_end(first / group));
-    const uint row0 = first + team() * HELD; // rows past the last compute it again and store nothing
+    const uint row0 = first + team() * HELD; // rows past the last compute it again, store nothing
     const uint at0 = b * seq * heads + kv * group;
     const uint key0 = b * stride * kv_heads + kv;
 
@@ -68,7 +68,8 @@ void main()
             [[unroll]] for (uint r = 0; r < HELD; r++) x[r] = 0.0;
             [[unroll]] for (uint c = 0; c < CHUNKS; c++) {
                 const vec4 y = load_k(key, c);
-                [[unroll]] for (uint r = 0; r < HELD; r++) x[r] = dot_add(query[r * CHUNKS + c], y, x[r]);
+                [[unroll]] for (uint r = 0; r < HELD; r++)
+                    x[r] = dot_add(query[r * CHUNKS + c], y, x[r]);
             }
             fold(x, score[n]);
             [[unroll]] for (uint o = 0; o < OWN; o++) {
@@ -108,7 +109,7 @@ void main()
     [[unroll]] for (uint o = 0; o < OWN; o++) {
         const uint row = row0 + own_row(o);
         share[o] = 1.0 / total[o];
-        if (row <= last && (HELD > 1 || part() == 0))
+        if (row <= last && part() < FOLD)
             lse[at0 + row / group * heads + row % group] = (most[o] + log2(total[o])) * LN2;
     }
     [[unroll]] for (uint r = 0; r < HELD; r++) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Gradient of attention for the keys and values: dk_j = scale sum_i ds_ij q_i, dv_j = sum_i p_ij do_i over
-// the queries i of all heads of the group (p and ds as in attention_back_q.comp). A team holds HELD
-// keys and walks over the (query, head) rows that see them.
+// Gradient of attention for the keys and values: dk_j = scale sum_i ds_ij q_i and
+// dv_j = sum_i p_ij do_i over the queries i of all heads of the group (p and ds as in
+// attention_back_q.comp). A team holds HELD keys, and walks over the (query, head) rows that see
+// them.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Gradient of attention for the queries: dq_i = scale sum_j ds_ij k_j with p_ij = exp(scale q_i k_j - lse_i)
-// and ds_ij = p_ij (do_i v_j - delta_i) (Dao et al. 2022, appendix B). A team holds HELD (query, head)
-// rows that share keys, and walks over the keys.
+// Gradient of attention for the queries: dq_i = scale sum_j ds_ij k_j with
+// p_ij = exp(scale q_i k_j - lse_i) and ds_ij = p_ij (do_i v_j - delta_i) (Dao et al. 2022,
+// appendix B). A team holds HELD (query, head) rows that share keys, and walks over the keys.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require

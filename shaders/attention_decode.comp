@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Attention of one query over the KV cache, one workgroup (one subgroup) a head: each team of lanes
-// takes every TEAMS-th key with its own online softmax, and the teams' results are merged at the end.
+// takes every TEAMS-th key with its own online softmax (HELD is 1), and the results are merged.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
@@ -20,7 +20,8 @@ void main()
 {
     const uint head = group_index();
     if (head >= heads) return;
-    const uint end = min(words.base + 1, stride), begin = window != 0 && end > window ? end - window : 0;
+    const uint end = min(words.base + 1, stride);
+    const uint begin = window != 0 && end > window ? end - window : 0;
     const uint kv = head / (heads / kv_heads);
     vec4 query[CHUNKS], sum[CHUNKS];
     [[unroll]] for (uint c = 0; c < CHUNKS; c++) {
@@ -30,15 +31,16 @@ void main()
     float most = NEVER, total = 0.0;
     uint j = begin;
     do {
-        float score[BLOCK], next = most;
+        float score[BLOCK][OWN], next = most;
         [[unroll]] for (uint n = 0; n < BLOCK; n++) {
             const uint key = j + n * TEAMS + team();
-            score[n] = 0.0;
+            float x[HELD];
+            x[0] = 0.0;
             [[unroll]] for (uint c = 0; c < CHUNKS; c++)
-                score[n] = dot_add(query[c], load_k(min(key, end - 1) * kv_heads + kv, c), score[n]);
-            score[n] = team_add(score[n]);
-            score[n] = key < end ? score[n] : NEVER;
-            next = max(next, score[n]);
+                x[0] = dot_add(query[c], load_k(min(key, end - 1) * kv_heads + kv, c), x[0]);
+            fold(x, score[n]);
+            score[n][0] = key < end ? score[n][0] : NEVER;
+            next = max(next, score[n][0]);
         }
         const float shrink = exp2(most - next);
         total *= shrink;
@@ -46,7 +48,7 @@ void main()
         [[unroll]] for (uint c = 0; c < CHUNKS; c++) sum[c] *= shrink;
         [[unroll]] for (uint n = 0; n < BLOCK; n++) {
             const uint key = min(j + n * TEAMS + team(), end - 1);
-            const float prob = score[n] == NEVER ? 0.0 : exp2(score[n] - most);
+            const float prob = score[n][0] == NEVER ? 0.0 : exp2(score[n][0] - most);
             total += prob;
             [[unroll]] for (uint c = 0; c < CHUNKS; c++)
                 sum[c] = fma(vec4(prob), load_v(key * kv_heads + kv, c), sum[c]);

@@ -16,6 +16,7 @@ void main()
     if (row >= rows) return;
     float sum = 0.0;
     for (uint i = 0; i < n; i++) sum += dot(unpack(o_4[row * n + i]), unpack(d_o_4[row * n + i]));
-    for (uint c = 4 * n; c < cols; c++) sum += LOAD(o_1[row * cols + c]) * LOAD(d_o_1[row * cols + c]);
+    for (uint c = 4 * n; c < cols; c++)
+        sum += LOAD(o_1[row * cols + c]) * LOAD(d_o_1[row * cols + c]);
     delta[row] = sum;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// New keys or values into their place in the KV cache, one workgroup a token; padding is not written.
+// New keys or values into their place in the KV cache, one workgroup a token; no padding.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/head.glsl"

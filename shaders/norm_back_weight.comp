@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Gradient of RMSNorm for its weight: dweight[c] += sum over rows of dy x rstd. A workgroup has
-// COLUMNS columns, four lanes of four; the other lanes share out the rows, and their sums are added in order.
+// COLUMNS columns, four to a lane; lanes share out the rows, and their sums are added in order.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/head.glsl"
@@ -17,7 +17,8 @@ shared vec4 part[LANES];
 
 void main()
 {
-    const uint c = group_index() * COLUMNS + LANE % ACROSS * 4, n = quads(cols), down = LANES / ACROSS;
+    const uint c = group_index() * COLUMNS + LANE % ACROSS * 4;
+    const uint n = quads(cols), down = LANES / ACROSS;
     vec4 sum = vec4(0.0);
     for (uint r = LANE / ACROSS; r < rows && c < 4 * n; r += down) {
         const uint at = r * n + c / 4;

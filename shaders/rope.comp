@@ -21,7 +21,8 @@ void main()
     const uint half_ = head_dim / 2, position = words.base + t % seq, n = quads(half_);
     const float sign = inverse != 0 ? -1.0 : 1.0;
     const uint items = n > 0 ? n : half_;                       // vec4s, or pairs, of a half head
-    const uint width = clamp(items, 1, LANES), together = LANES / width; // lanes a head, heads at a time
+    const uint width = clamp(items, 1, LANES); // lanes a head
+    const uint together = LANES / width;       // heads at a time
     const uint h0 = LANE < width * together ? LANE / width : heads;
     for (uint i = LANE % width; i < n; i += width) {
         const vec4 a = table_4[(position * n + i) * 2], b = table_4[(position * n + i) * 2 + 1];

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Gradients of h = silu(gate) up, and h again for the gradient of the weight behind it. dgate may be dh.
+// Gradients of h = silu(gate) up, and h again for the gradient of the weight behind it.
+// dgate may be dh.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/head.glsl"

@@ -49,7 +49,8 @@ GROUPS_ROWS(delta, push_norm, ceil_div(p->rows, shape->lanes))
 GROUPS_ROWS(rope, push_rope, p->tokens)
 GROUPS_ROWS(cache_write, push_cache_write, p->rows)
 GROUPS_ROWS(attention, push_attention,
-            (uint64_t)p->batch * p->kv_heads * ceil_div(p->seq * (p->heads / p->kv_heads), attention_rows(shape)))
+            (uint64_t)p->batch * p->kv_heads *
+                ceil_div(p->seq * (p->heads / p->kv_heads), attention_rows(shape)))
 GROUPS_ROWS(attention_kv, push_attention,
             (uint64_t)p->batch * p->kv_heads * ceil_div(p->seq, attention_rows(shape)))
 GROUPS_ROWS(attention_decode, push_attention, p->heads)
@@ -266,16 +267,19 @@ static uint32_t power_of_two(uint32_t least)
     return power;
 }
 
-// HELD, SPLIT and HEAD_DIM of lib/attention.glsl, in one subgroup. CPU drivers: as many lanes a row as it has
-// vec4s, at least 8 rows a team; cards: one row a team, four vec4s of it a lane.
-static struct kernel_shape attention_shape(const struct gpu_caps *caps, enum kernel_op op, uint32_t head_dim)
+// HELD, SPLIT and HEAD_DIM of lib/attention.glsl, in one subgroup. CPU drivers: as many lanes a row
+// as it has vec4s, and as many rows a team as compile within a second; cards: one row a team, four
+// vec4s of it a lane.
+static struct kernel_shape attention_shape(const struct gpu_caps *caps, enum kernel_op op,
+                                           uint32_t head_dim)
 {
     const uint32_t sure = caps->mask & GPU_CAP_SIZE ? caps->subgroup_size
                                                     : min_u32(caps->subgroup_size, caps->subgroup_min);
     const bool cpu = caps->type == GPU_TYPE_CPU;
-    struct kernel_shape shape = {.lanes = max_u32(sure, 4), .rows = 1, .spread = 1, .depth = head_dim};
+    struct kernel_shape shape = {max_u32(sure, 4), .rows = 1, .spread = 1, .depth = head_dim};
     shape.columns = min_u32(power_of_two(ceil_div(head_dim, cpu ? 4 : 16)), shape.lanes);
-    if (cpu && op != KERNEL_ATTENTION_DECODE) shape.rows = max_u32(8, shape.columns);
+    if (cpu && op != KERNEL_ATTENTION_DECODE)
+        shape.rows = head_dim <= 32 ? 16 : head_dim <= 128 ? 8 : 4;
     return shape;
 }
 

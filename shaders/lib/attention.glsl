@@ -2,64 +2,57 @@
 // What the attention kernels share. A team of SPLIT lanes owns HELD rows (queries, or keys in the
 // gradient of k and v) and walks over the rows of the other side. A row of head_dim elements is
 // spread over the team: lane `part` has its vec4s number chunk * SPLIT + part. A dot product leaves
-// a part of each of the HELD sums in every lane; fold() adds them so that row r ends in lane
-// r % SPLIT only, where one exp serves a row; spread() brings a value of row r back to the team.
-// CPU drivers: a team is the subgroup and holds 8 or more rows (a load costs 30 ns whatever its
-// width, so one load serves many rows); GPUs: about 16 elements of one row a lane, all in registers.
+// a part of each of the HELD sums in every lane; fold() adds them so that each row's sum ends in
+// one lane, where one exp serves the row; spread() brings a value of row r back to the team.
+// CPU drivers: as many lanes a row as it has vec4s, and many rows (a load costs 25 ns whatever its
+// width, so one load serves them all); GPUs: 16 elements of one row a lane, all in registers.
 // The includer enables GL_KHR_shader_subgroup_shuffle, _basic and GL_EXT_control_flow_attributes.
 #include "pack.glsl"
 layout(constant_id = 1) const uint HELD = 1;
 layout(constant_id = 2) const uint SPLIT = 4;
 layout(constant_id = 4) const uint HEAD_DIM = 64;
-const uint OWN = HELD > SPLIT ? HELD / SPLIT : 1; // rows whose scalars (maximum, sum, ...) a lane keeps
+const uint FOLD = HELD < SPLIT ? HELD : SPLIT;    // rows whose sums are added up together
+const uint OWN = HELD / FOLD;                     // rows whose scalars (maximum, ...) a lane keeps
 const uint D4 = (HEAD_DIM + 3) / 4;               // vec4s a row
 const uint CHUNKS = (D4 + SPLIT - 1) / SPLIT;     // vec4s a lane
-const uint BLOCK = 4;                             // rows of the other side in flight
+const uint BLOCK = HELD == 1 ? 4 : 2;             // keys of attention.comp in flight
 const bool WHOLE = HEAD_DIM % 4 == 0;             // rows are aligned to vec4
 const bool EXACT = D4 % SPLIT == 0;               // no lane holds a vec4 past the row's end
 const float LOG2E = 1.44269504088896;
 const float LN2 = 0.693147180559945;
-const float NEVER = -3.0e38;                      // below every score; finite: inf - inf never arises
+const float NEVER = -3.0e38;                      // below every score; finite: no inf - inf
 
 layout(push_constant, scalar) uniform push_words {
     uint  batch, seq, stride, heads, kv_heads, head_dim, window;
     float scale;
 };
 
-// not gl_LocalInvocationIndex: this one is a constant vector to CPU drivers, and agrees with shuffles
+// not gl_LocalInvocationIndex: this is a constant vector to CPU drivers, and agrees with shuffles
 uint lane() { return gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID; }
 uint part() { return gl_SubgroupInvocationID & (SPLIT - 1); }
 uint team() { return lane() / SPLIT; }
 #define TEAMS (LANES / SPLIT)
 // The row, of those its team holds, that slot `o` of this lane's scalars belongs to.
-uint own_row(uint o) { return HELD == 1 ? 0 : o * SPLIT + part(); }
+uint own_row(uint o) { return o * FOLD + (part() & (FOLD - 1)); }
 
-float team_add(float sum)
-{
-    [[unroll]] for (uint s = 0; s < 6; s++)
-        if ((1u << s) < SPLIT) sum += subgroupShuffleXor(sum, 1u << s);
-    return sum;
-}
-
-// Sums x[row] over the team; each lane gets those of its own rows. A fixed order.
+// Sums x[row] over the team, in a fixed order; each lane gets those of its own rows. Lanes first
+// halve the rows they are busy with, then add what is left.
 void fold(const float x[HELD], out float y[OWN])
 {
-    if (HELD == 1) {
-        y[0] = team_add(x[0]);
-        return;
-    }
     [[unroll]] for (uint o = 0; o < OWN; o++) {
-        float z[SPLIT];
-        [[unroll]] for (uint i = 0; i < SPLIT; i++) z[i] = x[o * SPLIT + i];
-        [[unroll]] for (uint s = 1; s < 6; s++) { // halves the rows a lane is busy with
-            const uint half_ = SPLIT >> s;
+        float z[FOLD];
+        [[unroll]] for (uint i = 0; i < FOLD; i++) z[i] = x[o * FOLD + i];
+        [[unroll]] for (uint s = 1; s < 6; s++) {
+            const uint half_ = FOLD >> s;
             const bool upper = (gl_SubgroupInvocationID & half_) != 0;
-            [[unroll]] for (uint i = 0; i < SPLIT / 2; i++)
+            [[unroll]] for (uint i = 0; i < FOLD / 2; i++)
                 if (i < half_) {
                     const float away = upper ? z[i] : z[i + half_];
                     z[i] = (upper ? z[i + half_] : z[i]) + subgroupShuffleXor(away, half_);
                 }
         }
+        [[unroll]] for (uint s = 0; s < 6; s++)
+            if ((FOLD << s) < SPLIT) z[0] += subgroupShuffleXor(z[0], FOLD << s);
         y[o] = z[0];
     }
 }
@@ -67,8 +60,8 @@ void fold(const float x[HELD], out float y[OWN])
 // The value of row r, from the lane that owns it.
 float spread(const float y[OWN], uint r)
 {
-    if (HELD == 1) return y[0];
-    return subgroupShuffle(y[r / SPLIT], (gl_SubgroupInvocationID & ~(SPLIT - 1)) + r % SPLIT);
+    if (FOLD == 1) return y[r];
+    return subgroupShuffle(y[r / FOLD], (gl_SubgroupInvocationID & ~(SPLIT - 1)) + r % FOLD);
 }
 
 // Declares binding `b` as rows of head_dim elements, and load_NAME(row, chunk): this lane's vec4.
@@ -78,7 +71,7 @@ float spread(const float y[OWN], uint r)
     {                                                                                              \
         const uint at = chunk * SPLIT + part();                                                    \
         if (WHOLE) {                                                                               \
-            const vec4 x = unpack(name##_4[row * D4 + min(at, D4 - 1)]);                             \
+            const vec4 x = unpack(name##_4[row * D4 + min(at, D4 - 1)]);                           \
             return EXACT || at < D4 ? x : vec4(0.0);                                               \
         }                                                                                          \
         const uint one = row * HEAD_DIM, last = HEAD_DIM - 1;                                      \

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Four STORE elements as one load: PACK4 is vec4 in f32 and two words in 16 bits, unpack() and pack()
-// convert. Element 4 i of a buffer is PACK4 number i; whoever uses it has rows of 4 n elements.
+// Four STORE elements as one load: PACK4 is vec4 in f32 and two words in 16 bits, unpack() and
+// pack() convert. Element 4 i of a buffer is PACK4 number i, so rows must be of 4 n elements.
 // On lavapipe a load costs the same whatever its width, and two words convert in half the steps.
 // STORE_IN, STORE_OUT and STORE_IO declare binding b both ways: NAME_1[element], NAME_4[quad].
 #if defined(STORE_BF16)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Values that change from step to step: struct step_words of src/kernel.h, same 32 words (its `length`
-// is `tokens` here: glslang 12 takes .length for the method).
+// Values that change from step to step: struct step_words of src/kernel.h, same 32 words (its
+// `length` is `tokens` here: glslang 12 takes .length for the method).
 struct step_words {
     uint  step;
     float learning_rate, loss_scale, aux_scale, unscale, max_grad_norm, correction1, correction2;

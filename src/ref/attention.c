@@ -12,10 +12,12 @@ static struct keys visible(size_t end, uint32_t window)
     return (struct keys){window && end > window ? end - window : 0, end};
 }
 
-static double dot(const struct gpu_ref_call *call, int a, size_t ia, int b, size_t ib, uint32_t count)
+static double dot(const struct gpu_ref_call *call, int a, size_t ia, int b, size_t ib,
+                  uint32_t count)
 {
     double sum = 0;
-    for (uint32_t d = 0; d < count; d++) sum += ref_load(call, a, ia + d) * ref_load(call, b, ib + d);
+    for (uint32_t d = 0; d < count; d++)
+        sum += ref_load(call, a, ia + d) * ref_load(call, b, ib + d);
     return sum;
 }
 
@@ -81,7 +83,8 @@ void ref_attention_delta(const struct gpu_ref_call *call)
 // scale * ds_ij.
 struct pair { size_t q, k; double prob, dscore; };
 
-static struct pair pair_make(const struct gpu_ref_call *call, size_t b, size_t i, size_t j, size_t h)
+static struct pair pair_make(const struct gpu_ref_call *call, size_t b, size_t i, size_t j,
+                             size_t h)
 {
     const struct push_attention *p = call->push;
     const float *lse = call->buffer[4], *delta = call->buffer[5];

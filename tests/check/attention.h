@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What the attention checks share: a case, and running each in the shape of CPU drivers and of GPUs.
+// What the attention checks share: a case, and running each in the shapes of CPU drivers and GPUs.
 #pragma once
 
 #include <math.h>
@@ -12,16 +12,19 @@ struct attention_case {
     bool     tied;  // all scores equal
 };
 
-#define ATTENTION_FORMAT "%s%s B %u S %u stride %u heads %u/%u D %u window %u base %u length %u scale %g%s"
-#define ATTENTION_VALUES(c)                                                                              \
-    t->gpu->caps.type == GPU_TYPE_CPU ? "cpu" : "gpu", " shape,", (c).batch, (c).seq, (c).stride,        \
-        (c).heads, (c).kv_heads, (c).head_dim, (c).window, (c).base, (c).length, (c).scale, (c).tied ? " tied" : ""
+#define ATTENTION_FORMAT                                                                           \
+    "%s shape, B %u S %u stride %u heads %u/%u D %u window %u base %u length %u scale %g%s"
+#define ATTENTION_VALUES(c)                                                                        \
+    t->gpu->caps.type == GPU_TYPE_CPU ? "cpu" : "gpu", (c).batch, (c).seq, (c).stride, (c).heads,  \
+        (c).kv_heads, (c).head_dim, (c).window, (c).base, (c).length, (c).scale,                   \
+        (c).tied ? " tied" : ""
 
 static inline struct push_attention attention_push(struct attention_case c)
 {
     return (struct push_attention){
-        .batch = c.batch, .seq = c.seq, .stride = c.stride, .heads = c.heads, .kv_heads = c.kv_heads,
-        .head_dim = c.head_dim, .window = c.window, .scale = (float)(1 / sqrt(c.head_dim)),
+        .batch = c.batch, .seq = c.seq, .stride = c.stride, .heads = c.heads,
+        .kv_heads = c.kv_heads, .head_dim = c.head_dim, .window = c.window,
+        .scale = (float)(1 / sqrt(c.head_dim)),
     };
 }
 

@@ -2,10 +2,11 @@
 // cache_write: only valid tokens, only inside the capacity; the rest of the cache keeps its bytes.
 #include "check.h"
 
-static void check_case(struct check *t, uint32_t rows, uint32_t length, uint32_t base, uint32_t capacity, uint32_t cols)
+static void check_case(struct check *t, uint32_t rows, uint32_t length, uint32_t base,
+                       uint32_t capacity, uint32_t cols)
 {
-    check_begin(t, KERNEL_CACHE_WRITE, 0, "rows %u length %u base %u capacity %u cols %u", rows, length, base, capacity,
-                cols);
+    check_begin(t, KERNEL_CACHE_WRITE, 0, "rows %u length %u base %u capacity %u cols %u", rows,
+                length, base, capacity, cols);
     check_step(t, 0, &(struct step_words){.base = base, .length = length});
     check_normal(t, 1, CHECK_STORE, (uint64_t)rows * cols, 1);
     check_normal(t, 2, CHECK_STORE, (uint64_t)capacity * cols, 1);

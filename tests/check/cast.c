@@ -13,7 +13,8 @@ static void check_case(struct check *t, uint32_t count, double scale)
         uint32_t want[1];
         dtype_store(want, 0, t->store, x);
         if (dtype_load(check_result(t, 1), i, t->store) == dtype_load(want, 0, t->store)) continue;
-        check_fail(t, "element %u: %.9g became %.9g", i, x, dtype_load(check_result(t, 1), i, t->store));
+        check_fail(t, "element %u: %.9g became %.9g", i, x,
+                   dtype_load(check_result(t, 1), i, t->store));
         return;
     }
 }

@@ -6,10 +6,10 @@
 
 struct segments { uint32_t *order, *begin, *id, count; };
 
-// What the host makes of a batch: positions sorted by id, stable, and where each distinct id begins.
+// What the host makes of a batch: positions sorted by id, stable, and where each id begins.
 static struct segments segments_create(const uint32_t *ids, uint32_t rows, uint32_t vocab)
 {
-    struct segments s = {.order = calloc(rows, 4), .begin = calloc(rows + 1, 4), .id = calloc(rows, 4)};
+    struct segments s = {calloc(rows, 4), calloc(rows + 1, 4), calloc(rows, 4), 0};
     uint32_t at = 0;
     for (uint32_t v = 0; v < vocab; v++) {
         const uint32_t from = at;
@@ -24,12 +24,14 @@ static struct segments segments_create(const uint32_t *ids, uint32_t rows, uint3
 }
 
 // spread: how many distinct ids the tokens are drawn from
-static void check_case(struct check *t, uint32_t rows, uint32_t cols, uint32_t vocab, uint32_t spread)
+static void check_case(struct check *t, uint32_t rows, uint32_t cols, uint32_t vocab,
+                       uint32_t spread)
 {
     uint32_t *ids = calloc(rows, 4);
     for (uint32_t i = 0; i < rows; i++) ids[i] = vocab - 1 - (uint32_t)check_random(t, spread);
     struct segments s = segments_create(ids, rows, vocab);
-    check_begin(t, KERNEL_EMBED_BACK, 0, "rows %u cols %u vocab %u, %u distinct", rows, cols, vocab, s.count);
+    check_begin(t, KERNEL_EMBED_BACK, 0, "rows %u cols %u vocab %u, %u distinct", rows, cols, vocab,
+                s.count);
     check_step(t, 0, &(struct step_words){.segments = s.count});
     check_words(t, 1, s.order, rows);
     check_words(t, 2, s.begin, rows + 1);

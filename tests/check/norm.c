@@ -4,7 +4,8 @@
 
 static void check_case(struct check *t, uint32_t rows, uint32_t cols, double scale, float eps)
 {
-    check_begin(t, KERNEL_NORM, 0, "rows %u cols %u scale %g eps %g", rows, cols, scale, (double)eps);
+    check_begin(t, KERNEL_NORM, 0, "rows %u cols %u scale %g eps %g", rows, cols, scale,
+                (double)eps);
     check_normal(t, 0, CHECK_STORE, (uint64_t)rows * cols, scale);
     check_normal(t, 1, CHECK_STORE, cols, 1);
     check_output(t, 2, CHECK_STORE, (uint64_t)rows * cols);

@@ -24,7 +24,8 @@ static void fill_rstd(struct check *t, int b, uint32_t rows, uint32_t cols)
 static void check_input(struct check *t, uint32_t rows, uint32_t cols, bool accumulate)
 {
     const uint64_t count = (uint64_t)rows * cols;
-    check_begin(t, KERNEL_NORM_BACK, 0, "rows %u cols %u%s", rows, cols, accumulate ? " accumulate" : "");
+    check_begin(t, KERNEL_NORM_BACK, 0, "rows %u cols %u%s", rows, cols,
+                accumulate ? " accumulate" : "");
     check_normal(t, 0, CHECK_STORE, count, 1);
     check_normal(t, 1, CHECK_STORE, cols, 1);
     fill_rstd(t, 2, rows, cols);
