@@ -166,9 +166,11 @@ static void check_sampling(struct vkmoe_model *model)
     CHECK(same(s, &hot, &(struct vkmoe_sampling){.temperature = 1.5, .seed = 1, .top_k = VOCAB, .top_p = 1,
                                                  .repetition_penalty = 1}), "options that are off change nothing");
     check_picks(s, &greedy);
-    CHECK(check_picks(s, &(struct vkmoe_sampling){.temperature = 3, .top_k = 5, .seed = 4}) > 0, "top-k 5 picks not only the first");
-    CHECK(check_picks(s, &(struct vkmoe_sampling){.temperature = 2, .top_p = 0.5, .seed = 4}) > 0, "top-p picks not only the first");
-    CHECK(check_picks(s, &(struct vkmoe_sampling){.temperature = 5, .seed = 4}) >= 5, "what nothing limits goes further down");
+    const struct vkmoe_sampling five = {.temperature = 3, .top_k = 5, .seed = 4}, free = {.temperature = 5, .seed = 4},
+                                nucleus = {.temperature = 2, .top_p = 0.5, .seed = 4};
+    CHECK(check_picks(s, &five) > 0, "top-k 5 picks not only the first");
+    CHECK(check_picks(s, &nucleus) > 0, "top-p picks not only the first");
+    CHECK(check_picks(s, &free) >= 5, "what nothing limits goes further down");
     uint32_t made[MADE], repeats = 0;
     generate(s, &(struct vkmoe_sampling){.repetition_penalty = 100}, made);
     for (int i = 0; i < MADE; i++)

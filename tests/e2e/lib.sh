@@ -36,16 +36,19 @@ fail()
 [ "$(head -c 1000 LICENSE | wc -c)" = 1000 ] || fail 'LICENSE is too short for these tests'
 head -c 1000 LICENSE >"$text"
 
-# on DEVICE COMMAND...: vkmoe COMMAND... on ref or the default device; stdout in $tmp/out, stderr in $tmp/err
+# on DEVICE COMMAND...: vkmoe COMMAND... on ref, the default device, or (own) what the command says itself;
+# stdout in $tmp/out, stderr in $tmp/err
 on()
 {
-    device=$1
+    on_what=$1
     shift
-    if [ "$device" = ref ]; then
-        "$vkmoe" "$@" --device ref >"$tmp/out" 2>"$tmp/err"
-    else
-        "$vkmoe" "$@" ${VKMOE_DEVICE:+--device "$VKMOE_DEVICE"} ${VKMOE_CAPS:+--caps="$VKMOE_CAPS"} >"$tmp/out" 2>"$tmp/err"
-    fi
+    case $on_what in
+    ref) set -- "$@" --device ref ;;
+    default) set -- "$@" ${VKMOE_DEVICE:+--device "$VKMOE_DEVICE"} ${VKMOE_CAPS:+--caps="$VKMOE_CAPS"} ;;
+    own) ;;
+    *) fail "no device $on_what" ;;
+    esac
+    "$vkmoe" "$@" >"$tmp/out" 2>"$tmp/err"
 }
 
 # must COMMAND...: it succeeds, or the test fails and shows what it said
