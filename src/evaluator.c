@@ -41,14 +41,12 @@ struct evaluator *evaluator_create(struct gpu *gpu, struct kernels *kernels, str
                             .seq = seq};
     e->ids = calloc(e->layout.tokens, sizeof *e->ids);
     e->targets = calloc(e->layout.tokens, sizeof *e->targets);
-    e->input = gpu_buffer_create(gpu, &(struct gpu_buffer_params){.name = "inputs of eval",
-                                                                  .bytes = e->layout.input_bytes,
-                                                                  .memory = GPU_MEMORY_UPLOAD});
-    e->result =
-        gpu_buffer_create(gpu, &(struct gpu_buffer_params){.name = "results of eval",
-                                                           .bytes = e->layout.result_bytes});
-    e->rope = rope_table(gpu, config, seq);
-    if (!e->input || !e->result || !e->rope || !make_plan(e, kernels, params))
+    const struct gpu_buffer_params in = {.name = "inputs of eval", .bytes = e->layout.input_bytes,
+                                         .memory = GPU_MEMORY_UPLOAD};
+    const struct gpu_buffer_params out = {.name = "results of eval",
+                                          .bytes = e->layout.result_bytes};
+    if (!(e->input = gpu_buffer_create(gpu, &in)) || !(e->result = gpu_buffer_create(gpu, &out)) ||
+        !(e->rope = rope_table(gpu, config, seq)) || !make_plan(e, kernels, params))
         evaluator_destroy(&e);
     return e;
 }

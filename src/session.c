@@ -43,17 +43,17 @@ static struct gpu_buffer *make_buffer(struct gpu *gpu, const char *name, uint64_
 
 static bool make_buffers(struct session *s)
 {
-    const uint64_t vocab = 4ull * s->config->vocab_size;
-    s->step = make_buffer(s->gpu, "step words", sizeof(struct step_words), GPU_MEMORY_UPLOAD);
-    s->ids = make_buffer(s->gpu, "ids", 4ull * s->chunk, GPU_MEMORY_UPLOAD);
-    s->rope = rope_table(s->gpu, s->config, s->capacity + s->chunk);
-    s->cache =
-        make_buffer(s->gpu, "KV cache", 2 * cache_layer_bytes(s) * s->config->num_hidden_layers,
-                    GPU_MEMORY_DEVICE);
-    s->logits = make_buffer(s->gpu, "logits", vocab, GPU_MEMORY_DEVICE);
-    s->seen = make_buffer(s->gpu, "seen tokens", vocab, GPU_MEMORY_DEVICE);
-    s->token = make_buffer(s->gpu, "token", 8, GPU_MEMORY_READBACK);
-    return s->step && s->ids && s->rope && s->cache && s->logits && s->seen && s->token;
+    const uint64_t vocab = 4ull * s->config->vocab_size, step = sizeof(struct step_words);
+    const uint64_t cache = 2 * cache_layer_bytes(s) * s->config->num_hidden_layers;
+    struct gpu *gpu = s->gpu;
+    // the first that cannot be had is the one that is told
+    return (s->step = make_buffer(gpu, "step words", step, GPU_MEMORY_UPLOAD)) &&
+           (s->ids = make_buffer(gpu, "ids", 4ull * s->chunk, GPU_MEMORY_UPLOAD)) &&
+           (s->rope = rope_table(gpu, s->config, s->capacity + s->chunk)) &&
+           (s->cache = make_buffer(gpu, "KV cache", cache, GPU_MEMORY_DEVICE)) &&
+           (s->logits = make_buffer(gpu, "logits", vocab, GPU_MEMORY_DEVICE)) &&
+           (s->seen = make_buffer(gpu, "seen tokens", vocab, GPU_MEMORY_DEVICE)) &&
+           (s->token = make_buffer(gpu, "token", 8, GPU_MEMORY_READBACK));
 }
 
 static struct network_io make_io(struct session *s, struct plan *plan, uint32_t tokens)
@@ -286,13 +286,12 @@ bool session_all_logits(struct gpu *gpu, struct kernels *kernels, struct params 
                   config->max_position_embeddings);
         return false;
     }
-    struct gpu_buffer *buffer[4] = {
-        make_buffer(gpu, "step words", sizeof(struct step_words), GPU_MEMORY_UPLOAD),
-        make_buffer(gpu, "ids", 4ull * count, GPU_MEMORY_UPLOAD),
-        rope_table(gpu, config, count),
-        make_buffer(gpu, "all logits", 4ull * count * config->vocab_size, GPU_MEMORY_DEVICE),
-    };
-    const bool ok = buffer[0] && buffer[1] && buffer[2] && buffer[3] &&
+    const uint64_t step = sizeof(struct step_words), all = 4ull * count * config->vocab_size;
+    struct gpu_buffer *buffer[4] = {NULL};
+    const bool ok = (buffer[0] = make_buffer(gpu, "step words", step, GPU_MEMORY_UPLOAD)) &&
+                    (buffer[1] = make_buffer(gpu, "ids", 4ull * count, GPU_MEMORY_UPLOAD)) &&
+                    (buffer[2] = rope_table(gpu, config, count)) &&
+                    (buffer[3] = make_buffer(gpu, "all logits", all, GPU_MEMORY_DEVICE)) &&
                     all_logits_with(gpu, kernels, params, ids, count, logits, buffer);
     for (size_t i = 0; i < COUNT_OF(buffer); i++) gpu_buffer_destroy(gpu, &buffer[i]);
     return ok;

@@ -62,9 +62,10 @@ static bool make_slot(struct trainer *t, struct slot *slot)
 {
     const uint64_t in = t->layout.input_bytes, out = t->layout.result_bytes;
     const uint32_t count = t->micro_count;
-    slot->input = make_buffer(t->gpu, "inputs (host)", in * count, GPU_MEMORY_UPLOAD);
-    slot->output = make_buffer(t->gpu, "results (host)", out * (count + 1), GPU_MEMORY_READBACK);
-    if (!slot->input || !slot->output) return false;
+    const uint64_t all = out * (count + 1);
+    if (!(slot->input = make_buffer(t->gpu, "inputs (host)", in * count, GPU_MEMORY_UPLOAD)) ||
+        !(slot->output = make_buffer(t->gpu, "results (host)", all, GPU_MEMORY_READBACK)))
+        return false;
     slot->copy_in = arena_array(t->arena, count, sizeof *slot->copy_in);
     slot->copy_out = arena_array(t->arena, count + 1, sizeof *slot->copy_out);
     for (uint32_t i = 0; i <= count; i++) {
@@ -128,11 +129,13 @@ struct trainer *trainer_create(struct gpu *gpu, struct kernels *kernels, const s
         t->load[i] = arena_array(arena, c->num_experts, sizeof(float));
     t->balance = arena_array(arena, t->moe_layers + 1, sizeof *t->balance);
     t->z = arena_array(arena, t->moe_layers + 1, sizeof *t->z);
-    t->params = params_create(gpu, model, true);
-    t->input = make_buffer(gpu, "inputs", t->layout.input_bytes, GPU_MEMORY_DEVICE);
-    t->result = make_buffer(gpu, "results", t->layout.result_bytes, GPU_MEMORY_DEVICE);
-    t->rope = rope_table(gpu, c, c->seq_len);
-    if (!t->params || !t->input || !t->result || !t->rope || !make_plans(t, kernels)) goto fail;
+    const uint64_t in = t->layout.input_bytes, out = t->layout.result_bytes;
+    // the first that cannot be had is the one that is told
+    if (!(t->params = params_create(gpu, model, true)) ||
+        !(t->input = make_buffer(gpu, "inputs", in, GPU_MEMORY_DEVICE)) ||
+        !(t->result = make_buffer(gpu, "results", out, GPU_MEMORY_DEVICE)) ||
+        !(t->rope = rope_table(gpu, c, c->seq_len)) || !make_plans(t, kernels))
+        goto fail;
     for (int i = 0; i < SLOTS; i++)
         if (!make_slot(t, &t->slot[i])) goto fail;
     return t;
