@@ -95,19 +95,19 @@ configs()
     refused_train 1 missing.json 'hidden_size: found nothing' -- train "$tmp/missing.json" --data "$text"
     while read -r set first second; do
         refused_train 1 mixed.json "--set ${set%%=*}: found $first" "$second" -- train "$config" --data "$text" --set "$set"
-    done <<-END
-	num_experts=0 0 num_experts_per_tok, 2
-	num_experts_per_tok=5 5 1 to 4, num_experts
-	num_experts_per_tok=0 0 1 to 4, num_experts
-	num_key_value_heads=3 3 num_attention_heads, 2
-	head_dim=7 7 even
-	seq_len=161 161 max_position_embeddings, 160
-	batch_size=0 0 a whole number
-	learning_rate=nan "nan" a number
-	torch_dtype=float64 "float64" "bfloat16"
-	model_type=gpt2 "gpt2" "mixtral"
-	mlp_only_layers=[2] [2] layer numbers from 0 to 1
-	END
+    done <<END
+num_experts=0 0 num_experts_per_tok, 2
+num_experts_per_tok=5 5 1 to 4, num_experts
+num_experts_per_tok=0 0 1 to 4, num_experts
+num_key_value_heads=3 3 num_attention_heads, 2
+head_dim=7 7 even
+seq_len=161 161 max_position_embeddings, 160
+batch_size=0 0 a whole number
+learning_rate=nan "nan" a number
+torch_dtype=float64 "float64" "bfloat16"
+model_type=gpt2 "gpt2" "mixtral"
+mlp_only_layers=[2] [2] layer numbers from 0 to 1
+END
     refused_train 1 num_local_experts 'at least 1' -- train assets/tiny.json --data "$text" --set num_local_experts=0
     refused_train 1 'unknown key "lr"' -- train "$config" --data "$text" --set lr=1
     refused_train 1 key=value -- train "$config" --data "$text" --set steps
