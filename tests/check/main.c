@@ -20,6 +20,14 @@ static double now(void)
     return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
 }
 
+// the whole name of an operation means it alone, else a part of names means all that have it
+static bool chosen(const char *name, const char *filter)
+{
+    for (size_t f = 0; filter && f < COUNT_OF(files); f++)
+        if (!strcmp(files[f].name, filter)) return !strcmp(name, filter);
+    return !filter || strstr(name, filter);
+}
+
 int main(int argc, char **argv)
 {
     struct gpu_params params = {.device = getenv("VKMOE_DEVICE"), .caps = getenv("VKMOE_CAPS"), .cache_dir = ""};
@@ -37,7 +45,7 @@ int main(int argc, char **argv)
     int passed = 0, failed = 0;
     const enum dtype last = t.gpu->caps.mask & GPU_CAP_STORAGE16 ? DTYPE_F16 : DTYPE_F32;
     for (size_t f = 0; f < COUNT_OF(files); f++) {
-        if (t.filter && !strstr(files[f].name, t.filter)) continue;
+        if (!chosen(files[f].name, t.filter)) continue;
         for (t.store = DTYPE_F32; t.store <= (files[f].stores ? last : DTYPE_F32); t.store++) {
             const double begin = now();
             t.cases = t.failures = 0, t.worst = 0, t.stream = f * 1000000;
