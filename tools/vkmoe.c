@@ -24,6 +24,8 @@ int main(int argc, char **argv)
         cli_usage(cli.command);
         return EXIT_DONE;
     }
-    fprintf(stderr, "vkmoe: no command \"%s\"; there are train, generate, eval, logits, bench, info (see vkmoe --help)\n", argv[1]);
+    fprintf(stderr,
+            "vkmoe: no command \"%s\"; there are train, generate, eval, logits, bench, info (see vkmoe --help)\n",
+            argv[1]);
     return EXIT_USAGE;
 }
