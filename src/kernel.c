@@ -387,16 +387,29 @@ const struct kernel *kernels_get(struct kernels *kernels, enum kernel_op op, enu
     return &slot->kernel;
 }
 
-bool kernels_each(struct kernels *kernels, bool (*visit)(void *user, const struct kernel *kernel), void *user)
+// The rows, or head_dim, that between them bring out every shape an operation has.
+static uint32_t shape_sizes(enum kernel_op op, const uint32_t **sizes)
 {
-    static const uint32_t tiles[] = {1, 4, 16, 64}, head_dims[] = {32, 64, 128};
-    for (int op = 0; op < KERNEL_COUNT; op++)
-        for (int store = 0; store < 3; store++)
-            for (int i = 0; i < (is_matmul(op) ? 4 : is_attention(op) ? 3 : 1); i++) {
-                if (!blobs[op][store].words) continue;
-                if (store && !(kernels->gpu->caps.mask & GPU_CAP_STORAGE16)) continue;
-                const struct kernel *kernel = kernels_get(kernels, op, store, is_attention(op) ? head_dims[i] : tiles[i]);
-                if (!kernel || !visit(user, kernel)) return false;
+    static const uint32_t tiles[] = {1, 4, 16, 64}, head_dims[] = {32, 64, 128, 256}, any[] = {1};
+    if (is_attention(op)) return *sizes = head_dims, (uint32_t)COUNT_OF(head_dims);
+    if (is_matmul(op) || is_matvec(op)) return *sizes = tiles, (uint32_t)COUNT_OF(tiles);
+    return *sizes = any, 1;
+}
+
+bool kernels_each(struct kernels *kernels, bool (*visit)(void *user, const struct kernel *kernel),
+                  void *user)
+{
+    for (enum kernel_op op = 0; op < KERNEL_COUNT; op++)
+        for (enum dtype store = 0; store < 3; store++) {
+            const uint32_t *size, count = shape_sizes(op, &size);
+            const struct kernel *last = NULL;
+            if (!blobs[op][store].words) continue;
+            if (store && !(kernels->gpu->caps.mask & GPU_CAP_STORAGE16)) continue;
+            for (uint32_t i = 0; i < count; i++) {
+                const struct kernel *kernel = kernels_get(kernels, op, store, size[i]);
+                if (!kernel || (kernel != last && !visit(user, kernel))) return false;
+                last = kernel;
             }
+        }
     return true;
 }

@@ -23,7 +23,6 @@ struct table {
     struct gpu   *gpu;
     struct row    row[MOST_KERNELS];
     int           rows, family, failures;
-    const struct kernel *last;
 };
 
 static void name_kernel(const struct kernel *kernel, char *name, size_t bytes)
@@ -49,8 +48,6 @@ static bool visit(void *user, const struct kernel *kernel)
 {
     struct table *table = user;
     char name[96];
-    if (kernel == table->last) return true; // one kernel for several tiles
-    table->last = kernel;
     name_kernel(kernel, name, sizeof name);
     struct row *row = find_row(table, name);
     struct gpu_statistics *out = row ? &row->of[table->family] : NULL;
@@ -72,7 +69,6 @@ static bool compile_family(struct table *table, const char *family)
     table->gpu = gpu_create(&(struct gpu_params){.device = "radv", .cache_dir = ""});
     if (!table->gpu) return false;
     printf("%s: %s, subgroups of %u\n", family, table->gpu->caps.name, table->gpu->caps.subgroup_size);
-    table->last = NULL;
     struct kernels *kernels = kernels_create(table->gpu);
     if (!kernels_each(kernels, visit, table)) {
         printf("FAIL %s: not every kernel compiles\n", family);
