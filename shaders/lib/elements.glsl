@@ -6,8 +6,8 @@ layout(push_constant, scalar) uniform push_words { uint count; };
 const uint QUADS_PER_LANE = 4;
 #define QUAD0 (group_index() * LANES * QUADS_PER_LANE)
 #define EACH_QUAD                                                                                  \
-    for (uint q = QUAD0 + LANE, q_end = min(QUAD0 + LANES * QUADS_PER_LANE, count / 4); q < q_end; \
-         q += LANES)
+    for (uint step = 0, q = QUAD0 + LANE; step < QUADS_PER_LANE; step++, q += LANES)               \
+        if (q < count / 4)
 #define EACH_LEFT                                                                                  \
     for (uint e = QUAD0 <= count / 4 && count / 4 < QUAD0 + LANES * QUADS_PER_LANE                 \
                       ? count / 4 * 4 + LANE : count; e < count; e += LANES)
