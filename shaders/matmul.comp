@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_MATMUL_NT, _NTF, _NN and _TN (src/kernel.h): dense matrix products. A workgroup computes ROWS rows
-// and 4 * LANES columns of C, all in registers. Dimensions that are not multiples of four take the scalar
-// loop; rows and columns past the end read the last one and are not written.
+// KERNEL_MATMUL_NT, _NTF, _NN and _TN (src/kernel.h): dense matrix products. A workgroup computes
+// ROWS rows and 4 * LANES columns of C, all in registers. Dimensions that are not multiples of
+// four take the scalar loop; rows and columns past the end read the last one and are not written.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -24,7 +24,8 @@ void main()
 #else
     const bool vectors = (k | n) % 4 == 0;
 #endif
-    [[unroll]] for (uint i = 0; i < HELD; i++) a_at[i] = min(first + i * SPREAD + spread_lane(), m - 1) * k;
+    [[unroll]] for (uint i = 0; i < HELD; i++)
+        a_at[i] = min(first + i * SPREAD + spread_lane(), m - 1) * k;
 #endif
     place_b(0, column, vectors);
     clear_sums();
@@ -34,5 +35,6 @@ void main()
 #endif
     accumulate(done, k);
     const uint rows = min(ROWS, m - first);
-    [[dont_unroll]] for (uint row = 0; row < rows; row++) write_row(first + row, column, row_of_sums(row));
+    [[dont_unroll]] for (uint row = 0; row < rows; row++)
+        write_row(first + row, column, row_of_sums(row));
 }

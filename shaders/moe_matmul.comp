@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_MOE_MATMUL_UP, _NT and _NN (src/kernel.h): each tile of at most ROWS sorted rows times the matrix of
-// its expert. A workgroup computes one tile (y) and 4 * LANES columns (x), as in matmul.comp; with tiles
-// of one row (decoding) NT and UP put K across the lanes and compute COLUMNS columns, as in matvec.comp.
+// KERNEL_MOE_MATMUL_UP, _NT and _NN (src/kernel.h): each tile of at most ROWS sorted rows times
+// the matrix of its expert. A workgroup computes one tile (y) and 4 * LANES columns (x), as in
+// matmul.comp; with tiles of one row (decoding) NT and UP put K across the lanes and compute
+// COLUMNS columns, as in matvec.comp.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -97,7 +98,8 @@ void row_times_expert(uint expert, uint row)
 {
     const uint column = gl_WorkGroupID.x * COLUMNS;
     dot_a = source(row) * k;
-    [[unroll]] for (uint i = 0; i < COLUMNS; i++) dot_b[i] = (expert * n + min(column + i, n - 1)) * k;
+    [[unroll]] for (uint i = 0; i < COLUMNS; i++)
+        dot_b[i] = (expert * n + min(column + i, n - 1)) * k;
     dot_loop();
     [[unroll]] for (uint v = 0; v < DOT_VECTORS; v++) {
         const vec4 sum = DOT_SUM(dot_parts, v);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_MOE_MATMUL_TN (src/kernel.h): the weight gradient of each expert (z), summed over its rows, which are
-// any number; an expert without rows is left alone. Rows and columns of C as in matmul.comp's TN.
+// KERNEL_MOE_MATMUL_TN (src/kernel.h): the weight gradient of each expert (z), summed over its
+// rows, which are any number; an expert without rows is left alone. Rows and columns of C as in
+// matmul.comp's TN.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require

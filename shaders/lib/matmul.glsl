@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT
-// The inner loop of every matmul: a lane holds ROWS x 4 sums of C in registers (UP: two of them, for two
-// matrices). Columns go across the lanes. Rows are the same for all lanes, so the lanes share out the loads
-// of A, SPREAD at a time, and pass the values around by shuffles with constant indices. On CPU drivers one
-// load by all lanes costs about as much as 130 multiplications of vectors and such a shuffle is one
-// instruction: this made 2.5 times the speed of loading A in every lane (lavapipe 22.3.6; 1.4 times on 26).
-// SPREAD 1 is the plain loop, for cards, which broadcast uniform loads by themselves.
+// The inner loop of every matmul: a lane holds ROWS x 4 sums of C in registers (UP: two of them,
+// for two matrices). Columns go across the lanes. Rows are the same for all lanes, so the lanes
+// share out the loads of A, SPREAD at a time, and pass the values around by shuffles with
+// constant indices. On CPU drivers one load by all lanes costs about as much as 130
+// multiplications of vectors and such a shuffle is one instruction: this made 2.5 times the speed
+// of loading A in every lane (lavapipe 22.3.6; 1.4 times on 26). SPREAD 1 is the plain loop, for
+// cards, which broadcast uniform loads by themselves.
 //
-// The includer defines one of NT (A [rows][k], B [n][k]), NN (A [rows][k], B [k][n]) and TN (A [k][m],
-// B [k][n]); has the push words n, k (TN: m); the arrays a, a4, b, b4 (UP: also b_up, b4_up); and, with
-// GATHER_B, `uint row_of_b(uint)`. k counts along the sums and is named `at` here.
+// The includer defines one of NT (A [rows][k], B [n][k]), NN (A [rows][k], B [k][n]) and TN (A
+// [k][m], B [k][n]); has the push words n, k (TN: m); the arrays a, a4, b, b4 (UP: also b_up,
+// b4_up); and, with GATHER_B, `uint row_of_b(uint)`. k counts along the sums and is named `at`
+// here.
 layout(constant_id = 1) const uint ROWS = 16;
 layout(constant_id = 2) const uint COLUMNS = 4;  // for the grid; the loop is written for 4
 layout(constant_id = 3) const uint SPREAD = 1;   // divides ROWS, at most the subgroup size
@@ -36,8 +38,6 @@ float share(float value, uint from)
 
 // ---- B: held_b from elements b_at
 
-// (Components of vectors are named, never indexed: compilers unroll the loops too late to see through it.)
-
 #ifdef NT
 #define LOAD_B4(target, array) { \
     const vec4 c0 = LOAD(array[(b_at[0] + at) / 4]), c1 = LOAD(array[(b_at[1] + at) / 4]); \
@@ -50,14 +50,15 @@ float share(float value, uint from)
 uint row_of_b(uint at) { return at; }
 #endif
 #define LOAD_B4(target, array) \
-    [[unroll]] for (uint j = 0; j < 4; j++) target[j] = LOAD(array[(b_at[0] + row_of_b(at + j) * n) / 4]);
+    [[unroll]] for (uint j = 0; j < 4; j++) \
+        target[j] = LOAD(array[(b_at[0] + row_of_b(at + j) * n) / 4]);
 #define B_AT(i) (b_at[i] + row_of_b(at) * n)
 #endif
 #define LOAD_B(target, array) target[0] = vec4(LOAD(array[B_AT(0)]), LOAD(array[B_AT(1)]), \
                                                LOAD(array[B_AT(2)]), LOAD(array[B_AT(3)]));
 
-// Elements of the four columns from `column` on, in a matrix of B that begins at `base`. Columns past the
-// last one read the last one; they are never written.
+// Elements of the four columns from `column` on, in a matrix of B that begins at `base`. Columns
+// past the last one read the last one; they are never written.
 void place_b(uint base, uint column, bool vectors)
 {
 #ifdef NT
@@ -107,8 +108,8 @@ void load_a(uint at)
     [[unroll]] for (uint i = 0; i < HELD; i++) held_a[i].x = LOAD(a[a_at[i] + at]);
 }
 
-// Held vector q of all lanes together. With SPREAD 1 it is loaded here, where it is used: cards then need few
-// registers for A.
+// Held vector q of all lanes together. With SPREAD 1 it is loaded here, where it is used: cards
+// then need few registers for A.
 vec4 vector_of_a(uint q, uint at)
 {
     if (SPREAD == 1) return load_held(q, at);
@@ -121,7 +122,8 @@ void place_a(uint first, bool vectors)
 {
     [[unroll]] for (uint i = 0; i < HELD; i++) {
         const uint q = i * SPREAD + spread_lane();
-        a_at[i] = vectors ? q / GROUPS * m + min(first + q % GROUPS * 4, m - 4) : min(first + q, m - 1);
+        a_at[i] = vectors ? q / GROUPS * m + min(first + q % GROUPS * 4, m - 4)
+                          : min(first + q, m - 1);
     }
 }
 #endif
@@ -146,7 +148,8 @@ void multiply4(uint at)
 {
     if (SPREAD > 1) load_a4(at);
 #ifdef TN
-    [[unroll]] for (uint g = 0; g < GROUPS; g++) { // `at` 0 .. 3 of four neighbouring rows, turned round
+    // `at` 0 .. 3 of four neighbouring rows, turned round
+    [[unroll]] for (uint g = 0; g < GROUPS; g++) {
         const vec4 x0 = vector_of_a(g, at), x1 = vector_of_a(GROUPS + g, at);
         const vec4 x2 = vector_of_a(2 * GROUPS + g, at), x3 = vector_of_a(3 * GROUPS + g, at);
         multiply_row(g * 4 + 0, vec4(x0.x, x1.x, x2.x, x3.x));
@@ -180,7 +183,8 @@ void clear_sums()
     }
 }
 
-// Both loops test at their end: CPU drivers run the body of a loop that tests at its head once more, masked.
+// Both loops test at their end: CPU drivers run the body of a loop that tests at its head once
+// more, masked.
 uint accumulate4(uint begin, uint end)
 {
     uint at = begin;
@@ -207,8 +211,9 @@ void accumulate(uint begin, uint end)
     }
 }
 
-// The sums of one row, for a loop over rows: ROWS copies of the code that writes a row take drivers longer to
-// compile than all the rest, and an array with a variable index would live in memory.
+// The sums of one row, for a loop over rows: ROWS copies of the code that writes a row take
+// drivers longer to compile than all the rest, and an array with a variable index would live in
+// memory.
 vec4 row_of_sums(uint row)
 {
     vec4 sum = sums[0];

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// What matmul.comp and matvec.comp bind (KERNEL_MATMUL_NT in src/kernel.h) and how four neighbouring values of
-// a row of C are written. Every array is there twice: as scalars and, for the same binding, as vectors.
+// What matmul.comp and matvec.comp bind (KERNEL_MATMUL_NT in src/kernel.h) and how four
+// neighbouring values of a row of C are written. Every array is there twice: as scalars and, for
+// the same binding, as vectors.
 #ifdef OUT_F32
 #define OUT  float
 #define OUT4 vec4
@@ -23,7 +24,8 @@ layout(binding = 3) writeonly buffer C { OUT c[]; };
 layout(binding = 3) writeonly buffer C4 { OUT4 c4[]; };
 layout(push_constant) uniform Push { uint m, n, k, add; };
 
-// Each value of r is read by the lane that then writes it in c, so r may be c. `column` is a multiple of 4.
+// Each value of r is read by the lane that then writes it in c, so r may be c. `column` is a
+// multiple of 4.
 void write_row(uint row, uint column, vec4 sum)
 {
     const uint at = row * n + column;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Dot products of one row of A with COLUMNS (a multiple of 4) rows of B: K goes across the lanes, so that
-// every load is of neighbouring values, and one reduction at the end adds the lanes. For decoding, where the
-// time is the reading of B. The includer has COLUMNS, the push word k and the arrays a, a4, b, b4 (UP: also
-// b_up, b4_up), and fills dot_a and dot_b with the elements where the rows begin.
-// (Four rows at a time were tried: on lavapipe a quarter of the speed of matmul's tile of four rows.)
+// Dot products of one row of A with COLUMNS (a multiple of 4) rows of B: K goes across the lanes,
+// so that every load is of neighbouring values, and one reduction at the end adds the lanes. For
+// decoding, where the time is the reading of B. The includer has COLUMNS, the push word k and the
+// arrays a, a4, b, b4 (UP: also b_up, b4_up), and fills dot_a and dot_b with the elements where
+// the rows begin. (Four rows at a time were tried: on lavapipe a quarter of the speed of matmul's
+// tile of four rows.)
 const uint DOT_VECTORS = COLUMNS / 4;
 
 uint  dot_a;

@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: MIT
-// References of the grouped matrix products: moe_matmul_up (gather and SwiGLU inside), _nt, _nn over the tile
-// table of moe_scan, and _tn over the row ranges of the experts.
+// References of the grouped matrix products: moe_matmul_up (gather and SwiGLU inside), _nt, _nn
+// over the tile table of moe_scan, and _tn over the row ranges of the experts.
 #include "src/ref/ref.h"
 
-struct tile { uint32_t expert, first, rows, zero; };
+struct tile {
+    uint32_t expert, first, rows, zero;
+};
 
-// How many tiles of the table are this step's. Its length is in the indirect entry, which a reference does
-// not see; but tiles cover the sorted rows from 0 on without holes, experts ascending.
+// How many tiles of the table are this step's. Its length is in the indirect entry, which a
+// reference does not see; but tiles cover the sorted rows from 0 on without holes, experts
+// ascending.
 static size_t tile_count(const struct tile *tile, uint64_t bytes, const struct push_moe_matmul *p)
 {
     size_t i = 0;
     for (uint32_t covered = 0; i < bytes / sizeof *tile && covered < p->pairs; i++) {
-        const bool next = tile[i].first == covered && tile[i].expert < p->experts && tile[i].rows > 0 &&
-                          tile[i].rows <= p->pairs - covered && (i == 0 || tile[i].expert >= tile[i - 1].expert);
+        const bool next = tile[i].first == covered && tile[i].expert < p->experts &&
+                          tile[i].rows > 0 && tile[i].rows <= p->pairs - covered &&
+                          (i == 0 || tile[i].expert >= tile[i - 1].expert);
         if (!next) break;
         covered += tile[i].rows;
     }
@@ -20,14 +24,15 @@ static size_t tile_count(const struct tile *tile, uint64_t bytes, const struct p
 }
 
 // sum over t < k of A[row][t] times the expert's matrix: [n][k] or, transposed, [k][n]
-static double product(const struct gpu_ref_call *call, size_t row, int weights, uint32_t expert, size_t column,
-                      bool transposed)
+static double product(const struct gpu_ref_call *call, size_t row, int weights, uint32_t expert,
+                      size_t column, bool transposed)
 {
     const struct push_moe_matmul *p = call->push;
     const size_t base = (size_t)expert * p->n * p->k + (transposed ? column : column * p->k);
     const size_t step = transposed ? p->n : 1;
     double sum = 0;
-    for (size_t t = 0; t < p->k; t++) sum += ref_load(call, 0, row * p->k + t) * ref_load(call, weights, base + t * step);
+    for (size_t t = 0; t < p->k; t++)
+        sum += ref_load(call, 0, row * p->k + t) * ref_load(call, weights, base + t * step);
     return sum;
 }
 
@@ -58,7 +63,8 @@ static void rows_times_expert(const struct gpu_ref_call *call, bool transposed)
             for (size_t j = 0; j < p->n; j++) {
                 const double sum = product(call, row, 2, tile[i].expert, j, transposed);
                 const bool add = transposed && p->add;
-                ref_store(call, 3, row * p->n + j, sum + (add ? ref_load(call, 3, row * p->n + j) : 0));
+                ref_store(call, 3, row * p->n + j,
+                          sum + (add ? ref_load(call, 3, row * p->n + j) : 0));
             }
 }
 
@@ -76,8 +82,9 @@ void ref_moe_matmul_tn(const struct gpu_ref_call *call)
                 const size_t at = (e * p->m + i) * p->n + j;
                 double sum = (double)c[at];
                 for (size_t row = offsets[e]; row < offsets[e + 1]; row++)
-                    sum += ref_load(call, 0, row * p->m + i) *
-                           ref_load(call, 1, (p->gather ? order[row] / p->top_k : row) * p->n + j);
+                    sum +=
+                        ref_load(call, 0, row * p->m + i) *
+                        ref_load(call, 1, (p->gather ? order[row] / p->top_k : row) * p->n + j);
                 c[at] = (float)sum;
             }
 }

@@ -2,33 +2,44 @@
 // Dense matrix products: every form at every tile, odd sizes, with and without the sum.
 #include "check.h"
 
-struct size { uint32_t m, n, k; };
+// Rows past the end of C that must stay as they were: drivers hide writes past the end of a
+// binding.
+enum { SLACK_ROWS = 32 };
 
-static const struct size sizes[] = {
-    {1, 1, 1}, {2, 3, 1}, {1, 2, 3}, {3, 31, 33}, {31, 33, 32}, {32, 32, 31}, {33, 1, 37}, {13, 4, 4}, {16, 128, 8},
-    {17, 132, 20}, {64, 36, 61}, {61, 67, 64}, {4, 260, 12}, {128, 512, 128}, {257, 96, 768},
+struct size {
+    uint32_t m, n, k;
 };
 
-static void run(struct check *t, enum kernel_op op, const struct size *size, uint32_t rows, bool add)
+static const struct size sizes[] = {
+    {1, 1, 1},    {2, 3, 1},    {1, 2, 3},    {3, 31, 33},     {31, 33, 32},
+    {32, 32, 31}, {33, 1, 37},  {13, 4, 4},   {16, 128, 8},    {17, 132, 20},
+    {64, 36, 61}, {61, 67, 64}, {4, 260, 12}, {128, 512, 128}, {257, 96, 768},
+};
+
+static void run(struct check *t, enum kernel_op op, const struct size *size, uint32_t rows,
+                bool add)
 {
     const uint64_t m = size->m, n = size->n, k = size->k;
     const int out = op == KERNEL_MATMUL_NTF || op == KERNEL_MATMUL_TN ? DTYPE_F32 : CHECK_STORE;
-    check_begin(t, op, rows, "%ux%ux%u tile for %u rows, add %d", size->m, size->n, size->k, rows, add);
+    check_begin(t, op, rows, "%ux%ux%u tile for %u rows, add %d", size->m, size->n, size->k, rows,
+                add);
     check_normal(t, 0, CHECK_STORE, m * k, 1);
     check_normal(t, 1, CHECK_STORE, n * k, 1);
     check_normal(t, 2, out, m * n, 3);
-    check_output(t, 3, out, m * n);
+    check_output(t, 3, out, (m + SLACK_ROWS) * n);
     const struct push_matmul push = {.m = size->m, .n = size->n, .k = size->k, .add = add};
     check_run(t, &push, 1e-11);
 }
 
 void check_matmul(struct check *t)
 {
-    static const enum kernel_op ops[] = {KERNEL_MATMUL_NT, KERNEL_MATMUL_NTF, KERNEL_MATMUL_NN, KERNEL_MATMUL_TN};
+    static const enum kernel_op ops[] = {KERNEL_MATMUL_NT, KERNEL_MATMUL_NTF, KERNEL_MATMUL_NN,
+                                         KERNEL_MATMUL_TN};
     static const uint32_t tiles[] = {1, 4, 16, 64};
     for (size_t o = 0; o < COUNT_OF(ops); o++)
         for (size_t s = 0; s < COUNT_OF(sizes); s++)
             for (size_t i = 0; i < COUNT_OF(tiles); i++)
                 // all tiles at small sizes, the one that the plan takes at the real ones
-                if (sizes[s].m < 100 || tiles[i] == 64) run(t, ops[o], &sizes[s], tiles[i], (s + i) % 2);
+                if (sizes[s].m < 100 || tiles[i] == 64)
+                    run(t, ops[o], &sizes[s], tiles[i], (s + i) % 2);
 }
