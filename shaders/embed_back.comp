@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Gradient of the embedding table, one workgroup a distinct token id: the rows of dx that had this
-// id, in the host's order, are summed and added to the id's row.
+// Gradient of the embedding table, a workgroup for 4 * LANES columns of a distinct token id: the
+// rows of dx that had this id, in the host's order, are summed and added to the id's row. (One
+// workgroup for all columns ran into lavapipe's limit of 65,535 loop turns an invocation where a
+// long batch repeats one id.)
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/head.glsl"
@@ -18,18 +20,21 @@ layout(push_constant, scalar) uniform push_words { uint rows, cols, vocab; };
 
 void main()
 {
-    const uint s = group_index();
+    const uint chunks = (cols + 4 * LANES - 1) / (4 * LANES);
+    const uint s = group_index() / chunks, chunk = group_index() % chunks;
     if (s >= min(words.segments, rows)) return;
     const uint begin = segment_begin[s], end = segment_begin[s + 1], id = segment_id[s];
     if (id >= vocab || begin >= end) return;
-    const uint n = quads(cols);
-    for (uint q = LANE; q < n; q += LANES) {
+    const uint n = quads(cols), q = chunk * LANES + LANE;
+    if (q < n) {
         vec4 sum = vec4(0.0);
         uint i = begin;
         do sum += unpack(dx_4[order[i] * n + q]); while (++i < end);
         dtable_4[id * n + q] += sum;
     }
-    for (uint c = 4 * n + LANE; c < cols; c += LANES) {
+    if (n != 0) return;
+    const uint last = min(cols, (chunk + 1) * 4 * LANES);
+    for (uint c = chunk * 4 * LANES + LANE; c < last; c += LANES) {
         float sum = 0.0;
         uint i = begin;
         do sum += LOAD(dx_1[order[i] * cols + c]); while (++i < end);

@@ -42,6 +42,7 @@ static uint32_t attention_rows(const struct kernel_shape *shape)
 }
 
 GROUPS_ROWS(embed, push_embed, p->rows)
+GROUPS_ROWS(embed_back, push_embed, (uint64_t)p->rows * ceil_div(p->cols, 4 * shape->lanes))
 GROUPS_ROWS(one, push_count, 1)
 GROUPS_ROWS(norm, push_norm, p->rows)
 GROUPS_ROWS(norm_columns, push_norm, ceil_div(p->cols, NORM_COLUMNS))
@@ -159,7 +160,7 @@ COST(sample, push_loss, 10 * D(p->vocab), 8 * D(p->vocab))
 
 static const struct kernel_info table[KERNEL_COUNT] = {
     ROW(EMBED, embed, groups_embed, embed, push_embed, "rrw"),
-    ROW(EMBED_BACK, embed_back, groups_embed, embed_back, push_embed, "rrrrrm"),
+    ROW(EMBED_BACK, embed_back, groups_embed_back, embed_back, push_embed, "rrrrrm"),
     ROW(NORM, norm, groups_norm, norm, push_norm, "rrww"),
     ROW(NORM_BACK, norm_back, groups_norm, norm_back, push_norm, "rrrrm"),
     ROW(NORM_BACK_WEIGHT, norm_back_weight, groups_norm_columns, norm_back_weight, push_norm, "rrrm"),
