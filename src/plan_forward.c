@@ -8,7 +8,7 @@
 #include "src/plan_model.h"
 
 enum {
-    MATVEC_ROWS = 4,            // up to here a linear layer is a matvec
+    MATVEC_ROWS = 1,            // up to here a linear layer is a matvec (2 to 4 rows: 4x slower so)
     LOGITS_CHUNK = 16 << 20,    // bytes of logits that exist at once in training
     CHUNK_ROWS = 64,            // chunks are multiples, so that ranges stay aligned
 };

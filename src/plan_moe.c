@@ -47,7 +47,7 @@ static void router_steps(struct network *n, int32_t layer)
     v->gates = network_temp_f32(n, n->tokens, c->num_experts_per_tok, "gates", layer);
     v->router_lse = network_temp_f32(n, n->tokens, 1, "router_lse", layer);
     const struct push_matmul linear = {.m = n->tokens, .n = c->num_experts, .k = c->hidden_size};
-    const enum kernel_op op = n->tokens <= 4 ? KERNEL_MATVECF : KERNEL_MATMUL_NTF;
+    const enum kernel_op op = n->tokens == 1 ? KERNEL_MATVECF : KERNEL_MATMUL_NTF;
     plan_add(n->plan, op, n->tokens, &linear,
              PLAN_BIND(v->n_ffn, network_weight(n, ROLE_ROUTER, layer), v->logits, v->logits));
     const struct push_router push = router_push(n);
