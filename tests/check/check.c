@@ -55,6 +55,7 @@ static struct check_binding *prepare(struct check *t, int b, int type, uint64_t 
     binding->type = type == CHECK_STORE ? (int)t->store : type;
     binding->count = count;
     binding->bytes = max_u64(align_up(count * dtype_bytes((enum dtype)binding->type), 4), 4);
+    free(binding->initial); // a case may fill a binding anew
     binding->initial = calloc(1, binding->bytes);
     return binding;
 }
