@@ -79,6 +79,12 @@ uint64_t os_memory_limit(void)
     return limit;
 }
 
+uint64_t os_memory_for_buffers(void)
+{
+    const uint64_t limit = os_memory_limit();
+    return limit - limit / 8;
+}
+
 // A line of /proc/self/status such as "VmRSS:    1234 kB".
 static uint64_t status_bytes(const char *key)
 {

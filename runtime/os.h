@@ -10,8 +10,8 @@ uint64_t os_time_ns(void); // monotonic
 double   os_seconds(void); // monotonic
 
 uint64_t os_memory_bytes(void);   // of the machine
-uint64_t os_memory_limit(
-    void); // what this process may use: the machine's or its cgroup's, the smaller
+uint64_t os_memory_limit(void);   // this process may use: cgroup or machine
+uint64_t os_memory_for_buffers(void); // seven eighths of that: the system must go on living
 uint64_t os_resident_bytes(void); // in memory now (VmRSS), 0 if unknown
 uint64_t os_resident_peak(void);  // most ever (VmHWM), 0 if unknown
 

@@ -209,6 +209,8 @@ static void workarounds_fill(struct gpu_caps *caps, const struct answers *a)
         caps->workarounds |= GPU_WORKAROUND_HEAP_SIZE;
         caps->heap_bytes = os_memory_limit();
     }
+    const uint64_t most = os_memory_for_buffers();
+    if (caps->type == GPU_TYPE_CPU && caps->heap_bytes > most) caps->heap_bytes = most;
 }
 
 static void caps_fill(struct gpu_caps *caps, const struct answers *a)
