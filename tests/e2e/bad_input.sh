@@ -265,7 +265,7 @@ folders()
         --set intermediate_size=32
     refused 1 "$text" -- train "$config" --data "$text" --quiet --out "$text"
     refused 1 "$text" -- train "$config" --data "$text" --quiet --out "$text/run"
-    refused 1 /sys/ -- train "$config" --data "$text" --quiet --out /sys/vkmoe-run # even root may not
+    refused 1 /proc/ -- train "$config" --data "$text" --quiet --out /proc/vkmoe-run # even root may not
     mkdir "$tmp/closed"
     chmod 555 "$tmp/closed"
     [ -w "$tmp/closed" ] || # root may write everywhere
