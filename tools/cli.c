@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -157,10 +158,8 @@ static bool push_seed(struct cli *cli, const char *value)
 {
     uint64_t number;
     if (!parse_u64(cli, "seed", value, UINT64_MAX, &number)) return false;
-    const size_t bytes = strlen(value) + sizeof "seed=";
-    char *text = malloc(bytes); // lives as long as the process
-    snprintf(text, bytes, "seed=%s", value);
-    return push(cli, cli->set, &cli->set_count, text);
+    snprintf(cli->seed, sizeof cli->seed, "seed=%" PRIu64, number);
+    return push(cli, cli->set, &cli->set_count, cli->seed);
 }
 
 static bool parse_log(const struct cli *cli, const char *value)

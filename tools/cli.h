@@ -26,6 +26,7 @@ struct cli {
     uint32_t    steps;                 // --steps, 0: not given
     uint32_t    max_tokens;            // --max-tokens, 0: not given
     uint32_t    stride;                // --stride
+    char        seed[32];              // "seed=N", one of `set`
     struct vkmoe_sampling sampling;    // --temperature --top-k --top-p --repetition-penalty --seed
     bool        resume, check, quiet, json, devices, plan, help;
 };
