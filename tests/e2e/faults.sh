@@ -29,9 +29,10 @@ fault() # FAULT COMMAND...
 
 # Nothing fails: the layer is there and counts, else all below proves nothing.
 run=$tmp/run
-fault none train default "$run" --steps 4 --set save_every=2
-[ $status = 0 ] || fail "the layer alone fails the run: $status"
-if ! grep -q '^fault: allocate ' "$tmp/err"; then
+must train ref "$run" --steps 4
+fault none on default logits "$run" --ids 1,2,3 --out "$tmp/logits.npy"
+[ $status = 0 ] || fail "the layer alone makes the program fail: $status"
+if ! grep -q '^fault: submit [1-9]' "$tmp/err"; then
     grep -qE '^device [0-9]' "$tmp/err" || { echo 'skipped: no Vulkan device is in use'; exit 77; }
     fail 'the layer was not loaded'
 fi
@@ -60,7 +61,7 @@ one_line 'device was lost'
 # a batch for which no machine has memory, on both devices
 for device in ref default; do
     status=0
-    train $device "$tmp/large" --set batch_size=700000 --set seq_len=160 || status=$?
+    train $device "$tmp/large" --set batch_size=100000 --set seq_len=160 --set hidden_size=4096 || status=$?
     one_line 'use a smaller batch'
     [ ! -e "$tmp/large" ] || fail 'a folder was made for it'
 done
