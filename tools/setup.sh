@@ -8,7 +8,7 @@ log=build/setup.log
 jobs=$(nproc 2>/dev/null || echo 2)
 began=$(date +%s)
 
-stage() { printf '== %s\n' "$*"; }
+stage() { printf '== %s s: %s\n' "$(seconds)" "$*"; }
 fail() { printf '%s: %s\n' "$0" "$*" >&2; exit 1; }
 seconds() { echo $(($(date +%s) - began)); }
 
