@@ -26,7 +26,11 @@ ended()
 
 lines() { [ -f "$1" ] && [ "$(grep -c '"loss"' "$1")" -ge "$2" ]; }
 newest() { ls -d "$1"/checkpoint-???????? 2>/dev/null | tail -n 1; }
-newest_step() { sed -E 's/.*"step": ([0-9]+).*/\1/' "$(newest "$1")/state.json"; }
+newest_step()
+{
+    [ -n "$(newest "$1")" ] || fail "no checkpoint is left: $(ls "$1")"
+    sed -E 's/.*"step": ([0-9]+).*/\1/' "$(newest "$1")/state.json"
+}
 opens() { must on ref logits "$1" --ids 84,104,101 --out "$tmp/logits.npy"; }
 
 # signal NAME: in the middle of training
