@@ -60,6 +60,7 @@ struct config {
     double   loss_scale;                // multiplies the loss before backward; default 1, f16 1024
     uint32_t save_every, eval_every;    // in steps; 0: only at the end / never
     uint32_t eval_batches;              // most batches of an evaluation in training; 0: all
+    uint32_t final_eval_batches;        // the same for the one at the end
     double   held_out_fraction;         // share of the text that is never trained on; default 0.1
     uint64_t seed;
 };

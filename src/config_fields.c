@@ -89,6 +89,7 @@ const struct config_field config_fields[] = {
     {"save_every", NULL, CONFIG_U32, 0, AT(save_every), 0, 1e9},
     {"eval_every", NULL, CONFIG_U32, 0, AT(eval_every), 0, 1e9},
     {"eval_batches", NULL, CONFIG_U32, 0, AT(eval_batches), 0, 1e9},
+    {"final_eval_batches", NULL, CONFIG_U32, 0, AT(final_eval_batches), 0, 1e9},
     {"held_out_fraction", NULL, CONFIG_F64, 0, AT(held_out_fraction), 0, 0.9},
     {"seed", NULL, CONFIG_U64, 0, AT(seed), 0, MOST_EXACT},
 
