@@ -154,7 +154,10 @@ static uint32_t mask_of(const struct answers *a, const struct extensions *e, boo
     set(&mask, GPU_CAP_BUDGET, has(e, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME));
     set(&mask, GPU_CAP_HOSTMEM, has(e, VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME));
     set(&mask, GPU_CAP_STATISTICS, a->statistics.pipelineExecutableInfo);
-    set(&mask, GPU_CAP_COOP, a->coop.cooperativeMatrix && a->features12.vulkanMemoryModel);
+    // device scope: with the memory model on, every barrier and atomic between workgroups needs it
+    set(&mask, GPU_CAP_COOP,
+        a->coop.cooperativeMatrix && a->features12.vulkanMemoryModel &&
+            a->features12.vulkanMemoryModelDeviceScope);
     set(&mask, GPU_CAP_MAPPED, unified);
     return mask;
 }

@@ -249,6 +249,7 @@ static VkResult open_device(struct vk_gpu *vk, uint32_t mask)
         .shaderFloat16 = (mask & GPU_CAP_F16) != 0,
         .bufferDeviceAddress = (mask & GPU_CAP_ADDRESS) != 0,
         .vulkanMemoryModel = (mask & GPU_CAP_COOP) != 0,
+        .vulkanMemoryModelDeviceScope = (mask & GPU_CAP_COOP) != 0,
         .shaderInt8 = p->int8,
         .storageBuffer8BitAccess = p->storage8,
         .shaderSubgroupExtendedTypes = p->extended_types,
