@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The most multiply-adds a second that a plain shader gets from the device: CHAINS independent chains a lane,
-// all in registers, no memory in the loop. For `vkmoe bench` alone; x -> x / 2 + 1 / 2 stays finite (and normal).
+// The most multiply-adds a second that a plain shader gets from the device: CHAINS independent
+// chains a lane, all in registers, no memory in the loop. For `vkmoe bench` alone;
+// x -> x / 2 + 1 / 2 stays finite (and normal).
 #version 450
 #extension GL_EXT_control_flow_attributes : require
 #ifdef HALF
@@ -32,5 +33,6 @@ void main()
         i++;
     } while (i < loops);
     const VALUE sum = x + y + z;
-    result[gl_WorkGroupID.x * gl_WorkGroupSize.x + gl_LocalInvocationIndex] = float(sum.x + sum.y + sum.z + sum.w);
+    const uint at = gl_WorkGroupID.x * gl_WorkGroupSize.x + gl_LocalInvocationIndex;
+    result[at] = float(sum.x + sum.y + sum.z + sum.w);
 }

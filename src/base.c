@@ -171,7 +171,8 @@ double rng_uniform(uint64_t seed, uint64_t stream, uint64_t index)
 double rng_normal(uint64_t seed, uint64_t stream, uint64_t index)
 {
     const struct rng_block x = rng_philox(seed, index, stream);
-    return sqrt(-2.0 * log(unit(x.word[0], x.word[1]))) * cos(6.283185307179586 * unit(x.word[2], x.word[3]));
+    return sqrt(-2.0 * log(unit(x.word[0], x.word[1]))) *
+           cos(6.283185307179586 * unit(x.word[2], x.word[3]));
 }
 
 uint64_t rng_below(uint64_t seed, uint64_t stream, uint64_t index, uint64_t bound)

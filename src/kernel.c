@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The table of operations and the kernels of one device. A row ties together the reference, the
-// binding access, the grid and the cost; the SPIR-V comes from shaders/meson.build by the same name.
+// binding access, the grid and the cost; the SPIR-V comes from shaders/meson.build by the same
+// name.
 #include "src/kernel.h"
 
 #include <string.h>
@@ -23,12 +24,13 @@ static void fold(uint64_t count, uint32_t groups[3])
 }
 
 // one workgroup a row
-#define GROUPS_ROWS(op, type, expression)                                                                  \
-    static void groups_##op(const void *push, const struct kernel_shape *shape, uint32_t groups[3])        \
-    {                                                                                                      \
-        const struct type *p = push;                                                                       \
-        (void)shape, (void)p;                                                                              \
-        fold((uint64_t)(expression), groups);                                                              \
+#define GROUPS_ROWS(op, type, expression)                                                         \
+    static void groups_##op(const void *push, const struct kernel_shape *shape,                  \
+                            uint32_t groups[3])                                                  \
+    {                                                                                             \
+        const struct type *p = push;                                                              \
+        (void)shape, (void)p;                                                                     \
+        fold((uint64_t)(expression), groups);                                                     \
     }
 
 // elements a lane of an elementwise kernel handles, as vec4 steps of the whole workgroup
@@ -56,8 +58,10 @@ GROUPS_ROWS(attention_kv, push_attention,
             (uint64_t)p->batch * p->kv_heads * ceil_div(p->seq, attention_rows(shape)))
 GROUPS_ROWS(attention_decode, push_attention, p->heads)
 GROUPS_ROWS(elements, push_count, ceil_div(p->count, shape->lanes * ELEMENTS_PER_LANE))
-enum { ROUTER_NARROW = 32 }; // up to so many experts a lane has a token, else a workgroup (lib/router.glsl)
-GROUPS_ROWS(router, push_router, p->experts <= ROUTER_NARROW ? ceil_div(p->tokens, shape->lanes) : p->tokens)
+// up to so many experts a lane has a token, else a workgroup (lib/router.glsl)
+enum { ROUTER_NARROW = 32 };
+GROUPS_ROWS(router, push_router,
+            p->experts <= ROUTER_NARROW ? ceil_div(p->tokens, shape->lanes) : p->tokens)
 GROUPS_ROWS(router_stats, push_router, ceil_div(p->experts, shape->lanes) + 1)
 GROUPS_ROWS(moe_blocks, push_moe_sort, p->blocks)
 GROUPS_ROWS(moe_combine, push_moe_combine, p->tokens)
@@ -92,18 +96,18 @@ static void groups_moe_tn(const void *push, const struct kernel_shape *shape, ui
 
 // ---- costs
 
-#define COST(name, type, flop_expression, byte_expression)                                                 \
-    static double flops_##name(const void *push)                                                           \
-    {                                                                                                      \
-        const struct type *p = push;                                                                       \
-        (void)p;                                                                                           \
-        return (double)(flop_expression);                                                                  \
-    }                                                                                                      \
-    static double bytes_##name(const void *push, uint32_t store)                                           \
-    {                                                                                                      \
-        const struct type *p = push;                                                                       \
-        (void)p, (void)store;                                                                              \
-        return (double)(byte_expression);                                                                  \
+#define COST(name, type, flop_expression, byte_expression)                                        \
+    static double flops_##name(const void *push)                                                  \
+    {                                                                                             \
+        const struct type *p = push;                                                              \
+        (void)p;                                                                                  \
+        return (double)(flop_expression);                                                         \
+    }                                                                                             \
+    static double bytes_##name(const void *push, uint32_t store)                                  \
+    {                                                                                             \
+        const struct type *p = push;                                                              \
+        (void)p, (void)store;                                                                     \
+        return (double)(byte_expression);                                                         \
     }
 
 #define D(x) ((double)(x))
@@ -117,7 +121,8 @@ COST(matmul, push_matmul, 2 * D(p->m) * p->n * p->k,
      (D(p->m) * p->k + D(p->n) * p->k + D(p->m) * p->n) * store)
 COST(matmul_tn, push_matmul, 2 * D(p->m) * p->n * p->k,
      (D(p->m) * p->k + D(p->n) * p->k) * store + D(p->m) * p->n * 8)
-COST(rope, push_rope, 3 * D(p->tokens) * p->heads * p->head_dim, 2 * D(p->tokens) * p->heads * p->head_dim * store)
+COST(rope, push_rope, 3 * D(p->tokens) * p->heads * p->head_dim,
+     2 * D(p->tokens) * p->heads * p->head_dim * store)
 COST(cache_write, push_cache_write, 0, 2 * D(p->rows) * p->cols * store)
 // causal: half of the square
 COST(attention, push_attention, 2 * D(p->batch) * p->seq * p->seq * p->heads * p->head_dim,
@@ -132,13 +137,16 @@ COST(swiglu, push_count, 4 * D(p->count), 3 * D(p->count) * store)
 COST(swiglu_back, push_count, 10 * D(p->count), 6 * D(p->count) * store)
 COST(cast, push_count, 0, D(p->count) * (4 + store))
 COST(router, push_router, 5 * D(p->tokens) * p->experts, 8 * D(p->tokens) * p->experts)
-COST(router_back, push_router, 6 * D(p->tokens) * p->experts, (4 + store) * D(p->tokens) * p->experts)
+COST(router_back, push_router, 6 * D(p->tokens) * p->experts,
+     (4 + store) * D(p->tokens) * p->experts)
 COST(router_stats, push_router, 4 * D(p->tokens) * p->experts, 4 * D(p->tokens) * p->experts)
 COST(moe_count, push_moe_sort, 0, 4 * D(p->pairs) + 4 * D(p->blocks) * p->experts)
 COST(moe_scan, push_moe_sort, 0, 8 * D(p->blocks) * p->experts)
 COST(moe_scatter, push_moe_sort, 0, 12 * D(p->pairs))
 COST(moe_matmul_up, push_moe_matmul, 4 * D(p->pairs) * p->n * p->k,
-     (D(p->pairs) / p->top_k * p->k + 2 * D(p->experts) * p->n * p->k + D(p->pairs) * p->n * (p->save ? 3 : 1)) * store)
+     (D(p->pairs) / p->top_k * p->k + 2 * D(p->experts) * p->n * p->k +
+      D(p->pairs) * p->n * (p->save ? 3 : 1)) *
+         store)
 COST(moe_matmul, push_moe_matmul, 2 * D(p->pairs) * p->n * p->k,
      (D(p->pairs) * p->k + D(p->experts) * p->n * p->k + D(p->pairs) * p->n) * store)
 COST(moe_matmul_tn, push_moe_matmul, 2 * D(p->pairs) * p->n * p->m,
@@ -147,41 +155,46 @@ COST(moe_combine, push_moe_combine, 2 * D(p->tokens) * p->top_k * p->cols,
      D(p->tokens) * (p->top_k + 2) * p->cols * store)
 COST(moe_combine_back, push_moe_combine, 3 * D(p->tokens) * p->top_k * p->cols,
      D(p->tokens) * (2 * D(p->top_k) + 1) * p->cols * store)
-COST(loss, push_loss, 5 * D(p->rows) * p->vocab, D(p->rows) * p->vocab * store * (p->backward ? 2 : 1))
+COST(loss, push_loss, 5 * D(p->rows) * p->vocab,
+     D(p->rows) * p->vocab * store * (p->backward ? 2 : 1))
 COST(sum, push_sum, D(p->count), 4 * D(p->count))
 COST(grad_norm, push_sum, 2 * D(p->count), 4 * D(p->count))
 COST(adamw, push_adamw, 12 * D(p->count), D(p->count) * (28 + (p->copy ? store : 0)))
 COST(sample, push_loss, 10 * D(p->vocab), 8 * D(p->vocab))
 #undef D
 
-#define ROW(op, field, grid, cost, push, letters) \
-    [KERNEL_##op] = {.name = #field, .ref = ref_##field, .access = letters, .push_bytes = sizeof(struct push), \
-                     .groups = grid, .flops = flops_##cost, .bytes = bytes_##cost}
+// `reference`: the operation whose reference this one shares
+#define ROW_OF(op, field, reference, grid, cost, push, letters)                                  \
+    [KERNEL_##op] = {.name = #field, .ref = ref_##reference, .access = letters,                  \
+                     .push_bytes = sizeof(struct push), .groups = grid,                          \
+                     .flops = flops_##cost, .bytes = bytes_##cost}
+#define ROW(op, field, grid, cost, push, letters)                                                \
+    ROW_OF(op, field, field, grid, cost, push, letters)
 
 static const struct kernel_info table[KERNEL_COUNT] = {
     ROW(EMBED, embed, groups_embed, embed, push_embed, "rrw"),
     ROW(EMBED_BACK, embed_back, groups_embed_back, embed_back, push_embed, "rrrrrm"),
     ROW(NORM, norm, groups_norm, norm, push_norm, "rrww"),
     ROW(NORM_BACK, norm_back, groups_norm, norm_back, push_norm, "rrrrm"),
-    ROW(NORM_BACK_WEIGHT, norm_back_weight, groups_norm_columns, norm_back_weight, push_norm, "rrrm"),
+    ROW(NORM_BACK_WEIGHT, norm_back_weight, groups_norm_columns, norm_back_weight, push_norm,
+        "rrrm"),
     ROW(MATMUL_NT, matmul_nt, groups_matmul, matmul, push_matmul, "rrrw"),
     ROW(MATMUL_NTF, matmul_ntf, groups_matmul, matmul, push_matmul, "rrrw"),
     ROW(MATMUL_NN, matmul_nn, groups_matmul, matmul, push_matmul, "rrrw"),
     ROW(MATMUL_TN, matmul_tn, groups_matmul, matmul_tn, push_matmul, "rrrw"),
-    [KERNEL_MATVEC] = {.name = "matvec", .ref = ref_matmul_nt, .access = "rrrw",
-                       .push_bytes = sizeof(struct push_matmul), .groups = groups_matvec,
-                       .flops = flops_matmul, .bytes = bytes_matmul},
-    [KERNEL_MATVECF] = {.name = "matvecf", .ref = ref_matmul_ntf, .access = "rrrw",
-                        .push_bytes = sizeof(struct push_matmul), .groups = groups_matvec,
-                        .flops = flops_matmul, .bytes = bytes_matmul},
+    ROW_OF(MATVEC, matvec, matmul_nt, groups_matvec, matmul, push_matmul, "rrrw"),
+    ROW_OF(MATVECF, matvecf, matmul_ntf, groups_matvec, matmul, push_matmul, "rrrw"),
     ROW(ROPE, rope, groups_rope, rope, push_rope, "rrrw"),
     ROW(CACHE_WRITE, cache_write, groups_cache_write, cache_write, push_cache_write, "rrm"),
     ROW(SELECT_ROW, select_row, groups_one, select_row, push_embed, "rrw"),
     ROW(ATTENTION, attention, groups_attention, attention, push_attention, "rrrrww"),
     ROW(ATTENTION_DELTA, attention_delta, groups_delta, norm, push_norm, "rrw"),
-    ROW(ATTENTION_BACK_Q, attention_back_q, groups_attention, attention_back_q, push_attention, "rrrrrrw"),
-    ROW(ATTENTION_BACK_KV, attention_back_kv, groups_attention_kv, attention_back_kv, push_attention, "rrrrrrww"),
-    ROW(ATTENTION_DECODE, attention_decode, groups_attention_decode, attention_decode, push_attention, "rrrrw"),
+    ROW(ATTENTION_BACK_Q, attention_back_q, groups_attention, attention_back_q, push_attention,
+        "rrrrrrw"),
+    ROW(ATTENTION_BACK_KV, attention_back_kv, groups_attention_kv, attention_back_kv,
+        push_attention, "rrrrrrww"),
+    ROW(ATTENTION_DECODE, attention_decode, groups_attention_decode, attention_decode,
+        push_attention, "rrrrw"),
     ROW(SWIGLU, swiglu, groups_elements, swiglu, push_count, "rrw"),
     ROW(SWIGLU_BACK, swiglu_back, groups_elements, swiglu_back, push_count, "rrrwww"),
     ROW(ROUTER, router, groups_router, router, push_router, "rwwww"),
@@ -195,7 +208,8 @@ static const struct kernel_info table[KERNEL_COUNT] = {
     ROW(MOE_MATMUL_NN, moe_matmul_nn, NULL, moe_matmul, push_moe_matmul, "rrrm"),
     ROW(MOE_MATMUL_TN, moe_matmul_tn, groups_moe_tn, moe_matmul_tn, push_moe_matmul, "rrrrm"),
     ROW(MOE_COMBINE, moe_combine, groups_moe_combine, moe_combine, push_moe_combine, "rrrrw"),
-    ROW(MOE_COMBINE_BACK, moe_combine_back, groups_moe_combine_back, moe_combine_back, push_moe_combine, "rrrrww"),
+    ROW(MOE_COMBINE_BACK, moe_combine_back, groups_moe_combine_back, moe_combine_back,
+        push_moe_combine, "rrrrww"),
     ROW(LOSS, loss, groups_loss, loss, push_loss, "rmrw"),
     ROW(SUM, sum, groups_one, sum, push_sum, "rm"),
     ROW(GRAD_NORM, grad_norm, groups_grad_norm, grad_norm, push_sum, "rm"),
@@ -236,14 +250,18 @@ static bool is_matmul(enum kernel_op op)
 {
     switch ((int)op) {
     case KERNEL_MATMUL_NT: case KERNEL_MATMUL_NTF: case KERNEL_MATMUL_NN: case KERNEL_MATMUL_TN:
-    case KERNEL_MOE_MATMUL_UP: case KERNEL_MOE_MATMUL_NT: case KERNEL_MOE_MATMUL_NN: case KERNEL_MOE_MATMUL_TN:
+    case KERNEL_MOE_MATMUL_UP:
+    case KERNEL_MOE_MATMUL_NT:
+    case KERNEL_MOE_MATMUL_NN:
+    case KERNEL_MOE_MATMUL_TN:
         return true;
     }
     return false;
 }
 
-// Rows a lane holds. Every value of B that is loaded serves all of them, so the more the better while there are
-// rows; 32 need 128 registers for the sums alone, which CPU drivers keep in the first-level cache anyway.
+// Rows a lane holds. Every value of B that is loaded serves all of them, so the more the better
+// while there are rows; 32 need 128 registers for the sums alone, which CPU drivers keep in the
+// first-level cache anyway.
 static uint32_t matmul_rows(const struct gpu_caps *caps, enum kernel_op op, uint32_t rows)
 {
     if (is_matvec(op)) return 1;
@@ -251,14 +269,15 @@ static uint32_t matmul_rows(const struct gpu_caps *caps, enum kernel_op op, uint
     // moe_matmul_up holds two sums for each element: 16 rows of them spill on AMD's gfx1100
     if (rows >= 6 && caps->type != GPU_TYPE_CPU && is_grouped(op)) return 8;
     if (rows >= 12) return 16;
-    const bool transposed = op == KERNEL_MATMUL_TN || op == KERNEL_MOE_MATMUL_TN; // loads rows in fours
+    const bool transposed =
+        op == KERNEL_MATMUL_TN || op == KERNEL_MOE_MATMUL_TN; // loads rows in fours
     return rows >= 3 || transposed ? 4 : 1;
 }
 
 static bool is_attention(enum kernel_op op)
 {
-    return op == KERNEL_ATTENTION || op == KERNEL_ATTENTION_BACK_Q || op == KERNEL_ATTENTION_BACK_KV ||
-           op == KERNEL_ATTENTION_DECODE;
+    return op == KERNEL_ATTENTION || op == KERNEL_ATTENTION_BACK_Q ||
+           op == KERNEL_ATTENTION_BACK_KV || op == KERNEL_ATTENTION_DECODE;
 }
 
 static uint32_t power_of_two(uint32_t least)
@@ -274,8 +293,9 @@ static uint32_t power_of_two(uint32_t least)
 static struct kernel_shape attention_shape(const struct gpu_caps *caps, enum kernel_op op,
                                            uint32_t head_dim)
 {
-    const uint32_t sure = caps->mask & GPU_CAP_SIZE ? caps->subgroup_size
-                                                    : min_u32(caps->subgroup_size, caps->subgroup_min);
+    const uint32_t sure = caps->mask & GPU_CAP_SIZE
+                              ? caps->subgroup_size
+                              : min_u32(caps->subgroup_size, caps->subgroup_min);
     const bool cpu = caps->type == GPU_TYPE_CPU;
     struct kernel_shape shape = {max_u32(sure, 4), .rows = 1, .spread = 1, .depth = head_dim};
     shape.columns = min_u32(power_of_two(ceil_div(head_dim, cpu ? 4 : 16)), shape.lanes);
@@ -287,9 +307,13 @@ static struct kernel_shape attention_shape(const struct gpu_caps *caps, enum ker
 struct kernel_shape kernel_shape_for(const struct gpu_caps *caps, enum kernel_op op, uint32_t rows)
 {
     if (is_attention(op)) return attention_shape(caps, op, rows);
-    struct kernel_shape shape = {.lanes = max_u32(caps->subgroup_size, 4), .rows = 1, .columns = 4, .spread = 1};
+    struct kernel_shape shape = {.lanes = max_u32(caps->subgroup_size, 4),
+                                 .rows = 1,
+                                 .columns = 4,
+                                 .spread = 1};
     if (op == KERNEL_NORM_BACK_WEIGHT && caps->type != GPU_TYPE_CPU)
-        shape.lanes = min_u32(4 * shape.lanes, min_u32(caps->max_workgroup, 256)); // rows across lanes
+        shape.lanes =
+            min_u32(4 * shape.lanes, min_u32(caps->max_workgroup, 256)); // rows across lanes
     if (!is_matmul(op) && !is_matvec(op)) return shape;
     // without a required size a subgroup may be as small as the smallest: still one a workgroup
     if (!(caps->mask & GPU_CAP_SIZE)) shape.lanes = max_u32(caps->subgroup_min, 4);
@@ -301,7 +325,8 @@ struct kernel_shape kernel_shape_for(const struct gpu_caps *caps, enum kernel_op
 
 static bool columns_only(enum kernel_op op, const struct kernel_shape *shape)
 {
-    return is_matvec(op) || (shape->rows == 1 && (op == KERNEL_MOE_MATMUL_UP || op == KERNEL_MOE_MATMUL_NT));
+    return is_matvec(op) ||
+           (shape->rows == 1 && (op == KERNEL_MOE_MATMUL_UP || op == KERNEL_MOE_MATMUL_NT));
 }
 
 uint32_t kernel_moe_columns(enum kernel_op op, const struct kernel_shape *shape, uint32_t cols)
@@ -350,27 +375,30 @@ static bool kernel_make(struct kernels *kernels, struct kernel *kernel)
     const struct blob *blob = &blobs[kernel->op][kernel->store];
     kernel->name = arena_printf(kernels->arena, "%s_%s", info->name, dtype_name(kernel->store));
     const struct gpu_caps *caps = &kernels->gpu->caps;
-    kernel->gpu = gpu_kernel_create(kernels->gpu, &(struct gpu_kernel_params){
-        .name = kernel->name,
-        .spirv = blob->words,
-        .spirv_bytes = blob->bytes,
-        .spec = {kernel->shape.lanes, kernel->shape.rows, kernel->shape.columns, kernel->shape.spread,
-                 kernel->shape.depth},
-        .spec_count = 5,
-        .binding_count = (uint32_t)strlen(info->access),
-        .push_bytes = info->push_bytes,
-        .subgroup_size = caps->mask & GPU_CAP_SIZE ? caps->subgroup_size : 0,
-        .ref = info->ref,
-        .tag = (int)kernel->store,
-    });
+    kernel->gpu = gpu_kernel_create(
+        kernels->gpu, &(struct gpu_kernel_params){
+                          .name = kernel->name,
+                          .spirv = blob->words,
+                          .spirv_bytes = blob->bytes,
+                          .spec = {kernel->shape.lanes, kernel->shape.rows, kernel->shape.columns,
+                                   kernel->shape.spread, kernel->shape.depth},
+                          .spec_count = 5,
+                          .binding_count = (uint32_t)strlen(info->access),
+                          .push_bytes = info->push_bytes,
+                          .subgroup_size = caps->mask & GPU_CAP_SIZE ? caps->subgroup_size : 0,
+                          .ref = info->ref,
+                          .tag = (int)kernel->store,
+                      });
     return kernel->gpu != NULL;
 }
 
-const struct kernel *kernels_get(struct kernels *kernels, enum kernel_op op, enum dtype store, uint32_t rows)
+const struct kernel *kernels_get(struct kernels *kernels, enum kernel_op op, enum dtype store,
+                                 uint32_t rows)
 {
     if (!blobs[op][store].words) store = DTYPE_F32; // operations without STORE bindings
     if (is_attention(op) && (rows == 0 || rows > KERNEL_MAX_HEAD_DIM)) {
-        log_error("%s: head_dim %u is not between 1 and %d", table[op].name, rows, KERNEL_MAX_HEAD_DIM);
+        log_error("%s: head_dim %u is not between 1 and %d", table[op].name, rows,
+                  KERNEL_MAX_HEAD_DIM);
         return NULL;
     }
     const struct kernel_shape shape = kernel_shape_for(&kernels->gpu->caps, op, rows);

@@ -407,7 +407,8 @@ bool train_run(const struct train_params *params, struct train_outcome *outcome)
     ok = ok && (!params->check || check_plan(&r)) && train_loop(&r);
     outcome->interrupted = os_interrupted();
     progress_destroy(&r.progress); // its last line comes before the evaluation's
-    if (ok && !outcome->interrupted && !evaluate(&r, params->config->final_eval_batches)) ok = false;
+    if (ok && !outcome->interrupted && !evaluate(&r, params->config->final_eval_batches))
+        ok = false;
     if (ok && !outcome->interrupted) measure_baselines(&r);
     close_all(&r);
     return ok;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A program of somebody else: built with nothing but pkg-config and the installed header, continues a
-// text with the model of a run folder. tests/install.sh builds and runs it; the README shows it.
+// A program of somebody else: built with nothing but pkg-config and the installed header, continues
+// a text with the model of a run folder. tests/install.sh builds and runs it; the README shows it.
 #include <stdio.h>
 #include <vkmoe.h>
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The core of the benchmark: what the filter takes, how samples become a result, progress on stderr.
+// The core of the benchmark: what the filter takes, how samples become a result, progress on
+// stderr.
 #include "tools/bench.h"
 
 #include <math.h>
@@ -84,7 +85,8 @@ static bool commands_once(struct bench *bench, struct gpu_commands *commands, do
     const uint64_t ticket = gpu_submit(bench->gpu, &commands, 1);
     if (!ticket || !gpu_wait(bench->gpu, ticket)) return false;
     *ms = 1e3 * (os_seconds() - began);
-    if (commands->params.timestamps == 2 && gpu_commands_times(bench->gpu, commands, at)) *ms = at[1];
+    if (commands->params.timestamps == 2 && gpu_commands_times(bench->gpu, commands, at))
+        *ms = at[1];
     return true;
 }
 

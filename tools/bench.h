@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: MIT
-// What `vkmoe bench` is made of: the peaks of the device itself (bench_peaks.c), cases = a few steps of a plan
-// on inputs of their own (bench.c, listed in bench_kernels.c and bench_moe.c), whole steps of a model
-// (bench_steps.c), and the table and the JSON (bench_print.c).
+// What `vkmoe bench` is made of: the peaks of the device itself (bench_peaks.c), cases = a few
+// steps of a plan on inputs of their own (bench.c, listed in bench_kernels.c and bench_moe.c),
+// whole steps of a model (bench_steps.c), and the table and the JSON (bench_print.c).
 //
-// How a case is timed. Its steps are put into one plan again and again, until one run takes BENCH_MIN_MS
-// (at most BENCH_MAX_REPEATS times), with the barriers that any plan has: an execution depends on the one
-// before. Timestamps around a run, divided by the repeats, are one sample; without timestamps it is the
-// host's clock. `ms` is the median of BENCH_RUNS runs and `spread` is (slowest - fastest) / median of them.
+// How a case is timed. Its steps are put into one plan again and again, until one run takes
+// BENCH_MIN_MS (at most BENCH_MAX_REPEATS times), with the barriers that any plan has: an execution
+// depends on the one before. Timestamps around a run, divided by the repeats, are one sample;
+// without timestamps it is the host's clock. `ms` is the median of BENCH_RUNS runs and `spread` is
+// (slowest - fastest) / median of them.
 //
-// GFLOP/s and GB/s are the work of the kernel table (src/kernel.c: multiplications and additions, least
-// traffic) over `ms`. `peak_pct` is the larger of GFLOP/s in % of the FMA f32 peak and GB/s in % of the copy
-// peak: how close the kernel is to the bound of its roofline (Williams et al. 2009). What fits into caches
-// can be above 100.
+// GFLOP/s and GB/s are the work of the kernel table (src/kernel.c: multiplications and additions,
+// least traffic) over `ms`. `peak_pct` is the larger of GFLOP/s in % of the FMA f32 peak and GB/s
+// in % of the copy peak: how close the kernel is to the bound of its roofline (Williams et al.
+// 2009). What fits into caches can be above 100.
 #pragma once
 
 #include "src/base.h"
@@ -57,7 +58,7 @@ struct bench_profile {
 struct bench {
     struct gpu          *gpu;
     struct kernels      *kernels;
-    const char          *filter;    // part of "family name shape variant"; NULL: the default selection
+    const char *filter; // part of "family name shape variant"; NULL: the default selection
     struct bench_peaks   peaks;
     struct bench_result *result;
     uint32_t             count, capacity;
@@ -88,9 +89,11 @@ bool bench_has_store(const struct bench *bench, enum dtype store);
 struct bench_time bench_median(double *ms, uint32_t count);
 // Submits BENCH_RUNS times after a first one that does not count; milliseconds of the fastest.
 bool bench_fastest(struct bench *bench, struct gpu_commands *commands, double *ms);
-// One run of a plan, waited for: milliseconds of its kernels (of the host's clock without timestamps).
+// One run of a plan, waited for: milliseconds of its kernels (of the host's clock without
+// timestamps).
 bool bench_run_once(struct bench *bench, struct run *run, double *ms);
-struct bench_result *bench_add(struct bench *bench, const struct bench_result *result); // copies the texts
+struct bench_result *bench_add(struct bench *bench,
+                               const struct bench_result *result); // copies the texts
 void bench_field(struct bench_result *result, const char *name, double value);
 
 // ---- cases: bench_case.c
@@ -127,19 +130,25 @@ struct bench_case {
     bool                     failed;
 };
 
-// False where the filter does not take it, the device cannot, or it would take longer than its budget of time.
-bool bench_case_begin(struct bench_case *c, struct bench *bench, const struct bench_case_params *params,
-                      const char *shape, ...) __attribute__((format(printf, 4, 5)));
-// Buffers of the case, each filled once; `type` an enum dtype or BENCH_STORE. They return the index to bind.
+// False where the filter does not take it, the device cannot, or it would take longer than its
+// budget of time.
+bool bench_case_begin(struct bench_case *c, struct bench *bench,
+                      const struct bench_case_params *params, const char *shape, ...)
+    __attribute__((format(printf, 4, 5)));
+// Buffers of the case, each filled once; `type` an enum dtype or BENCH_STORE. They return the index
+// to bind.
 uint32_t bench_case_normal(struct bench_case *c, int type, uint64_t count, double scale);
 uint32_t bench_case_zero(struct bench_case *c, int type, uint64_t count);
-uint32_t bench_case_words(struct bench_case *c, const void *words, uint64_t count); // u32, or 32-bit anything
+uint32_t bench_case_words(struct bench_case *c, const void *words,
+                          uint64_t count); // u32, or 32-bit anything
 // The step of params.op with params.push; its grid from the table, or from buffer `indirect`.
-void bench_case_step(struct bench_case *c, const uint32_t *bind, uint32_t bind_count, int32_t indirect);
+void bench_case_step(struct bench_case *c, const uint32_t *bind, uint32_t bind_count,
+                     int32_t indirect);
 // A step of another operation beside it.
-void bench_case_step_of(struct bench_case *c, enum kernel_op op, const void *push, const uint32_t *bind,
-                        uint32_t bind_count);
-#define BENCH_BIND(...) (const uint32_t[]){__VA_ARGS__}, (uint32_t)(sizeof((const uint32_t[]){__VA_ARGS__}) / 4)
+void bench_case_step_of(struct bench_case *c, enum kernel_op op, const void *push,
+                        const uint32_t *bind, uint32_t bind_count);
+#define BENCH_BIND(...) \
+    (const uint32_t[]){__VA_ARGS__}, (uint32_t)(sizeof((const uint32_t[]){__VA_ARGS__}) / 4)
 // Times it, adds its result, frees its buffers. False: the device failed, logged.
 bool bench_case_run(struct bench_case *c);
 
@@ -147,7 +156,7 @@ bool bench_case_run(struct bench_case *c);
 
 bool bench_measure_peaks(struct bench *bench); // bench_peaks.c
 bool bench_matmuls(struct bench *bench);       // bench_kernels.c
-bool bench_kernels(struct bench *bench);       // bench_kernels.c: all other rows of the kernel table
+bool bench_kernels(struct bench *bench); // bench_kernels.c: all other rows of the kernel table
 bool bench_grouped(struct bench *bench);       // bench_moe.c
 bool bench_steps(struct bench *bench);         // bench_steps.c
 

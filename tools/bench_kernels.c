@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The kernels of the benchmark but for the grouped ones (bench_moe.c): dense matmuls at square and real shapes,
-// then every other row of the kernel table at the shapes of assets/tiny.json and assets/h64lm.json.
+// The kernels of the benchmark but for the grouped ones (bench_moe.c): dense matmuls at square and
+// real shapes, then every other row of the kernel table at the shapes of assets/tiny.json and
+// assets/h64lm.json.
 #include <math.h>
 #include <stdlib.h>
 
@@ -8,7 +9,11 @@
 
 // ---- dense matmuls
 
-struct matmul_shape { enum kernel_op op; uint32_t m, n, k; bool stores; }; // stores: 16-bit ones too
+struct matmul_shape {
+    enum kernel_op op;
+    uint32_t m, n, k;
+    bool stores;
+}; // stores: 16-bit ones too
 
 static const struct matmul_shape matmuls[] = {
     {KERNEL_MATMUL_NT, 512, 512, 512, true},    {KERNEL_MATMUL_NN, 512, 512, 512, true},
@@ -33,16 +38,23 @@ static const struct matmul_shape matmuls[] = {
 
 static bool matmul(struct bench *bench, const struct matmul_shape *s, enum dtype store)
 {
-    const bool f32 = s->op == KERNEL_MATMUL_NTF || s->op == KERNEL_MATMUL_TN || s->op == KERNEL_MATVECF;
+    const bool f32 =
+        s->op == KERNEL_MATMUL_NTF || s->op == KERNEL_MATMUL_TN || s->op == KERNEL_MATVECF;
     const struct push_matmul push = {.m = s->m, .n = s->n, .k = s->k};
-    const struct bench_case_params params = {
-        .level = s->stores || store == DTYPE_F32 ? BENCH_DEFAULT : BENCH_ASKED, .family = "matmul", .op = s->op,
-        .store = store, .rows = s->m, .push = &push};
+    const struct bench_case_params params = {.level = s->stores || store == DTYPE_F32
+                                                          ? BENCH_DEFAULT
+                                                          : BENCH_ASKED,
+                                             .family = "matmul",
+                                             .op = s->op,
+                                             .store = store,
+                                             .rows = s->m,
+                                             .push = &push};
     struct bench_case c;
     if (!bench_case_begin(&c, bench, &params, "%ux%ux%u", s->m, s->n, s->k)) return true;
     const uint32_t a = bench_case_normal(&c, BENCH_STORE, (uint64_t)s->m * s->k, 1);
     const uint32_t b = bench_case_normal(&c, BENCH_STORE, (uint64_t)s->n * s->k, 1);
-    const uint32_t out = bench_case_zero(&c, f32 ? (int)DTYPE_F32 : BENCH_STORE, (uint64_t)s->m * s->n);
+    const uint32_t out =
+        bench_case_zero(&c, f32 ? (int)DTYPE_F32 : BENCH_STORE, (uint64_t)s->m * s->n);
     bench_case_step(&c, BENCH_BIND(a, b, out, out), BENCH_DIRECT);
     return bench_case_run(&c);
 }
@@ -59,7 +71,8 @@ bool bench_matmuls(struct bench *bench)
 
 struct shape {
     uint32_t batch, seq, hidden, heads, kv_heads, head_dim, experts, top_k, inner, vocab, context;
-    uint32_t logit_rows, parameters; // rows of one chunk of the loss; elements of one dispatch of the optimizer
+    uint32_t logit_rows,
+        parameters; // rows of one chunk of the loss; elements of one dispatch of the optimizer
 };
 
 static const struct shape shapes[] = {
@@ -75,18 +88,25 @@ struct at {
     uint32_t            tokens;
 };
 
-static bool begin(struct bench_case *c, const struct at *at, const char *family, enum kernel_op op, uint32_t rows,
-                  const void *push, const char *shape, ...) __attribute__((format(printf, 7, 8)));
-static bool begin(struct bench_case *c, const struct at *at, const char *family, enum kernel_op op, uint32_t rows,
-                  const void *push, const char *shape, ...)
+static bool begin(struct bench_case *c, const struct at *at, const char *family, enum kernel_op op,
+                  uint32_t rows, const void *push, const char *shape, ...)
+    __attribute__((format(printf, 7, 8)));
+static bool begin(struct bench_case *c, const struct at *at, const char *family, enum kernel_op op,
+                  uint32_t rows, const void *push, const char *shape, ...)
 {
     char text[64];
     va_list args;
     va_start(args, shape);
     vsnprintf(text, sizeof text, shape, args);
     va_end(args);
-    return bench_case_begin(c, at->bench, &(struct bench_case_params){
-        .level = at->level, .family = family, .op = op, .store = at->store, .rows = rows, .push = push}, "%s", text);
+    return bench_case_begin(c, at->bench,
+                            &(struct bench_case_params){.level = at->level,
+                                                        .family = family,
+                                                        .op = op,
+                                                        .store = at->store,
+                                                        .rows = rows,
+                                                        .push = push},
+                            "%s", text);
 }
 
 static uint32_t step_words(struct bench_case *c, const struct step_words *words)
@@ -127,17 +147,20 @@ static bool embed_back(const struct at *at)
 {
     const struct push_embed push = {at->tokens, at->shape->hidden, at->shape->vocab};
     struct bench_case c;
-    if (!begin(&c, at, "embed", KERNEL_EMBED_BACK, 0, &push, "%ux%u", push.rows, push.cols)) return true;
+    if (!begin(&c, at, "embed", KERNEL_EMBED_BACK, 0, &push, "%ux%u", push.rows, push.cols))
+        return true;
     const uint32_t segments = min_u32(push.rows / 2, push.vocab - 4);
     uint32_t *first = arena_array(at->bench->arena, push.rows + 1, sizeof *first);
-    for (uint32_t i = 0; i <= segments; i++) first[i] = (uint32_t)((uint64_t)i * push.rows / segments);
+    for (uint32_t i = 0; i <= segments; i++)
+        first[i] = (uint32_t)((uint64_t)i * push.rows / segments);
     const uint32_t step = step_words(&c, &(struct step_words){.segments = segments});
     const uint32_t order = counting_words(&c, push.rows, push.rows);
     const uint32_t segment_begin = bench_case_words(&c, first, push.rows + 1);
     const uint32_t segment_id = counting_words(&c, push.rows, push.vocab);
     const uint32_t dx = bench_case_normal(&c, BENCH_STORE, (uint64_t)push.rows * push.cols, 1e-3);
     const uint32_t dtable = bench_case_zero(&c, DTYPE_F32, (uint64_t)push.vocab * push.cols);
-    bench_case_step(&c, BENCH_BIND(step, order, segment_begin, segment_id, dx, dtable), BENCH_DIRECT);
+    bench_case_step(&c, BENCH_BIND(step, order, segment_begin, segment_id, dx, dtable),
+                    BENCH_DIRECT);
     return bench_case_run(&c);
 }
 
@@ -145,7 +168,8 @@ static bool select_row(const struct at *at)
 {
     const struct push_embed push = {64, at->shape->hidden, 0};
     struct bench_case c;
-    if (!begin(&c, at, "embed", KERNEL_SELECT_ROW, 0, &push, "%ux%u", push.rows, push.cols)) return true;
+    if (!begin(&c, at, "embed", KERNEL_SELECT_ROW, 0, &push, "%ux%u", push.rows, push.cols))
+        return true;
     const uint32_t step = step_words(&c, &(struct step_words){.length = push.rows});
     const uint32_t x = bench_case_normal(&c, BENCH_STORE, (uint64_t)push.rows * push.cols, 1);
     const uint32_t y = bench_case_zero(&c, BENCH_STORE, push.cols);
@@ -169,8 +193,10 @@ static bool norm_case(const struct at *at, enum kernel_op op, uint32_t rows)
         return bench_case_run(&c);
     }
     const uint32_t dy = bench_case_normal(&c, BENCH_STORE, count, 1e-4);
-    const uint32_t dx = bench_case_zero(&c, BENCH_STORE, count), dweight = bench_case_zero(&c, DTYPE_F32, push.cols);
-    if (op == KERNEL_NORM_BACK) bench_case_step(&c, BENCH_BIND(x, weight, rstd, dy, dx), BENCH_DIRECT);
+    const uint32_t dx = bench_case_zero(&c, BENCH_STORE, count),
+                   dweight = bench_case_zero(&c, DTYPE_F32, push.cols);
+    if (op == KERNEL_NORM_BACK)
+        bench_case_step(&c, BENCH_BIND(x, weight, rstd, dy, dx), BENCH_DIRECT);
     else bench_case_step(&c, BENCH_BIND(x, rstd, dy, dweight), BENCH_DIRECT);
     return bench_case_run(&c);
 }
@@ -178,16 +204,24 @@ static bool norm_case(const struct at *at, enum kernel_op op, uint32_t rows)
 static bool norm(const struct at *at) { return norm_case(at, KERNEL_NORM, at->tokens); }
 static bool norm_one(const struct at *at) { return norm_case(at, KERNEL_NORM, 1); }
 static bool norm_back(const struct at *at) { return norm_case(at, KERNEL_NORM_BACK, at->tokens); }
-static bool norm_back_weight(const struct at *at) { return norm_case(at, KERNEL_NORM_BACK_WEIGHT, at->tokens); }
+static bool norm_back_weight(const struct at *at)
+{
+    return norm_case(at, KERNEL_NORM_BACK_WEIGHT, at->tokens);
+}
 
 // ---- attention
 
 static bool rope(const struct at *at)
 {
     const struct shape *s = at->shape;
-    const struct push_rope push = {.tokens = at->tokens, .heads = s->heads, .head_dim = s->head_dim, .seq = s->seq};
+    const struct push_rope push = {.tokens = at->tokens,
+                                   .heads = s->heads,
+                                   .head_dim = s->head_dim,
+                                   .seq = s->seq};
     struct bench_case c;
-    if (!begin(&c, at, "rope", KERNEL_ROPE, 0, &push, "T%u h%u d%u", push.tokens, push.heads, push.head_dim)) return true;
+    if (!begin(&c, at, "rope", KERNEL_ROPE, 0, &push, "T%u h%u d%u", push.tokens, push.heads,
+               push.head_dim))
+        return true;
     const uint32_t count = push.tokens * push.heads * push.head_dim;
     const uint32_t step = step_words(&c, &(struct step_words){0});
     const uint32_t table = constant(&c, (uint64_t)s->context * s->head_dim, 0.7071f);
@@ -202,7 +236,8 @@ static bool cache_write(const struct at *at)
     const struct shape *s = at->shape;
     const struct push_cache_write push = {64, s->kv_heads * s->head_dim, s->context};
     struct bench_case c;
-    if (!begin(&c, at, "rope", KERNEL_CACHE_WRITE, 0, &push, "%ux%u", push.rows, push.cols)) return true;
+    if (!begin(&c, at, "rope", KERNEL_CACHE_WRITE, 0, &push, "%ux%u", push.rows, push.cols))
+        return true;
     const uint32_t step = step_words(&c, &(struct step_words){.base = 64, .length = push.rows});
     const uint32_t x = bench_case_normal(&c, BENCH_STORE, push.rows * push.cols, 1);
     const uint32_t cache = bench_case_zero(&c, BENCH_STORE, push.capacity * push.cols);
@@ -212,16 +247,20 @@ static bool cache_write(const struct at *at)
 
 static struct push_attention attention_push(const struct shape *s)
 {
-    return (struct push_attention){.batch = s->batch, .seq = s->seq, .stride = s->seq, .heads = s->heads,
-                                   .kv_heads = s->kv_heads, .head_dim = s->head_dim,
+    return (struct push_attention){.batch = s->batch,
+                                   .seq = s->seq,
+                                   .stride = s->seq,
+                                   .heads = s->heads,
+                                   .kv_heads = s->kv_heads,
+                                   .head_dim = s->head_dim,
                                    .scale = (float)(1 / sqrt((double)s->head_dim))};
 }
 
 static bool attention_begin(struct bench_case *c, const struct at *at, enum kernel_op op,
                             const struct push_attention *push)
 {
-    return begin(c, at, "attention", op, push->head_dim, push, "B%u S%u h%u kv%u d%u", push->batch, push->seq, push->heads,
-                 push->kv_heads, push->head_dim);
+    return begin(c, at, "attention", op, push->head_dim, push, "B%u S%u h%u kv%u d%u", push->batch,
+                 push->seq, push->heads, push->kv_heads, push->head_dim);
 }
 
 static bool attention(const struct at *at)
@@ -233,7 +272,8 @@ static bool attention(const struct at *at)
     if (!attention_begin(&c, at, KERNEL_ATTENTION, &push)) return true;
     const uint32_t step = step_words(&c, &(struct step_words){.length = at->tokens});
     const uint32_t q = bench_case_normal(&c, BENCH_STORE, q_count, 1);
-    const uint32_t k = bench_case_normal(&c, BENCH_STORE, kv_count, 1), v = bench_case_normal(&c, BENCH_STORE, kv_count, 1);
+    const uint32_t k = bench_case_normal(&c, BENCH_STORE, kv_count, 1),
+                   v = bench_case_normal(&c, BENCH_STORE, kv_count, 1);
     const uint32_t o = bench_case_zero(&c, BENCH_STORE, q_count);
     const uint32_t lse = bench_case_zero(&c, DTYPE_F32, (uint64_t)at->tokens * push.heads);
     bench_case_step(&c, BENCH_BIND(step, q, k, v, o, lse), BENCH_DIRECT);
@@ -248,27 +288,40 @@ static bool attention_back(const struct at *at, enum kernel_op op)
     struct bench_case c;
     if (!attention_begin(&c, at, op, &push)) return true;
     const uint32_t q = bench_case_normal(&c, BENCH_STORE, q_count, 1);
-    const uint32_t k = bench_case_normal(&c, BENCH_STORE, kv_count, 1), v = bench_case_normal(&c, BENCH_STORE, kv_count, 1);
+    const uint32_t k = bench_case_normal(&c, BENCH_STORE, kv_count, 1),
+                   v = bench_case_normal(&c, BENCH_STORE, kv_count, 1);
     const uint32_t d_o = bench_case_normal(&c, BENCH_STORE, q_count, 1e-3);
     const uint32_t lse = constant(&c, (uint64_t)at->tokens * push.heads, logf((float)push.seq));
     const uint32_t delta = constant(&c, (uint64_t)at->tokens * push.heads, 0);
-    const uint32_t dq = bench_case_zero(&c, BENCH_STORE, q_count), dk = bench_case_zero(&c, BENCH_STORE, kv_count);
+    const uint32_t dq = bench_case_zero(&c, BENCH_STORE, q_count),
+                   dk = bench_case_zero(&c, BENCH_STORE, kv_count);
     const uint32_t dv = bench_case_zero(&c, BENCH_STORE, kv_count);
-    if (op == KERNEL_ATTENTION_BACK_Q) bench_case_step(&c, BENCH_BIND(q, k, v, d_o, lse, delta, dq), BENCH_DIRECT);
+    if (op == KERNEL_ATTENTION_BACK_Q)
+        bench_case_step(&c, BENCH_BIND(q, k, v, d_o, lse, delta, dq), BENCH_DIRECT);
     else bench_case_step(&c, BENCH_BIND(q, k, v, d_o, lse, delta, dk, dv), BENCH_DIRECT);
     return bench_case_run(&c);
 }
 
-static bool attention_back_q(const struct at *at) { return attention_back(at, KERNEL_ATTENTION_BACK_Q); }
-static bool attention_back_kv(const struct at *at) { return attention_back(at, KERNEL_ATTENTION_BACK_KV); }
+static bool attention_back_q(const struct at *at)
+{
+    return attention_back(at, KERNEL_ATTENTION_BACK_Q);
+}
+static bool attention_back_kv(const struct at *at)
+{
+    return attention_back(at, KERNEL_ATTENTION_BACK_KV);
+}
 
 static bool attention_delta(const struct at *at)
 {
-    const struct push_norm push = {.rows = at->tokens * at->shape->heads, .cols = at->shape->head_dim};
+    const struct push_norm push = {.rows = at->tokens * at->shape->heads,
+                                   .cols = at->shape->head_dim};
     const uint64_t count = (uint64_t)push.rows * push.cols;
     struct bench_case c;
-    if (!begin(&c, at, "attention", KERNEL_ATTENTION_DELTA, 0, &push, "%ux%u", push.rows, push.cols)) return true;
-    const uint32_t o = bench_case_normal(&c, BENCH_STORE, count, 1), d_o = bench_case_normal(&c, BENCH_STORE, count, 1);
+    if (!begin(&c, at, "attention", KERNEL_ATTENTION_DELTA, 0, &push, "%ux%u", push.rows,
+               push.cols))
+        return true;
+    const uint32_t o = bench_case_normal(&c, BENCH_STORE, count, 1),
+                   d_o = bench_case_normal(&c, BENCH_STORE, count, 1);
     const uint32_t delta = bench_case_zero(&c, DTYPE_F32, push.rows);
     bench_case_step(&c, BENCH_BIND(o, d_o, delta), BENCH_DIRECT);
     return bench_case_run(&c);
@@ -279,14 +332,17 @@ static bool attention_decode(const struct at *at)
     struct push_attention push = attention_push(at->shape);
     push.batch = push.seq = 1;
     push.stride = at->shape->context;
-    const uint64_t q_count = push.heads * push.head_dim, kv_count = (uint64_t)push.stride * push.kv_heads * push.head_dim;
+    const uint64_t q_count = push.heads * push.head_dim,
+                   kv_count = (uint64_t)push.stride * push.kv_heads * push.head_dim;
     struct bench_case c;
-    if (!begin(&c, at, "attention", KERNEL_ATTENTION_DECODE, push.head_dim, &push, "S%u h%u kv%u d%u", push.stride,
-               push.heads, push.kv_heads, push.head_dim))
+    if (!begin(&c, at, "attention", KERNEL_ATTENTION_DECODE, push.head_dim, &push,
+               "S%u h%u kv%u d%u", push.stride, push.heads, push.kv_heads, push.head_dim))
         return true;
-    const uint32_t step = step_words(&c, &(struct step_words){.base = push.stride - 1, .length = 1});
+    const uint32_t step =
+        step_words(&c, &(struct step_words){.base = push.stride - 1, .length = 1});
     const uint32_t q = bench_case_normal(&c, BENCH_STORE, q_count, 1);
-    const uint32_t k = bench_case_normal(&c, BENCH_STORE, kv_count, 1), v = bench_case_normal(&c, BENCH_STORE, kv_count, 1);
+    const uint32_t k = bench_case_normal(&c, BENCH_STORE, kv_count, 1),
+                   v = bench_case_normal(&c, BENCH_STORE, kv_count, 1);
     const uint32_t o = bench_case_zero(&c, BENCH_STORE, q_count);
     bench_case_step(&c, BENCH_BIND(step, q, k, v, o), BENCH_DIRECT);
     return bench_case_run(&c);
@@ -298,7 +354,9 @@ static bool swiglu_case(const struct at *at, enum kernel_op op)
 {
     const struct push_count push = {at->tokens * at->shape->top_k * at->shape->inner};
     struct bench_case c;
-    if (!begin(&c, at, "swiglu", op, 0, &push, "%ux%u", at->tokens * at->shape->top_k, at->shape->inner)) return true;
+    if (!begin(&c, at, "swiglu", op, 0, &push, "%ux%u", at->tokens * at->shape->top_k,
+               at->shape->inner))
+        return true;
     const uint32_t gate = bench_case_normal(&c, BENCH_STORE, push.count, 1);
     const uint32_t up = bench_case_normal(&c, BENCH_STORE, push.count, 1);
     const uint32_t h = bench_case_zero(&c, BENCH_STORE, push.count);
@@ -307,7 +365,8 @@ static bool swiglu_case(const struct at *at, enum kernel_op op)
         return bench_case_run(&c);
     }
     const uint32_t dh = bench_case_normal(&c, BENCH_STORE, push.count, 1e-3);
-    const uint32_t dgate = bench_case_zero(&c, BENCH_STORE, push.count), dup = bench_case_zero(&c, BENCH_STORE, push.count);
+    const uint32_t dgate = bench_case_zero(&c, BENCH_STORE, push.count),
+                   dup = bench_case_zero(&c, BENCH_STORE, push.count);
     bench_case_step(&c, BENCH_BIND(gate, up, dh, dgate, dup, h), BENCH_DIRECT);
     return bench_case_run(&c);
 }
@@ -319,23 +378,33 @@ static bool swiglu_back(const struct at *at) { return swiglu_case(at, KERNEL_SWI
 
 static struct push_router router_push(const struct at *at)
 {
-    return (struct push_router){.tokens = at->tokens, .experts = at->shape->experts, .top_k = at->shape->top_k,
-                                .renormalise = 1, .inv_temperature = 1, .balance_coef = 0.01f, .z_coef = 0.001f};
+    return (struct push_router){.tokens = at->tokens,
+                                .experts = at->shape->experts,
+                                .top_k = at->shape->top_k,
+                                .renormalise = 1,
+                                .inv_temperature = 1,
+                                .balance_coef = 0.01f,
+                                .z_coef = 0.001f};
 }
 
-static bool router_begin(struct bench_case *c, const struct at *at, enum kernel_op op, const struct push_router *push)
+static bool router_begin(struct bench_case *c, const struct at *at, enum kernel_op op,
+                         const struct push_router *push)
 {
-    return begin(c, at, "router", op, 0, push, "E%u k%u T%u", push->experts, push->top_k, push->tokens);
+    return begin(c, at, "router", op, 0, push, "E%u k%u T%u", push->experts, push->top_k,
+                 push->tokens);
 }
 
 static bool router(const struct at *at)
 {
     const struct push_router push = router_push(at);
-    const uint64_t scores = (uint64_t)push.tokens * push.experts, pairs = (uint64_t)push.tokens * push.top_k;
+    const uint64_t scores = (uint64_t)push.tokens * push.experts,
+                   pairs = (uint64_t)push.tokens * push.top_k;
     struct bench_case c;
     if (!router_begin(&c, at, KERNEL_ROUTER, &push)) return true;
-    const uint32_t logits = bench_case_normal(&c, DTYPE_F32, scores, 1), probs = bench_case_zero(&c, DTYPE_F32, scores);
-    const uint32_t ids = bench_case_zero(&c, DTYPE_U32, pairs), gates = bench_case_zero(&c, DTYPE_F32, pairs);
+    const uint32_t logits = bench_case_normal(&c, DTYPE_F32, scores, 1),
+                   probs = bench_case_zero(&c, DTYPE_F32, scores);
+    const uint32_t ids = bench_case_zero(&c, DTYPE_U32, pairs),
+                   gates = bench_case_zero(&c, DTYPE_F32, pairs);
     const uint32_t lse = bench_case_zero(&c, DTYPE_F32, push.tokens);
     bench_case_step(&c, BENCH_BIND(logits, probs, ids, gates, lse), BENCH_DIRECT);
     return bench_case_run(&c);
@@ -344,7 +413,8 @@ static bool router(const struct at *at)
 static uint32_t even_offsets(struct bench_case *c, const struct push_router *push)
 {
     uint32_t *offsets = arena_array(c->bench->arena, push->experts + 1, sizeof *offsets);
-    for (uint32_t e = 0; e <= push->experts; e++) offsets[e] = e * (push->tokens * push->top_k / push->experts);
+    for (uint32_t e = 0; e <= push->experts; e++)
+        offsets[e] = e * (push->tokens * push->top_k / push->experts);
     return bench_case_words(c, offsets, push->experts + 1);
 }
 
@@ -354,12 +424,16 @@ static bool router_back(const struct at *at)
     const uint32_t scores = push.tokens * push.experts, pairs = push.tokens * push.top_k;
     struct bench_case c;
     if (!router_begin(&c, at, KERNEL_ROUTER_BACK, &push)) return true;
-    const uint32_t probs = constant(&c, scores, 1.0f / (float)push.experts), ids = counting_words(&c, pairs, push.experts);
+    const uint32_t probs = constant(&c, scores, 1.0f / (float)push.experts),
+                   ids = counting_words(&c, pairs, push.experts);
     const uint32_t gates = constant(&c, pairs, 1.0f / (float)push.top_k);
-    const uint32_t dgates = bench_case_normal(&c, DTYPE_F32, pairs, 1e-3), lse = constant(&c, push.tokens, 1);
-    const uint32_t offsets = even_offsets(&c, &push), step = step_words(&c, &(struct step_words){.aux_scale = 1});
+    const uint32_t dgates = bench_case_normal(&c, DTYPE_F32, pairs, 1e-3),
+                   lse = constant(&c, push.tokens, 1);
+    const uint32_t offsets = even_offsets(&c, &push),
+                   step = step_words(&c, &(struct step_words){.aux_scale = 1});
     const uint32_t dlogits = bench_case_zero(&c, BENCH_STORE, scores);
-    bench_case_step(&c, BENCH_BIND(probs, ids, gates, dgates, lse, offsets, step, dlogits), BENCH_DIRECT);
+    bench_case_step(&c, BENCH_BIND(probs, ids, gates, dgates, lse, offsets, step, dlogits),
+                    BENCH_DIRECT);
     return bench_case_run(&c);
 }
 
@@ -368,7 +442,8 @@ static bool router_stats(const struct at *at)
     const struct push_router push = router_push(at);
     struct bench_case c;
     if (!router_begin(&c, at, KERNEL_ROUTER_STATS, &push)) return true;
-    const uint32_t probs = constant(&c, (uint64_t)push.tokens * push.experts, 1.0f / (float)push.experts);
+    const uint32_t probs =
+        constant(&c, (uint64_t)push.tokens * push.experts, 1.0f / (float)push.experts);
     const uint32_t lse = constant(&c, push.tokens, 1), offsets = even_offsets(&c, &push);
     const uint32_t stats = bench_case_zero(&c, DTYPE_F32, 4 + 2 * (uint64_t)push.experts);
     bench_case_step(&c, BENCH_BIND(probs, lse, offsets, stats), BENCH_DIRECT);
@@ -384,7 +459,8 @@ static bool loss(const struct at *at)
     if (!begin(&c, at, "loss", KERNEL_LOSS, 0, &push, "%ux%u", push.rows, push.vocab)) return true;
     const uint32_t step = step_words(&c, &(struct step_words){.loss_scale = 1 / (float)push.rows});
     const uint32_t logits = bench_case_normal(&c, BENCH_STORE, (uint64_t)push.rows * push.vocab, 1);
-    const uint32_t targets = counting_words(&c, push.rows, push.vocab), losses = bench_case_zero(&c, DTYPE_F32, push.rows);
+    const uint32_t targets = counting_words(&c, push.rows, push.vocab),
+                   losses = bench_case_zero(&c, DTYPE_F32, push.rows);
     bench_case_step(&c, BENCH_BIND(step, logits, targets, losses), BENCH_DIRECT);
     return bench_case_run(&c);
 }
@@ -394,7 +470,8 @@ static bool sum(const struct at *at)
     const struct push_sum push = {.count = at->tokens};
     struct bench_case c;
     if (!begin(&c, at, "loss", KERNEL_SUM, 0, &push, "%u", push.count)) return true;
-    const uint32_t x = bench_case_normal(&c, DTYPE_F32, push.count, 1), out = bench_case_zero(&c, DTYPE_F32, 1);
+    const uint32_t x = bench_case_normal(&c, DTYPE_F32, push.count, 1),
+                   out = bench_case_zero(&c, DTYPE_F32, 1);
     bench_case_step(&c, BENCH_BIND(x, out), BENCH_DIRECT);
     return bench_case_run(&c);
 }
@@ -418,7 +495,8 @@ static bool grad_clip(const struct at *at)
     struct bench_case c;
     if (!begin(&c, at, "update", KERNEL_GRAD_CLIP, 0, &push, "%u", push.count)) return true;
     const uint32_t step = step_words(&c, &(struct step_words){.unscale = 1, .max_grad_norm = 1});
-    const uint32_t partial = constant(&c, push.count, 0.01f), out = bench_case_zero(&c, DTYPE_F32, 4);
+    const uint32_t partial = constant(&c, push.count, 0.01f),
+                   out = bench_case_zero(&c, DTYPE_F32, 4);
     bench_case_step(&c, BENCH_BIND(step, partial, out), BENCH_DIRECT);
     return bench_case_run(&c);
 }
@@ -426,16 +504,25 @@ static bool grad_clip(const struct at *at)
 static bool adamw(const struct at *at)
 {
     const bool copy = at->store != DTYPE_F32;
-    const struct push_adamw push = {.count = at->shape->parameters, .copy = copy, .beta1 = 0.9f, .beta2 = 0.95f,
-                                    .eps = 1e-8f, .weight_decay = 0.1f};
+    const struct push_adamw push = {.count = at->shape->parameters,
+                                    .copy = copy,
+                                    .beta1 = 0.9f,
+                                    .beta2 = 0.95f,
+                                    .eps = 1e-8f,
+                                    .weight_decay = 0.1f};
     static const float norm_values[4] = {1, 1, 1, 0};
     struct bench_case c;
     if (!begin(&c, at, "update", KERNEL_ADAMW, 0, &push, "%u", push.count)) return true;
-    const uint32_t step = step_words(&c, &(struct step_words){.step = 100, .learning_rate = 1e-4f, .unscale = 1,
-                                                              .correction1 = 1, .correction2 = 0.99f});
+    const uint32_t step = step_words(&c, &(struct step_words){.step = 100,
+                                                              .learning_rate = 1e-4f,
+                                                              .unscale = 1,
+                                                              .correction1 = 1,
+                                                              .correction2 = 0.99f});
     const uint32_t clip = bench_case_words(&c, norm_values, 4);
-    const uint32_t p = bench_case_normal(&c, DTYPE_F32, push.count, 1), g = bench_case_normal(&c, DTYPE_F32, push.count, 1e-3);
-    const uint32_t m = bench_case_zero(&c, DTYPE_F32, push.count), v = bench_case_zero(&c, DTYPE_F32, push.count);
+    const uint32_t p = bench_case_normal(&c, DTYPE_F32, push.count, 1),
+                   g = bench_case_normal(&c, DTYPE_F32, push.count, 1e-3);
+    const uint32_t m = bench_case_zero(&c, DTYPE_F32, push.count),
+                   v = bench_case_zero(&c, DTYPE_F32, push.count);
     const uint32_t to = copy ? bench_case_zero(&c, BENCH_STORE, push.count) : p;
     bench_case_step(&c, BENCH_BIND(step, clip, p, g, m, v, to), BENCH_DIRECT);
     return bench_case_run(&c);
@@ -457,9 +544,13 @@ static bool sample(const struct at *at)
     const struct push_loss push = {.rows = 1, .vocab = at->shape->vocab};
     struct bench_case c;
     if (!begin(&c, at, "sample", KERNEL_SAMPLE, 0, &push, "%u", push.vocab)) return true;
-    const uint32_t step = step_words(&c, &(struct step_words){.length = 1, .temperature = 0.8f, .top_k = 40, .top_p = 0.95f,
+    const uint32_t step = step_words(&c, &(struct step_words){.length = 1,
+                                                              .temperature = 0.8f,
+                                                              .top_k = 40,
+                                                              .top_p = 0.95f,
                                                               .repetition_penalty = 1.1f});
-    const uint32_t logits = bench_case_normal(&c, DTYPE_F32, push.vocab, 2), seen = bench_case_zero(&c, DTYPE_U32, push.vocab);
+    const uint32_t logits = bench_case_normal(&c, DTYPE_F32, push.vocab, 2),
+                   seen = bench_case_zero(&c, DTYPE_U32, push.vocab);
     const uint32_t token = bench_case_zero(&c, DTYPE_U32, 2);
     bench_case_step(&c, BENCH_BIND(step, logits, seen, token), BENCH_DIRECT);
     return bench_case_run(&c);
@@ -467,11 +558,34 @@ static bool sample(const struct at *at)
 
 // ---- the list
 
-static const struct { bool (*run)(const struct at *at); bool f32_only; } kernels[] = {
-    {embed}, {embed_back}, {select_row}, {norm}, {norm_one}, {norm_back}, {norm_back_weight}, {rope}, {cache_write},
-    {attention}, {attention_delta}, {attention_back_q}, {attention_back_kv}, {attention_decode}, {swiglu},
-    {swiglu_back}, {router, true}, {router_back}, {router_stats, true}, {loss}, {sum, true}, {grad_norm, true},
-    {grad_clip, true}, {adamw}, {cast}, {sample, true},
+static const struct { bool (*run)(const struct at *at); bool f32_only;
+} kernels[] = {
+    {embed},
+    {embed_back},
+    {select_row},
+    {norm},
+    {norm_one},
+    {norm_back},
+    {norm_back_weight},
+    {rope},
+    {cache_write},
+    {attention},
+    {attention_delta},
+    {attention_back_q},
+    {attention_back_kv},
+    {attention_decode},
+    {swiglu},
+    {swiglu_back},
+    {router, true},
+    {router_back},
+    {router_stats, true},
+    {loss},
+    {sum, true},
+    {grad_norm, true},
+    {grad_clip, true},
+    {adamw},
+    {cast},
+    {sample, true},
 };
 
 // Without a filter: both shapes in f32, and bf16 at the larger one.
@@ -480,7 +594,8 @@ bool bench_kernels(struct bench *bench)
     for (size_t i = 0; i < COUNT_OF(kernels); i++)
         for (size_t s = 0; s < COUNT_OF(shapes); s++)
             for (enum dtype store = DTYPE_F32; store <= DTYPE_F16; store++) {
-                const bool usual = store == DTYPE_F32 || (store == DTYPE_BF16 && s == COUNT_OF(shapes) - 1);
+                const bool usual =
+                    store == DTYPE_F32 || (store == DTYPE_BF16 && s == COUNT_OF(shapes) - 1);
                 const struct at at = {.bench = bench, .shape = &shapes[s], .store = store,
                                       .level = usual ? BENCH_DEFAULT : BENCH_ASKED,
                                       .tokens = shapes[s].batch * shapes[s].seq};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The grouped kernels of the benchmark: expert sort, the grouped matmuls and combine. Routing is even (token t
-// picks experts t*k, t*k + 1, ... modulo E) and its tables come from the scalar references of the sort.
+// The grouped kernels of the benchmark: expert sort, the grouped matmuls and combine. Routing is
+// even (token t picks experts t*k, t*k + 1, ... modulo E) and its tables come from the scalar
+// references of the sort.
 #include <stdlib.h>
 
 #include "src/ref/ref.h"
@@ -20,7 +21,10 @@ static const struct { uint32_t experts, top_k, inner, hidden; } layers[] = {
 };
 static const uint32_t token_counts[] = {1, 8, 32, 128, 512, 1024};
 
-static uint32_t rows_of(const struct grouped *g) { return max_u32(g->tokens * g->top_k / g->experts, 1); }
+static uint32_t rows_of(const struct grouped *g)
+{
+    return max_u32(g->tokens * g->top_k / g->experts, 1);
+}
 
 // ---- routing
 
@@ -31,8 +35,12 @@ static struct push_moe_sort sort_push(const struct gpu_caps *caps, const struct 
     const struct kernel_shape nt = kernel_shape_for(caps, KERNEL_MOE_MATMUL_NT, rows);
     const struct kernel_shape nn = kernel_shape_for(caps, KERNEL_MOE_MATMUL_NN, rows);
     return (struct push_moe_sort){
-        .pairs = pairs, .experts = g->experts, .block = SORT_BLOCK, .blocks = ceil_div(pairs, SORT_BLOCK),
-        .tile_rows = up.rows, .max_tiles = pairs / up.rows + min_u32(g->experts, pairs),
+        .pairs = pairs,
+        .experts = g->experts,
+        .block = SORT_BLOCK,
+        .blocks = ceil_div(pairs, SORT_BLOCK),
+        .tile_rows = up.rows,
+        .max_tiles = pairs / up.rows + min_u32(g->experts, pairs),
         .columns = {kernel_moe_columns(KERNEL_MOE_MATMUL_UP, &up, g->inner),
                     kernel_moe_columns(KERNEL_MOE_MATMUL_NT, &nt, g->hidden),
                     kernel_moe_columns(KERNEL_MOE_MATMUL_NN, &nn, g->inner),
@@ -42,8 +50,9 @@ static struct push_moe_sort sort_push(const struct gpu_caps *caps, const struct 
 
 static struct gpu_ref_call ref_call(const struct routing *r, void *a, void *b, void *c, void *d)
 {
-    return (struct gpu_ref_call){
-        .buffer = {a, b, c, d}, .push = &r->push, .bytes = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}};
+    return (struct gpu_ref_call){.buffer = {a, b, c, d},
+                                 .push = &r->push,
+                                 .bytes = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}};
 }
 
 static struct routing make_routing(struct bench *bench, const struct grouped *g)
@@ -71,18 +80,27 @@ static struct routing make_routing(struct bench *bench, const struct grouped *g)
 
 struct at { struct bench *bench; struct grouped g; enum dtype store; enum bench_level level; };
 
-static bool begin(struct bench_case *c, const struct at *at, const char *name, enum kernel_op op, const void *push,
-                  double bytes)
+static bool begin(struct bench_case *c, const struct at *at, const char *name, enum kernel_op op,
+                  const void *push, double bytes)
 {
     const struct grouped *g = &at->g;
-    return bench_case_begin(c, at->bench, &(struct bench_case_params){
-        .level = at->level, .family = "grouped", .name = name, .op = op, .store = at->store, .rows = rows_of(g),
-        .push = push, .bytes = bytes}, "E%u k%u T%u %ux%u", g->experts, g->top_k, g->tokens, g->inner, g->hidden);
+    return bench_case_begin(c, at->bench,
+                            &(struct bench_case_params){.level = at->level,
+                                                        .family = "grouped",
+                                                        .name = name,
+                                                        .op = op,
+                                                        .store = at->store,
+                                                        .rows = rows_of(g),
+                                                        .push = push,
+                                                        .bytes = bytes},
+                            "E%u k%u T%u %ux%u", g->experts, g->top_k, g->tokens, g->inner,
+                            g->hidden);
 }
 
 static struct push_moe_matmul matmul_push(const struct grouped *g, uint32_t n, uint32_t k)
 {
-    return (struct push_moe_matmul){.pairs = g->tokens * g->top_k, .experts = g->experts, .n = n, .k = k, .top_k = g->top_k};
+    return (struct push_moe_matmul){
+        .pairs = g->tokens * g->top_k, .experts = g->experts, .n = n, .k = k, .top_k = g->top_k};
 }
 
 // Few tokens touch few experts: only their weights count.
@@ -98,11 +116,14 @@ static bool matmul_up(const struct at *at)
     const struct push_moe_matmul push = matmul_push(g, g->inner, g->hidden);
     const uint64_t weights = (uint64_t)g->experts * g->inner * g->hidden;
     struct bench_case c;
-    if (!begin(&c, at, NULL, KERNEL_MOE_MATMUL_UP, &push, touched_bytes(at, KERNEL_MOE_MATMUL_UP, push))) return true;
+    if (!begin(&c, at, NULL, KERNEL_MOE_MATMUL_UP, &push,
+               touched_bytes(at, KERNEL_MOE_MATMUL_UP, push)))
+        return true;
     const struct routing r = make_routing(at->bench, g);
     const uint32_t x = bench_case_normal(&c, BENCH_STORE, (uint64_t)g->tokens * g->hidden, 1);
     const uint32_t order = bench_case_words(&c, r.order, push.pairs);
-    const uint32_t tiles = bench_case_words(&c, r.tiles, 4ull * r.push.max_tiles), grid = bench_case_words(&c, r.grid, 16);
+    const uint32_t tiles = bench_case_words(&c, r.tiles, 4ull * r.push.max_tiles),
+                   grid = bench_case_words(&c, r.grid, 16);
     const uint32_t gate = bench_case_normal(&c, BENCH_STORE, weights, 0.05);
     const uint32_t up = bench_case_normal(&c, BENCH_STORE, weights, 0.05);
     const uint32_t h = bench_case_zero(&c, BENCH_STORE, (uint64_t)push.pairs * g->inner);
@@ -115,14 +136,16 @@ static bool matmul_down(const struct at *at, enum kernel_op op)
 {
     const struct grouped *g = &at->g;
     const bool nt = op == KERNEL_MOE_MATMUL_NT;
-    const struct push_moe_matmul push = nt ? matmul_push(g, g->hidden, g->inner) : matmul_push(g, g->inner, g->hidden);
+    const struct push_moe_matmul push =
+        nt ? matmul_push(g, g->hidden, g->inner) : matmul_push(g, g->inner, g->hidden);
     struct bench_case c;
     if (!begin(&c, at, NULL, op, &push, touched_bytes(at, op, push))) return true;
     const struct routing r = make_routing(at->bench, g);
     const uint32_t a = bench_case_normal(&c, BENCH_STORE, (uint64_t)push.pairs * push.k, 1);
     const uint32_t tiles = bench_case_words(&c, r.tiles, 4ull * r.push.max_tiles);
     const uint32_t grid = bench_case_words(&c, r.grid + (nt ? 4 : 8), 4);
-    const uint32_t w = bench_case_normal(&c, BENCH_STORE, (uint64_t)g->experts * push.n * push.k, 0.05);
+    const uint32_t w =
+        bench_case_normal(&c, BENCH_STORE, (uint64_t)g->experts * push.n * push.k, 0.05);
     const uint32_t out = bench_case_zero(&c, BENCH_STORE, (uint64_t)push.pairs * push.n);
     bench_case_step(&c, BENCH_BIND(a, tiles, w, out), (int32_t)grid);
     return bench_case_run(&c);
@@ -139,7 +162,9 @@ static bool matmul_tn(const struct at *at)
     push.m = g->inner;
     push.gather = 1;
     struct bench_case c;
-    if (!begin(&c, at, NULL, KERNEL_MOE_MATMUL_TN, &push, touched_bytes(at, KERNEL_MOE_MATMUL_TN, push))) return true;
+    if (!begin(&c, at, NULL, KERNEL_MOE_MATMUL_TN, &push,
+               touched_bytes(at, KERNEL_MOE_MATMUL_TN, push)))
+        return true;
     const struct routing r = make_routing(at->bench, g);
     const uint32_t a = bench_case_normal(&c, BENCH_STORE, (uint64_t)push.pairs * push.m, 1e-3);
     const uint32_t x = bench_case_normal(&c, BENCH_STORE, (uint64_t)g->tokens * g->hidden, 1);
@@ -157,7 +182,8 @@ static bool count_case(const struct at *at, const struct routing *r)
     struct bench_case c;
     if (!begin(&c, at, NULL, KERNEL_MOE_COUNT, &r->push, 0)) return true;
     const uint32_t ids = bench_case_words(&c, r->ids, r->push.pairs);
-    const uint32_t counts = bench_case_zero(&c, DTYPE_U32, (uint64_t)r->push.blocks * r->push.experts);
+    const uint32_t counts =
+        bench_case_zero(&c, DTYPE_U32, (uint64_t)r->push.blocks * r->push.experts);
     bench_case_step(&c, BENCH_BIND(ids, counts), BENCH_DIRECT);
     return bench_case_run(&c);
 }
@@ -167,7 +193,8 @@ static bool scatter_case(const struct at *at, const struct routing *r)
     struct bench_case c;
     if (!begin(&c, at, NULL, KERNEL_MOE_SCATTER, &r->push, 0)) return true;
     const uint32_t ids = bench_case_words(&c, r->ids, r->push.pairs);
-    const uint32_t counts = bench_case_words(&c, r->counts, (uint64_t)r->push.blocks * r->push.experts);
+    const uint32_t counts =
+        bench_case_words(&c, r->counts, (uint64_t)r->push.blocks * r->push.experts);
     const uint32_t order = bench_case_zero(&c, DTYPE_U32, r->push.pairs);
     const uint32_t inverse = bench_case_zero(&c, DTYPE_U32, r->push.pairs);
     bench_case_step(&c, BENCH_BIND(ids, counts, order, inverse), BENCH_DIRECT);
@@ -180,14 +207,18 @@ static bool scan_case(const struct at *at, const struct routing *r, bool scatter
     const char *name = scatter ? "moe_sort" : "moe_count+moe_scan";
     if (!begin(&c, at, name, KERNEL_MOE_COUNT, &r->push, 0)) return true;
     const uint32_t ids = bench_case_words(&c, r->ids, r->push.pairs);
-    const uint32_t counts = bench_case_zero(&c, DTYPE_U32, (uint64_t)r->push.blocks * r->push.experts);
+    const uint32_t counts =
+        bench_case_zero(&c, DTYPE_U32, (uint64_t)r->push.blocks * r->push.experts);
     const uint32_t offsets = bench_case_zero(&c, DTYPE_U32, r->push.experts + 1);
-    const uint32_t tiles = bench_case_zero(&c, DTYPE_U32, 4ull * r->push.max_tiles), grid = bench_case_zero(&c, DTYPE_U32, 16);
+    const uint32_t tiles = bench_case_zero(&c, DTYPE_U32, 4ull * r->push.max_tiles),
+                   grid = bench_case_zero(&c, DTYPE_U32, 16);
     const uint32_t order = bench_case_zero(&c, DTYPE_U32, r->push.pairs);
     const uint32_t inverse = bench_case_zero(&c, DTYPE_U32, r->push.pairs);
     bench_case_step(&c, BENCH_BIND(ids, counts), BENCH_DIRECT);
     bench_case_step_of(&c, KERNEL_MOE_SCAN, &r->push, BENCH_BIND(counts, offsets, tiles, grid));
-    if (scatter) bench_case_step_of(&c, KERNEL_MOE_SCATTER, &r->push, BENCH_BIND(ids, counts, order, inverse));
+    if (scatter)
+        bench_case_step_of(&c, KERNEL_MOE_SCATTER, &r->push,
+                           BENCH_BIND(ids, counts, order, inverse));
     return bench_case_run(&c);
 }
 
@@ -195,7 +226,8 @@ static bool sort(const struct at *at)
 {
     if (at->store != DTYPE_F32) return true;
     const struct routing r = make_routing(at->bench, &at->g);
-    return count_case(at, &r) && scan_case(at, &r, false) && scatter_case(at, &r) && scan_case(at, &r, true);
+    return count_case(at, &r) && scan_case(at, &r, false) && scatter_case(at, &r) &&
+           scan_case(at, &r, true);
 }
 
 // ---- combine
@@ -203,21 +235,26 @@ static bool sort(const struct at *at)
 static bool combine_case(const struct at *at, enum kernel_op op)
 {
     const struct grouped *g = &at->g;
-    const struct push_moe_combine push = {.tokens = g->tokens, .cols = g->hidden, .top_k = g->top_k, .weighted = 1,
+    const struct push_moe_combine push = {.tokens = g->tokens,
+                                          .cols = g->hidden,
+                                          .top_k = g->top_k,
+                                          .weighted = 1,
                                           .add = op == KERNEL_MOE_COMBINE};
     const uint64_t pairs = (uint64_t)g->tokens * g->top_k, count = (uint64_t)g->tokens * g->hidden;
     struct bench_case c;
     if (!begin(&c, at, NULL, op, &push, 0)) return true;
     const struct routing r = make_routing(at->bench, g);
     const uint32_t y = bench_case_normal(&c, BENCH_STORE, pairs * g->hidden, 1);
-    const uint32_t inverse = bench_case_words(&c, r.inverse, pairs), gates = bench_case_normal(&c, DTYPE_F32, pairs, 1);
+    const uint32_t inverse = bench_case_words(&c, r.inverse, pairs),
+                   gates = bench_case_normal(&c, DTYPE_F32, pairs, 1);
     const uint32_t x = bench_case_normal(&c, BENCH_STORE, count, 1);
     if (op == KERNEL_MOE_COMBINE) {
         const uint32_t out = bench_case_zero(&c, BENCH_STORE, count);
         bench_case_step(&c, BENCH_BIND(y, inverse, gates, x, out), BENCH_DIRECT);
         return bench_case_run(&c);
     }
-    const uint32_t dy = bench_case_zero(&c, BENCH_STORE, pairs * g->hidden), dgates = bench_case_zero(&c, DTYPE_F32, pairs);
+    const uint32_t dy = bench_case_zero(&c, BENCH_STORE, pairs * g->hidden),
+                   dgates = bench_case_zero(&c, DTYPE_F32, pairs);
     bench_case_step(&c, BENCH_BIND(x, y, inverse, gates, dy, dgates), BENCH_DIRECT);
     return bench_case_run(&c);
 }
@@ -227,19 +264,24 @@ static bool combine_back(const struct at *at) { return combine_case(at, KERNEL_M
 
 // ---- the list
 
-enum use { USE_ALL = 1, USE_LARGE = 2 }; // token counts that run without a filter: all, or from 512 on
+enum use {
+    USE_ALL = 1,
+    USE_LARGE = 2
+}; // token counts that run without a filter: all, or from 512 on
 
 static const struct { bool (*run)(const struct at *at); enum use use; } kernels[] = {
     {matmul_up, USE_ALL}, {matmul_nt, USE_ALL}, {matmul_nn, USE_LARGE}, {matmul_tn, USE_LARGE},
     {sort, USE_LARGE}, {combine, USE_LARGE}, {combine_back, USE_LARGE},
 };
 
-// tiny's layer only at its own 1024 tokens, h64lm's only where asked for, 16-bit storage at 128 tokens.
+// tiny's layer only at its own 1024 tokens, h64lm's only where asked for, 16-bit storage at 128
+// tokens.
 static enum bench_level level_of(size_t kernel, size_t layer, uint32_t tokens, enum dtype store)
 {
     const bool tiny = layer == 2, h64lm = layer == 3;
     if (h64lm || tiny != (tokens == 1024)) return BENCH_ASKED;
-    if (store != DTYPE_F32) return tokens == 128 && store == DTYPE_BF16 ? BENCH_DEFAULT : BENCH_ASKED;
+    if (store != DTYPE_F32)
+        return tokens == 128 && store == DTYPE_BF16 ? BENCH_DEFAULT : BENCH_ASKED;
     return kernels[kernel].use == USE_ALL || tokens >= 512 ? BENCH_DEFAULT : BENCH_ASKED;
 }
 
@@ -249,9 +291,11 @@ bool bench_grouped(struct bench *bench)
         for (size_t l = 0; l < COUNT_OF(layers); l++)
             for (size_t t = 0; t < COUNT_OF(token_counts); t++)
                 for (enum dtype store = DTYPE_F32; store <= DTYPE_F16; store++) {
-                    const struct at at = {
-                        .bench = bench, .store = store, .level = level_of(k, l, token_counts[t], store),
-                        .g = {layers[l].experts, layers[l].top_k, token_counts[t], layers[l].inner, layers[l].hidden}};
+                    const struct at at = {.bench = bench,
+                                          .store = store,
+                                          .level = level_of(k, l, token_counts[t], store),
+                                          .g = {layers[l].experts, layers[l].top_k, token_counts[t],
+                                                layers[l].inner, layers[l].hidden}};
                     if (!kernels[k].run(&at)) return false;
                 }
     return true;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What the device itself can do, measured first: copies on it, copies to and from it, and multiply-adds in
-// registers. Peaks are the fastest of the runs, not their median.
+// What the device itself can do, measured first: copies on it, copies to and from it, and
+// multiply-adds in registers. Peaks are the fastest of the runs, not their median.
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -22,7 +22,8 @@ static double gbps(double bytes, double ms) { return 1e-6 * bytes / ms; }
 static struct gpu_commands *begin(struct bench *bench, const char *name)
 {
     struct gpu_commands *commands =
-        gpu_commands_create(bench->gpu, &(struct gpu_commands_params){.name = name, .timestamps = 2});
+        gpu_commands_create(bench->gpu,
+                            &(struct gpu_commands_params){.name = name, .timestamps = 2});
     if (commands) gpu_commands_timestamp(commands, 0);
     return commands;
 }
@@ -55,7 +56,9 @@ static bool copy_kernel(struct bench *bench, const struct gpu_bind bind[2])
     const struct kernel *kernel = kernels_get(bench->kernels, KERNEL_CAST, DTYPE_F32, 0);
     struct gpu_commands *commands = kernel ? begin(bench, "copy kernel") : NULL;
     if (!commands) return false;
-    struct gpu_dispatch dispatch = {.kernel = kernel->gpu, .bind = {bind[0], bind[1]}, .push = &push};
+    struct gpu_dispatch dispatch = {.kernel = kernel->gpu,
+                                    .bind = {bind[0], bind[1]},
+                                    .push = &push};
     kernel_info(KERNEL_CAST)->groups(&push, &kernel->shape, dispatch.groups);
     gpu_commands_dispatch(commands, &dispatch);
     if (!end_and_time(bench, &commands, &ms)) return false;
@@ -87,10 +90,11 @@ static bool copies(struct bench *bench)
 {
     struct gpu_buffer *buffer[2];
     for (int i = 0; i < 2; i++)
-        buffer[i] = gpu_buffer_create(bench->gpu, &(struct gpu_buffer_params){.name = "bench copy", .bytes = COPY_BYTES});
+        buffer[i] = gpu_buffer_create(bench->gpu, &(struct gpu_buffer_params){.name = "bench copy",
+                                                                              .bytes = COPY_BYTES});
     const struct gpu_bind bind[2] = {{buffer[0], 0, COPY_BYTES}, {buffer[1], 0, COPY_BYTES}};
-    const bool ok = buffer[0] && buffer[1] && host_copies(bench, buffer[0]) && copy_command(bench, bind) &&
-                    copy_kernel(bench, bind);
+    const bool ok = buffer[0] && buffer[1] && host_copies(bench, buffer[0]) &&
+                    copy_command(bench, bind) && copy_kernel(bench, bind);
     for (int i = 0; i < 2; i++) gpu_buffer_destroy(bench->gpu, &buffer[i]);
     bench->peaks.copy_gbps = fmax(bench->peaks.copy_command_gbps, bench->peaks.copy_kernel_gbps);
     return ok;
@@ -114,7 +118,12 @@ static void fma_ref(const struct gpu_ref_call *call)
     }
 }
 
-struct fma { struct gpu_kernel *kernel; struct gpu_buffer *buffer; uint32_t groups; uint64_t lanes; };
+struct fma {
+    struct gpu_kernel *kernel;
+    struct gpu_buffer *buffer;
+    uint32_t groups;
+    uint64_t lanes;
+};
 
 static bool fma_once(struct bench *bench, const struct fma *fma, uint32_t loops, double *ms)
 {
@@ -131,24 +140,34 @@ static bool fma_once(struct bench *bench, const struct fma *fma, uint32_t loops,
 static bool fma_rate(struct bench *bench, const struct fma *fma, double *gflops)
 {
     double ms = 0;
-    for (uint32_t loops = FMA_LOOPS_FIRST; ms < BENCH_MIN_MS / 4 && loops <= FMA_LOOPS_MAX; loops *= 4) {
+    for (uint32_t loops = FMA_LOOPS_FIRST; ms < BENCH_MIN_MS / 4 && loops <= FMA_LOOPS_MAX;
+         loops *= 4) {
         if (!fma_once(bench, fma, loops, &ms)) return false;
         *gflops = 1e-6 * 2.0 * FMA_UNROLL * FMA_CHAINS * loops * (double)fma->lanes / ms;
     }
     return true;
 }
 
-static bool fma_peak(struct bench *bench, const char *name, const uint32_t *spirv, size_t bytes, double *gflops)
+static bool fma_peak(struct bench *bench, const char *name, const uint32_t *spirv, size_t bytes,
+                     double *gflops)
 {
     const struct gpu_caps *caps = &bench->gpu->caps;
     const bool cpu = caps->type == GPU_TYPE_CPU;
     const uint32_t lanes = cpu ? caps->subgroup_size : max_u32(caps->subgroup_size, FMA_LANES);
     struct fma fma = {.groups = cpu ? FMA_GROUPS_CPU : FMA_GROUPS};
     fma.lanes = (uint64_t)fma.groups * lanes;
-    fma.kernel = gpu_kernel_create(bench->gpu, &(struct gpu_kernel_params){
-        .name = name, .spirv = spirv, .spirv_bytes = bytes, .spec = {lanes}, .spec_count = 1, .binding_count = 1,
-        .push_bytes = sizeof(struct fma_push), .ref = fma_ref});
-    fma.buffer = gpu_buffer_create(bench->gpu, &(struct gpu_buffer_params){.name = "bench fma", .bytes = 4 * fma.lanes});
+    fma.kernel =
+        gpu_kernel_create(bench->gpu,
+                          &(struct gpu_kernel_params){.name = name,
+                                                      .spirv = spirv,
+                                                      .spirv_bytes = bytes,
+                                                      .spec = {lanes},
+                                                      .spec_count = 1,
+                                                      .binding_count = 1,
+                                                      .push_bytes = sizeof(struct fma_push),
+                                                      .ref = fma_ref});
+    fma.buffer = gpu_buffer_create(bench->gpu, &(struct gpu_buffer_params){.name = "bench fma",
+                                                                           .bytes = 4 * fma.lanes});
     const bool ok = fma.kernel && fma.buffer && fma_rate(bench, &fma, gflops);
     gpu_kernel_destroy(bench->gpu, &fma.kernel);
     gpu_buffer_destroy(bench->gpu, &fma.buffer);
@@ -159,8 +178,10 @@ bool bench_measure_peaks(struct bench *bench)
 {
     bench_show(bench, "peaks", "peaks of the device");
     if (!copies(bench)) return false;
-    if (!fma_peak(bench, "bench_fma_f32", spirv_bench_fma_f32, sizeof spirv_bench_fma_f32, &bench->peaks.fma_f32_gflops))
+    if (!fma_peak(bench, "bench_fma_f32", spirv_bench_fma_f32, sizeof spirv_bench_fma_f32,
+                  &bench->peaks.fma_f32_gflops))
         return false;
     if (!(bench->gpu->caps.mask & GPU_CAP_F16)) return true;
-    return fma_peak(bench, "bench_fma_f16", spirv_bench_fma_f16, sizeof spirv_bench_fma_f16, &bench->peaks.fma_f16_gflops);
+    return fma_peak(bench, "bench_fma_f16", spirv_bench_fma_f16, sizeof spirv_bench_fma_f16,
+                    &bench->peaks.fma_f16_gflops);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Whole steps of a model: training as src/train.c drives it (submit, collect one late), prefill and decoding,
-// and a profile: where the time of a step goes, kernel by kernel. The models are those of assets/.
+// Whole steps of a model: training as src/train.c drives it (submit, collect one late), prefill and
+// decoding, and a profile: where the time of a step goes, kernel by kernel. The models are those of
+// assets/.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,10 +16,17 @@
 #include "tools/bench.h"
 
 enum {
-    WARM_STEPS = 3, BATCHES = 4, BLOCK_STEPS = 10,     // of training
-    BLOCKS_LEAST = 2, BLOCKS_MOST = 20, BLOCKS_MS = 3000,
-    SLOW_MS = 2500, STEPS_SLOW = 3,                    // a step that takes longer, and how many of them
-    KERNEL_SAMPLES = 5, PROMPT = 64, GENERATED = 64,
+    WARM_STEPS = 3,
+    BATCHES = 4,
+    BLOCK_STEPS = 10, // of training
+    BLOCKS_LEAST = 2,
+    BLOCKS_MOST = 20,
+    BLOCKS_MS = 3000,
+    SLOW_MS = 2500,
+    STEPS_SLOW = 3, // a step that takes longer, and how many of them
+    KERNEL_SAMPLES = 5,
+    PROMPT = 64,
+    GENERATED = 64,
 };
 
 struct subject {
@@ -37,7 +45,8 @@ static const char *name_of(const struct subject *s, const char *what)
 
 struct work { double flops, bytes; uint32_t dispatches, submits; };
 
-static void step_cost(const struct plan *plan, const struct plan_step *step, double *flops, double *bytes)
+static void step_cost(const struct plan *plan, const struct plan_step *step, double *flops,
+                      double *bytes)
 {
     const struct kernel_info *info = kernel_info(step->op);
     const bool dispatch = step->kind == PLAN_DISPATCH;
@@ -57,7 +66,8 @@ static void add_work(struct work *work, const struct plan *plan, uint32_t times)
     work->dispatches += times * plan->step_count;
 }
 
-// The parts a plan is cut into on this device and the median time of its kernels, by a run of our own.
+// The parts a plan is cut into on this device and the median time of its kernels, by a run of our
+// own.
 static bool run_plan(struct bench *bench, struct plan *plan, uint32_t *submits, double *kernel_ms)
 {
     double ms[KERNEL_SAMPLES];
@@ -72,7 +82,8 @@ static bool run_plan(struct bench *bench, struct plan *plan, uint32_t *submits, 
 
 // ---- training
 
-// Bytes that the process's heap has given out, the driver's included; 0 where the C library does not say.
+// Bytes that the process's heap has given out, the driver's included; 0 where the C library does
+// not say.
 static double heap_bytes(void)
 {
 #ifdef HAVE_MALLINFO2
@@ -92,7 +103,8 @@ struct training {
     uint32_t        took_count;
 };
 
-// Steps in blocks of BLOCK_STEPS, at most two in flight: the wall time of all, the kernels of each block's last.
+// Steps in blocks of BLOCK_STEPS, at most two in flight: the wall time of all, the kernels of each
+// block's last.
 struct times {
     uint32_t steps, blocks;
     uint64_t tokens;
@@ -102,7 +114,8 @@ struct times {
 static void make_batches(const struct subject *s, struct training *t)
 {
     const struct config *c = s->config;
-    const uint32_t tokens = c->batch_size * c->seq_len, count = BATCHES * c->gradient_accumulation_steps;
+    const uint32_t tokens = c->batch_size * c->seq_len,
+                   count = BATCHES * c->gradient_accumulation_steps;
     t->batch = arena_array(s->bench->arena, count, sizeof *t->batch);
     for (uint32_t i = 0; i < count; i++) {
         uint32_t *ids = arena_array(s->bench->arena, tokens + 1, sizeof *ids);
@@ -136,7 +149,8 @@ static bool train(const struct subject *s, struct training *t, uint32_t steps, u
     return true;
 }
 
-// The plans of a step; the copies of inputs and results are two more submits a micro-batch, and one at the end.
+// The plans of a step; the copies of inputs and results are two more submits a micro-batch, and one
+// at the end.
 static bool work_of(const struct subject *s, struct training *t, struct work *work)
 {
     static const char *const plans[] = {"zero", "train", "update"};
@@ -154,16 +168,23 @@ static bool work_of(const struct subject *s, struct training *t, struct work *wo
     return true;
 }
 
-static void add_training(const struct subject *s, struct training *t, struct times *times, const struct work *work,
-                         double device_growth, double host_growth)
+static void add_training(const struct subject *s, struct training *t, struct times *times,
+                         const struct work *work, double device_growth, double host_growth)
 {
     struct bench *bench = s->bench;
-    const struct bench_time time = {times->wall_ms / times->steps, bench_median(t->took, t->took_count).spread};
+    const struct bench_time time = {times->wall_ms / times->steps,
+                                    bench_median(t->took, t->took_count).spread};
     const double kernel_ms = bench_median(times->kernel_ms, times->blocks).ms;
-    struct bench_result *r = bench_add(bench, &(struct bench_result){
-        .family = "step", .name = name_of(s, "train_step"),
-        .shape = arena_printf(bench->arena, "B%u S%u", s->config->batch_size, s->config->seq_len),
-        .variant = dtype_name(s->config->torch_dtype), .time = time, .flops = work->flops, .bytes = work->bytes});
+    struct bench_result *r =
+        bench_add(bench, &(struct bench_result){.family = "step",
+                                                .name = name_of(s, "train_step"),
+                                                .shape = arena_printf(bench->arena, "B%u S%u",
+                                                                      s->config->batch_size,
+                                                                      s->config->seq_len),
+                                                .variant = dtype_name(s->config->torch_dtype),
+                                                .time = time,
+                                                .flops = work->flops,
+                                                .bytes = work->bytes});
     bench_field(r, "tokens_per_s", 1e3 * (double)times->tokens / times->wall_ms);
     bench_field(r, "steps", times->steps);
     bench_field(r, "kernel_ms", kernel_ms >= 0 ? kernel_ms : NAN);
@@ -196,12 +217,14 @@ static bool time_training(const struct subject *s, struct training *t)
     const double each = t->took[WARM_STEPS - 1];
     struct times times = {.steps = STEPS_SLOW, .blocks = 1};
     if (each < SLOW_MS) {
-        times.blocks = (uint32_t)fmin(fmax(BLOCKS_MS / each / BLOCK_STEPS, BLOCKS_LEAST), BLOCKS_MOST);
+        times.blocks =
+            (uint32_t)fmin(fmax(BLOCKS_MS / each / BLOCK_STEPS, BLOCKS_LEAST), BLOCKS_MOST);
         times.steps = times.blocks * BLOCK_STEPS;
     }
     const double heap = heap_bytes(), device = (double)gpu_memory_bytes(s->bench->gpu);
     if (!train_blocks(s, t, &times)) return false;
-    const double heap_growth = heap_bytes() - heap, growth = (double)gpu_memory_bytes(s->bench->gpu) - device;
+    const double heap_growth = heap_bytes() - heap,
+                 growth = (double)gpu_memory_bytes(s->bench->gpu) - device;
     if (!work_of(s, t, &work)) return false;
     add_training(s, t, &times, &work, growth, heap_growth);
     return true;
@@ -219,11 +242,13 @@ static const char *step_name(const struct plan_step *step)
     return "";
 }
 
-static void profile_add(struct bench_profile *profile, const char *name, double ms, double flops, double bytes)
+static void profile_add(struct bench_profile *profile, const char *name, double ms, double flops,
+                        double bytes)
 {
     struct bench_profile_row *row = profile->row;
     while (row < profile->row + profile->count && strcmp(row->name, name) != 0) row++;
-    if (row == profile->row + profile->count) profile->row[profile->count++] = (struct bench_profile_row){.name = name};
+    if (row == profile->row + profile->count)
+        profile->row[profile->count++] = (struct bench_profile_row){.name = name};
     row->count++;
     row->ms += ms;
     row->flops += flops;
@@ -238,7 +263,8 @@ static bool profile_plan(struct bench *bench, struct bench_profile *profile, str
     for (uint32_t i = 0; i < plan->step_count; i++) {
         double flops, bytes;
         step_cost(plan, &plan->step[i], &flops, &bytes);
-        profile_add(profile, arena_strdup(bench->arena, step_name(&plan->step[i])), ms[i], flops, bytes);
+        profile_add(profile, arena_strdup(bench->arena, step_name(&plan->step[i])), ms[i], flops,
+                    bytes);
     }
     return true;
 }
@@ -253,7 +279,9 @@ static bool profile_training(const struct subject *s, struct training *t)
 {
     static const char *const plans[] = {"zero", "train", "update"};
     struct bench *bench = s->bench;
-    if (bench->profile_count == COUNT_OF(bench->profile) || !(bench->gpu->caps.mask & GPU_CAP_TIMESTAMP)) return true;
+    if (bench->profile_count == COUNT_OF(bench->profile) ||
+        !(bench->gpu->caps.mask & GPU_CAP_TIMESTAMP))
+        return true;
     struct bench_profile *profile = &bench->profile[bench->profile_count++];
     *profile = (struct bench_profile){.name = name_of(s, "profile")};
     profile->row = arena_array(bench->arena, 4 * KERNEL_COUNT + 2, sizeof *profile->row);
@@ -266,7 +294,8 @@ static bool profile_training(const struct subject *s, struct training *t)
 static bool training(const struct subject *s, bool timed, bool profiled)
 {
     uint64_t tokens = 0;
-    struct training t = {.took = arena_array(s->bench->arena, BLOCKS_MOST * BLOCK_STEPS, sizeof(double))};
+    struct training t = {
+        .took = arena_array(s->bench->arena, BLOCKS_MOST * BLOCK_STEPS, sizeof(double))};
     t.trainer = trainer_create(s->bench->gpu, s->bench->kernels, s->model);
     bool ok = t.trainer && params_init(trainer_params(t.trainer));
     make_batches(s, &t);
@@ -286,13 +315,20 @@ static bool feed(struct session *session, const uint32_t *ids, uint32_t count, d
     return ok;
 }
 
-static void add_session(const struct subject *s, const char *what, uint32_t tokens, uint32_t context, struct bench_time time,
-                        const struct work *work, double kernel_ms)
+static void add_session(const struct subject *s, const char *what, uint32_t tokens,
+                        uint32_t context, struct bench_time time, const struct work *work,
+                        double kernel_ms)
 {
     struct bench *bench = s->bench;
-    struct bench_result *r = bench_add(bench, &(struct bench_result){
-        .family = "step", .name = name_of(s, what), .shape = arena_printf(bench->arena, "T%u S%u", tokens, context),
-        .variant = dtype_name(s->config->torch_dtype), .time = time, .flops = work->flops, .bytes = work->bytes});
+    struct bench_result *r =
+        bench_add(bench, &(struct bench_result){.family = "step",
+                                                .name = name_of(s, what),
+                                                .shape = arena_printf(bench->arena, "T%u S%u",
+                                                                      tokens, context),
+                                                .variant = dtype_name(s->config->torch_dtype),
+                                                .time = time,
+                                                .flops = work->flops,
+                                                .bytes = work->bytes});
     bench_field(r, "tokens_per_s", 1e3 * tokens / time.ms);
     bench_field(r, "kernel_ms", kernel_ms);
     bench_field(r, "kernel_share", kernel_ms / time.ms);
@@ -300,7 +336,8 @@ static void add_session(const struct subject *s, const char *what, uint32_t toke
     bench_field(r, "submits", work->submits);
 }
 
-static bool prefill(const struct subject *s, struct session *session, const uint32_t *ids, uint32_t capacity)
+static bool prefill(const struct subject *s, struct session *session, const uint32_t *ids,
+                    uint32_t capacity)
 {
     double ms[BENCH_RUNS], kernel_ms;
     struct work work = {0};
@@ -317,7 +354,8 @@ static bool prefill(const struct subject *s, struct session *session, const uint
 }
 
 // After a prompt: sample a token, feed it.
-static bool decode(const struct subject *s, struct session *session, const uint32_t *ids, uint32_t capacity)
+static bool decode(const struct subject *s, struct session *session, const uint32_t *ids,
+                   uint32_t capacity)
 {
     static const struct session_sampling sampling = {.temperature = 0.8, .top_k = 40, .top_p = 0.95,
                                                      .repetition_penalty = 1, .seed = 1};
@@ -329,7 +367,8 @@ static bool decode(const struct subject *s, struct session *session, const uint3
     for (int i = -2; i < GENERATED; i++) { // the first two are cut and recorded anew
         uint32_t id;
         const double began = os_seconds();
-        if (!session_sample(session, &sampling, &id) || !session_feed(session, &id, 1)) return false;
+        if (!session_sample(session, &sampling, &id) || !session_feed(session, &id, 1))
+            return false;
         if (i >= 0) ms[i] = 1e3 * (os_seconds() - began);
     }
     for (size_t i = 0; i < COUNT_OF(plans); i++) {
@@ -350,10 +389,12 @@ static bool sequence(const struct subject *s, bool with_prefill, bool with_decod
     struct bench *bench = s->bench;
     const uint32_t capacity = min_u32(256, s->config->max_position_embeddings);
     uint32_t ids[PROMPT];
-    for (uint32_t i = 0; i < PROMPT; i++) ids[i] = (uint32_t)rng_below(3, 0, i, s->config->vocab_size);
+    for (uint32_t i = 0; i < PROMPT; i++)
+        ids[i] = (uint32_t)rng_below(3, 0, i, s->config->vocab_size);
     struct params *params = params_create(bench->gpu, s->model, false);
-    struct session *session =
-        params && params_init(params) ? session_create(bench->gpu, bench->kernels, params, capacity) : NULL;
+    struct session *session = params && params_init(params)
+                                  ? session_create(bench->gpu, bench->kernels, params, capacity)
+                                  : NULL;
     bool ok = session != NULL;
     if (ok && with_prefill) ok = prefill(s, session, ids, capacity);
     if (ok && with_decode) ok = decode(s, session, ids, capacity);
@@ -368,7 +409,8 @@ static bool sequence(const struct subject *s, bool with_prefill, bool with_decod
 static bool wants(const struct subject *s, bool large, const char *what)
 {
     if (large && (!s->bench->filter || !strstr(s->bench->filter, s->label))) return false;
-    return bench_wants(s->bench, BENCH_DEFAULT, "step", name_of(s, what), "", dtype_name(s->config->torch_dtype));
+    return bench_wants(s->bench, BENCH_DEFAULT, "step", name_of(s, what), "",
+                       dtype_name(s->config->torch_dtype));
 }
 
 static bool steps_of(struct bench *bench, const char *label, const char *json, bool large)
@@ -381,7 +423,8 @@ static bool steps_of(struct bench *bench, const char *label, const char *json, b
     bool ok = true;
     const bool timed = wants(&s, large, "train_step"), profiled = wants(&s, large, "profile");
     if (timed || profiled) ok = training(&s, timed, profiled);
-    const bool with_prefill = ok && wants(&s, large, "prefill"), with_decode = ok && wants(&s, large, "decode");
+    const bool with_prefill = ok && wants(&s, large, "prefill"),
+               with_decode = ok && wants(&s, large, "decode");
     if (with_prefill || with_decode) ok = sequence(&s, with_prefill, with_decode);
     model_destroy(&model);
     return ok;
@@ -389,5 +432,6 @@ static bool steps_of(struct bench *bench, const char *label, const char *json, b
 
 bool bench_steps(struct bench *bench)
 {
-    return steps_of(bench, "tiny", BENCH_TINY_JSON, false) && steps_of(bench, "h64lm", BENCH_H64LM_JSON, true);
+    return steps_of(bench, "tiny", BENCH_TINY_JSON, false) &&
+           steps_of(bench, "h64lm", BENCH_H64LM_JSON, true);
 }

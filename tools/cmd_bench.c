@@ -13,11 +13,12 @@
 
 static bool measure(struct bench *bench)
 {
-    if (!bench_measure_peaks(bench) || !bench_matmuls(bench) || !bench_grouped(bench) || !bench_kernels(bench) ||
-        !bench_steps(bench))
+    if (!bench_measure_peaks(bench) || !bench_matmuls(bench) || !bench_grouped(bench) ||
+        !bench_kernels(bench) || !bench_steps(bench))
         return false;
     if (bench->count || bench->profile_count) return true;
-    log_error("--filter: no benchmark's \"family name shape variant\" holds \"%s\"; without --filter all names are shown",
+    log_error("--filter: no benchmark's \"family name shape variant\" holds \"%s\"; without "
+              "--filter all names are shown",
               bench->filter);
     return false;
 }
@@ -32,8 +33,8 @@ static bool write_json(const struct bench *bench, const char *path)
         puts(text);
     } else {
         struct file_writer *writer = file_writer_open(path);
-        ok = writer && file_writer_write(writer, text, strlen(text)) && file_writer_write(writer, "\n", 1) &&
-             file_writer_commit(&writer);
+        ok = writer && file_writer_write(writer, text, strlen(text)) &&
+             file_writer_write(writer, "\n", 1) && file_writer_commit(&writer);
         if (!ok && writer) file_writer_abort(&writer);
     }
     free(text);
@@ -43,7 +44,8 @@ static bool write_json(const struct bench *bench, const char *path)
 int command_bench(struct cli *cli)
 {
     if (cli->operand_count != 0) {
-        fprintf(stderr, "vkmoe bench: takes no operands, found \"%s\"; see vkmoe bench --help\n", cli->operand[0]);
+        fprintf(stderr, "vkmoe bench: takes no operands, found \"%s\"; see vkmoe bench --help\n",
+                cli->operand[0]);
         return EXIT_USAGE;
     }
     struct bench bench;

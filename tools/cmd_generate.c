@@ -106,8 +106,8 @@ int command_generate(struct cli *cli)
     if (ok) {
         putchar('\n');
         fflush(stdout);
-        log_info("%u tokens of prompt, %u made, %.1f tokens/s, %.1f MiB of device memory", g.count, made,
-                 (g.count + made) / (os_seconds() - began),
+        log_info("%u tokens of prompt, %u made, %.1f tokens/s, %.1f MiB of device memory", g.count,
+                 made, (g.count + made) / (os_seconds() - began),
                  (double)gpu_memory_peak(g.device->gpu) / 1048576.0);
     }
     free(g.ids);

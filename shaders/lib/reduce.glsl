@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Reductions over a workgroup whatever the subgroup size is. With one subgroup (the planned shape) they
-// are one subgroup operation; else each subgroup's part goes through shared memory, in subgroup order.
+// Reductions over a workgroup whatever the subgroup size is. With one subgroup (the planned shape)
+// they are one subgroup operation; else each subgroup's part goes through shared memory, in
+// subgroup order.
 // Must be called in uniform control flow. The includer enables GL_KHR_shader_subgroup_arithmetic.
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_arithmetic : require

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// The storage type of weights and activations: STORE, chosen by -DSTORE_F32, -DSTORE_BF16 or -DSTORE_F16.
+// The storage type of weights and activations: STORE, chosen by -DSTORE_F32, -DSTORE_BF16 or
+// -DSTORE_F16.
 // LOAD(x) gives float, SAVE(f) rounds to nearest even. bf16 and f16 are u16 by bits: nothing
-// but 16-bit storage is needed, and rounding is the same on every driver (packHalf2x16 truncates on some).
+// but 16-bit storage is needed, and every driver rounds alike (packHalf2x16 truncates on some).
 #if defined(STORE_BF16)
 #extension GL_EXT_shader_16bit_storage : require
 #extension GL_EXT_shader_explicit_arithmetic_types_int16 : enable
@@ -28,7 +29,8 @@ u16vec4  SAVE(vec4 f)
 float LOAD(uint16_t x) { return unpackHalf2x16(uint(x)).x; }
 vec4  LOAD(u16vec4 x)
 {
-    return vec4(unpackHalf2x16(uint(x.x) | uint(x.y) << 16), unpackHalf2x16(uint(x.z) | uint(x.w) << 16));
+    return vec4(unpackHalf2x16(uint(x.x) | uint(x.y) << 16),
+                unpackHalf2x16(uint(x.z) | uint(x.w) << 16));
 }
 uint f16_bits(float f)
 {

@@ -63,7 +63,8 @@ REF_DECLARE(cast)
 REF_DECLARE(sample)
 #undef REF_DECLARE
 
-// Of sample, for its check: the exact distribution (prob[vocab]) and the number in (0, 1) that is drawn.
-void  ref_sample_probabilities(const struct step_words *step, const float *logits, const uint32_t *seen,
-                               uint32_t vocab, double *prob);
+// Of sample, for its check: the exact distribution (prob[vocab]) and the number in (0, 1) that is
+// drawn.
+void ref_sample_probabilities(const struct step_words *step, const float *logits,
+                              const uint32_t *seen, uint32_t vocab, double *prob);
 float ref_sample_unit(const struct step_words *step);

@@ -30,7 +30,9 @@ static bool chosen(const char *name, const char *filter)
 
 int main(int argc, char **argv)
 {
-    struct gpu_params params = {.device = getenv("VKMOE_DEVICE"), .caps = getenv("VKMOE_CAPS"), .cache_dir = ""};
+    struct gpu_params params = {.device = getenv("VKMOE_DEVICE"),
+                                .caps = getenv("VKMOE_CAPS"),
+                                .cache_dir = ""};
     struct check t = {.seed = 1};
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--device") && i + 1 < argc) params.device = argv[++i];
@@ -41,7 +43,8 @@ int main(int argc, char **argv)
     t.gpu = gpu_create(&params);
     if (!t.gpu) return 1;
     t.kernels = kernels_create(t.gpu);
-    printf("%s\nsubgroup size %u, seed %llu\n", t.gpu->choice, t.gpu->caps.subgroup_size, (unsigned long long)t.seed);
+    printf("%s\nsubgroup size %u, seed %llu\n", t.gpu->choice, t.gpu->caps.subgroup_size,
+           (unsigned long long)t.seed);
     int passed = 0, failed = 0;
     const enum dtype last = t.gpu->caps.mask & GPU_CAP_STORAGE16 ? DTYPE_F16 : DTYPE_F32;
     for (size_t f = 0; f < COUNT_OF(files); f++) {
@@ -51,8 +54,9 @@ int main(int argc, char **argv)
             t.cases = t.failures = 0, t.worst = 0, t.stream = f * 1000000;
             files[f].run(&t);
             if (!t.cases) check_fail(&t, "%s: no case ran", files[f].name);
-            printf("%-4s %-18s %-5s %4d cases  error/allowed %8.2g  %6.0f ms\n", t.failures ? "FAIL" : "ok",
-                   files[f].name, dtype_name(t.store), t.cases, t.worst, 1e3 * (now() - begin));
+            printf("%-4s %-18s %-5s %4d cases  error/allowed %8.2g  %6.0f ms\n",
+                   t.failures ? "FAIL" : "ok", files[f].name, dtype_name(t.store), t.cases, t.worst,
+                   1e3 * (now() - begin));
             fflush(stdout);
             if (t.failures) failed++;
             else passed++;

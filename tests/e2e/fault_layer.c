@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// A Vulkan layer between program and driver that lets one call fail, so that the whole program meets a lost
-// device or missing memory without a hook of its own. $VKMOE_FAULT says which, counted from 1:
+// A Vulkan layer between program and driver that lets one call fail, so that the whole program
+// meets a lost device or missing memory without a hook of its own. $VKMOE_FAULT says which, counted
+// from 1:
 //     allocate:N  vkAllocateMemory gives VK_ERROR_OUT_OF_DEVICE_MEMORY from the Nth call on
-//     submit:N    vkQueueSubmit gives VK_ERROR_DEVICE_LOST from the Nth call on, and so does all that follows
-//     wait:N      the same at vkWaitSemaphores
-//     none        nothing fails; each count is written to stderr at the end
+//     submit:N    vkQueueSubmit gives VK_ERROR_DEVICE_LOST from the Nth call on, and so does all
+//     that follows wait:N      the same at vkWaitSemaphores none        nothing fails; each count
+//     is written to stderr at the end
 // A path instead of N: every call once there is a file by that name.
 // One device a process is enough here, so what is next in the chain lies in one table.
 #define VK_NO_PROTOTYPES
@@ -21,8 +22,16 @@
 
 enum { LINK_INFO = 0, STRUCTURE_INSTANCE = 47, STRUCTURE_DEVICE = 48 };
 
-struct instance_link { struct instance_link *next; PFN_vkGetInstanceProcAddr instance; PFN_vkVoidFunction physical; };
-struct device_link { struct device_link *next; PFN_vkGetInstanceProcAddr instance; PFN_vkGetDeviceProcAddr device; };
+struct instance_link {
+    struct instance_link *next;
+    PFN_vkGetInstanceProcAddr instance;
+    PFN_vkVoidFunction physical;
+};
+struct device_link {
+    struct device_link *next;
+    PFN_vkGetInstanceProcAddr instance;
+    PFN_vkGetDeviceProcAddr device;
+};
 struct chain { VkStructureType type; const void *next; int function; void *link; };
 struct negotiation {
     int   type;
@@ -64,31 +73,41 @@ static bool fails(enum call call)
     const char  *fault = getenv("VKMOE_FAULT");
     const size_t length = strlen(call_names[call]);
     counts[call]++;
-    if (!fault || strncmp(fault, call_names[call], length) != 0 || fault[length] != ':') return false;
+    if (!fault || strncmp(fault, call_names[call], length) != 0 || fault[length] != ':')
+        return false;
     const char *when = fault + length + 1;
     return *when == '/' ? access(when, F_OK) == 0 : counts[call] >= strtoul(when, NULL, 10);
 }
 
-static VKAPI_ATTR VkResult VKAPI_CALL fault_AllocateMemory(VkDevice device, const VkMemoryAllocateInfo *info,
-                                                           const VkAllocationCallbacks *callbacks, VkDeviceMemory *out)
+static VKAPI_ATTR VkResult VKAPI_CALL fault_AllocateMemory(VkDevice device,
+                                                           const VkMemoryAllocateInfo *info,
+                                                           const VkAllocationCallbacks *callbacks,
+                                                           VkDeviceMemory *out)
 {
-    return fails(CALL_ALLOCATE) ? VK_ERROR_OUT_OF_DEVICE_MEMORY : next.allocate(device, info, callbacks, out);
+    return fails(CALL_ALLOCATE) ? VK_ERROR_OUT_OF_DEVICE_MEMORY
+                                : next.allocate(device, info, callbacks, out);
 }
 
-static VKAPI_ATTR VkResult VKAPI_CALL fault_QueueSubmit(VkQueue queue, uint32_t count, const VkSubmitInfo *info, VkFence fence)
+static VKAPI_ATTR VkResult VKAPI_CALL fault_QueueSubmit(VkQueue queue, uint32_t count,
+                                                        const VkSubmitInfo *info, VkFence fence)
 {
     lost |= fails(CALL_SUBMIT);
     return lost ? VK_ERROR_DEVICE_LOST : next.submit(queue, count, info, fence);
 }
 
-static VKAPI_ATTR VkResult VKAPI_CALL fault_WaitSemaphores(VkDevice device, const VkSemaphoreWaitInfo *info, uint64_t timeout)
+static VKAPI_ATTR VkResult VKAPI_CALL fault_WaitSemaphores(VkDevice device,
+                                                           const VkSemaphoreWaitInfo *info,
+                                                           uint64_t timeout)
 {
-    const VkResult result = next.wait(device, info, timeout); // what runs must be done before its memory goes
+    const VkResult result =
+        next.wait(device, info, timeout); // what runs must be done before its memory goes
     lost |= fails(CALL_WAIT);
     return lost ? VK_ERROR_DEVICE_LOST : result;
 }
 
-static VKAPI_ATTR VkResult VKAPI_CALL fault_GetSemaphoreCounterValue(VkDevice device, VkSemaphore semaphore, uint64_t *value)
+static VKAPI_ATTR VkResult VKAPI_CALL fault_GetSemaphoreCounterValue(VkDevice device,
+                                                                     VkSemaphore semaphore,
+                                                                     uint64_t *value)
 {
     return lost ? VK_ERROR_DEVICE_LOST : next.counter(device, semaphore, value);
 }
@@ -99,7 +118,8 @@ static VKAPI_ATTR VkResult VKAPI_CALL fault_DeviceWaitIdle(VkDevice device)
     return lost ? VK_ERROR_DEVICE_LOST : result;
 }
 
-static VKAPI_ATTR void VKAPI_CALL fault_DestroyDevice(VkDevice device, const VkAllocationCallbacks *callbacks)
+static VKAPI_ATTR void VKAPI_CALL fault_DestroyDevice(VkDevice device,
+                                                      const VkAllocationCallbacks *callbacks)
 {
     const char *fault = getenv("VKMOE_FAULT");
     for (int i = 0; fault && strcmp(fault, "none") == 0 && i < CALL_COUNT; i++)
@@ -110,33 +130,39 @@ static VKAPI_ATTR void VKAPI_CALL fault_DestroyDevice(VkDevice device, const VkA
 // ---- the chain
 
 static VKAPI_ATTR VkResult VKAPI_CALL fault_CreateInstance(const VkInstanceCreateInfo *info,
-                                                           const VkAllocationCallbacks *callbacks, VkInstance *out)
+                                                           const VkAllocationCallbacks *callbacks,
+                                                           VkInstance *out)
 {
     struct chain         *chain = find_link(info->pNext, STRUCTURE_INSTANCE);
     struct instance_link *link = chain->link;
     next.instance_proc = link->instance;
     chain->link = link->next;
-    const PFN_vkCreateInstance create = (PFN_vkCreateInstance)next.instance_proc(NULL, "vkCreateInstance");
+    const PFN_vkCreateInstance create =
+        (PFN_vkCreateInstance)next.instance_proc(NULL, "vkCreateInstance");
     const VkResult result = create(info, callbacks, out);
     if (result == VK_SUCCESS) next.instance = *out;
     return result;
 }
 
-static VKAPI_ATTR VkResult VKAPI_CALL fault_CreateDevice(VkPhysicalDevice physical, const VkDeviceCreateInfo *info,
-                                                         const VkAllocationCallbacks *callbacks, VkDevice *out)
+static VKAPI_ATTR VkResult VKAPI_CALL fault_CreateDevice(VkPhysicalDevice physical,
+                                                         const VkDeviceCreateInfo *info,
+                                                         const VkAllocationCallbacks *callbacks,
+                                                         VkDevice *out)
 {
     struct chain       *chain = find_link(info->pNext, STRUCTURE_DEVICE);
     struct device_link *link = chain->link;
     next.device_proc = link->device;
     chain->link = link->next;
-    const PFN_vkCreateDevice create = (PFN_vkCreateDevice)link->instance(next.instance, "vkCreateDevice");
+    const PFN_vkCreateDevice create =
+        (PFN_vkCreateDevice)link->instance(next.instance, "vkCreateDevice");
     const VkResult result = create(physical, info, callbacks, out);
     if (result != VK_SUCCESS) return result;
     next.allocate = (PFN_vkAllocateMemory)next.device_proc(*out, "vkAllocateMemory");
     next.submit = (PFN_vkQueueSubmit)next.device_proc(*out, "vkQueueSubmit");
     next.wait = (PFN_vkWaitSemaphores)next.device_proc(*out, "vkWaitSemaphores");
     next.idle = (PFN_vkDeviceWaitIdle)next.device_proc(*out, "vkDeviceWaitIdle");
-    next.counter = (PFN_vkGetSemaphoreCounterValue)next.device_proc(*out, "vkGetSemaphoreCounterValue");
+    next.counter =
+        (PFN_vkGetSemaphoreCounterValue)next.device_proc(*out, "vkGetSemaphoreCounterValue");
     next.destroy = (PFN_vkDestroyDevice)next.device_proc(*out, "vkDestroyDevice");
     return result;
 }
@@ -144,9 +170,11 @@ static VKAPI_ATTR VkResult VKAPI_CALL fault_CreateDevice(VkPhysicalDevice physic
 #define OWN(name) {"vk" #name, (PFN_vkVoidFunction)fault_##name}
 static PFN_vkVoidFunction own(const char *name)
 {
-    static const struct { const char *name; PFN_vkVoidFunction function; } table[] = {
-        OWN(CreateInstance), OWN(CreateDevice), OWN(AllocateMemory), OWN(QueueSubmit), OWN(WaitSemaphores),
-        OWN(GetSemaphoreCounterValue), OWN(DeviceWaitIdle), OWN(DestroyDevice),
+    static const struct { const char *name; PFN_vkVoidFunction function;
+    } table[] = {
+        OWN(CreateInstance), OWN(CreateDevice),   OWN(AllocateMemory),
+        OWN(QueueSubmit),    OWN(WaitSemaphores), OWN(GetSemaphoreCounterValue),
+        OWN(DeviceWaitIdle), OWN(DestroyDevice),
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (strcmp(table[i].name, name) == 0) return table[i].function;
@@ -160,7 +188,8 @@ static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL fault_device_proc(VkDevice devic
     return function ? function : next.device_proc(device, name);
 }
 
-static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL fault_instance_proc(VkInstance instance, const char *name)
+static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL fault_instance_proc(VkInstance instance,
+                                                                    const char *name)
 {
     if (strcmp(name, "vkGetInstanceProcAddr") == 0) return (PFN_vkVoidFunction)fault_instance_proc;
     if (strcmp(name, "vkGetDeviceProcAddr") == 0) return (PFN_vkVoidFunction)fault_device_proc;

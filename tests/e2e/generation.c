@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Generation against the one-pass logits, through the public interface: a prompt fed at once (prefill) and id
-// by id (decode) agrees with vkmoe_model_logits to rounding, for one id, an odd number, exactly one chunk of
-// the prefill, one more, and a full context. Then what sampling may and may not pick, and that it repeats.
+// Generation against the one-pass logits, through the public interface: a prompt fed at once
+// (prefill) and id by id (decode) agrees with vkmoe_model_logits to rounding, for one id, an odd
+// number, exactly one chunk of the prefill, one more, and a full context. Then what sampling may
+// and may not pick, and that it repeats.
 //     generation CONFIG.json TEXT DEVICE|default
 #include <ftw.h>
 #include <math.h>
@@ -53,7 +54,8 @@ static double nmse(const float *a, const float *reference, size_t count)
 
 struct worst { double prefill, decode, mixed; };
 
-static double feed_and_compare(struct vkmoe_session *s, const uint32_t *ids, uint32_t count, const float *wanted)
+static double feed_and_compare(struct vkmoe_session *s, const uint32_t *ids, uint32_t count,
+                               const float *wanted)
 {
     float logits[VOCAB];
     must(vkmoe_session_feed(s, ids, count) && vkmoe_session_logits(s, logits), "feeding a session");
@@ -74,7 +76,8 @@ static void compare_length(struct vkmoe_model *model, uint32_t count, struct wor
     for (uint32_t i = 0; i < count; i++)
         worst->decode = fmax(worst->decode, feed_and_compare(s, ids + i, 1, all[i]));
     vkmoe_session_reset(s);
-    for (uint32_t at = 0, some = 1; at < count; at += some, some = (some * 5 + 3) % 71 + 1) { // 1, 9, 49, 35, ...
+    for (uint32_t at = 0, some = 1; at < count;
+         at += some, some = (some * 5 + 3) % 71 + 1) { // 1, 9, 49, 35, ...
         if (some > count - at) some = count - at;
         worst->mixed = fmax(worst->mixed, feed_and_compare(s, ids + at, some, all[at + some - 1]));
     }
@@ -85,10 +88,13 @@ static void compare_all(struct vkmoe_model *model, const char *dtype, double tol
 {
     static const uint32_t lengths[] = {1, 2, 7, 33, 63, 64, 65, 129, CONTEXT};
     struct worst worst = {0};
-    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) compare_length(model, lengths[i], &worst);
-    printf("%-8s worst NMSE against one pass: prefill %.2e, decode %.2e, mixed %.2e (at most %.0e)\n", dtype,
-           worst.prefill, worst.decode, worst.mixed, tolerance);
-    CHECK(worst.prefill <= tolerance && worst.decode <= tolerance && worst.mixed <= tolerance, "%s", dtype);
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
+        compare_length(model, lengths[i], &worst);
+    printf(
+        "%-8s worst NMSE against one pass: prefill %.2e, decode %.2e, mixed %.2e (at most %.0e)\n",
+        dtype, worst.prefill, worst.decode, worst.mixed, tolerance);
+    CHECK(worst.prefill <= tolerance && worst.decode <= tolerance && worst.mixed <= tolerance, "%s",
+          dtype);
 }
 
 // ---- sampling
@@ -100,11 +106,13 @@ static void generate(struct vkmoe_session *s, const struct vkmoe_sampling *sampl
     vkmoe_session_reset(s);
     must(vkmoe_session_feed(s, prompt, 5), "feeding the prompt");
     for (uint32_t i = 0; i < MADE; i++)
-        must(vkmoe_session_sample(s, sampling, &out[i]) && out[i] < VOCAB && vkmoe_session_feed(s, &out[i], 1),
+        must(vkmoe_session_sample(s, sampling, &out[i]) && out[i] < VOCAB &&
+                 vkmoe_session_feed(s, &out[i], 1),
              "generating");
 }
 
-static bool same(struct vkmoe_session *s, const struct vkmoe_sampling *a, const struct vkmoe_sampling *b)
+static bool same(struct vkmoe_session *s, const struct vkmoe_sampling *a,
+                 const struct vkmoe_sampling *b)
 {
     uint32_t x[MADE], y[MADE];
     generate(s, a, x);
@@ -140,9 +148,12 @@ static uint32_t check_picks(struct vkmoe_session *s, const struct vkmoe_sampling
     for (int i = 0; i < MADE; i++) {
         double above;
         must(vkmoe_session_logits(s, logits) && vkmoe_session_sample(s, sampling, &id), "sampling");
-        const uint32_t rank = rank_of(logits, id, sampling->temperature > 0 ? sampling->temperature : 1, &above);
-        CHECK(!sampling->top_k || rank < sampling->top_k, "rank %u of top-k %u", rank, sampling->top_k);
-        CHECK(sampling->top_p <= 0 || above <= sampling->top_p + 1e-5, "behind %.6f of top-p %g", above, sampling->top_p);
+        const uint32_t rank =
+            rank_of(logits, id, sampling->temperature > 0 ? sampling->temperature : 1, &above);
+        CHECK(!sampling->top_k || rank < sampling->top_k, "rank %u of top-k %u", rank,
+              sampling->top_k);
+        CHECK(sampling->top_p <= 0 || above <= sampling->top_p + 1e-5, "behind %.6f of top-p %g",
+              above, sampling->top_p);
         CHECK(sampling->temperature > 0 || rank == 0, "greedy took rank %u", rank);
         highest = rank > highest ? rank : highest;
         must(vkmoe_session_feed(s, &id, 1), "feeding");
@@ -152,7 +163,8 @@ static uint32_t check_picks(struct vkmoe_session *s, const struct vkmoe_sampling
 
 static void check_sampling(struct vkmoe_model *model)
 {
-    const struct vkmoe_sampling greedy = {0}, hot = {.temperature = 1.5, .seed = 1}, other = {.temperature = 1.5, .seed = 2},
+    const struct vkmoe_sampling greedy = {0}, hot = {.temperature = 1.5, .seed = 1},
+                                other = {.temperature = 1.5, .seed = 2},
                                 high = {.temperature = 1.5, .seed = UINT64_C(1) << 32 | 1};
     struct vkmoe_session *s = vkmoe_session_open(model, 5 + MADE);
     must(s != NULL, "opening a session");
@@ -161,12 +173,20 @@ static void check_sampling(struct vkmoe_model *model)
     CHECK(!same(s, &hot, &other), "another seed must give another text");
     CHECK(!same(s, &hot, &high), "the upper half of the seed counts");
     CHECK(!same(s, &greedy, &hot), "a temperature must change the text");
-    CHECK(same(s, &greedy, &(struct vkmoe_sampling){.temperature = 1, .top_k = 1, .seed = 3}), "top-k 1 is greedy");
-    CHECK(same(s, &greedy, &(struct vkmoe_sampling){.temperature = 1, .top_p = 1e-6, .seed = 3}), "top-p 1e-6 is greedy");
-    CHECK(same(s, &hot, &(struct vkmoe_sampling){.temperature = 1.5, .seed = 1, .top_k = VOCAB, .top_p = 1,
-                                                 .repetition_penalty = 1}), "options that are off change nothing");
+    CHECK(same(s, &greedy, &(struct vkmoe_sampling){.temperature = 1, .top_k = 1, .seed = 3}),
+          "top-k 1 is greedy");
+    CHECK(same(s, &greedy, &(struct vkmoe_sampling){.temperature = 1, .top_p = 1e-6, .seed = 3}),
+          "top-p 1e-6 is greedy");
+    CHECK(same(s, &hot,
+               &(struct vkmoe_sampling){.temperature = 1.5,
+                                        .seed = 1,
+                                        .top_k = VOCAB,
+                                        .top_p = 1,
+                                        .repetition_penalty = 1}),
+          "options that are off change nothing");
     check_picks(s, &greedy);
-    const struct vkmoe_sampling five = {.temperature = 3, .top_k = 5, .seed = 4}, free = {.temperature = 5, .seed = 4},
+    const struct vkmoe_sampling five = {.temperature = 3, .top_k = 5, .seed = 4},
+                                free = {.temperature = 5, .seed = 4},
                                 nucleus = {.temperature = 2, .top_p = 0.5, .seed = 4};
     CHECK(check_picks(s, &five) > 0, "top-k 5 picks not only the first");
     CHECK(check_picks(s, &nucleus) > 0, "top-p picks not only the first");
@@ -179,7 +199,8 @@ static void check_sampling(struct vkmoe_model *model)
     generate(s, &greedy, made);
     for (int i = 0; i < MADE; i++)
         for (int j = 0; j < i; j++) repeats += made[i] == made[j];
-    CHECK(repeats > 0, "greedy text of so small a model repeats itself, else the check above proves nothing");
+    CHECK(repeats > 0,
+          "greedy text of so small a model repeats itself, else the check above proves nothing");
     vkmoe_session_close(&s);
 }
 
@@ -215,7 +236,9 @@ static void check_misuse(struct vkmoe_model *model)
     CHECK(vkmoe_session_position(s) == 0, "%u", vkmoe_session_position(s));
     must(vkmoe_session_feed(s, ids, 9), "nine ids fit");
     REFUSED(vkmoe_session_feed(s, ids, 1));
-    must(vkmoe_session_logits(s, logits) && vkmoe_session_sample(s, &(struct vkmoe_sampling){0}, &id), "a full session samples");
+    must(vkmoe_session_logits(s, logits) &&
+             vkmoe_session_sample(s, &(struct vkmoe_sampling){0}, &id),
+         "a full session samples");
     vkmoe_session_close(&s);
     vkmoe_session_close(&s); // NULL by now
     REFUSED(vkmoe_model_logits(model, ids, 0, logits));
@@ -239,13 +262,22 @@ static void train(const char *config, const char *text, const char *folder, cons
     const char *const sets[] = {set}, *const data[] = {text};
     snprintf(set, sizeof set, "torch_dtype=%s", dtype);
     struct vkmoe_train_outcome outcome;
-    must(vkmoe_train(&(struct vkmoe_train_params){.device = {.device = "ref"}, .config = config, .set = sets, .set_count = 1,
-             .data = data, .data_count = 1, .out = folder, .quiet = true}, &outcome), "training");
+    must(vkmoe_train(&(struct vkmoe_train_params){.device = {.device = "ref"},
+                                                  .config = config,
+                                                  .set = sets,
+                                                  .set_count = 1,
+                                                  .data = data,
+                                                  .data_count = 1,
+                                                  .out = folder,
+                                                  .quiet = true},
+                     &outcome),
+         "training");
 }
 
 int main(int argc, char **argv)
 {
-    // rounding of 16 bits can turn a close choice of the router, which no tolerance of rounding holds
+    // rounding of 16 bits can turn a close choice of the router, which no tolerance of rounding
+    // holds
     static const struct { const char *dtype; double tolerance; } types[] = {
         {"float32", 1e-9}, {"float16", 1e-4}, {"bfloat16", 1e-3}};
     char root[] = "/tmp/vkmoe-generation-XXXXXX", folder[64];
@@ -253,8 +285,9 @@ int main(int argc, char **argv)
     must(mkdtemp(root) != NULL, "a temporary folder");
     vkmoe_log_set(NULL, NULL, VKMOE_LOG_WARN);
     const bool chosen = strcmp(argv[3], "default") != 0;
-    struct vkmoe_device *device = vkmoe_device_open(&(struct vkmoe_device_params){
-        .device = chosen ? argv[3] : getenv("VKMOE_DEVICE"), .caps = chosen ? NULL : getenv("VKMOE_CAPS")});
+    struct vkmoe_device *device = vkmoe_device_open(
+        &(struct vkmoe_device_params){.device = chosen ? argv[3] : getenv("VKMOE_DEVICE"),
+                                      .caps = chosen ? NULL : getenv("VKMOE_CAPS")});
     must(device != NULL, "opening the device");
     printf("%s\n", vkmoe_device_choice(device));
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Every kernel of every variant through RADV's compiler for cards that nobody here owns: its null devices
-// (RADV_FORCE_FAMILY) compile without hardware. Prints one table, kernel x family: vector registers, spills,
-// shared memory, bytes of code. A pipeline that does not compile or spills fails. 77: RADV is not there, or
-// cannot be forced (newer Mesa).
+// Every kernel of every variant through RADV's compiler for cards that nobody here owns: its null
+// devices (RADV_FORCE_FAMILY) compile without hardware. Prints one table, kernel x family: vector
+// registers, spills, shared memory, bytes of code. A pipeline that does not compile or spills
+// fails. 77: RADV is not there, or cannot be forced (newer Mesa).
 //     radv [FAMILY...]
 #include <glob.h>
 #include <stdio.h>
@@ -51,7 +51,8 @@ static bool visit(void *user, const struct kernel *kernel)
     name_kernel(kernel, name, sizeof name);
     struct row *row = find_row(table, name);
     struct gpu_statistics *out = row ? &row->of[table->family] : NULL;
-    if (!row || !gpu_kernel_statistics(table->gpu, kernel->gpu, out) || out->registers <= 0 || out->spills < 0) {
+    if (!row || !gpu_kernel_statistics(table->gpu, kernel->gpu, out) || out->registers <= 0 ||
+        out->spills < 0) {
         printf("FAIL %s on %s: no statistics\n", name, table->gpu->caps.name);
         table->failures++;
         return false;
@@ -68,7 +69,8 @@ static bool compile_family(struct table *table, const char *family)
     setenv("RADV_FORCE_FAMILY", family, 1);
     table->gpu = gpu_create(&(struct gpu_params){.device = "radv", .cache_dir = ""});
     if (!table->gpu) return false;
-    printf("%s: %s, subgroups of %u\n", family, table->gpu->caps.name, table->gpu->caps.subgroup_size);
+    printf("%s: %s, subgroups of %u\n", family, table->gpu->caps.name,
+           table->gpu->caps.subgroup_size);
     struct kernels *kernels = kernels_create(table->gpu);
     if (!kernels_each(kernels, visit, table)) {
         printf("FAIL %s: not every kernel compiles\n", family);
@@ -91,8 +93,8 @@ static void print_table(const struct table *table, char **family, int families)
             const struct gpu_statistics *s = &row->of[f];
             if (s->registers < 0) printf("  %8s %22s", "", "-");
             else
-                printf("  %8s %4lld %5lld %4lld %6lld", "", (long long)s->registers, (long long)s->spills,
-                       (long long)s->shared_bytes, (long long)s->code_bytes);
+                printf("  %8s %4lld %5lld %4lld %6lld", "", (long long)s->registers,
+                       (long long)s->spills, (long long)s->shared_bytes, (long long)s->code_bytes);
         }
         putchar('\n');
     }

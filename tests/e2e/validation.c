@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Zero messages from VK_LAYER_KHRONOS_validation with synchronization validation over ten training steps with
-// accumulation, evaluation and checkpoints, a resume, a generation and the one-pass logits, on a model with a
-// dense and an MoE layer. Any message fails, and a hazard that is planted first proves that one is seen. 77: the
-// layer is not installed.
+// Zero messages from VK_LAYER_KHRONOS_validation with synchronization validation over ten training
+// steps with accumulation, evaluation and checkpoints, a resume, a generation and the one-pass
+// logits, on a model with a dense and an MoE layer. Any message fails, and a hazard that is planted
+// first proves that one is seen. 77: the layer is not installed.
 //     validation CONFIG.json TEXT DTYPE
 #include <ftw.h>
 #include <stdio.h>
@@ -36,8 +36,8 @@ static void must(bool ok, const char *what)
 
 // ---- the proof that a hazard is seen: one dispatch reads what the one before it writes
 
-static struct gpu_dispatch copy(const struct kernel *kernel, const struct push_count *push, struct gpu_buffer *from,
-                                struct gpu_buffer *to)
+static struct gpu_dispatch copy(const struct kernel *kernel, const struct push_count *push,
+                                struct gpu_buffer *from, struct gpu_buffer *to)
 {
     struct gpu_dispatch dispatch = {
         .kernel = kernel->gpu, .push = push, .bind = {{from, 0, 4 * COUNT}, {to, 0, 4 * COUNT}}};
@@ -45,12 +45,14 @@ static struct gpu_dispatch copy(const struct kernel *kernel, const struct push_c
     return dispatch;
 }
 
-static uint64_t messages_of(struct gpu *gpu, struct kernels *kernels, struct gpu_buffer *const buffer[3], bool barrier)
+static uint64_t messages_of(struct gpu *gpu, struct kernels *kernels,
+                            struct gpu_buffer *const buffer[3], bool barrier)
 {
     const struct push_count push = {COUNT};
     const uint64_t before = gpu_validation_messages(gpu);
     const struct kernel *kernel = kernels_get(kernels, KERNEL_CAST, DTYPE_F32, 0);
-    struct gpu_commands *commands = gpu_commands_create(gpu, &(struct gpu_commands_params){.name = "planted"});
+    struct gpu_commands *commands =
+        gpu_commands_create(gpu, &(struct gpu_commands_params){.name = "planted"});
     must(kernel && commands, "making commands");
     const struct gpu_dispatch first = copy(kernel, &push, buffer[0], buffer[1]);
     const struct gpu_dispatch second = copy(kernel, &push, buffer[1], buffer[2]);
@@ -67,20 +69,24 @@ static uint64_t messages_of(struct gpu *gpu, struct kernels *kernels, struct gpu
 // False: validation is not installed.
 static bool plant_hazard(const char *device)
 {
-    struct gpu *gpu = gpu_create(&(struct gpu_params){.device = device, .cache_dir = "", .validate = true});
+    struct gpu *gpu =
+        gpu_create(&(struct gpu_params){.device = device, .cache_dir = "", .validate = true});
     if (!gpu && seen.missing) return false;
     must(gpu != NULL, "opening the device");
     printf("%s\n", gpu->choice);
     struct kernels *kernels = kernels_create(gpu);
     struct gpu_buffer *buffer[3];
     for (int i = 0; i < 3; i++) {
-        buffer[i] = gpu_buffer_create(gpu, &(struct gpu_buffer_params){.name = "planted", .bytes = 4 * COUNT});
+        buffer[i] = gpu_buffer_create(gpu, &(struct gpu_buffer_params){.name = "planted",
+                                                                       .bytes = 4 * COUNT});
         must(buffer[i] != NULL, "making a buffer");
     }
-    must(messages_of(gpu, kernels, buffer, true) == 0, "a barrier between two dispatches is enough");
+    must(messages_of(gpu, kernels, buffer, true) == 0,
+         "a barrier between two dispatches is enough");
     const uint64_t planted = messages_of(gpu, kernels, buffer, false);
     printf("a planted hazard: %llu messages\n", (unsigned long long)planted);
-    must(planted >= 1 && seen.messages == planted, "a dispatch that reads what the one before it writes must be told");
+    must(planted >= 1 && seen.messages == planted,
+         "a dispatch that reads what the one before it writes must be told");
     for (int i = 0; i < 3; i++) gpu_buffer_destroy(gpu, &buffer[i]);
     kernels_destroy(&kernels);
     gpu_destroy(&gpu);
@@ -89,16 +95,25 @@ static bool plant_hazard(const char *device)
 
 // ---- the whole way
 
-static void train(const struct vkmoe_device_params *device, char **argv, const char *folder, uint32_t steps)
+static void train(const struct vkmoe_device_params *device, char **argv, const char *folder,
+                  uint32_t steps)
 {
     char dtype[64];
     snprintf(dtype, sizeof dtype, "torch_dtype=%s", argv[3]);
-    const char *const set[] = {dtype, "gradient_accumulation_steps=2", "save_every=5", "eval_every=4"};
+    const char *const set[] = {dtype, "gradient_accumulation_steps=2", "save_every=5",
+                               "eval_every=4"};
     const char *const data[] = {argv[2]};
     struct vkmoe_train_outcome outcome;
-    const struct vkmoe_train_params params = {
-        .device = *device, .config = argv[1], .set = set, .set_count = 4, .steps = steps, .data = data, .data_count = 1,
-        .out = folder, .resume = steps > 10, .quiet = true};
+    const struct vkmoe_train_params params = {.device = *device,
+                                              .config = argv[1],
+                                              .set = set,
+                                              .set_count = 4,
+                                              .steps = steps,
+                                              .data = data,
+                                              .data_count = 1,
+                                              .out = folder,
+                                              .resume = steps > 10,
+                                              .quiet = true};
     must(vkmoe_train(&params, &outcome) && outcome.steps == steps, "training");
 }
 
@@ -113,9 +128,13 @@ static void use(const struct vkmoe_device_params *params, const char *folder)
     struct vkmoe_session *session = model ? vkmoe_session_open(model, PROMPT + MADE) : NULL;
     must(session && vkmoe_session_feed(session, ids, PROMPT), "feeding a session");
     for (int i = 0; i < MADE; i++) {
-        const struct vkmoe_sampling sampling = {.temperature = i % 2 ? 0.8 : 0, .top_k = 20, .top_p = 0.9,
-                                                .repetition_penalty = 1.1, .seed = 3};
-        must(vkmoe_session_sample(session, &sampling, &id) && vkmoe_session_feed(session, &id, 1), "generating");
+        const struct vkmoe_sampling sampling = {.temperature = i % 2 ? 0.8 : 0,
+                                                .top_k = 20,
+                                                .top_p = 0.9,
+                                                .repetition_penalty = 1.1,
+                                                .seed = 3};
+        must(vkmoe_session_sample(session, &sampling, &id) && vkmoe_session_feed(session, &id, 1),
+             "generating");
     }
     must(vkmoe_model_logits(model, ids, PROMPT, logits[0]), "the logits of all positions");
     vkmoe_session_close(&session);
@@ -149,7 +168,7 @@ int main(int argc, char **argv)
     train(&device, argv, folder, 12);
     use(&device, folder);
     nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-    printf("%s: 10 steps, checkpoints, a resume, a generation: %u messages, %u other complaints\n", argv[3], seen.messages,
-           seen.errors);
+    printf("%s: 10 steps, checkpoints, a resume, a generation: %u messages, %u other complaints\n",
+           argv[3], seen.messages, seen.errors);
     return seen.messages || seen.errors ? 1 : 0;
 }
