@@ -186,6 +186,22 @@ void plan_copy(struct plan *plan, struct plan_range from, struct plan_range to)
     bind(plan, step, to);
 }
 
+const char *plan_step_name(const struct plan_step *step)
+{
+    switch (step->kind) {
+    case PLAN_DISPATCH: return step->kernel->name;
+    case PLAN_FILL: return "fill";
+    case PLAN_COPY: return "copy";
+    }
+    return "";
+}
+
+struct gpu_bind plan_bind(const struct plan *plan, const struct plan_range *range)
+{
+    const struct plan_tensor *tensor = &plan->tensor[range->tensor - 1];
+    return (struct gpu_bind){tensor->buffer, tensor->offset + range->offset, range->bytes};
+}
+
 double plan_flops(const struct plan *plan)
 {
     double flops = 0;

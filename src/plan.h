@@ -91,4 +91,7 @@ bool plan_finish(
 bool plan_verify(
     const struct plan *plan); // no two live temporaries overlap, no hazard lacks a barrier
 void plan_print(const struct plan *plan, FILE *out); // plan_print.c: an EXPLAIN
+const char     *plan_step_name(const struct plan_step *step); // "matmul_nt_bf16", "fill", "copy"
+// Where a range lies, after plan_finish.
+struct gpu_bind plan_bind(const struct plan *plan, const struct plan_range *range);
 double plan_flops(const struct plan *plan);

@@ -20,16 +20,6 @@ static void print_ranges(const struct plan *plan, const struct plan_step *step, 
     }
 }
 
-static const char *step_name(const struct plan_step *step)
-{
-    switch (step->kind) {
-    case PLAN_DISPATCH: return step->kernel->name;
-    case PLAN_FILL: return "fill";
-    case PLAN_COPY: return "copy";
-    }
-    return "";
-}
-
 void plan_print(const struct plan *plan, FILE *out)
 {
     fprintf(out,
@@ -48,7 +38,7 @@ void plan_print(const struct plan *plan, FILE *out)
         const double flops =
             step->kind == PLAN_DISPATCH ? kernel_info(step->op)->flops(step->push) : 0;
         fprintf(out, "  %4u %-1s %-22s %-22s %-16s %9.3f  ", i, step->barrier ? "|" : "",
-                step->section, step_name(step), groups, flops * 1e-6);
+                step->section, plan_step_name(step), groups, flops * 1e-6);
         print_ranges(plan, step, true, out);
         fprintf(out, " <- ");
         print_ranges(plan, step, false, out);

@@ -19,21 +19,15 @@ struct run {
 
 // ---- recording
 
-static struct gpu_bind resolve(const struct plan *plan, const struct plan_range *range)
-{
-    const struct plan_tensor *tensor = &plan->tensor[range->tensor - 1];
-    return (struct gpu_bind){tensor->buffer, tensor->offset + range->offset, range->bytes};
-}
-
 static void record_dispatch(struct gpu_commands *commands, const struct plan *plan,
                             const struct plan_step *step)
 {
     struct gpu_dispatch dispatch = {.kernel = step->kernel->gpu, .push = step->push,
                                     .groups = {step->groups[0], step->groups[1], step->groups[2]}};
     for (uint32_t b = 0; b < step->bind_count; b++)
-        dispatch.bind[b] = resolve(plan, &step->bind[b]);
+        dispatch.bind[b] = plan_bind(plan, &step->bind[b]);
     if (step->indirect.tensor) {
-        const struct gpu_bind indirect = resolve(plan, &step->indirect);
+        const struct gpu_bind indirect = plan_bind(plan, &step->indirect);
         dispatch.indirect = indirect.buffer;
         dispatch.indirect_offset = indirect.offset;
     }
@@ -43,7 +37,7 @@ static void record_dispatch(struct gpu_commands *commands, const struct plan *pl
 static void record_step(struct gpu_commands *commands, const struct plan *plan, uint32_t index)
 {
     const struct plan_step *step = &plan->step[index];
-    const struct gpu_bind first = resolve(plan, &step->bind[0]);
+    const struct gpu_bind first = plan_bind(plan, &step->bind[0]);
     if (step->barrier) gpu_commands_barrier(commands);
     switch (step->kind) {
     case PLAN_DISPATCH: record_dispatch(commands, plan, step); break;
@@ -54,7 +48,7 @@ static void record_step(struct gpu_commands *commands, const struct plan *plan, 
         break;
     }
     case PLAN_COPY: {
-        const struct gpu_bind to = resolve(plan, &step->bind[1]);
+        const struct gpu_bind to = plan_bind(plan, &step->bind[1]);
         gpu_commands_copy(commands, &first, &to);
         break;
     }

@@ -11,17 +11,11 @@
 
 struct mirror { void *before, *after; };
 
-static struct gpu_bind resolve(const struct plan *plan, const struct plan_range *range)
-{
-    const struct plan_tensor *tensor = &plan->tensor[range->tensor - 1];
-    return (struct gpu_bind){tensor->buffer, tensor->offset + range->offset, range->bytes};
-}
-
 static bool read_all(const struct plan *plan, const struct plan_step *step, struct mirror *mirror,
                      bool after)
 {
     for (uint32_t b = 0; b < step->bind_count; b++) {
-        const struct gpu_bind bind = resolve(plan, &step->bind[b]);
+        const struct gpu_bind bind = plan_bind(plan, &step->bind[b]);
         void **into = after ? &mirror[b].after : &mirror[b].before;
         *into = malloc(bind.bytes);
         if (!gpu_buffer_read(plan->gpu, bind.buffer, bind.offset, *into, bind.bytes)) return false;
@@ -35,8 +29,8 @@ static void share_aliases(const struct plan *plan, const struct plan_step *step,
 {
     for (uint32_t b = 0; b < step->bind_count; b++)
         for (uint32_t a = 0; a < b; a++) {
-            const struct gpu_bind x = resolve(plan, &step->bind[a]),
-                                  y = resolve(plan, &step->bind[b]);
+            const struct gpu_bind x = plan_bind(plan, &step->bind[a]),
+                                  y = plan_bind(plan, &step->bind[b]);
             if (x.buffer == y.buffer && x.offset == y.offset && x.bytes == y.bytes)
                 call->buffer[b] = call->buffer[a];
         }

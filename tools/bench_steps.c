@@ -232,16 +232,6 @@ static bool time_training(const struct subject *s, struct training *t)
 
 // ---- profile
 
-static const char *step_name(const struct plan_step *step)
-{
-    switch (step->kind) {
-    case PLAN_DISPATCH: return step->kernel->name;
-    case PLAN_FILL: return "fill";
-    case PLAN_COPY: return "copy";
-    }
-    return "";
-}
-
 static void profile_add(struct bench_profile *profile, const char *name, double ms, double flops,
                         double bytes)
 {
@@ -263,8 +253,8 @@ static bool profile_plan(struct bench *bench, struct bench_profile *profile, str
     for (uint32_t i = 0; i < plan->step_count; i++) {
         double flops, bytes;
         step_cost(plan, &plan->step[i], &flops, &bytes);
-        profile_add(profile, arena_strdup(bench->arena, step_name(&plan->step[i])), ms[i], flops,
-                    bytes);
+        profile_add(profile, arena_strdup(bench->arena, plan_step_name(&plan->step[i])), ms[i],
+                    flops, bytes);
     }
     return true;
 }
