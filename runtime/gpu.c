@@ -297,7 +297,7 @@ void gpu_kernel_destroy(struct gpu *gpu, struct gpu_kernel **kernel)
 
 bool gpu_kernel_statistics(struct gpu *gpu, struct gpu_kernel *kernel, struct gpu_statistics *out)
 {
-    *out = (struct gpu_statistics){-1, -1, -1, -1};
+    *out = GPU_STATISTICS_NONE;
     if (gpu_base(gpu)->lost || !(gpu->caps.mask & GPU_CAP_STATISTICS))
         return false;
     return gpu->backend->kernel_statistics(gpu, kernel, out);

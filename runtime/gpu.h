@@ -157,7 +157,12 @@ struct gpu_kernel {
 struct gpu_kernel *gpu_kernel_create(struct gpu *gpu, const struct gpu_kernel_params *params);
 void               gpu_kernel_destroy(struct gpu *gpu, struct gpu_kernel **kernel);
 // What the driver says of the compiled pipeline (GPU_CAP_STATISTICS); -1 where it does not say.
-struct gpu_statistics { int64_t registers, spills, shared_bytes, code_bytes; };
+struct gpu_statistics {
+    int64_t registers, spills, shared_bytes, code_bytes;
+    int64_t scratch_bytes; // private memory outside registers, a subgroup
+    int64_t waves;         // subgroups that fit on one SIMD at a time
+};
+#define GPU_STATISTICS_NONE ((struct gpu_statistics){-1, -1, -1, -1, -1, -1})
 bool gpu_kernel_statistics(struct gpu *gpu, struct gpu_kernel *kernel, struct gpu_statistics *out);
 
 // ---- commands: recorded once, submitted many times

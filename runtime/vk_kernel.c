@@ -136,8 +136,8 @@ static void add(int64_t *total, int64_t value)
 }
 
 // Drivers name what they count as they like: RADV "VGPRs", "Spilled VGPRs", "LDS size", "Code
-// size"; ANV "Spill count"; NVIDIA "Register Count", "Local Memory Size", "Shared Memory Size",
-// "Binary Size".
+// size", "Scratch size", "Subgroups per SIMD"; ANV "Spill count"; NVIDIA "Register Count", "Local
+// Memory Size", "Shared Memory Size", "Binary Size".
 static void statistic_take(const VkPipelineExecutableStatisticKHR *s, struct gpu_statistics *out)
 {
     const int64_t value = number_of(s);
@@ -153,6 +153,10 @@ static void statistic_take(const VkPipelineExecutableStatisticKHR *s, struct gpu
         add(&out->shared_bytes, value);
     else if (named(s->name, "code size") || named(s->name, "binary size"))
         add(&out->code_bytes, value);
+    else if (named(s->name, "scratch size"))
+        add(&out->scratch_bytes, value);
+    else if (named(s->name, "subgroups per simd"))
+        out->waves = value;
 }
 
 static void executable_take(struct vk_gpu *vk, VkPipeline pipeline, uint32_t index,
