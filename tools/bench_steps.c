@@ -25,7 +25,7 @@ enum {
     SLOW_MS = 2500,
     STEPS_SLOW = 3, // a step that takes longer, and how many of them
     KERNEL_SAMPLES = 5,
-    PROMPT = 64,
+    PROMPT_MOST = 512,
     GENERATED = 64,
 };
 
@@ -34,6 +34,7 @@ struct subject {
     const char          *label;   // "tiny"
     const struct config *config;
     const struct model  *model;
+    uint32_t             prompt;  // tokens of a prefill
 };
 
 static const char *name_of(const struct subject *s, const char *what)
@@ -331,15 +332,15 @@ static bool prefill(const struct subject *s, struct session *session, const uint
 {
     double ms[BENCH_RUNS], kernel_ms;
     struct work work = {0};
-    if (!feed(session, ids, PROMPT, &ms[0])) return false;
+    if (!feed(session, ids, s->prompt, &ms[0])) return false;
     for (int i = 0; i < BENCH_RUNS; i++) {
         session_reset(session);
-        if (!feed(session, ids, PROMPT, &ms[i])) return false;
+        if (!feed(session, ids, s->prompt, &ms[i])) return false;
     }
     struct plan *plan = session_plan(session, "prefill");
     if (!run_plan(s->bench, plan, &work.submits, &kernel_ms)) return false;
     add_work(&work, plan, 1);
-    add_session(s, "prefill", PROMPT, capacity, bench_median(ms, BENCH_RUNS), &work, kernel_ms);
+    add_session(s, "prefill", s->prompt, capacity, bench_median(ms, BENCH_RUNS), &work, kernel_ms);
     return true;
 }
 
@@ -353,7 +354,7 @@ static bool decode(const struct subject *s, struct session *session, const uint3
     double ms[GENERATED], kernel_ms = 0;
     struct work work = {0};
     session_reset(session);
-    if (!session_feed(session, ids, PROMPT)) return false;
+    if (!session_feed(session, ids, s->prompt)) return false;
     for (int i = -2; i < GENERATED; i++) { // the first two are cut and recorded anew
         uint32_t id;
         const double began = os_seconds();
@@ -377,9 +378,9 @@ static bool decode(const struct subject *s, struct session *session, const uint3
 static bool sequence(const struct subject *s, bool with_prefill, bool with_decode)
 {
     struct bench *bench = s->bench;
-    const uint32_t capacity = min_u32(256, s->config->max_position_embeddings);
-    uint32_t ids[PROMPT];
-    for (uint32_t i = 0; i < PROMPT; i++)
+    const uint32_t capacity = min_u32(4 * s->prompt, s->config->max_position_embeddings);
+    uint32_t ids[PROMPT_MOST];
+    for (uint32_t i = 0; i < s->prompt; i++)
         ids[i] = (uint32_t)rng_below(3, 0, i, s->config->vocab_size);
     struct params *params = params_create(bench->gpu, s->model, false);
     struct session *session = params && params_init(params)
@@ -403,13 +404,15 @@ static bool wants(const struct subject *s, bool large, const char *what)
                        dtype_name(s->config->torch_dtype));
 }
 
-static bool steps_of(struct bench *bench, const char *label, const char *json, bool large)
+static bool steps_of(struct bench *bench, const char *label, const char *json, uint32_t prompt,
+                     bool large)
 {
     struct config config;
     if (!config_parse(&config, label, json, NULL, 0)) return false;
     struct model *model = model_create(&config, bench->gpu->caps.max_allocation);
     if (!model) return false;
-    const struct subject s = {.bench = bench, .label = label, .config = &config, .model = model};
+    const struct subject s = {.bench = bench, .label = label, .config = &config, .model = model,
+                              .prompt = prompt};
     bool ok = true;
     const bool timed = wants(&s, large, "train_step"), profiled = wants(&s, large, "profile");
     if (timed || profiled) ok = training(&s, timed, profiled);
@@ -422,6 +425,7 @@ static bool steps_of(struct bench *bench, const char *label, const char *json, b
 
 bool bench_steps(struct bench *bench)
 {
-    return steps_of(bench, "tiny", BENCH_TINY_JSON, false) &&
-           steps_of(bench, "h64lm", BENCH_H64LM_JSON, true);
+    return steps_of(bench, "tiny", BENCH_TINY_JSON, 64, false) &&
+           steps_of(bench, "olmoe-15m", BENCH_OLMOE_15M_JSON, PROMPT_MOST, true) &&
+           steps_of(bench, "h64lm", BENCH_H64LM_JSON, 64, true);
 }
