@@ -27,7 +27,7 @@ layout(push_constant) uniform Push {
     float beta1, beta2, eps, weight_decay;
 };
 
-const uint PER_LANE = 16; // ELEMENTS_PER_LANE of src/kernel.c
+const uint PER_LANE = 16; // ELEMENTS_PER_LANE of src/kernel_table.c
 
 void update(inout vec4 x, vec4 gradient, inout vec4 mean, inout vec4 square)
 {

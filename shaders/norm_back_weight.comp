@@ -12,7 +12,7 @@ STORE_IN(2, dy)
 layout(set = 0, binding = 3, scalar) buffer dweight_buffer { float dweight[]; };
 layout(push_constant, scalar) uniform push_words { uint rows, cols, accumulate; float eps; };
 
-const uint ACROSS = 4, COLUMNS = 4 * ACROSS; // COLUMNS as in src/kernel.c
+const uint ACROSS = 4, COLUMNS = 4 * ACROSS; // COLUMNS as in src/kernel_table.c
 shared vec4 part[LANES];
 
 void main()

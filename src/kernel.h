@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The table of operations: what each computes, its bindings, its push words, its reference, its
 // variants and its cost. The same name everywhere: shaders/NAME.comp, src/ref/NAME.c,
-// tests/check/NAME.c, the row in shaders/meson.build, the row in src/kernel.c.
+// tests/check/NAME.c, the row in shaders/meson.build, the row in src/kernel_table.c.
 //
 // Notation: T tokens of one call, R rows, C columns, H hidden size, I intermediate size, V
 // vocabulary, E experts, K picks a token, P = T*K pairs (token, pick), D head dimension. STORE is
@@ -228,14 +228,30 @@ struct push_loss { uint32_t rows, vocab, backward; };
 struct push_sum { uint32_t count, index, block, accumulate; };
 struct push_adamw { uint32_t count, copy; float beta1, beta2, eps, weight_decay; };
 
-// How a kernel is shaped for the device: specialization constants 0..4 of every shader.
+// How an operation is computed. `flat` exists for every operation: registers only, no shared memory
+// and no barriers (CPU drivers, and the fallback everywhere). The others are of the matmul and
+// attention families: `tile` through shared memory, `coop` on KHR cooperative matrices (16-bit
+// inputs, f32 sums), `coop2` on NV_cooperative_matrix2.
+enum kernel_variant { KERNEL_FLAT, KERNEL_TILE, KERNEL_COOP, KERNEL_COOP2, KERNEL_VARIANTS };
+const char *kernel_variant_name(enum kernel_variant variant);
+
+// How a kernel is shaped for the device: specialization constants 0 .. 9 of every shader.
 struct kernel_shape {
-    uint32_t lanes;   // 0: local size, the planned subgroup size
-    uint32_t rows;    // 1: rows of C a lane holds (matmul family)
-    uint32_t columns; // 2: columns of C a lane (matvec: a workgroup) holds
-    uint32_t spread; // 3: lanes that share out the loads of rows (matmul family; 1: each loads all)
-    uint32_t depth;   // 4: head_dim of the attention family, else 0
+    uint32_t lanes;        // 0: local size
+    uint32_t rows;         // 1: rows of C a workgroup holds (matmul family)
+    uint32_t columns;      // 2: columns of C a lane (flat) or a workgroup (all others) holds
+    uint32_t spread;       // 3: lanes that share out the loads of rows (flat; 1: each loads all)
+    uint32_t depth;        // 4: head_dim of the attention family; k of a shared tile
+    uint32_t part_rows;    // 5: rows of C that a lane (tile) or a subgroup (coop) holds
+    uint32_t part_columns; // 6: columns likewise
+    uint32_t coop[3];      // 7 8 9: m, n, k of one cooperative matrix
+    enum kernel_variant variant; // which shader; no constant
 };
+enum { KERNEL_SPEC_COUNT = 10 };
+
+// What a shape is chosen for. Rows of C (grouped matmuls: typical rows an expert) or, for the
+// attention family, head_dim; columns of C and length of the sums where the family has them.
+struct kernel_size { uint32_t rows, columns, inner; };
 
 enum { KERNEL_MAX_HEAD_DIM = 256 };
 
@@ -258,20 +274,49 @@ struct kernel {
     enum kernel_op     op;
     enum dtype         store;
     struct kernel_shape shape;
-    const char        *name;   // "matmul_nt_bf16"
+    const char        *name;   // "matmul_nt_bf16", "matmul_nt_bf16_coop"
     struct gpu_kernel *gpu;
 };
 struct kernels *kernels_create(struct gpu *gpu);
 void            kernels_destroy(struct kernels **kernels);
-// `rows`: rows of C where the op is of the matmul family (picks the tile), head_dim for attention,
-// attention_back_* and attention_decode, else 0.
+
+// The size that a dispatch with these push words has; `rows` where the words do not tell: typical
+// rows an expert for grouped matmuls, head_dim for attention, else 0.
+struct kernel_size kernel_size_of(enum kernel_op op, uint32_t rows, const void *push);
+
+// The shape to use for a size: what was chosen by measurement (kernels_choose), else the first
+// candidate. The grouped matmuls of one layer share a tile table, so they agree on `rows`: what
+// moe_matmul_up takes for these rows, and for {columns, inner} in either order.
+struct kernel_shape kernels_shape(const struct kernels *kernels, enum kernel_op op,
+                                  enum dtype store, const struct kernel_size *size);
 const struct kernel *kernels_get(struct kernels *kernels, enum kernel_op op, enum dtype store,
-                                 uint32_t rows);
-// The tile that kernels_get would pick (moe_scan needs it before).
-struct kernel_shape kernel_shape_for(const struct gpu_caps *caps, enum kernel_op op, uint32_t rows);
+                                 const struct kernel_size *size);
+// The kernel of exactly this shape (tuner, checks, benchmark).
+const struct kernel *kernels_make(struct kernels *kernels, enum kernel_op op, enum dtype store,
+                                  const struct kernel_shape *shape);
+
+// A measured choice; kernels_shape takes the nearest one (by the logarithms of its size) of the
+// operation and storage type whose shape is a candidate for the size asked for.
+struct kernel_choice {
+    enum kernel_op      op;
+    enum dtype          store;
+    struct kernel_size  size;
+    struct kernel_shape shape;
+};
+void kernels_choose(struct kernels *kernels, const struct kernel_choice *choice, uint32_t count);
+
+// The shapes worth trying for a size on a device, all right for any size; [0] is the default.
+enum { KERNEL_MAX_CANDIDATES = 24 };
+uint32_t kernel_candidates(const struct gpu_caps *caps, enum kernel_op op, enum dtype store,
+                           const struct kernel_size *size,
+                           struct kernel_shape shape[KERNEL_MAX_CANDIDATES]);
+bool kernel_exists(enum kernel_op op, enum dtype store, enum kernel_variant variant);
+bool kernel_is_grouped(enum kernel_op op); // over a tile table
+// Columns of C that one workgroup covers (matmul family).
+uint32_t kernel_group_columns(enum kernel_op op, const struct kernel_shape *shape);
 // Workgroups along the columns of a grouped matmul (moe_scan writes them into the indirect
 // entries).
 uint32_t kernel_moe_columns(enum kernel_op op, const struct kernel_shape *shape, uint32_t cols);
-// Every (op, store) pair that exists for these caps, for tests: calls back for each until false.
+// Every (op, store, candidate) that exists for these caps, for tests: calls back until false.
 bool kernels_each(struct kernels *kernels, bool (*visit)(void *user, const struct kernel *kernel),
                   void *user);

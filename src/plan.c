@@ -141,7 +141,8 @@ void plan_add_indirect(struct plan *plan, enum kernel_op op, uint32_t rows, cons
     const struct kernel_info *info = kernel_info(op);
     struct plan_step *step = add_step(plan, PLAN_DISPATCH);
     step->op = op;
-    step->kernel = kernels_get(plan->kernels, op, plan->store, rows);
+    const struct kernel_size size = kernel_size_of(op, rows, push);
+    step->kernel = kernels_get(plan->kernels, op, plan->store, &size);
     if (!step->kernel) {
         plan->failed = true;
         return;

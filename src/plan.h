@@ -74,7 +74,7 @@ struct plan_range plan_external(struct plan *plan, const char *name, struct gpu_
                                 uint64_t offset, uint64_t bytes);
 struct plan_range plan_slice(struct plan_range range, uint64_t offset, uint64_t bytes);
 
-// Adds a dispatch; `rows` as in kernels_get; the grid comes from the kernel table.
+// Adds a dispatch; `rows` as in kernel_size_of; the grid comes from the kernel table.
 void plan_add(struct plan *plan, enum kernel_op op, uint32_t rows, const void *push,
               const struct plan_range *bind, uint32_t bind_count);
 void plan_add_indirect(struct plan *plan, enum kernel_op op, uint32_t rows, const void *push,

@@ -55,11 +55,18 @@ static void router_steps(struct network *n, int32_t layer)
              PLAN_BIND(v->logits, v->probs, v->ids, v->gates, v->router_lse));
 }
 
-// Workgroups along the columns of a grouped matmul; the rows come from the tile table.
-static uint32_t columns_of(const struct network *n, enum kernel_op op, uint32_t cols)
+static struct kernel_shape shape_of(const struct network *n, enum kernel_op op, uint32_t cols,
+                                    uint32_t inner)
 {
-    const struct kernel_shape shape =
-        kernel_shape_for(&n->plan->gpu->caps, op, network_moe_rows(n));
+    const struct kernel_size size = {network_moe_rows(n), cols, inner};
+    return kernels_shape(n->plan->kernels, op, n->plan->store, &size);
+}
+
+// Workgroups along the columns of a grouped matmul; the rows come from the tile table.
+static uint32_t columns_of(const struct network *n, enum kernel_op op, uint32_t cols,
+                           uint32_t inner)
+{
+    const struct kernel_shape shape = shape_of(n, op, cols, inner);
     return kernel_moe_columns(op, &shape, cols);
 }
 
@@ -69,8 +76,8 @@ static struct push_moe_sort sort_push(const struct network *n)
     const uint32_t pairs = n->tokens * c->num_experts_per_tok;
     const uint64_t counts = (uint64_t)pairs * c->num_experts / SORT_COUNTS;
     const uint32_t block = max_u32(SORT_BLOCK, (uint32_t)counts);
-    const uint32_t tile =
-        kernel_shape_for(&n->plan->gpu->caps, KERNEL_MOE_MATMUL_UP, network_moe_rows(n)).rows;
+    const uint32_t hidden = c->hidden_size, inner = c->moe_intermediate_size;
+    const uint32_t tile = shape_of(n, KERNEL_MOE_MATMUL_UP, inner, hidden).rows;
     return (struct push_moe_sort){
         .pairs = pairs,
         .experts = c->num_experts,
@@ -78,10 +85,10 @@ static struct push_moe_sort sort_push(const struct network *n)
         .blocks = ceil_div(pairs, block),
         .tile_rows = tile,
         .max_tiles = pairs / tile + min_u32(c->num_experts, pairs),
-        .columns = {columns_of(n, KERNEL_MOE_MATMUL_UP, c->moe_intermediate_size),
-                    columns_of(n, KERNEL_MOE_MATMUL_NT, c->hidden_size),
-                    columns_of(n, KERNEL_MOE_MATMUL_NN, c->moe_intermediate_size),
-                    columns_of(n, KERNEL_MOE_MATMUL_NN, c->hidden_size)},
+        .columns = {columns_of(n, KERNEL_MOE_MATMUL_UP, inner, hidden),
+                    columns_of(n, KERNEL_MOE_MATMUL_NT, hidden, inner),
+                    columns_of(n, KERNEL_MOE_MATMUL_NN, inner, hidden),
+                    columns_of(n, KERNEL_MOE_MATMUL_NN, hidden, inner)},
     };
 }
 

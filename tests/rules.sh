@@ -69,7 +69,7 @@ vendors='0x(10[dD][eE]|1002|8086)([^0-9a-fA-F]|$)'
 forbid 'vendors are told apart in runtime/vk_caps.c only' "$vendors" \
     $(room '^(src|runtime|tools)/' | grep -v '^runtime/vk_caps\.c$')
 
-# ---- the kernel table: one name in shaders/, src/ref/, src/kernel.c and tests/check/
+# ---- the kernel table: one name in shaders/, src/ref/, src/kernel_table.c and tests/check/
 
 check_kernel() # NAME FILE
 {
@@ -79,10 +79,10 @@ check_kernel() # NAME FILE
     grep -qE "^ *KERNEL_$upper,?\$" src/kernel.h ||
         report "$at" "kernel $name: no KERNEL_$upper in src/kernel.h"
     reference=$name
-    if ! grep -qE "^ *ROW\($upper, $name," src/kernel.c; then # a row that shares a reference
+    if ! grep -qE "^ *ROW\($upper, $name," src/kernel_table.c; then # a row that shares a reference
         row="ROW_OF\($upper, $name, ([a-z0-9_]+),.*"
-        reference=$(sed -nE "s/.*$row/\1/p" src/kernel.c)
-        [ -n "$reference" ] || report "$at" "kernel $name: no row in src/kernel.c"
+        reference=$(sed -nE "s/.*$row/\1/p" src/kernel_table.c)
+        [ -n "$reference" ] || report "$at" "kernel $name: no row in src/kernel_table.c"
     fi
     grep -q "^REF_DECLARE($reference)" src/ref/ref.h ||
         report "$at" "kernel $name: no reference in src/ref/ref.h"

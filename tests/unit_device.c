@@ -169,7 +169,8 @@ static void cache_round(const char *folder)
     struct round round = {.gpu = open_gpu(NULL, NULL, folder)};
     assert_non_null(round.gpu);
     round.kernels = kernels_create(round.gpu);
-    assert_non_null(kernels_get(round.kernels, KERNEL_CAST, DTYPE_F32, 0));
+    assert_non_null(kernels_get(round.kernels, KERNEL_CAST, DTYPE_F32,
+            &(struct kernel_size){0}));
     kernels_destroy(&round.kernels);
     gpu_destroy(&round.gpu);
 }

@@ -86,7 +86,8 @@ __attribute__((unused)) static struct gpu_dispatch copy_dispatch(struct round *r
                                                                  struct gpu_buffer *from,
                                                                  struct gpu_buffer *to)
 {
-    const struct kernel *kernel = kernels_get(round->kernels, KERNEL_CAST, DTYPE_F32, 0);
+    const struct kernel *kernel = kernels_get(round->kernels, KERNEL_CAST, DTYPE_F32,
+            &(struct kernel_size){0});
     assert_non_null(kernel);
     struct gpu_dispatch dispatch = {
         .kernel = kernel->gpu,

@@ -9,7 +9,7 @@
 // without timestamps it is the host's clock. `ms` is the median of BENCH_RUNS runs and `spread` is
 // (slowest - fastest) / median of them.
 //
-// GFLOP/s and GB/s are the work of the kernel table (src/kernel.c: multiplications and additions,
+// GFLOP/s and GB/s are the work of the kernel table (kernel_table.c: multiplications and additions,
 // least traffic) over `ms`. `peak_pct` is the larger of GFLOP/s in % of the FMA f32 peak and GB/s
 // in % of the copy peak: how close the kernel is to the bound of its roofline (Williams et al.
 // 2009). What fits into caches can be above 100.

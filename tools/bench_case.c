@@ -15,10 +15,12 @@ enum { BUDGET_MS = 3000, BUDGET_ASKED_MS = 60000 };
 static void describe_variant(struct bench_case *c)
 {
     const struct bench_case_params *p = &c->params;
-    const struct kernel_shape shape = kernel_shape_for(&c->bench->gpu->caps, p->op, p->rows);
+    const struct kernel_size size = kernel_size_of(p->op, p->rows, p->push);
+    const struct kernel_shape shape = kernels_shape(c->bench->kernels, p->op, p->store, &size);
     const char *store = dtype_name(p->store);
-    if (shape.rows > 1)
-        snprintf(c->variant, sizeof c->variant, "%s %ux%u", store, shape.rows, shape.columns);
+    if (shape.rows > 1 || shape.variant != KERNEL_FLAT)
+        snprintf(c->variant, sizeof c->variant, "%s %s %ux%u", store,
+                 kernel_variant_name(shape.variant), shape.rows, shape.columns);
     else snprintf(c->variant, sizeof c->variant, "%s", store);
 }
 

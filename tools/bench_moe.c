@@ -28,12 +28,26 @@ static uint32_t rows_of(const struct grouped *g)
 
 // ---- routing
 
-static struct push_moe_sort sort_push(const struct gpu_caps *caps, const struct grouped *g)
+static struct kernel_shape shape_of(const struct bench *bench, const struct grouped *g,
+                                    enum kernel_op op, enum dtype store, uint32_t cols,
+                                    uint32_t inner)
 {
-    const uint32_t pairs = g->tokens * g->top_k, rows = rows_of(g);
-    const struct kernel_shape up = kernel_shape_for(caps, KERNEL_MOE_MATMUL_UP, rows);
-    const struct kernel_shape nt = kernel_shape_for(caps, KERNEL_MOE_MATMUL_NT, rows);
-    const struct kernel_shape nn = kernel_shape_for(caps, KERNEL_MOE_MATMUL_NN, rows);
+    const struct kernel_size size = {rows_of(g), cols, inner};
+    return kernels_shape(bench->kernels, op, store, &size);
+}
+
+static struct push_moe_sort sort_push(const struct bench *bench, const struct grouped *g,
+                                      enum dtype store)
+{
+    const uint32_t pairs = g->tokens * g->top_k, hidden = g->hidden, inner = g->inner;
+    const struct kernel_shape up =
+        shape_of(bench, g, KERNEL_MOE_MATMUL_UP, store, inner, hidden);
+    const struct kernel_shape nt =
+        shape_of(bench, g, KERNEL_MOE_MATMUL_NT, store, hidden, inner);
+    const struct kernel_shape nn =
+        shape_of(bench, g, KERNEL_MOE_MATMUL_NN, store, inner, hidden);
+    const struct kernel_shape back =
+        shape_of(bench, g, KERNEL_MOE_MATMUL_NN, store, hidden, inner);
     return (struct push_moe_sort){
         .pairs = pairs,
         .experts = g->experts,
@@ -41,10 +55,10 @@ static struct push_moe_sort sort_push(const struct gpu_caps *caps, const struct 
         .blocks = ceil_div(pairs, SORT_BLOCK),
         .tile_rows = up.rows,
         .max_tiles = pairs / up.rows + min_u32(g->experts, pairs),
-        .columns = {kernel_moe_columns(KERNEL_MOE_MATMUL_UP, &up, g->inner),
-                    kernel_moe_columns(KERNEL_MOE_MATMUL_NT, &nt, g->hidden),
-                    kernel_moe_columns(KERNEL_MOE_MATMUL_NN, &nn, g->inner),
-                    kernel_moe_columns(KERNEL_MOE_MATMUL_NN, &nn, g->hidden)},
+        .columns = {kernel_moe_columns(KERNEL_MOE_MATMUL_UP, &up, inner),
+                    kernel_moe_columns(KERNEL_MOE_MATMUL_NT, &nt, hidden),
+                    kernel_moe_columns(KERNEL_MOE_MATMUL_NN, &nn, inner),
+                    kernel_moe_columns(KERNEL_MOE_MATMUL_NN, &back, hidden)},
     };
 }
 
@@ -55,9 +69,10 @@ static struct gpu_ref_call ref_call(const struct routing *r, void *a, void *b, v
                                  .bytes = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}};
 }
 
-static struct routing make_routing(struct bench *bench, const struct grouped *g)
+static struct routing make_routing(struct bench *bench, const struct grouped *g,
+                                   enum dtype store)
 {
-    struct routing r = {.push = sort_push(&bench->gpu->caps, g)};
+    struct routing r = {.push = sort_push(bench, g, store)};
     const struct push_moe_sort *p = &r.push;
     r.ids = arena_array(bench->arena, p->pairs, 4);
     r.counts = arena_array(bench->arena, (size_t)p->blocks * p->experts, 4);
@@ -119,7 +134,7 @@ static bool matmul_up(const struct at *at)
     if (!begin(&c, at, NULL, KERNEL_MOE_MATMUL_UP, &push,
                touched_bytes(at, KERNEL_MOE_MATMUL_UP, push)))
         return true;
-    const struct routing r = make_routing(at->bench, g);
+    const struct routing r = make_routing(at->bench, g, at->store);
     const uint32_t x = bench_case_normal(&c, BENCH_STORE, (uint64_t)g->tokens * g->hidden, 1);
     const uint32_t order = bench_case_words(&c, r.order, push.pairs);
     const uint32_t tiles = bench_case_words(&c, r.tiles, 4ull * r.push.max_tiles),
@@ -140,7 +155,7 @@ static bool matmul_down(const struct at *at, enum kernel_op op)
         nt ? matmul_push(g, g->hidden, g->inner) : matmul_push(g, g->inner, g->hidden);
     struct bench_case c;
     if (!begin(&c, at, NULL, op, &push, touched_bytes(at, op, push))) return true;
-    const struct routing r = make_routing(at->bench, g);
+    const struct routing r = make_routing(at->bench, g, at->store);
     const uint32_t a = bench_case_normal(&c, BENCH_STORE, (uint64_t)push.pairs * push.k, 1);
     const uint32_t tiles = bench_case_words(&c, r.tiles, 4ull * r.push.max_tiles);
     const uint32_t grid = bench_case_words(&c, r.grid + (nt ? 4 : 8), 4);
@@ -165,7 +180,7 @@ static bool matmul_tn(const struct at *at)
     if (!begin(&c, at, NULL, KERNEL_MOE_MATMUL_TN, &push,
                touched_bytes(at, KERNEL_MOE_MATMUL_TN, push)))
         return true;
-    const struct routing r = make_routing(at->bench, g);
+    const struct routing r = make_routing(at->bench, g, at->store);
     const uint32_t a = bench_case_normal(&c, BENCH_STORE, (uint64_t)push.pairs * push.m, 1e-3);
     const uint32_t x = bench_case_normal(&c, BENCH_STORE, (uint64_t)g->tokens * g->hidden, 1);
     const uint32_t order = bench_case_words(&c, r.order, push.pairs);
@@ -225,7 +240,7 @@ static bool scan_case(const struct at *at, const struct routing *r, bool scatter
 static bool sort(const struct at *at)
 {
     if (at->store != DTYPE_F32) return true;
-    const struct routing r = make_routing(at->bench, &at->g);
+    const struct routing r = make_routing(at->bench, &at->g, at->store);
     return count_case(at, &r) && scan_case(at, &r, false) && scatter_case(at, &r) &&
            scan_case(at, &r, true);
 }
@@ -243,7 +258,7 @@ static bool combine_case(const struct at *at, enum kernel_op op)
     const uint64_t pairs = (uint64_t)g->tokens * g->top_k, count = (uint64_t)g->tokens * g->hidden;
     struct bench_case c;
     if (!begin(&c, at, NULL, op, &push, 0)) return true;
-    const struct routing r = make_routing(at->bench, g);
+    const struct routing r = make_routing(at->bench, g, at->store);
     const uint32_t y = bench_case_normal(&c, BENCH_STORE, pairs * g->hidden, 1);
     const uint32_t inverse = bench_case_words(&c, r.inverse, pairs),
                    gates = bench_case_normal(&c, DTYPE_F32, pairs, 1);

@@ -53,7 +53,8 @@ static bool copy_kernel(struct bench *bench, const struct gpu_bind bind[2])
 {
     double ms;
     const struct push_count push = {COPY_BYTES / 4};
-    const struct kernel *kernel = kernels_get(bench->kernels, KERNEL_CAST, DTYPE_F32, 0);
+    const struct kernel *kernel = kernels_get(bench->kernels, KERNEL_CAST, DTYPE_F32,
+            &(struct kernel_size){0});
     struct gpu_commands *commands = kernel ? begin(bench, "copy kernel") : NULL;
     if (!commands) return false;
     struct gpu_dispatch dispatch = {.kernel = kernel->gpu,

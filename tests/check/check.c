@@ -45,6 +45,7 @@ void check_begin(struct check *t, enum kernel_op op, uint32_t rows, const char *
     va_end(args);
     t->op = op;
     t->rows = rows;
+    t->shape = (struct kernel_shape){0};
     memset(t->groups, 0, sizeof t->groups);
     t->cases++;
 }
@@ -58,6 +59,14 @@ static struct check_binding *prepare(struct check *t, int b, int type, uint64_t 
     free(binding->initial); // a case may fill a binding anew
     binding->initial = calloc(1, binding->bytes);
     return binding;
+}
+
+void check_with(struct check *t, const struct kernel_shape *shape)
+{
+    const size_t length = strlen(t->label);
+    t->shape = *shape;
+    snprintf(t->label + length, sizeof t->label - length, ", %s %ux%u",
+             kernel_variant_name(shape->variant), shape->rows, kernel_group_columns(t->op, shape));
 }
 
 void check_normal(struct check *t, int b, int type, uint64_t count, double scale)
@@ -145,10 +154,17 @@ static bool download(struct check *t, struct device_run *run, int b, uint64_t of
     return ok;
 }
 
+static const struct kernel *kernel_of(struct check *t, const void *push)
+{
+    const struct kernel_size size = kernel_size_of(t->op, t->rows, push);
+    if (t->shape.lanes) return kernels_make(t->kernels, t->op, t->store, &t->shape);
+    return kernels_get(t->kernels, t->op, t->store, &size);
+}
+
 static bool device_once(struct check *t, const void *push, uint8_t *out[GPU_MAX_BINDINGS])
 {
     const struct kernel_info *info = kernel_info(t->op);
-    const struct kernel *kernel = kernels_get(t->kernels, t->op, t->store, t->rows);
+    const struct kernel *kernel = kernel_of(t, push);
     if (!kernel) return check_fail(t, "kernel could not be made"), false;
     const uint64_t offset = align_up(CANARY_BYTES, t->gpu->caps.offset_alignment);
     struct device_run run = {0};
@@ -243,7 +259,7 @@ bool check_run(struct check *t, const void *push, double tolerance)
 {
     if (!check_run_only(t, push)) return false;
     const struct kernel_info *info = kernel_info(t->op);
-    const struct kernel *kernel = kernels_get(t->kernels, t->op, t->store, t->rows);
+    const struct kernel *kernel = kernel_of(t, push);
     struct gpu_ref_call call = {.push = push, .tag = (int)kernel->store};
     for (int b = 0; info->access[b]; b++) {
         call.buffer[b] = malloc(t->binding[b].bytes);

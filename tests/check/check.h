@@ -27,16 +27,19 @@ struct check {
     double          worst;      // largest error / tolerance of the current file
     // the case being built
     enum kernel_op       op;
-    uint32_t             rows;  // for kernels_get
+    uint32_t             rows;  // for kernel_size_of
+    struct kernel_shape  shape; // lanes 0: what the table takes for the size
     char                 label[160];
     struct check_binding binding[GPU_MAX_BINDINGS];
     uint32_t             groups[3]; // override; all 0: the table's
     uint64_t             stream;
 };
 
-// Starts a case. `rows` chooses the tile of matmul kernels, else 0.
+// Starts a case. `rows` as in kernel_size_of.
 void check_begin(struct check *t, enum kernel_op op, uint32_t rows, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+// This case runs the kernel of exactly this shape; its variant and tile join the label.
+void check_with(struct check *t, const struct kernel_shape *shape);
 // Fills binding b (input, or modified) with normal numbers of this scale, rounded to the type.
 void check_normal(struct check *t, int b, int type, uint64_t count, double scale);
 void check_values(struct check *t, int b, int type, const double *values, uint64_t count);

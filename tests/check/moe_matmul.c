@@ -82,23 +82,23 @@ static void routed_free(struct routed *r)
     free(r->tiles);
 }
 
-static void begin(struct check *t, enum kernel_op op, const struct size *s, uint32_t rows,
-                  const char *what)
+static void begin(struct check *t, enum kernel_op op, const struct size *s,
+                  const struct kernel_shape *shape, const char *what)
 {
-    check_begin(t, op, rows, "E%u k%u T%u %ux%u %s, tile for %u rows%s", s->experts, s->top_k,
-                s->tokens, s->n, s->k, routing_names[s->routing], rows, what);
+    check_begin(t, op, shape->rows, "E%u k%u T%u %ux%u %s%s", s->experts, s->top_k, s->tokens,
+                s->n, s->k, routing_names[s->routing], what);
+    check_with(t, shape);
 }
 
-static void tiled(struct check *t, enum kernel_op op, const struct size *s, uint32_t rows,
-                  bool option)
+static void tiled(struct check *t, enum kernel_op op, const struct size *s,
+                  const struct kernel_shape *shape, bool option)
 {
-    const struct kernel_shape shape = kernel_shape_for(&t->gpu->caps, op, rows);
-    struct routed r = route(t, s, shape.rows);
+    struct routed r = route(t, s, shape->rows);
     const uint64_t pairs = r.pairs, weights = (uint64_t)s->experts * s->n * s->k;
     const bool up = op == KERNEL_MOE_MATMUL_UP;
     struct push_moe_matmul push = {
         .pairs = r.pairs, .experts = s->experts, .n = s->n, .k = s->k, .top_k = s->top_k};
-    begin(t, op, s, rows, option ? up ? " save" : " add" : "");
+    begin(t, op, s, shape, option ? up ? " save" : " add" : "");
     const double scale = 1.0 / sqrt(s->k);
     if (up) {
         push.save = option;
@@ -120,12 +120,13 @@ static void tiled(struct check *t, enum kernel_op op, const struct size *s, uint
         else
             check_output(t, 3, CHECK_STORE, (pairs + SLACK_ROWS) * s->n);
     }
-    check_groups(t, kernel_moe_columns(op, &shape, s->n), r.tile_count, 1);
+    check_groups(t, kernel_moe_columns(op, shape, s->n), r.tile_count, 1);
     check_run(t, &push, 1e-11);
     routed_free(&r);
 }
 
-static void weight_gradient(struct check *t, const struct size *s, uint32_t rows, bool gather)
+static void weight_gradient(struct check *t, const struct size *s,
+                            const struct kernel_shape *shape, bool gather)
 {
     struct routed r = route(t, s, 16);
     const struct push_moe_matmul push = {.pairs = r.pairs,
@@ -134,7 +135,7 @@ static void weight_gradient(struct check *t, const struct size *s, uint32_t rows
                                          .n = s->n,
                                          .top_k = s->top_k,
                                          .gather = gather};
-    begin(t, KERNEL_MOE_MATMUL_TN, s, rows, gather ? " gather" : "");
+    begin(t, KERNEL_MOE_MATMUL_TN, s, shape, gather ? " gather" : "");
     check_normal(t, 0, CHECK_STORE, (uint64_t)r.pairs * s->k, 1);
     check_normal(t, 1, CHECK_STORE, (uint64_t)(gather ? s->tokens : r.pairs) * s->n, 1);
     check_words(t, 2, r.order, r.pairs);
@@ -144,17 +145,26 @@ static void weight_gradient(struct check *t, const struct size *s, uint32_t rows
     routed_free(&r);
 }
 
+// Both ways in each candidate shape; at the real sizes only the default and what is not flat.
+static void all_shapes(struct check *t, enum kernel_op op, const struct size *s, int options)
+{
+    const struct kernel_size size = {max_u32(s->tokens * s->top_k / s->experts, 1), s->n, s->k};
+    struct kernel_shape shape[KERNEL_MAX_CANDIDATES];
+    const uint32_t count = kernel_candidates(&t->gpu->caps, op, t->store, &size, shape);
+    for (uint32_t i = 0; i < count; i++)
+        for (int option = 0; option < options; option++) {
+            if (s->tokens > 100 && i > 0 && shape[i].variant == KERNEL_FLAT) continue;
+            if (op == KERNEL_MOE_MATMUL_TN) weight_gradient(t, s, &shape[i], option);
+            else tiled(t, op, s, &shape[i], option);
+        }
+}
+
 void check_moe_matmul(struct check *t)
 {
-    static const uint32_t tiles[] = {1, 4, 16};
-    for (size_t i = 0; i < COUNT_OF(sizes); i++)
-        for (size_t j = 0; j < COUNT_OF(tiles); j++)
-            for (int option = 0; option < 2; option++) {
-                if (sizes[i].tokens > 100 && tiles[j] < 16)
-                    continue; // the real sizes with the real tile
-                tiled(t, KERNEL_MOE_MATMUL_UP, &sizes[i], tiles[j], option);
-                if (!option) tiled(t, KERNEL_MOE_MATMUL_NT, &sizes[i], tiles[j], false);
-                tiled(t, KERNEL_MOE_MATMUL_NN, &sizes[i], tiles[j], option);
-                if (tiles[j] > 1) weight_gradient(t, &sizes[i], tiles[j] == 16 ? 64 : 4, option);
-            }
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        all_shapes(t, KERNEL_MOE_MATMUL_UP, &sizes[i], 2);
+        all_shapes(t, KERNEL_MOE_MATMUL_NT, &sizes[i], 1);
+        all_shapes(t, KERNEL_MOE_MATMUL_NN, &sizes[i], 2);
+        all_shapes(t, KERNEL_MOE_MATMUL_TN, &sizes[i], 2);
+    }
 }

@@ -50,7 +50,8 @@ static uint64_t messages_of(struct gpu *gpu, struct kernels *kernels,
 {
     const struct push_count push = {COUNT};
     const uint64_t before = gpu_validation_messages(gpu);
-    const struct kernel *kernel = kernels_get(kernels, KERNEL_CAST, DTYPE_F32, 0);
+    const struct kernel *kernel = kernels_get(kernels, KERNEL_CAST, DTYPE_F32,
+            &(struct kernel_size){0});
     struct gpu_commands *commands =
         gpu_commands_create(gpu, &(struct gpu_commands_params){.name = "planted"});
     must(kernel && commands, "making commands");

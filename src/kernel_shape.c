@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT
+// How kernels are shaped for a device: the candidates of each operation and size, of which the
+// tuner measures the best and the first is taken untuned.
+#include "src/kernel_shape.h"
+
+#include <string.h>
+
+#include "src/base.h"
+
+const char *kernel_variant_name(enum kernel_variant variant)
+{
+    static const char *const names[KERNEL_VARIANTS] = {"flat", "tile", "coop", "coop2"};
+    return names[variant];
+}
+
+bool kernel_is_matvec(enum kernel_op op)
+{
+    return op == KERNEL_MATVEC || op == KERNEL_MATVECF;
+}
+
+bool kernel_is_grouped(enum kernel_op op)
+{
+    return op == KERNEL_MOE_MATMUL_UP || op == KERNEL_MOE_MATMUL_NT || op == KERNEL_MOE_MATMUL_NN;
+}
+
+static bool is_transposed(enum kernel_op op) // loads rows in fours
+{
+    return op == KERNEL_MATMUL_TN || op == KERNEL_MOE_MATMUL_TN;
+}
+
+bool kernel_is_matmul(enum kernel_op op)
+{
+    return op == KERNEL_MATMUL_NT || op == KERNEL_MATMUL_NTF || op == KERNEL_MATMUL_NN ||
+           is_transposed(op) || kernel_is_grouped(op);
+}
+
+bool kernel_is_attention(enum kernel_op op)
+{
+    return op == KERNEL_ATTENTION || op == KERNEL_ATTENTION_BACK_Q ||
+           op == KERNEL_ATTENTION_BACK_KV || op == KERNEL_ATTENTION_DECODE;
+}
+
+// ---- attention
+
+static uint32_t power_of_two(uint32_t least)
+{
+    uint32_t power = 1;
+    while (power < least) power *= 2;
+    return power;
+}
+
+// HELD, SPLIT and HEAD_DIM of lib/attention.glsl, in one subgroup. CPU drivers: as many lanes a row
+// as it has vec4s, and as many rows a team as compile within a second; cards: one row a team, four
+// vec4s of it a lane.
+static struct kernel_shape attention_shape(const struct gpu_caps *caps, enum kernel_op op,
+                                           uint32_t head_dim)
+{
+    const uint32_t sure = caps->mask & GPU_CAP_SIZE
+                              ? caps->subgroup_size
+                              : min_u32(caps->subgroup_size, caps->subgroup_min);
+    const bool cpu = caps->type == GPU_TYPE_CPU;
+    struct kernel_shape shape = {max_u32(sure, 4), .rows = 1, .spread = 1, .depth = head_dim};
+    shape.columns = min_u32(power_of_two(ceil_div(head_dim, cpu ? 4 : 16)), shape.lanes);
+    if (cpu && op != KERNEL_ATTENTION_DECODE)
+        shape.rows = head_dim <= 32 ? 16 : head_dim <= 128 ? 8 : 4;
+    return shape;
+}
+
+// ---- flat matmuls
+
+// Rows a lane holds. Every value of B that is loaded serves all of them, so the more the better
+// while there are rows; 32 need 128 registers for the sums alone, which CPU drivers keep in the
+// first-level cache anyway.
+static uint32_t flat_rows(const struct gpu_caps *caps, enum kernel_op op, uint32_t rows)
+{
+    if (kernel_is_matvec(op)) return 1;
+    if (rows >= 48 && caps->type == GPU_TYPE_CPU && !kernel_is_grouped(op)) return 32;
+    // moe_matmul_up holds two sums for each element: 16 rows of them spill on AMD's gfx1100
+    if (rows >= 6 && caps->type != GPU_TYPE_CPU && kernel_is_grouped(op)) return 8;
+    if (rows >= 12) return 16;
+    return rows >= 3 || is_transposed(op) ? 4 : 1;
+}
+
+static struct kernel_shape flat_shape(const struct gpu_caps *caps, uint32_t rows)
+{
+    struct kernel_shape shape = {.lanes = max_u32(caps->subgroup_size, 4),
+                                 .rows = rows,
+                                 .columns = 4,
+                                 .spread = 1};
+    // without a required size a subgroup may be as small as the smallest: still one a workgroup
+    if (!(caps->mask & GPU_CAP_SIZE)) shape.lanes = max_u32(caps->subgroup_min, 4);
+    // cards broadcast a load of the same address by all lanes; CPU drivers do it lane by lane
+    if (caps->type == GPU_TYPE_CPU) shape.spread = min_u32(shape.lanes, min_u32(shape.rows, 16));
+    return shape;
+}
+
+static bool flat_holds(const struct gpu_caps *caps, enum kernel_op op, uint32_t rows)
+{
+    const bool cpu = caps->type == GPU_TYPE_CPU;
+    if (rows == 1) return !is_transposed(op);
+    if (rows == 8) return !cpu;
+    if (rows == 16) return cpu || !kernel_is_grouped(op);
+    return rows == 4 || cpu;
+}
+
+static uint32_t flat_candidates(const struct gpu_caps *caps, enum kernel_op op,
+                                const struct kernel_size *size,
+                                struct kernel_shape shape[KERNEL_MAX_CANDIDATES])
+{
+    static const uint32_t rows[] = {32, 16, 8, 4, 1};
+    const uint32_t first = flat_rows(caps, op, size->rows);
+    uint32_t count = 0;
+    shape[count++] = flat_shape(caps, first);
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        if (rows[i] != first && flat_holds(caps, op, rows[i]))
+            shape[count++] = flat_shape(caps, rows[i]);
+    return count;
+}
+
+// ---- all
+
+static struct kernel_shape plain_shape(const struct gpu_caps *caps, enum kernel_op op)
+{
+    struct kernel_shape shape = {.lanes = max_u32(caps->subgroup_size, 4),
+                                 .rows = 1,
+                                 .columns = 4,
+                                 .spread = 1};
+    if (op == KERNEL_NORM_BACK_WEIGHT && caps->type != GPU_TYPE_CPU) // rows across lanes
+        shape.lanes = min_u32(4 * shape.lanes, min_u32(caps->max_workgroup, 256));
+    return shape;
+}
+
+uint32_t kernel_candidates(const struct gpu_caps *caps, enum kernel_op op, enum dtype store,
+                           const struct kernel_size *size,
+                           struct kernel_shape shape[KERNEL_MAX_CANDIDATES])
+{
+    (void)store;
+    if (kernel_is_attention(op)) return shape[0] = attention_shape(caps, op, size->rows), 1;
+    if (kernel_is_matvec(op)) return shape[0] = flat_shape(caps, 1), 1;
+    if (kernel_is_matmul(op)) return flat_candidates(caps, op, size, shape);
+    return shape[0] = plain_shape(caps, op), 1;
+}
+
+uint32_t kernel_group_columns(enum kernel_op op, const struct kernel_shape *shape)
+{
+    if (shape->variant != KERNEL_FLAT) return shape->columns;
+    // K across the lanes: lib/matvec.glsl
+    const bool lanes_share = kernel_is_matvec(op) ||
+                             (shape->rows == 1 &&
+                              (op == KERNEL_MOE_MATMUL_UP || op == KERNEL_MOE_MATMUL_NT));
+    return lanes_share ? shape->columns : shape->lanes * shape->columns;
+}
+
+uint32_t kernel_moe_columns(enum kernel_op op, const struct kernel_shape *shape, uint32_t cols)
+{
+    return ceil_div(cols, kernel_group_columns(op, shape));
+}
+
+struct kernel_size kernel_size_of(enum kernel_op op, uint32_t rows, const void *push)
+{
+    if (kernel_is_grouped(op) || op == KERNEL_MOE_MATMUL_TN) {
+        const struct push_moe_matmul *p = push;
+        return (struct kernel_size){rows, p->n, op == KERNEL_MOE_MATMUL_TN ? 0 : p->k};
+    }
+    if (kernel_is_matmul(op) || kernel_is_matvec(op)) {
+        const struct push_matmul *p = push;
+        return (struct kernel_size){p->m, p->n, p->k};
+    }
+    return (struct kernel_size){.rows = rows};
+}

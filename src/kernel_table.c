@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: MIT
+// The table of operations. A row ties together the reference, the binding access, the grid and the
+// cost; shapes are in kernel_shape.c, the kernels of a device in kernel.c.
+#include <string.h>
+
+#include "src/base.h"
+#include "src/kernel.h"
+#include "src/kernel_shape.h"
+#include "src/ref/ref.h"
+
+// ---- grids. A kernel finds its index as x + y * gridDim.x (lib/head.glsl) and checks it.
+
+enum { GRID_FOLD = 32768 };
+
+static void fold(uint64_t count, uint32_t groups[3])
+{
+    groups[0] = (uint32_t)min_u64(max_u64(count, 1), GRID_FOLD);
+    groups[1] = (uint32_t)((count + groups[0] - 1) / groups[0]);
+    groups[1] = max_u32(groups[1], 1);
+    groups[2] = 1;
+}
+
+// one workgroup a row
+#define GROUPS_ROWS(op, type, expression)                                                         \
+    static void groups_##op(const void *push, const struct kernel_shape *shape,                  \
+                            uint32_t groups[3])                                                  \
+    {                                                                                             \
+        const struct type *p = push;                                                              \
+        (void)shape, (void)p;                                                                     \
+        fold((uint64_t)(expression), groups);                                                     \
+    }
+
+// elements a lane of an elementwise kernel handles, as vec4 steps of the whole workgroup
+enum { ELEMENTS_PER_LANE = 16 };
+enum { NORM_COLUMNS = 16 }; // columns of a workgroup of norm_back_weight
+
+// (query, head) rows, or keys, that a workgroup of the attention family holds: lib/attention.glsl
+static uint32_t attention_rows(const struct kernel_shape *shape)
+{
+    return shape->lanes / shape->columns * shape->rows;
+}
+
+GROUPS_ROWS(embed, push_embed, p->rows)
+GROUPS_ROWS(embed_back, push_embed, (uint64_t)p->rows * ceil_div(p->cols, 4 * shape->lanes))
+GROUPS_ROWS(one, push_count, 1)
+GROUPS_ROWS(norm, push_norm, p->rows)
+GROUPS_ROWS(norm_columns, push_norm, ceil_div(p->cols, NORM_COLUMNS))
+GROUPS_ROWS(delta, push_norm, ceil_div(p->rows, shape->lanes))
+GROUPS_ROWS(rope, push_rope, p->tokens)
+GROUPS_ROWS(cache_write, push_cache_write, p->rows)
+GROUPS_ROWS(attention, push_attention,
+            (uint64_t)p->batch * p->kv_heads *
+                ceil_div(p->seq * (p->heads / p->kv_heads), attention_rows(shape)))
+GROUPS_ROWS(attention_kv, push_attention,
+            (uint64_t)p->batch * p->kv_heads * ceil_div(p->seq, attention_rows(shape)))
+GROUPS_ROWS(attention_decode, push_attention, p->heads)
+GROUPS_ROWS(elements, push_count, ceil_div(p->count, shape->lanes * ELEMENTS_PER_LANE))
+// up to so many experts a lane has a token, else a workgroup (lib/router.glsl)
+enum { ROUTER_NARROW = 32 };
+GROUPS_ROWS(router, push_router,
+            p->experts <= ROUTER_NARROW ? ceil_div(p->tokens, shape->lanes) : p->tokens)
+GROUPS_ROWS(router_stats, push_router, ceil_div(p->experts, shape->lanes) + 1)
+GROUPS_ROWS(moe_blocks, push_moe_sort, p->blocks)
+GROUPS_ROWS(moe_combine, push_moe_combine, p->tokens)
+GROUPS_ROWS(moe_combine_back, push_moe_combine, (uint64_t)p->tokens * p->top_k)
+GROUPS_ROWS(loss, push_loss, p->rows)
+GROUPS_ROWS(grad_norm, push_sum, ceil_div(p->count, p->block))
+GROUPS_ROWS(adamw, push_adamw, ceil_div(p->count, shape->lanes * ELEMENTS_PER_LANE))
+
+static void groups_matmul(const void *push, const struct kernel_shape *shape, uint32_t groups[3])
+{
+    const struct push_matmul *p = push;
+    groups[0] = ceil_div(p->n, kernel_group_columns(KERNEL_MATMUL_NT, shape));
+    groups[1] = ceil_div(p->m, shape->rows);
+    groups[2] = 1;
+}
+
+static void groups_matvec(const void *push, const struct kernel_shape *shape, uint32_t groups[3])
+{
+    const struct push_matmul *p = push;
+    groups[0] = ceil_div(p->n, kernel_group_columns(KERNEL_MATVEC, shape));
+    groups[1] = ceil_div(p->m, shape->rows);
+    groups[2] = 1;
+}
+
+static void groups_moe_tn(const void *push, const struct kernel_shape *shape, uint32_t groups[3])
+{
+    const struct push_moe_matmul *p = push;
+    groups[0] = ceil_div(p->n, kernel_group_columns(KERNEL_MOE_MATMUL_TN, shape));
+    groups[1] = ceil_div(p->m, shape->rows);
+    groups[2] = p->experts;
+}
+
+// ---- costs
+
+#define COST(name, type, flop_expression, byte_expression)                                        \
+    static double flops_##name(const void *push)                                                  \
+    {                                                                                             \
+        const struct type *p = push;                                                              \
+        (void)p;                                                                                  \
+        return (double)(flop_expression);                                                         \
+    }                                                                                             \
+    static double bytes_##name(const void *push, uint32_t store)                                  \
+    {                                                                                             \
+        const struct type *p = push;                                                              \
+        (void)p, (void)store;                                                                     \
+        return (double)(byte_expression);                                                         \
+    }
+
+#define D(x) ((double)(x))
+COST(embed, push_embed, 0, 2 * D(p->rows) * p->cols * store)
+COST(embed_back, push_embed, D(p->rows) * p->cols, D(p->rows) * p->cols * (store + 8))
+COST(select_row, push_embed, 0, 2 * D(p->cols) * store)
+COST(norm, push_norm, 4 * D(p->rows) * p->cols, 2 * D(p->rows) * p->cols * store)
+COST(norm_back, push_norm, 8 * D(p->rows) * p->cols, 3 * D(p->rows) * p->cols * store)
+COST(norm_back_weight, push_norm, 3 * D(p->rows) * p->cols, 2 * D(p->rows) * p->cols * store)
+COST(matmul, push_matmul, 2 * D(p->m) * p->n * p->k,
+     (D(p->m) * p->k + D(p->n) * p->k + D(p->m) * p->n) * store)
+COST(matmul_tn, push_matmul, 2 * D(p->m) * p->n * p->k,
+     (D(p->m) * p->k + D(p->n) * p->k) * store + D(p->m) * p->n * 8)
+COST(rope, push_rope, 3 * D(p->tokens) * p->heads * p->head_dim,
+     2 * D(p->tokens) * p->heads * p->head_dim * store)
+COST(cache_write, push_cache_write, 0, 2 * D(p->rows) * p->cols * store)
+// causal: half of the square
+COST(attention, push_attention, 2 * D(p->batch) * p->seq * p->seq * p->heads * p->head_dim,
+     D(p->batch) * p->seq * (2 * p->heads + 2 * p->kv_heads) * p->head_dim * store)
+COST(attention_back_q, push_attention, 3 * D(p->batch) * p->seq * p->seq * p->heads * p->head_dim,
+     D(p->batch) * p->seq * (3 * p->heads + 2 * p->kv_heads) * p->head_dim * store)
+COST(attention_back_kv, push_attention, 4 * D(p->batch) * p->seq * p->seq * p->heads * p->head_dim,
+     D(p->batch) * p->seq * (2 * p->heads + 4 * p->kv_heads) * p->head_dim * store)
+COST(attention_decode, push_attention, 4 * D(p->stride) * p->heads * p->head_dim,
+     2 * D(p->stride) * p->kv_heads * p->head_dim * store)
+COST(swiglu, push_count, 4 * D(p->count), 3 * D(p->count) * store)
+COST(swiglu_back, push_count, 10 * D(p->count), 6 * D(p->count) * store)
+COST(cast, push_count, 0, D(p->count) * (4 + store))
+COST(router, push_router, 5 * D(p->tokens) * p->experts, 8 * D(p->tokens) * p->experts)
+COST(router_back, push_router, 6 * D(p->tokens) * p->experts,
+     (4 + store) * D(p->tokens) * p->experts)
+COST(router_stats, push_router, 4 * D(p->tokens) * p->experts, 4 * D(p->tokens) * p->experts)
+COST(moe_count, push_moe_sort, 0, 4 * D(p->pairs) + 4 * D(p->blocks) * p->experts)
+COST(moe_scan, push_moe_sort, 0, 8 * D(p->blocks) * p->experts)
+COST(moe_scatter, push_moe_sort, 0, 12 * D(p->pairs))
+COST(moe_matmul_up, push_moe_matmul, 4 * D(p->pairs) * p->n * p->k,
+     (D(p->pairs) / p->top_k * p->k + 2 * D(p->experts) * p->n * p->k +
+      D(p->pairs) * p->n * (p->save ? 3 : 1)) *
+         store)
+COST(moe_matmul, push_moe_matmul, 2 * D(p->pairs) * p->n * p->k,
+     (D(p->pairs) * p->k + D(p->experts) * p->n * p->k + D(p->pairs) * p->n) * store)
+COST(moe_matmul_tn, push_moe_matmul, 2 * D(p->pairs) * p->n * p->m,
+     D(p->pairs) * (D(p->m) + p->n) * store + 8 * D(p->experts) * p->m * p->n)
+COST(moe_combine, push_moe_combine, 2 * D(p->tokens) * p->top_k * p->cols,
+     D(p->tokens) * (p->top_k + 2) * p->cols * store)
+COST(moe_combine_back, push_moe_combine, 3 * D(p->tokens) * p->top_k * p->cols,
+     D(p->tokens) * (2 * D(p->top_k) + 1) * p->cols * store)
+COST(loss, push_loss, 5 * D(p->rows) * p->vocab,
+     D(p->rows) * p->vocab * store * (p->backward ? 2 : 1))
+COST(sum, push_sum, D(p->count), 4 * D(p->count))
+COST(grad_norm, push_sum, 2 * D(p->count), 4 * D(p->count))
+COST(adamw, push_adamw, 12 * D(p->count), D(p->count) * (28 + (p->copy ? store : 0)))
+COST(sample, push_loss, 10 * D(p->vocab), 8 * D(p->vocab))
+#undef D
+
+// `reference`: the operation whose reference this one shares
+#define ROW_OF(op, field, reference, grid, cost, push, letters)                                  \
+    [KERNEL_##op] = {.name = #field, .ref = ref_##reference, .access = letters,                  \
+                     .push_bytes = sizeof(struct push), .groups = grid,                          \
+                     .flops = flops_##cost, .bytes = bytes_##cost}
+#define ROW(op, field, grid, cost, push, letters)                                                \
+    ROW_OF(op, field, field, grid, cost, push, letters)
+
+static const struct kernel_info table[KERNEL_COUNT] = {
+    ROW(EMBED, embed, groups_embed, embed, push_embed, "rrw"),
+    ROW(EMBED_BACK, embed_back, groups_embed_back, embed_back, push_embed, "rrrrrm"),
+    ROW(NORM, norm, groups_norm, norm, push_norm, "rrww"),
+    ROW(NORM_BACK, norm_back, groups_norm, norm_back, push_norm, "rrrrm"),
+    ROW(NORM_BACK_WEIGHT, norm_back_weight, groups_norm_columns, norm_back_weight, push_norm,
+        "rrrm"),
+    ROW(MATMUL_NT, matmul_nt, groups_matmul, matmul, push_matmul, "rrrw"),
+    ROW(MATMUL_NTF, matmul_ntf, groups_matmul, matmul, push_matmul, "rrrw"),
+    ROW(MATMUL_NN, matmul_nn, groups_matmul, matmul, push_matmul, "rrrw"),
+    ROW(MATMUL_TN, matmul_tn, groups_matmul, matmul_tn, push_matmul, "rrrw"),
+    ROW_OF(MATVEC, matvec, matmul_nt, groups_matvec, matmul, push_matmul, "rrrw"),
+    ROW_OF(MATVECF, matvecf, matmul_ntf, groups_matvec, matmul, push_matmul, "rrrw"),
+    ROW(ROPE, rope, groups_rope, rope, push_rope, "rrrw"),
+    ROW(CACHE_WRITE, cache_write, groups_cache_write, cache_write, push_cache_write, "rrm"),
+    ROW(SELECT_ROW, select_row, groups_one, select_row, push_embed, "rrw"),
+    ROW(ATTENTION, attention, groups_attention, attention, push_attention, "rrrrww"),
+    ROW(ATTENTION_DELTA, attention_delta, groups_delta, norm, push_norm, "rrw"),
+    ROW(ATTENTION_BACK_Q, attention_back_q, groups_attention, attention_back_q, push_attention,
+        "rrrrrrw"),
+    ROW(ATTENTION_BACK_KV, attention_back_kv, groups_attention_kv, attention_back_kv,
+        push_attention, "rrrrrrww"),
+    ROW(ATTENTION_DECODE, attention_decode, groups_attention_decode, attention_decode,
+        push_attention, "rrrrw"),
+    ROW(SWIGLU, swiglu, groups_elements, swiglu, push_count, "rrw"),
+    ROW(SWIGLU_BACK, swiglu_back, groups_elements, swiglu_back, push_count, "rrrwww"),
+    ROW(ROUTER, router, groups_router, router, push_router, "rwwww"),
+    ROW(ROUTER_BACK, router_back, groups_router, router_back, push_router, "rrrrrrrw"),
+    ROW(ROUTER_STATS, router_stats, groups_router_stats, router_stats, push_router, "rrrw"),
+    ROW(MOE_COUNT, moe_count, groups_moe_blocks, moe_count, push_moe_sort, "rw"),
+    ROW(MOE_SCAN, moe_scan, groups_one, moe_scan, push_moe_sort, "mwww"),
+    ROW(MOE_SCATTER, moe_scatter, groups_moe_blocks, moe_scatter, push_moe_sort, "rrww"),
+    ROW(MOE_MATMUL_UP, moe_matmul_up, NULL, moe_matmul_up, push_moe_matmul, "rrrrrwww"),
+    ROW(MOE_MATMUL_NT, moe_matmul_nt, NULL, moe_matmul, push_moe_matmul, "rrrw"),
+    ROW(MOE_MATMUL_NN, moe_matmul_nn, NULL, moe_matmul, push_moe_matmul, "rrrm"),
+    ROW(MOE_MATMUL_TN, moe_matmul_tn, groups_moe_tn, moe_matmul_tn, push_moe_matmul, "rrrrm"),
+    ROW(MOE_COMBINE, moe_combine, groups_moe_combine, moe_combine, push_moe_combine, "rrrrw"),
+    ROW(MOE_COMBINE_BACK, moe_combine_back, groups_moe_combine_back, moe_combine_back,
+        push_moe_combine, "rrrrww"),
+    ROW(LOSS, loss, groups_loss, loss, push_loss, "rmrw"),
+    ROW(SUM, sum, groups_one, sum, push_sum, "rm"),
+    ROW(GRAD_NORM, grad_norm, groups_grad_norm, grad_norm, push_sum, "rm"),
+    ROW(GRAD_CLIP, grad_clip, groups_one, sum, push_sum, "rrw"),
+    ROW(ADAMW, adamw, groups_adamw, adamw, push_adamw, "rrmrmmw"),
+    ROW(CAST, cast, groups_elements, cast, push_count, "rw"),
+    ROW(SAMPLE, sample, groups_one, sample, push_loss, "rrmw"),
+};
+
+const struct kernel_info *kernel_info(enum kernel_op op) { return &table[op]; }
+
+int kernel_op_from_name(const char *name)
+{
+    for (int op = 0; op < KERNEL_COUNT; op++)
+        if (strcmp(table[op].name, name) == 0) return op;
+    return -1;
+}
