@@ -15,12 +15,19 @@
 
 static const char *const cap_names[GPU_CAP_COUNT] = {
     "storage16", "f16",     "subgroup",   "size", "address", "timestamp",
-    "budget",    "hostmem", "statistics", "coop", "mapped",
+    "budget",    "hostmem", "statistics", "coop", "mapped",  "bf16",
+    "coop2",     "tensor",
 };
 
 const char *gpu_cap_name(unsigned bit_index)
 {
     return bit_index < GPU_CAP_COUNT ? cap_names[bit_index] : NULL;
+}
+
+const char *gpu_scalar_name(enum gpu_scalar scalar)
+{
+    static const char *const names[GPU_SCALAR_COUNT] = {"f16", "bf16", "f32", "s8", "s32"};
+    return scalar < GPU_SCALAR_COUNT ? names[scalar] : "?";
 }
 
 const char *gpu_type_name(enum gpu_type type)

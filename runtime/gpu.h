@@ -14,7 +14,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { GPU_MAX_BINDINGS = 8, GPU_MAX_PUSH_BYTES = 128, GPU_MAX_SPEC = 12 };
+enum { GPU_MAX_BINDINGS = 8, GPU_MAX_PUSH_BYTES = 128, GPU_MAX_SPEC = 12, GPU_MAX_MATRICES = 24 };
 
 // Optional abilities; each can be masked from the command line (--caps -f16,-address) by the name
 // that gpu_cap_name gives, so that every fallback can be forced on any machine.
@@ -30,7 +30,25 @@ enum gpu_cap {
     GPU_CAP_STATISTICS = 1u << 8, // "statistics": VK_KHR_pipeline_executable_properties
     GPU_CAP_COOP       = 1u << 9, // "coop": VK_KHR_cooperative_matrix
     GPU_CAP_MAPPED     = 1u << 10, // "mapped": DEVICE buffers are mapped (unified memory)
-    GPU_CAP_COUNT      = 11,
+    GPU_CAP_BF16       = 1u << 11, // "bf16": VK_KHR_shader_bfloat16
+    GPU_CAP_COOP2      = 1u << 12, // "coop2": VK_NV_cooperative_matrix2, flexible dimensions
+    GPU_CAP_TENSOR     = 1u << 13, // "tensor": its workgroup scope and tensor addressing
+    GPU_CAP_COUNT      = 14,
+};
+
+// Element types of cooperative matrices.
+enum gpu_scalar {
+    GPU_SCALAR_F16, GPU_SCALAR_BF16, GPU_SCALAR_F32, GPU_SCALAR_S8, GPU_SCALAR_S32,
+    GPU_SCALAR_COUNT,
+};
+enum gpu_scope { GPU_SCOPE_SUBGROUP, GPU_SCOPE_WORKGROUP };
+
+// One product that cooperative matrices can do: C [m][n] += A [m][k] B [k][n].
+struct gpu_matrix {
+    uint32_t        m, n, k;     // sizes; of a flexible one, multiples of these are taken
+    enum gpu_scalar in, out;     // of A and B; of C and the result
+    enum gpu_scope  scope;
+    uint32_t        invocations; // workgroup scope: the workgroup it is for, else 0
 };
 
 enum gpu_type {
@@ -67,6 +85,13 @@ struct gpu_caps {
     uint32_t      offset_alignment;    // of a binding's offset, bytes
     bool          unified;             // device memory is host memory
     double        timestamp_ns;        // nanoseconds a tick; 0 without GPU_CAP_TIMESTAMP
+    // what cooperative matrices can do; none without GPU_CAP_COOP, no bf16 without GPU_CAP_BF16
+    struct gpu_matrix matrix[GPU_MAX_MATRICES];
+    uint32_t          matrix_count;
+    struct gpu_matrix flexible[GPU_MAX_MATRICES]; // none without GPU_CAP_COOP2
+    uint32_t          flexible_count;
+    uint32_t          flexible_max;    // largest dimension of a flexible matrix
+    uint32_t          reserved_shared; // shared memory that workgroup scope takes for itself
 };
 
 struct gpu_params {
@@ -88,6 +113,7 @@ void        gpu_destroy(struct gpu **gpu);
 // error.
 int         gpu_list(struct gpu_caps *list, int max);
 const char *gpu_cap_name(unsigned bit_index);
+const char *gpu_scalar_name(enum gpu_scalar scalar); // "f16"
 const char *gpu_type_name(enum gpu_type type);
 // True once the device was lost: every later call fails, a new gpu must be made.
 bool        gpu_lost(const struct gpu *gpu);

@@ -28,6 +28,7 @@ struct vk_physical {
     bool             portability;   // VK_KHR_portability_subset must be named
     bool             size_extension; // VK_EXT_subgroup_size_control is needed (below 1.3)
     bool             int16, int64, int8, storage8, extended_types, robust;
+    bool             bf16_matrices;
     uint8_t          cache_uuid[VK_UUID_SIZE];
 };
 
@@ -133,6 +134,8 @@ int  vk_enumerate(const struct vk_instance *instance, struct vk_physical **list)
 // The index of the device that `wanted` means (NULL: the best), -1 (logged) if none.
 int  vk_pick(const struct vk_physical *list, int count, const char *wanted);
 void vk_physical_fill(struct vk_physical *physical); // vk_caps.c: from handle and api_version
+void vk_matrices_fill(struct gpu_caps *caps, VkPhysicalDevice device); // vk_matrix.c
+void vk_matrices_mask(struct gpu_caps *caps); // drops what the mask does not leave
 void vk_name(struct vk_gpu *vk, VkObjectType type, uint64_t handle, const char *name);
 
 // vk_memory.c

@@ -79,6 +79,9 @@ struct answers {
     VkPhysicalDeviceSubgroupSizeControlFeatures             size_control;
     VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR statistics;
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR            coop;
+    VkPhysicalDeviceShaderBfloat16FeaturesKHR               bf16;
+    VkPhysicalDeviceCooperativeMatrix2FeaturesNV            coop2;
+    VkPhysicalDeviceCooperativeMatrix2PropertiesNV          coop2_limits;
     VkPhysicalDeviceMemoryProperties                        memory;
 };
 
@@ -107,7 +110,13 @@ static void ask(VkPhysicalDevice device, const struct extensions *e, bool has_si
             {.sType =
                  VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR},
         .coop = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR},
+        .bf16 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_BFLOAT16_FEATURES_KHR},
+        .coop2 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_FEATURES_NV},
+        .coop2_limits =
+            {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_PROPERTIES_NV},
     };
+    const bool coop = has(e, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME);
+    const bool coop2 = coop && has(e, VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME);
     void *end = &a->features12;
     if (has_sizes) {
         link_next(&a->properties12, &a->sizes);
@@ -118,8 +127,18 @@ static void ask(VkPhysicalDevice device, const struct extensions *e, bool has_si
         link_next(end, &a->statistics);
         end = &a->statistics;
     }
-    if (has(e, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME))
+    if (coop) {
         link_next(end, &a->coop);
+        end = &a->coop;
+    }
+    if (has(e, VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME)) {
+        link_next(end, &a->bf16);
+        end = &a->bf16;
+    }
+    if (coop2) {
+        link_next(end, &a->coop2);
+        link_next(has_sizes ? (void *)&a->sizes : &a->properties12, &a->coop2_limits);
+    }
     vkGetPhysicalDeviceProperties2(device, &a->properties);
     vkGetPhysicalDeviceFeatures2(device, &a->features);
     vkGetPhysicalDeviceMemoryProperties(device, &a->memory);
@@ -159,6 +178,13 @@ static uint32_t mask_of(const struct answers *a, const struct extensions *e, boo
         a->coop.cooperativeMatrix && a->features12.vulkanMemoryModel &&
             a->features12.vulkanMemoryModelDeviceScope);
     set(&mask, GPU_CAP_MAPPED, unified);
+    set(&mask, GPU_CAP_BF16, a->bf16.shaderBFloat16Type);
+    const VkPhysicalDeviceCooperativeMatrix2FeaturesNV *coop2 = &a->coop2;
+    set(&mask, GPU_CAP_COOP2,
+        mask & GPU_CAP_COOP && coop2->cooperativeMatrixFlexibleDimensions &&
+            coop2->cooperativeMatrixConversions && coop2->cooperativeMatrixPerElementOperations);
+    set(&mask, GPU_CAP_TENSOR, mask & GPU_CAP_COOP2 && coop2->cooperativeMatrixWorkgroupScope &&
+                                   coop2->cooperativeMatrixTensorAddressing);
     return mask;
 }
 
@@ -244,6 +270,8 @@ static void caps_fill(struct gpu_caps *caps, const struct answers *a)
         l->minStorageBufferOffsetAlignment < 4 ? 4 : (uint32_t)l->minStorageBufferOffsetAlignment;
     caps->timestamp_ns = caps->mask & GPU_CAP_TIMESTAMP ? l->timestampPeriod : 0;
     workarounds_fill(caps, a);
+    caps->flexible_max = a->coop2_limits.cooperativeMatrixFlexibleDimensionsMaxDimension;
+    caps->reserved_shared = a->coop2_limits.cooperativeMatrixWorkgroupScopeReservedSharedMemory;
 }
 
 static const char *missing(const struct answers *a, const struct extensions *e)
@@ -293,6 +321,8 @@ void vk_physical_fill(struct vk_physical *p)
     p->caps.mask = mask_of(&a, &e, has_sizes, p->timestamp_bits, p->caps.unified);
     p->default_size = a.properties11.subgroupSize ? a.properties11.subgroupSize : 1;
     caps_fill(&p->caps, &a);
+    vk_matrices_fill(&p->caps, p->handle);
+    p->bf16_matrices = a.bf16.shaderBFloat16CooperativeMatrix;
     if (missing(&a, &e))
         snprintf(p->problem, sizeof p->problem, "its driver has no %s: update the driver",
                  missing(&a, &e));

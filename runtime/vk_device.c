@@ -211,7 +211,7 @@ static VkResult open_device(struct vk_gpu *vk, uint32_t mask)
 {
     const struct vk_physical *p = &vk->physical;
     void                     *chain = NULL;
-    const char               *names[8];
+    const char               *names[12];
     uint32_t                  count = 0;
     names[count++] = VK_KHR_PUSH_DESCRIPTOR_EXTENSION_NAME;
     if (p->portability)
@@ -241,6 +241,25 @@ static VkResult open_device(struct vk_gpu *vk, uint32_t mask)
     if (mask & GPU_CAP_COOP) {
         link_front(&chain, &coop);
         names[count++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
+    }
+    VkPhysicalDeviceShaderBfloat16FeaturesKHR bf16 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_BFLOAT16_FEATURES_KHR,
+        .shaderBFloat16Type = VK_TRUE,
+        .shaderBFloat16CooperativeMatrix = mask & GPU_CAP_COOP && p->bf16_matrices};
+    if (mask & GPU_CAP_BF16) {
+        link_front(&chain, &bf16);
+        names[count++] = VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME;
+    }
+    VkPhysicalDeviceCooperativeMatrix2FeaturesNV coop2 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_FEATURES_NV,
+        .cooperativeMatrixFlexibleDimensions = VK_TRUE,
+        .cooperativeMatrixConversions = VK_TRUE,
+        .cooperativeMatrixPerElementOperations = VK_TRUE,
+        .cooperativeMatrixWorkgroupScope = (mask & GPU_CAP_TENSOR) != 0,
+        .cooperativeMatrixTensorAddressing = (mask & GPU_CAP_TENSOR) != 0};
+    if (mask & GPU_CAP_COOP2) {
+        link_front(&chain, &coop2);
+        names[count++] = VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME;
     }
     VkPhysicalDeviceVulkan12Features v12 = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
@@ -340,6 +359,7 @@ static bool choose(struct vk_gpu *vk, const struct gpu_params *params)
         vk->physical = list[index];
         *caps = vk->physical.caps;
         caps->mask &= keep;
+        vk_matrices_mask(caps);
         if (!(caps->mask & GPU_CAP_TIMESTAMP))
             caps->timestamp_ns = 0;
         if (!(caps->mask & GPU_CAP_SIZE))

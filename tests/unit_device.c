@@ -79,6 +79,36 @@ static void two_devices_live_side_by_side(void **state)
 
 // ---- caps
 
+static bool has_matrix(const struct gpu_caps *caps, enum gpu_scalar scalar)
+{
+    for (uint32_t i = 0; i < caps->matrix_count; i++)
+        if (caps->matrix[i].in == scalar || caps->matrix[i].out == scalar) return true;
+    for (uint32_t i = 0; i < caps->flexible_count; i++)
+        if (caps->flexible[i].in == scalar || caps->flexible[i].out == scalar) return true;
+    return false;
+}
+
+// What goes with a cap: the second cooperative matrices stand on the first ones.
+static uint32_t dependents(uint32_t cap)
+{
+    if (cap == GPU_CAP_COOP) return cap | GPU_CAP_COOP2 | GPU_CAP_TENSOR;
+    return cap == GPU_CAP_COOP2 ? cap | GPU_CAP_TENSOR : cap;
+}
+
+static void matrices_fit_mask(const struct gpu_caps *c)
+{
+    assert_true(c->mask & GPU_CAP_COOP || c->matrix_count == 0);
+    assert_true(c->mask & GPU_CAP_COOP2 || c->flexible_count == 0);
+    assert_true(c->mask & GPU_CAP_F16 || !has_matrix(c, GPU_SCALAR_F16));
+    assert_true(c->mask & GPU_CAP_BF16 || !has_matrix(c, GPU_SCALAR_BF16));
+    for (uint32_t i = 0; i < c->matrix_count; i++) {
+        const struct gpu_matrix *m = &c->matrix[i];
+        assert_true(m->m && m->n && m->k && m->m <= 256 && m->n <= 256 && m->k <= 256);
+        assert_true(m->in < GPU_SCALAR_COUNT && m->out < GPU_SCALAR_COUNT);
+        assert_true(m->scope == GPU_SCOPE_SUBGROUP || c->mask & GPU_CAP_TENSOR);
+    }
+}
+
 static void caps_are_masked(void **state)
 {
     (void)state;
@@ -91,7 +121,8 @@ static void caps_are_masked(void **state)
         snprintf(text, sizeof text, "-%s", gpu_cap_name(bit));
         gpu = open_gpu(NULL, text, "");
         assert_non_null(gpu);
-        assert_int_equal(gpu->caps.mask, all.mask & ~(1u << bit));
+        assert_int_equal(gpu->caps.mask, all.mask & ~dependents(1u << bit));
+        matrices_fit_mask(&gpu->caps);
         gpu_destroy(&gpu);
     }
     gpu = open_gpu(NULL, "-f16,-timestamp, -size,", "");
@@ -140,6 +171,7 @@ static void caps_make_sense(void **state)
         assert_int_equal(c->timestamp_ns > 0, (c->mask & GPU_CAP_TIMESTAMP) != 0);
         assert_true(!(c->mask & GPU_CAP_MAPPED) || c->unified);
         assert_int_equal(c->mask >> GPU_CAP_COUNT, 0);
+        matrices_fit_mask(c);
         if (c->workarounds & GPU_WORKAROUND_HEAP_SIZE) assert_true(c->heap_bytes != 2ull << 30);
         gpu_destroy(&gpu);
     }

@@ -443,7 +443,7 @@ static struct round rounds[] = {
     {.label = "the default device"},
     {.label = "the default device, staged", .caps = "-mapped"},
     {.label = "the default device, nothing optional",
-     .caps = "-storage16,-f16,-size,-address,-budget,-hostmem,-statistics,-coop,-mapped"},
+     .caps = "-storage16,-f16,-size,-address,-budget,-hostmem,-statistics,-coop,-bf16,-mapped"},
 };
 
 // With --validate the Vulkan rounds run under validation, where any message is a failure.

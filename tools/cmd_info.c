@@ -23,6 +23,33 @@ static void add_caps(cJSON *json, const struct gpu_caps *caps)
         if (caps->mask & 1u << i) cJSON_AddItemToArray(list, cJSON_CreateString(gpu_cap_name(i)));
 }
 
+static void add_matrices(cJSON *json, const char *name, const struct gpu_matrix *list,
+                         uint32_t count)
+{
+    cJSON *array = cJSON_AddArrayToObject(json, name);
+    for (uint32_t i = 0; i < count; i++) {
+        cJSON *matrix = cJSON_CreateObject();
+        cJSON_AddNumberToObject(matrix, "m", list[i].m);
+        cJSON_AddNumberToObject(matrix, "n", list[i].n);
+        cJSON_AddNumberToObject(matrix, "k", list[i].k);
+        cJSON_AddStringToObject(matrix, "in", gpu_scalar_name(list[i].in));
+        cJSON_AddStringToObject(matrix, "out", gpu_scalar_name(list[i].out));
+        cJSON_AddNumberToObject(matrix, "invocations", list[i].invocations);
+        cJSON_AddItemToArray(array, matrix);
+    }
+}
+
+static void print_matrices(const char *name, const struct gpu_matrix *list, uint32_t count)
+{
+    if (!count) return;
+    printf("\n   %s:", name);
+    for (uint32_t i = 0; i < count; i++) {
+        printf(" %ux%ux%u %s>%s", list[i].m, list[i].n, list[i].k, gpu_scalar_name(list[i].in),
+               gpu_scalar_name(list[i].out));
+        if (list[i].scope == GPU_SCOPE_WORKGROUP) printf(" (%u lanes)", list[i].invocations);
+    }
+}
+
 static cJSON *device_json(const struct gpu_caps *c, int index)
 {
     cJSON *json = cJSON_CreateObject();
@@ -40,6 +67,8 @@ static cJSON *device_json(const struct gpu_caps *c, int index)
     cJSON_AddNumberToObject(json, "max_allocation", (double)c->max_allocation);
     cJSON_AddBoolToObject(json, "unified", c->unified);
     add_caps(json, c);
+    add_matrices(json, "matrices", c->matrix, c->matrix_count);
+    add_matrices(json, "flexible_matrices", c->flexible, c->flexible_count);
     return json;
 }
 
@@ -55,6 +84,8 @@ static void print_device(const struct gpu_caps *c, int index)
            c->max_workgroup);
     for (unsigned i = 0; i < GPU_CAP_COUNT; i++)
         if (c->mask & 1u << i) printf(" %s", gpu_cap_name(i));
+    print_matrices("cooperative matrices", c->matrix, c->matrix_count);
+    print_matrices("flexible matrices", c->flexible, c->flexible_count);
     putchar('\n');
 }
 
