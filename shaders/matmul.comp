@@ -15,26 +15,31 @@ void main()
 {
     const uint first = gl_WorkGroupID.y * ROWS;
     const uint column = (gl_WorkGroupID.x * LANES + LANE) * 4;
+    const uvec2 share = share_of_k();
+    const uint strides = stride_a() | stride_b();
 #if defined(TN)
-    const bool vectors = (m | n) % 4 == 0;
+    const bool vectors = (m | n | strides) % 4 == 0;
     place_a(first, vectors);
 #else
 #ifdef NT
-    const bool vectors = k % 4 == 0;
+    const bool vectors = strides % 4 == 0;
 #else
-    const bool vectors = (k | n) % 4 == 0;
+    const bool vectors = (n | strides) % 4 == 0;
 #endif
     [[unroll]] for (uint i = 0; i < HELD; i++)
-        a_at[i] = min(first + i * SPREAD + spread_lane(), m - 1) * k;
+        a_at[i] = min(first + i * SPREAD + spread_lane(), m - 1) * stride_a();
 #endif
     place_b(0, column, vectors);
     clear_sums();
-    const uint done = vectors ? accumulate4(0, k) : 0;
+    const uint done = vectors ? accumulate4(share.x, share.y) : share.x;
 #ifdef TN
-    if (vectors) { place_a(first, false); place_b(0, column, false); }
+    if (vectors) place_a(first, false);
 #endif
-    accumulate(done, k);
+#ifndef NT
+    if (vectors) place_b(0, column, false);
+#endif
+    accumulate(done, share.y);
     const uint rows = min(ROWS, m - first);
     [[dont_unroll]] for (uint row = 0; row < rows; row++)
-        write_row(first + row, column, row_of_sums(row));
+        write_sum(first + row, column, row_of_sums(row));
 }

@@ -6,6 +6,7 @@
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
+#define NT
 #include "lib/head.glsl"
 layout(constant_id = 2) const uint COLUMNS = 4;
 #include "lib/matmul_io.glsl"
@@ -14,11 +15,12 @@ layout(constant_id = 2) const uint COLUMNS = 4;
 void main()
 {
     const uint row = gl_WorkGroupID.y, column = gl_WorkGroupID.x * COLUMNS;
-    dot_a = row * k;
-    [[unroll]] for (uint i = 0; i < COLUMNS; i++) dot_b[i] = min(column + i, n - 1) * k;
-    dot_loop();
+    const uvec2 share = share_of_k();
+    dot_a = row * stride_a();
+    [[unroll]] for (uint i = 0; i < COLUMNS; i++) dot_b[i] = min(column + i, n - 1) * stride_b();
+    dot_loop(share.x, share.y, (k | stride_a() | stride_b()) % 4 == 0);
     [[unroll]] for (uint v = 0; v < DOT_VECTORS; v++) {
         const vec4 sum = DOT_SUM(dot_parts, v);
-        if (LANE == 0) write_row(row, column + v * 4, sum);
+        if (LANE == 0) write_sum(row, column + v * 4, sum);
     }
 }

@@ -36,6 +36,12 @@ layout(binding = 3) buffer C4 { STORE4 c4[]; };
 #endif
 layout(push_constant) uniform Push { uint pairs, experts, m, n, k, top_k, save, add, gather; };
 
+uint stride_a() { return k; }
+#ifdef NT
+uint stride_b() { return k; }
+#else
+uint stride_b() { return n; }
+#endif
 #include "lib/matmul.glsl"
 #include "lib/matvec.glsl"
 
@@ -100,7 +106,7 @@ void row_times_expert(uint expert, uint row)
     dot_a = source(row) * k;
     [[unroll]] for (uint i = 0; i < COLUMNS; i++)
         dot_b[i] = (expert * n + min(column + i, n - 1)) * k;
-    dot_loop();
+    dot_loop(0, k, k % 4 == 0);
     [[unroll]] for (uint v = 0; v < DOT_VECTORS; v++) {
         const vec4 sum = DOT_SUM(dot_parts, v);
 #ifdef UP

@@ -27,6 +27,8 @@ uint row_of_b(uint at)
     if (gather != 0) row = order[at] / top_k;
     return row;
 }
+uint stride_a() { return m; }
+uint stride_b() { return n; }
 #include "lib/matmul.glsl"
 
 void write_row(uint at, uint column, vec4 sum)

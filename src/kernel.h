@@ -65,17 +65,31 @@ enum kernel_op {
     // dweight[c] += sum over rows of dy*x*rstd. push_norm
     // r x, r rstd, r dy, m dweight f32[C]
     KERNEL_NORM_BACK_WEIGHT,
-    // c = a b^T (+ r where add): a linear layer with weight [out][in]; r may be c. push_matmul
-    // r a STORE[M][K], r b STORE[N][K], r r STORE[M][N], w c STORE[M][N]
+    // Every matmul ends in the same way (lib/epilogue.glsl):
+    //     c = act(scale * sum + bias[column]) (+ r where add),
+    // r may be c; bias is bound always (anything of its own range) and read only where push.bias.
+    // Where parts > 1 (only the forms with f32 c), workgroups z = 0 .. parts - 1 each take a share
+    // of k, KERNEL_SHARE(k, parts) long (the last ones shorter or nothing), and write bare sums:
+    // c is f32[parts][M][N], dense; matmul_sum or matmul_sumf then adds them and ends.
+    // c = a b^T: a linear layer with weight [out][in]. push_matmul
+    // r a STORE[M][K], r b STORE[N][K], r r STORE[M][N], w c STORE[M][N], r bias STORE[N]
     KERNEL_MATMUL_NT,
-    // The same with f32 r and c (router logits, logits for the host).
+    // The same with f32 r and c (router logits, logits for the host, split sums).
     KERNEL_MATMUL_NTF,
-    // c = a b (+ r): dX = dY W. push_matmul
-    // r a STORE[M][K], r b STORE[K][N], r r STORE[M][N], w c STORE[M][N]
+    // c = a b: dX = dY W. push_matmul
+    // r a STORE[M][K], r b STORE[K][N], r r STORE[M][N], w c STORE[M][N], r bias STORE[N]
     KERNEL_MATMUL_NN,
-    // c = a^T b (+ r): dW = dY^T X. push_matmul
-    // r a STORE[K][M], r b STORE[K][N], r r f32[M][N], w c f32[M][N]
+    // The same with f32 r and c.
+    KERNEL_MATMUL_NNF,
+    // c = a^T b: dW = dY^T X. push_matmul
+    // r a STORE[K][M], r b STORE[K][N], r r f32[M][N], w c f32[M][N], r bias STORE[N]
     KERNEL_MATMUL_TN,
+    // The sum of split sums, part 0 first, and the end of the matmul; k, lda, ldb are not used.
+    // push_matmul
+    // r partial f32[parts][M][N], r r STORE[M][N], w c STORE[M][N], r bias STORE[N]
+    KERNEL_MATMUL_SUM,
+    // The same with f32 r and c.
+    KERNEL_MATMUL_SUMF,
     // matmul_nt and matmul_ntf for few rows (M <= 8): K across lanes.
     KERNEL_MATVEC,
     KERNEL_MATVECF,
@@ -208,7 +222,24 @@ enum kernel_op {
 
 struct push_embed { uint32_t rows, cols, vocab; };
 struct push_norm { uint32_t rows, cols, accumulate; float eps; };
-struct push_matmul { uint32_t m, n, k, add; };
+// What an epilogue does to a value, by Hugging Face's names (lib/activation.glsl).
+enum kernel_activation {
+    ACTIVATION_NONE,
+    ACTIVATION_SILU,      // x / (1 + exp(-x))
+    ACTIVATION_GELU_TANH, // "gelu_pytorch_tanh" (Hendrycks & Gimpel 2016)
+    ACTIVATION_GELU,      // "gelu": x * Phi(x), by erf
+    ACTIVATION_RELU2,     // "relu2": max(x, 0)^2 (So et al. 2021)
+    ACTIVATION_COUNT,
+};
+struct push_matmul {
+    uint32_t m, n, k, add;
+    uint32_t lda, ldb, ldc; // elements from one row to the next of a, b, and of c and r; 0: dense
+    uint32_t parts;         // split-K; 0 and 1: whole
+    uint32_t activation, bias;
+    float    scale;         // of the sum; 0 stands for 1
+};
+// The share of k of one of `parts`: whole steps of every variant, so that vectors stay aligned.
+#define KERNEL_SHARE(k, parts) (((k) + 32 * (parts) - 1) / (32 * (parts)) * 32)
 struct push_rope { uint32_t tokens, heads, head_dim, seq, inverse; };
 struct push_cache_write { uint32_t rows, cols, capacity; };
 struct push_attention {

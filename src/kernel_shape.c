@@ -31,7 +31,7 @@ static bool is_transposed(enum kernel_op op) // loads rows in fours
 bool kernel_is_matmul(enum kernel_op op)
 {
     return op == KERNEL_MATMUL_NT || op == KERNEL_MATMUL_NTF || op == KERNEL_MATMUL_NN ||
-           is_transposed(op) || kernel_is_grouped(op);
+           op == KERNEL_MATMUL_NNF || is_transposed(op) || kernel_is_grouped(op);
 }
 
 bool kernel_is_attention(enum kernel_op op)

@@ -72,15 +72,21 @@ static void groups_matmul(const void *push, const struct kernel_shape *shape, ui
     const struct push_matmul *p = push;
     groups[0] = ceil_div(p->n, kernel_group_columns(KERNEL_MATMUL_NT, shape));
     groups[1] = ceil_div(p->m, shape->rows);
-    groups[2] = 1;
+    groups[2] = max_u32(p->parts, 1);
 }
+
+// a workgroup has MATMUL_SUM_QUADS * lanes groups of four neighbours
+enum { MATMUL_SUM_QUADS = 4 };
+GROUPS_ROWS(matmul_sum, push_matmul,
+            ((uint64_t)p->m * ceil_div(p->n, 4) + shape->lanes * MATMUL_SUM_QUADS - 1) /
+                (shape->lanes * MATMUL_SUM_QUADS))
 
 static void groups_matvec(const void *push, const struct kernel_shape *shape, uint32_t groups[3])
 {
     const struct push_matmul *p = push;
     groups[0] = ceil_div(p->n, kernel_group_columns(KERNEL_MATVEC, shape));
     groups[1] = ceil_div(p->m, shape->rows);
-    groups[2] = 1;
+    groups[2] = max_u32(p->parts, 1);
 }
 
 static void groups_moe_tn(const void *push, const struct kernel_shape *shape, uint32_t groups[3])
@@ -114,10 +120,17 @@ COST(select_row, push_embed, 0, 2 * D(p->cols) * store)
 COST(norm, push_norm, 4 * D(p->rows) * p->cols, 2 * D(p->rows) * p->cols * store)
 COST(norm_back, push_norm, 8 * D(p->rows) * p->cols, 3 * D(p->rows) * p->cols * store)
 COST(norm_back_weight, push_norm, 3 * D(p->rows) * p->cols, 2 * D(p->rows) * p->cols * store)
+#define PARTS(p) D(max_u32((p)->parts, 1))
 COST(matmul, push_matmul, 2 * D(p->m) * p->n * p->k,
-     (D(p->m) * p->k + D(p->n) * p->k + D(p->m) * p->n) * store)
-COST(matmul_tn, push_matmul, 2 * D(p->m) * p->n * p->k,
-     (D(p->m) * p->k + D(p->n) * p->k) * store + D(p->m) * p->n * 8)
+     (D(p->m) * p->k + D(p->n) * p->k + D(p->m) * p->n * (p->add ? 2 : 1)) * store)
+COST(matmul_f32, push_matmul, 2 * D(p->m) * p->n * p->k,
+     (D(p->m) * p->k + D(p->n) * p->k) * store +
+         4 * D(p->m) * p->n * (PARTS(p) + (p->add && p->parts < 2)))
+COST(matmul_sum, push_matmul, D(p->m) * p->n * PARTS(p),
+     D(p->m) * p->n * (4 * PARTS(p) + (p->add ? 2 : 1) * store))
+COST(matmul_sumf, push_matmul, D(p->m) * p->n * PARTS(p),
+     4 * D(p->m) * p->n * (PARTS(p) + (p->add ? 2 : 1)))
+#undef PARTS
 COST(rope, push_rope, 3 * D(p->tokens) * p->heads * p->head_dim,
      2 * D(p->tokens) * p->heads * p->head_dim * store)
 COST(cache_write, push_cache_write, 0, 2 * D(p->rows) * p->cols * store)
@@ -175,12 +188,15 @@ static const struct kernel_info table[KERNEL_COUNT] = {
     ROW(NORM_BACK, norm_back, groups_norm, norm_back, push_norm, "rrrrm"),
     ROW(NORM_BACK_WEIGHT, norm_back_weight, groups_norm_columns, norm_back_weight, push_norm,
         "rrrm"),
-    ROW(MATMUL_NT, matmul_nt, groups_matmul, matmul, push_matmul, "rrrw"),
-    ROW(MATMUL_NTF, matmul_ntf, groups_matmul, matmul, push_matmul, "rrrw"),
-    ROW(MATMUL_NN, matmul_nn, groups_matmul, matmul, push_matmul, "rrrw"),
-    ROW(MATMUL_TN, matmul_tn, groups_matmul, matmul_tn, push_matmul, "rrrw"),
-    ROW_OF(MATVEC, matvec, matmul_nt, groups_matvec, matmul, push_matmul, "rrrw"),
-    ROW_OF(MATVECF, matvecf, matmul_ntf, groups_matvec, matmul, push_matmul, "rrrw"),
+    ROW(MATMUL_NT, matmul_nt, groups_matmul, matmul, push_matmul, "rrrwr"),
+    ROW(MATMUL_NTF, matmul_ntf, groups_matmul, matmul_f32, push_matmul, "rrrwr"),
+    ROW(MATMUL_NN, matmul_nn, groups_matmul, matmul, push_matmul, "rrrwr"),
+    ROW(MATMUL_NNF, matmul_nnf, groups_matmul, matmul_f32, push_matmul, "rrrwr"),
+    ROW(MATMUL_TN, matmul_tn, groups_matmul, matmul_f32, push_matmul, "rrrwr"),
+    ROW(MATMUL_SUM, matmul_sum, groups_matmul_sum, matmul_sum, push_matmul, "rrwr"),
+    ROW(MATMUL_SUMF, matmul_sumf, groups_matmul_sum, matmul_sumf, push_matmul, "rrwr"),
+    ROW_OF(MATVEC, matvec, matmul_nt, groups_matvec, matmul, push_matmul, "rrrwr"),
+    ROW_OF(MATVECF, matvecf, matmul_ntf, groups_matvec, matmul_f32, push_matmul, "rrrwr"),
     ROW(ROPE, rope, groups_rope, rope, push_rope, "rrrw"),
     ROW(CACHE_WRITE, cache_write, groups_cache_write, cache_write, push_cache_write, "rrm"),
     ROW(SELECT_ROW, select_row, groups_one, select_row, push_embed, "rrw"),

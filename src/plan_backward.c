@@ -10,9 +10,7 @@
 static void linear_back_weight(struct network *n, struct plan_range dy, struct plan_range x,
                                enum model_role role, int32_t layer, uint32_t out, uint32_t in)
 {
-    const struct push_matmul push = {.m = out, .n = in, .k = n->tokens, .add = 1};
-    const struct plan_range grad = network_grad(n, role, layer);
-    plan_add(n->plan, KERNEL_MATMUL_TN, out, &push, PLAN_BIND(dy, x, grad, grad));
+    network_linear_back_weight(n, dy, x, network_grad(n, role, layer), n->tokens, out, in);
 }
 
 // dx [T][in] = dy [T][out] W (+ dx where add)
@@ -20,9 +18,7 @@ static void linear_back_input(struct network *n, struct plan_range dy, enum mode
                               int32_t layer, struct plan_range dx, uint32_t out, uint32_t in,
                               bool add)
 {
-    const struct push_matmul push = {.m = n->tokens, .n = in, .k = out, .add = add};
-    plan_add(n->plan, KERNEL_MATMUL_NN, n->tokens, &push,
-             PLAN_BIND(dy, network_weight(n, role, layer), dx, dx));
+    network_linear_back_input(n, dy, network_weight(n, role, layer), dx, n->tokens, out, in, add);
 }
 
 static void norm_back(struct network *n, struct plan_range x, enum model_role role, int32_t layer,

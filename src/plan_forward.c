@@ -8,7 +8,6 @@
 #include "src/plan_model.h"
 
 enum {
-    MATVEC_ROWS = 1,            // up to here a linear layer is a matvec (2 to 4 rows: 4x slower so)
     LOGITS_CHUNK = 16 << 20,    // bytes of logits that exist at once in training
     CHUNK_ROWS = 64,            // chunks are multiples, so that ranges stay aligned
 };
@@ -79,16 +78,6 @@ struct plan_range network_temp_f32(const struct network *n, uint64_t rows, uint6
     return temp(n, rows * cols * 4, name, layer);
 }
 
-// y = x weight^T (+ residual), weight [out][in]
-static void linear(struct network *n, struct plan_range x, struct plan_range weight,
-                   struct plan_range y, const struct plan_range *residual, uint32_t rows,
-                   uint32_t out, uint32_t in)
-{
-    const struct push_matmul push = {.m = rows, .n = out, .k = in, .add = residual != NULL};
-    const enum kernel_op op = rows <= MATVEC_ROWS ? KERNEL_MATVEC : KERNEL_MATMUL_NT;
-    plan_add(n->plan, op, rows, &push, PLAN_BIND(x, weight, residual ? *residual : y, y));
-}
-
 static void norm(struct network *n, struct plan_range x, struct plan_range weight,
                  struct plan_range y, struct plan_range rstd, uint32_t rows, uint32_t cols)
 {
@@ -129,12 +118,12 @@ static void queries_keys_values(struct network *n, int32_t layer)
     v->q_raw = network_temp(n, n->tokens, q_cols, "q", layer);
     v->k_raw = network_temp(n, n->tokens, kv_cols, "k", layer);
     v->v = network_temp(n, n->tokens, kv_cols, "v", layer);
-    linear(n, v->n_attention, network_weight(n, ROLE_Q, layer), v->q_raw, NULL, n->tokens, q_cols,
-           c->hidden_size);
-    linear(n, v->n_attention, network_weight(n, ROLE_K, layer), v->k_raw, NULL, n->tokens, kv_cols,
-           c->hidden_size);
-    linear(n, v->n_attention, network_weight(n, ROLE_V, layer), v->v, NULL, n->tokens, kv_cols,
-           c->hidden_size);
+    network_linear(n, v->n_attention, network_weight(n, ROLE_Q, layer), v->q_raw, NULL, n->tokens,
+                   q_cols, c->hidden_size);
+    network_linear(n, v->n_attention, network_weight(n, ROLE_K, layer), v->k_raw, NULL, n->tokens,
+                   kv_cols, c->hidden_size);
+    network_linear(n, v->n_attention, network_weight(n, ROLE_V, layer), v->v, NULL, n->tokens,
+                   kv_cols, c->hidden_size);
     v->q = v->q_raw;
     v->k = v->k_raw;
     if (c->qk_norm) {
@@ -194,8 +183,8 @@ static void attention_section(struct network *n, int32_t layer)
     queries_keys_values(n, layer);
     attend(n, layer);
     v->x_mid = network_temp(n, n->tokens, c->hidden_size, "x_mid", layer);
-    linear(n, v->o, network_weight(n, ROLE_O, layer), v->x_mid, &v->x_in, n->tokens, c->hidden_size,
-           c->num_attention_heads * c->head_dim);
+    network_linear(n, v->o, network_weight(n, ROLE_O, layer), v->x_mid, &v->x_in, n->tokens,
+                   c->hidden_size, c->num_attention_heads * c->head_dim);
     n->x = v->x_mid;
 }
 
@@ -208,13 +197,15 @@ static void dense_steps(struct network *n, int32_t layer)
     v->gate = network_temp(n, n->tokens, inner, "gate", layer);
     v->up = network_temp(n, n->tokens, inner, "up", layer);
     v->h = network_temp(n, n->tokens, inner, "h", layer);
-    linear(n, v->n_ffn, network_weight(n, ROLE_GATE, layer), v->gate, NULL, n->tokens, inner,
-           hidden);
-    linear(n, v->n_ffn, network_weight(n, ROLE_UP, layer), v->up, NULL, n->tokens, inner, hidden);
+    network_linear(n, v->n_ffn, network_weight(n, ROLE_GATE, layer), v->gate, NULL, n->tokens,
+                   inner, hidden);
+    network_linear(n, v->n_ffn, network_weight(n, ROLE_UP, layer), v->up, NULL, n->tokens, inner,
+                   hidden);
     const struct push_count push = {n->tokens * inner};
     plan_add(n->plan, KERNEL_SWIGLU, 0, &push, PLAN_BIND(v->gate, v->up, v->h));
     n->x = network_temp(n, n->tokens, hidden, "x", layer);
-    linear(n, v->h, network_weight(n, ROLE_DOWN, layer), n->x, &v->x_mid, n->tokens, hidden, inner);
+    network_linear(n, v->h, network_weight(n, ROLE_DOWN, layer), n->x, &v->x_mid, n->tokens, hidden,
+                   inner);
 }
 
 static void ffn_section(struct network *n, int32_t layer)
@@ -250,18 +241,16 @@ static void loss_chunk(struct network *n, uint32_t begin, uint32_t rows, struct 
     const struct plan_range head = network_weight(n, ROLE_HEAD, -1);
     const struct plan_range logits =
         network_temp(n, rows, vocab, "logits", (int32_t)(begin / CHUNK_ROWS));
-    linear(n, x, head, logits, NULL, rows, vocab, hidden);
+    network_linear(n, x, head, logits, NULL, rows, vocab, hidden);
     const struct push_loss push = {.rows = rows, .vocab = vocab, .backward = train};
     plan_add(n->plan, KERNEL_LOSS, 0, &push,
              PLAN_BIND(n->io.step, logits, plan_slice(n->io.targets, begin * 4ull, rows * 4ull),
                        plan_slice(losses, begin * 4ull, rows * 4ull)));
     if (!train) return;
     const struct plan_range grad = network_grad(n, ROLE_HEAD, -1);
-    const struct push_matmul back = {.m = rows, .n = hidden, .k = vocab};
     const struct plan_range dx = plan_slice(n->dn_final, begin * row, rows * row);
-    plan_add(n->plan, KERNEL_MATMUL_NN, rows, &back, PLAN_BIND(logits, head, dx, dx));
-    const struct push_matmul weight = {.m = vocab, .n = hidden, .k = rows, .add = 1};
-    plan_add(n->plan, KERNEL_MATMUL_TN, vocab, &weight, PLAN_BIND(logits, x, grad, grad));
+    network_linear_back_input(n, logits, head, dx, rows, vocab, hidden, false);
+    network_linear_back_weight(n, logits, x, grad, rows, vocab, hidden);
 }
 
 static void loss_section(struct network *n)
@@ -281,11 +270,8 @@ static void loss_section(struct network *n)
 static void logits_steps(struct network *n, struct plan_range x, struct plan_range out,
                          uint32_t rows)
 {
-    const struct push_matmul push = {.m = rows,
-                                     .n = n->config->vocab_size,
-                                     .k = n->config->hidden_size};
-    const enum kernel_op op = rows <= MATVEC_ROWS ? KERNEL_MATVECF : KERNEL_MATMUL_NTF;
-    plan_add(n->plan, op, rows, &push, PLAN_BIND(x, network_weight(n, ROLE_HEAD, -1), out, out));
+    network_linear_f32(n, x, network_weight(n, ROLE_HEAD, -1), out, rows, n->config->vocab_size,
+                       n->config->hidden_size);
 }
 
 static void final_norm(struct network *n, struct plan_range x, uint32_t rows)

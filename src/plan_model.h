@@ -73,6 +73,26 @@ struct plan_range network_temp(const struct network *n, uint64_t rows, uint64_t 
                                const char *name, int32_t layer);
 struct plan_range network_temp_f32(const struct network *n, uint64_t rows, uint64_t cols,
                                    const char *name, int32_t layer);
+// ---- linear layers, weight [out][in] (plan_linear.c)
+// y [rows][out] = x [rows][in] weight^T (+ residual, which may be y)
+void network_linear(struct network *n, struct plan_range x, struct plan_range weight,
+                    struct plan_range y, const struct plan_range *residual, uint32_t rows,
+                    uint32_t out, uint32_t in);
+// The same with f32 y.
+void network_linear_f32(struct network *n, struct plan_range x, struct plan_range weight,
+                        struct plan_range y, uint32_t rows, uint32_t out, uint32_t in);
+// grad f32 [out][in] += dy^T x
+void network_linear_back_weight(struct network *n, struct plan_range dy, struct plan_range x,
+                                struct plan_range grad, uint32_t rows, uint32_t out, uint32_t in);
+// dx [rows][in] = dy weight (+ dx where add)
+void network_linear_back_input(struct network *n, struct plan_range dy, struct plan_range weight,
+                               struct plan_range dx, uint32_t rows, uint32_t out, uint32_t in,
+                               bool add);
+// Any other matmul without bias.
+void network_matmul(struct network *n, enum kernel_op op, const struct push_matmul *push,
+                    struct plan_range a, struct plan_range b, struct plan_range r,
+                    struct plan_range c);
+
 uint32_t network_moe_rows(const struct network *n); // typical rows an expert: picks the tile
 struct push_moe_matmul network_moe_push(const struct network *n, uint32_t cols, uint32_t inner);
 void network_moe_steps(struct network *n, int32_t layer);     // plan_moe.c

@@ -46,10 +46,8 @@ static void router_steps(struct network *n, int32_t layer)
     v->ids = network_temp_f32(n, n->tokens, c->num_experts_per_tok, "picks", layer);
     v->gates = network_temp_f32(n, n->tokens, c->num_experts_per_tok, "gates", layer);
     v->router_lse = network_temp_f32(n, n->tokens, 1, "router_lse", layer);
-    const struct push_matmul linear = {.m = n->tokens, .n = c->num_experts, .k = c->hidden_size};
-    const enum kernel_op op = n->tokens == 1 ? KERNEL_MATVECF : KERNEL_MATMUL_NTF;
-    plan_add(n->plan, op, n->tokens, &linear,
-             PLAN_BIND(v->n_ffn, network_weight(n, ROLE_ROUTER, layer), v->logits, v->logits));
+    network_linear_f32(n, v->n_ffn, network_weight(n, ROLE_ROUTER, layer), v->logits, n->tokens,
+                       c->num_experts, c->hidden_size);
     const struct push_router push = router_push(n);
     plan_add(n->plan, KERNEL_ROUTER, 0, &push,
              PLAN_BIND(v->logits, v->probs, v->ids, v->gates, v->router_lse));
@@ -224,19 +222,10 @@ static void router_back(struct network *n, int32_t layer, struct plan_range dgat
     plan_add(n->plan, KERNEL_ROUTER_BACK, 0, &push,
              PLAN_BIND(v->probs, v->ids, v->gates, dgates, v->router_lse, v->offsets, n->io.step,
                        dlogits));
-    const struct push_matmul weight = {.m = c->num_experts,
-                                       .n = c->hidden_size,
-                                       .k = n->tokens,
-                                       .add = 1};
-    const struct plan_range grad = network_grad(n, ROLE_ROUTER, layer);
-    plan_add(n->plan, KERNEL_MATMUL_TN, c->num_experts, &weight,
-             PLAN_BIND(dlogits, v->n_ffn, grad, grad));
-    const struct push_matmul input = {.m = n->tokens,
-                                      .n = c->hidden_size,
-                                      .k = c->num_experts,
-                                      .add = 1};
-    plan_add(n->plan, KERNEL_MATMUL_NN, n->tokens, &input,
-             PLAN_BIND(dlogits, network_weight(n, ROLE_ROUTER, layer), dn, dn));
+    network_linear_back_weight(n, dlogits, v->n_ffn, network_grad(n, ROLE_ROUTER, layer),
+                               n->tokens, c->num_experts, c->hidden_size);
+    network_linear_back_input(n, dlogits, network_weight(n, ROLE_ROUTER, layer), dn, n->tokens,
+                              c->num_experts, c->hidden_size, true);
 }
 
 void network_moe_back(struct network *n, int32_t layer, struct plan_range dn)

@@ -55,7 +55,7 @@ static bool matmul(struct bench *bench, const struct matmul_shape *s, enum dtype
     const uint32_t b = bench_case_normal(&c, BENCH_STORE, (uint64_t)s->n * s->k, 1);
     const uint32_t out =
         bench_case_zero(&c, f32 ? (int)DTYPE_F32 : BENCH_STORE, (uint64_t)s->m * s->n);
-    bench_case_step(&c, BENCH_BIND(a, b, out, out), BENCH_DIRECT);
+    bench_case_step(&c, BENCH_BIND(a, b, out, out, a), BENCH_DIRECT);
     return bench_case_run(&c);
 }
 

@@ -8,9 +8,9 @@
 // cards, which broadcast uniform loads by themselves.
 //
 // The includer defines one of NT (A [rows][k], B [n][k]), NN (A [rows][k], B [k][n]) and TN (A
-// [k][m], B [k][n]); has the push words n, k (TN: m); the arrays a, a4, b, b4 (UP: also b_up,
-// b4_up); and, with GATHER_B, `uint row_of_b(uint)`. k counts along the sums and is named `at`
-// here.
+// [k][m], B [k][n]); has the push word n (TN: also m); `uint stride_a()` and `stride_b()`, the
+// elements from row to row; the arrays a, a4, b, b4 (UP: also b_up, b4_up); and, with GATHER_B,
+// `uint row_of_b(uint)`. k counts along the sums and is named `at` here.
 layout(constant_id = 1) const uint ROWS = 16;
 layout(constant_id = 2) const uint COLUMNS = 4;  // for the grid; the loop is written for 4
 layout(constant_id = 3) const uint SPREAD = 1;   // divides ROWS, at most the subgroup size
@@ -51,8 +51,8 @@ uint row_of_b(uint at) { return at; }
 #endif
 #define LOAD_B4(target, array) \
     [[unroll]] for (uint j = 0; j < 4; j++) \
-        target[j] = LOAD(array[(b_at[0] + row_of_b(at + j) * n) / 4]);
-#define B_AT(i) (b_at[i] + row_of_b(at) * n)
+        target[j] = LOAD(array[(b_at[0] + row_of_b(at + j) * stride_b()) / 4]);
+#define B_AT(i) (b_at[i] + row_of_b(at) * stride_b())
 #endif
 #define LOAD_B(target, array) target[0] = vec4(LOAD(array[B_AT(0)]), LOAD(array[B_AT(1)]), \
                                                LOAD(array[B_AT(2)]), LOAD(array[B_AT(3)]));
@@ -62,7 +62,8 @@ uint row_of_b(uint at) { return at; }
 void place_b(uint base, uint column, bool vectors)
 {
 #ifdef NT
-    [[unroll]] for (uint i = 0; i < 4; i++) b_at[i] = base + min(column + i, n - 1) * k;
+    [[unroll]] for (uint i = 0; i < 4; i++)
+        b_at[i] = base + min(column + i, n - 1) * stride_b();
 #else
     [[unroll]] for (uint i = 0; i < 4; i++) b_at[i] = base + min(column + i, n - 1);
     if (vectors) b_at[0] = base + min(column, n - 4);
@@ -90,7 +91,7 @@ void load_b(uint at)
 vec4 load_held(uint i, uint at)
 {
 #ifdef TN
-    at *= m;
+    at *= stride_a();
 #endif
     return LOAD(a4[(a_at[i] + at) / 4]);
 }
@@ -103,7 +104,7 @@ void load_a4(uint at)
 void load_a(uint at)
 {
 #ifdef TN
-    at *= m;
+    at *= stride_a();
 #endif
     [[unroll]] for (uint i = 0; i < HELD; i++) held_a[i].x = LOAD(a[a_at[i] + at]);
 }
@@ -122,7 +123,7 @@ void place_a(uint first, bool vectors)
 {
     [[unroll]] for (uint i = 0; i < HELD; i++) {
         const uint q = i * SPREAD + spread_lane();
-        a_at[i] = vectors ? q / GROUPS * m + min(first + q % GROUPS * 4, m - 4)
+        a_at[i] = vectors ? q / GROUPS * stride_a() + min(first + q % GROUPS * 4, m - 4)
                           : min(first + q, m - 1);
     }
 }

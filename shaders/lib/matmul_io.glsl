@@ -1,44 +1,49 @@
 // SPDX-License-Identifier: MIT
-// What matmul.comp and matvec.comp bind (KERNEL_MATMUL_NT in src/kernel.h) and how four
-// neighbouring values of a row of C are written. Every array is there twice: as scalars and, for
-// the same binding, as vectors.
-#ifdef OUT_F32
-#define OUT  float
-#define OUT4 vec4
-#define OUT_LOAD(x) (x)
-#define OUT_SAVE(x) (x)
-#else
-#define OUT  STORE
-#define OUT4 STORE4
-#define OUT_LOAD LOAD
-#define OUT_SAVE SAVE
-#endif
-
+// What matmul.comp and matvec.comp bind (KERNEL_MATMUL_NT in src/kernel.h), the strides of their
+// operands, and the share of k of a workgroup where the sum is split.
 layout(binding = 0) readonly buffer A { STORE a[]; };
 layout(binding = 0) readonly buffer A4 { STORE4 a4[]; };
 layout(binding = 1) readonly buffer B { STORE b[]; };
 layout(binding = 1) readonly buffer B4 { STORE4 b4[]; };
-layout(binding = 2) readonly buffer R { OUT r[]; };
-layout(binding = 2) readonly buffer R4 { OUT4 r4[]; };
-layout(binding = 3) writeonly buffer C { OUT c[]; };
-layout(binding = 3) writeonly buffer C4 { OUT4 c4[]; };
-layout(push_constant) uniform Push { uint m, n, k, add; };
+layout(push_constant) uniform Push {
+    uint m, n, k, add, lda, ldb, ldc, parts, activation, bias;
+    float scale;
+};
+#define EPILOGUE 2
+#include "epilogue.glsl"
 
-// Each value of r is read by the lane that then writes it in c, so r may be c. `column` is a
-// multiple of 4.
-void write_row(uint row, uint column, vec4 sum)
+// Elements from one row to the next.
+#ifdef TN
+uint stride_a() { return lda != 0 ? lda : m; }
+#else
+uint stride_a() { return lda != 0 ? lda : k; }
+#endif
+#ifdef NT
+uint stride_b() { return ldb != 0 ? ldb : k; }
+#else
+uint stride_b() { return ldb != 0 ? ldb : n; }
+#endif
+
+// KERNEL_SHARE of src/kernel.h: [begin, end) of k for workgroup z.
+uvec2 share_of_k()
 {
-    const uint at = row * n + column;
-    if (n % 4 == 0) {
-        if (column < n) {
-            if (add != 0) sum += OUT_LOAD(r4[at / 4]);
-            c4[at / 4] = OUT_SAVE(sum);
-        }
-    } else {
+    if (parts < 2) return uvec2(0, k);
+    const uint share = (k + 32 * parts - 1) / (32 * parts) * 32;
+    return min(uvec2(gl_WorkGroupID.z, gl_WorkGroupID.z + 1) * share, uvec2(k));
+}
+
+// What a workgroup has summed: the end of the matmul, or one of `parts`, bare.
+void write_sum(uint row, uint column, vec4 sum)
+{
+#ifdef OUT_F32
+    if (parts > 1) {
+        const uint at = (gl_WorkGroupID.z * m + row) * n + column;
         for (uint i = 0; i < min(n - min(column, n), 4); i++) {
-            if (add != 0) sum.x += OUT_LOAD(r[at + i]);
-            c[at + i] = OUT_SAVE(sum.x);
+            c[at + i] = sum.x;
             sum = sum.yzwx;
         }
+        return;
     }
+#endif
+    write_row(row, column, sum);
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Dot products of one row of A with COLUMNS (a multiple of 4) rows of B: K goes across the lanes,
 // so that every load is of neighbouring values, and one reduction at the end adds the lanes. For
-// decoding, where the time is the reading of B. The includer has COLUMNS, the push word k and the
-// arrays a, a4, b, b4 (UP: also b_up, b4_up), and fills dot_a and dot_b with the elements where
-// the rows begin. (Four rows at a time were tried: on lavapipe a quarter of the speed of matmul's
-// tile of four rows.)
+// decoding, where the time is the reading of B. The includer has COLUMNS and the arrays a, a4, b,
+// b4 (UP: also b_up, b4_up), and fills dot_a and dot_b with the elements where the rows begin.
+// (Four rows at a time were tried: on lavapipe a quarter of the speed of matmul's tile of four
+// rows.)
 const uint DOT_VECTORS = COLUMNS / 4;
 
 uint  dot_a;
@@ -41,7 +41,8 @@ void dot_accumulate(uint at)
     }
 }
 
-void dot_loop()
+// Over [begin, end) of the rows; `begin` is a multiple of 4.
+void dot_loop(uint begin, uint end, bool vectors)
 {
     [[unroll]] for (uint i = 0; i < COLUMNS; i++) {
         dot_parts[i] = 0.0;
@@ -49,18 +50,18 @@ void dot_loop()
         dot_parts_up[i] = 0.0;
 #endif
     }
-    if (k % 4 == 0) {
-        uint at = LANE * 4;
-        if (at < k) do {
+    if (vectors) {
+        uint at = begin + LANE * 4;
+        if (at < end) do {
             dot_accumulate4(at);
             at += LANES * 4;
-        } while (at < k);
+        } while (at < end);
     } else {
-        uint at = LANE;
-        if (at < k) do {
+        uint at = begin + LANE;
+        if (at < end) do {
             dot_accumulate(at);
             at += LANES;
-        } while (at < k);
+        } while (at < end);
     }
 }
 

@@ -31,7 +31,10 @@ REF_DECLARE(norm_back_weight)
 REF_DECLARE(matmul_nt)
 REF_DECLARE(matmul_ntf)
 REF_DECLARE(matmul_nn)
+REF_DECLARE(matmul_nnf)
 REF_DECLARE(matmul_tn)
+REF_DECLARE(matmul_sum)
+REF_DECLARE(matmul_sumf)
 REF_DECLARE(rope)
 REF_DECLARE(cache_write)
 REF_DECLARE(select_row)
@@ -62,6 +65,9 @@ REF_DECLARE(adamw)
 REF_DECLARE(cast)
 REF_DECLARE(sample)
 #undef REF_DECLARE
+
+// What an epilogue does to a value: the same for the dense and the grouped products (matmul.c).
+double ref_activate(enum kernel_activation activation, double x);
 
 // Of sample, for its check: the exact distribution (prob[vocab]) and the number in (0, 1) that is
 // drawn.

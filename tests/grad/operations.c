@@ -74,7 +74,7 @@ static void norm(uint32_t rows, uint32_t cols)
 
 static void matmul_forward(struct grad_case *c)
 {
-    GRAD_RUN(c, KERNEL_MATMUL_NT, &s.push, s.x, s.w, s.r, s.y);
+    GRAD_RUN(c, KERNEL_MATMUL_NT, &s.push, s.x, s.w, s.r, s.y, s.x);
 }
 
 static void matmul(uint32_t m, uint32_t n, uint32_t k)
@@ -90,9 +90,9 @@ static void matmul(uint32_t m, uint32_t n, uint32_t k)
     c.forward = matmul_forward;
     c.objective = weighted;
     GRAD_RUN(&c, KERNEL_MATMUL_NN, (&(struct push_matmul){.m = m, .n = k, .k = n}), s.weight, s.w,
-             dx, dx);
+             dx, dx, s.w);
     GRAD_RUN(&c, KERNEL_MATMUL_TN, (&(struct push_matmul){.m = n, .n = k, .k = m}), s.weight, s.x,
-             dw, dw);
+             dw, dw, s.x);
     tally(grad_compare(&c, s.x, dx));
     tally(grad_compare(&c, s.w, dw));
     tally(grad_compare(&c, s.r, s.weight));
