@@ -62,7 +62,7 @@ struct bench {
     struct bench_peaks   peaks;
     struct bench_result *result;
     uint32_t             count, capacity;
-    struct bench_profile profile[2];
+    struct bench_profile profile[8];
     uint32_t             profile_count;
     const char          *shown;     // family that the progress showed last
     double              *normal;    // [normal_count] normal numbers that inputs are made of

@@ -266,20 +266,29 @@ static int slower_first(const void *a, const void *b)
     return (x->ms < y->ms) - (x->ms > y->ms);
 }
 
-static bool profile_training(const struct subject *s, struct training *t)
+// Where the time of these plans goes, each run once on its own.
+static bool profile_plans(const struct subject *s, const char *what, struct plan *const *plans,
+                          size_t count)
 {
-    static const char *const plans[] = {"zero", "train", "update"};
     struct bench *bench = s->bench;
     if (bench->profile_count == COUNT_OF(bench->profile) ||
         !(bench->gpu->caps.mask & GPU_CAP_TIMESTAMP))
         return true;
     struct bench_profile *profile = &bench->profile[bench->profile_count++];
-    *profile = (struct bench_profile){.name = name_of(s, "profile")};
+    *profile = (struct bench_profile){.name = name_of(s, what)};
     profile->row = arena_array(bench->arena, 4 * KERNEL_COUNT + 2, sizeof *profile->row);
-    for (size_t i = 0; i < COUNT_OF(plans); i++)
-        if (!profile_plan(bench, profile, trainer_plan(t->trainer, plans[i]))) return false;
+    for (size_t i = 0; i < count; i++)
+        if (!profile_plan(bench, profile, plans[i])) return false;
     qsort(profile->row, profile->count, sizeof *profile->row, slower_first);
     return true;
+}
+
+static bool profile_training(const struct subject *s, struct training *t)
+{
+    struct plan *const plans[] = {trainer_plan(t->trainer, "zero"),
+                                  trainer_plan(t->trainer, "train"),
+                                  trainer_plan(t->trainer, "update")};
+    return profile_plans(s, "profile", plans, COUNT_OF(plans));
 }
 
 static bool training(const struct subject *s, bool timed, bool profiled)
@@ -375,7 +384,17 @@ static bool decode(const struct subject *s, struct session *session, const uint3
     return true;
 }
 
-static bool sequence(const struct subject *s, bool with_prefill, bool with_decode)
+// Of a chunk of the prompt, and of a token with its sampling.
+static bool profile_sequence(const struct subject *s, struct session *session)
+{
+    struct plan *const prefill[] = {session_plan(session, "prefill")};
+    struct plan *const decode[] = {session_plan(session, "decode"),
+                                   session_plan(session, "sample")};
+    return profile_plans(s, "profile_prefill", prefill, COUNT_OF(prefill)) &&
+           profile_plans(s, "profile_decode", decode, COUNT_OF(decode));
+}
+
+static bool sequence(const struct subject *s, bool with_prefill, bool with_decode, bool profiled)
 {
     struct bench *bench = s->bench;
     const uint32_t capacity = min_u32(4 * s->prompt, s->config->max_position_embeddings);
@@ -389,6 +408,7 @@ static bool sequence(const struct subject *s, bool with_prefill, bool with_decod
     bool ok = session != NULL;
     if (ok && with_prefill) ok = prefill(s, session, ids, capacity);
     if (ok && with_decode) ok = decode(s, session, ids, capacity);
+    if (ok && profiled) ok = session_feed(session, ids, 2) && profile_sequence(s, session);
     session_destroy(&session);
     params_destroy(&params);
     return ok;
@@ -417,8 +437,10 @@ static bool steps_of(struct bench *bench, const char *label, const char *json, u
     const bool timed = wants(&s, large, "train_step"), profiled = wants(&s, large, "profile");
     if (timed || profiled) ok = training(&s, timed, profiled);
     const bool with_prefill = ok && wants(&s, large, "prefill"),
-               with_decode = ok && wants(&s, large, "decode");
-    if (with_prefill || with_decode) ok = sequence(&s, with_prefill, with_decode);
+               with_decode = ok && wants(&s, large, "decode"),
+               profiled_session = ok && wants(&s, large, "profile_session");
+    if (with_prefill || with_decode || profiled_session)
+        ok = sequence(&s, with_prefill, with_decode, profiled_session);
     model_destroy(&model);
     return ok;
 }
