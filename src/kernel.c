@@ -132,6 +132,11 @@ struct kernel_shape kernels_shape(const struct kernels *kernels, enum kernel_op 
 
 // ---- making
 
+static uint32_t one_subgroup(const struct gpu_caps *caps, const struct kernel_shape *shape)
+{
+    return caps->mask & GPU_CAP_SIZE && shape->lanes <= caps->subgroup_size;
+}
+
 static bool kernel_create(struct kernels *kernels, struct kernel *kernel)
 {
     const struct kernel_info *info = kernel_info(kernel->op);
@@ -149,7 +154,7 @@ static bool kernel_create(struct kernels *kernels, struct kernel *kernel)
             .spirv = blob->words,
             .spirv_bytes = blob->bytes,
             .spec = {s->lanes, s->rows, s->columns, s->spread, s->depth, s->part_rows,
-                     s->part_columns, s->coop[0], s->coop[1], s->coop[2]},
+                     s->part_columns, s->coop[0], s->coop[1], s->coop[2], one_subgroup(caps, s)},
             .spec_count = KERNEL_SPEC_COUNT,
             .binding_count = (uint32_t)strlen(info->access),
             .push_bytes = info->push_bytes,

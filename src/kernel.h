@@ -278,7 +278,7 @@ struct kernel_shape {
     uint32_t coop[3];      // 7 8 9: m, n, k of one cooperative matrix
     enum kernel_variant variant; // which shader; no constant
 };
-enum { KERNEL_SPEC_COUNT = 10 };
+enum { KERNEL_SPEC_COUNT = 11 }; // 10: 1 where a workgroup is one subgroup for sure
 
 // What a shape is chosen for. Rows of C (grouped matmuls: typical rows an expert) or, for the
 // attention family, head_dim; columns of C and length of the sums where the family has them.

@@ -14,7 +14,7 @@ void group_share(uint own)
 uint reduce_max(uint value)
 {
     const uint own = subgroupMax(value);
-    if (gl_NumSubgroups == 1) return own;
+    if (SINGLE) return own;
     group_share(own);
     uint best = 0;
     for (uint i = 0; i < gl_NumSubgroups; i++) best = max(best, group_part[i]);
@@ -26,7 +26,7 @@ uint reduce_min(uint value) { return ~reduce_max(~value); }
 uint reduce_add(uint value)
 {
     const uint own = subgroupAdd(value);
-    if (gl_NumSubgroups == 1) return own;
+    if (SINGLE) return own;
     group_share(own);
     uint sum = 0;
     for (uint i = 0; i < gl_NumSubgroups; i++) sum += group_part[i];
@@ -38,7 +38,7 @@ uint scan_add(uint value, out uint total)
 {
     uint before = subgroupExclusiveAdd(value);
     total = subgroupAdd(value);
-    if (gl_NumSubgroups == 1) return before;
+    if (SINGLE) return before;
     group_share(total);
     total = 0;
     for (uint i = 0; i < gl_NumSubgroups; i++) {
@@ -51,7 +51,7 @@ uint scan_add(uint value, out uint total)
 // What the lanes wrote to coherent buffers before is seen by all lanes after.
 void group_sync()
 {
-    if (gl_NumSubgroups == 1) {
+    if (SINGLE) {
         subgroupBarrier();
     } else {
         memoryBarrierBuffer();

@@ -72,7 +72,7 @@ shared vec4 dot_share[32];
 vec4 dot_reduce(vec4 own)
 {
     const vec4 sum = subgroupAdd(own);
-    if (gl_NumSubgroups == 1) return sum;
+    if (SINGLE) return sum;
     barrier();
     if (subgroupElect()) dot_share[gl_SubgroupID] = sum;
     barrier();

@@ -9,7 +9,7 @@ shared float reduce_part[128];
 float reduce_add(float value)
 {
     const float own = subgroupAdd(value);
-    if (gl_NumSubgroups == 1) return own;
+    if (SINGLE) return own;
     barrier();
     if (subgroupElect()) reduce_part[gl_SubgroupID] = own;
     barrier();
@@ -20,7 +20,7 @@ float reduce_add(float value)
 float reduce_max(float value)
 {
     const float own = subgroupMax(value);
-    if (gl_NumSubgroups == 1) return own;
+    if (SINGLE) return own;
     barrier();
     if (subgroupElect()) reduce_part[gl_SubgroupID] = own;
     barrier();
