@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The kernels of one device: SPIR-V by name (shaders/meson.build), made on first use in the shape
-// that was chosen for a size.
+// that was chosen for a size, and tested once before anyone gets them.
 #include "src/kernel.h"
 
 #include <math.h>
@@ -9,7 +9,9 @@
 #include "kernel_spirv.h"
 #include "src/base.h"
 #include "src/kernel_shape.h"
+#include "src/selftest.h"
 #include "runtime/log.h"
+#include "runtime/os.h"
 
 // ---- SPIR-V by name
 
@@ -27,9 +29,12 @@ bool kernel_exists(enum kernel_op op, enum dtype store, enum kernel_variant vari
 
 // ---- kernels of a device, made on first use
 
+enum slot_state { SLOT_UNTESTED, SLOT_RIGHT, SLOT_WRONG };
+
 struct slot {
-    struct kernel kernel;
-    struct slot  *next;
+    struct kernel   kernel;
+    enum slot_state state;
+    struct slot    *next;
 };
 
 struct kernels {
@@ -38,6 +43,8 @@ struct kernels {
     struct slot  *slot[KERNEL_COUNT][3]; // one of each shape
     struct kernel_choice *choice;        // by measurement; NULL: none
     uint32_t      choice_count;
+    struct kernel_fault fault;           // planted by a test
+    struct kernels_report report;
 };
 
 struct kernels *kernels_create(struct gpu *gpu)
@@ -62,74 +69,6 @@ void kernels_destroy(struct kernels **kernels)
     *kernels = NULL;
 }
 
-// ---- choosing a shape
-
-void kernels_choose(struct kernels *kernels, const struct kernel_choice *choice, uint32_t count)
-{
-    kernels->choice = count ? arena_array(kernels->arena, count, sizeof *choice) : NULL;
-    kernels->choice_count = count;
-    if (count) memcpy(kernels->choice, choice, count * sizeof *choice);
-}
-
-static double distance(const struct kernel_size *a, const struct kernel_size *b)
-{
-    const double rows = log2(a->rows + 1.0) - log2(b->rows + 1.0);
-    const double columns = log2(a->columns + 1.0) - log2(b->columns + 1.0);
-    const double inner = log2(a->inner + 1.0) - log2(b->inner + 1.0);
-    return rows * rows + 0.25 * (columns * columns + inner * inner);
-}
-
-static bool is_candidate(const struct kernel_shape *shape, const struct kernel_shape *list,
-                         uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++)
-        if (memcmp(shape, &list[i], sizeof *shape) == 0) return true;
-    return false;
-}
-
-// The nearest measured choice among the candidates, else the first of them.
-static struct kernel_shape nearest(const struct kernels *kernels, enum kernel_op op,
-                                   enum dtype store, const struct kernel_size *size,
-                                   const struct kernel_shape *list, uint32_t count)
-{
-    struct kernel_shape best = list[0];
-    double least = INFINITY;
-    for (uint32_t i = 0; i < kernels->choice_count; i++) {
-        const struct kernel_choice *c = &kernels->choice[i];
-        if (c->op != op || c->store != store) continue;
-        const double far = distance(size, &c->size);
-        if (far < least && is_candidate(&c->shape, list, count)) best = c->shape, least = far;
-    }
-    return best;
-}
-
-// Rows of the tile table that the grouped matmuls of a layer share.
-static uint32_t tile_rows(const struct kernels *kernels, enum dtype store,
-                          const struct kernel_size *size)
-{
-    const struct kernel_size up = {size->rows, min_u32(size->columns, size->inner),
-                                   max_u32(size->columns, size->inner)};
-    struct kernel_shape list[KERNEL_MAX_CANDIDATES];
-    const uint32_t count =
-        kernel_candidates(&kernels->gpu->caps, KERNEL_MOE_MATMUL_UP, store, &up, list);
-    return nearest(kernels, KERNEL_MOE_MATMUL_UP, store, &up, list, count).rows;
-}
-
-struct kernel_shape kernels_shape(const struct kernels *kernels, enum kernel_op op,
-                                  enum dtype store, const struct kernel_size *size)
-{
-    struct kernel_shape list[KERNEL_MAX_CANDIDATES];
-    uint32_t count = kernel_candidates(&kernels->gpu->caps, op, store, size, list);
-    if (kernel_is_grouped(op)) {
-        const uint32_t rows = tile_rows(kernels, store, size);
-        uint32_t kept = 0;
-        for (uint32_t i = 0; i < count; i++)
-            if (list[i].rows == rows) list[kept++] = list[i];
-        count = kept ? kept : count;
-    }
-    return nearest(kernels, op, store, size, list, count);
-}
-
 // ---- making
 
 static uint32_t one_subgroup(const struct gpu_caps *caps, const struct kernel_shape *shape)
@@ -141,7 +80,11 @@ static bool kernel_create(struct kernels *kernels, struct kernel *kernel)
 {
     const struct kernel_info *info = kernel_info(kernel->op);
     const struct kernel_shape *s = &kernel->shape;
-    const struct blob *blob = &blobs[kernel->op][kernel->store][s->variant];
+    const struct kernel_fault *fault = &kernels->fault;
+    const bool planted = fault->planted && fault->op == kernel->op &&
+                         fault->variant == s->variant && fault->rows == s->rows;
+    const enum kernel_op op = planted ? fault->instead : kernel->op;
+    const struct blob *blob = &blobs[op][kernel->store][s->variant];
     const bool flat = s->variant == KERNEL_FLAT;
     kernel->name = arena_printf(kernels->arena, "%s_%s%s%s", info->name,
                                 dtype_name(kernel->store), flat ? "" : "_",
@@ -165,13 +108,18 @@ static bool kernel_create(struct kernels *kernels, struct kernel *kernel)
     return kernel->gpu != NULL;
 }
 
-const struct kernel *kernels_make(struct kernels *kernels, enum kernel_op op, enum dtype store,
-                                  const struct kernel_shape *shape)
+void kernels_plant(struct kernels *kernels, const struct kernel_fault *fault)
+{
+    kernels->fault = *fault;
+}
+
+static struct slot *slot_make(struct kernels *kernels, enum kernel_op op, enum dtype store,
+                              const struct kernel_shape *shape)
 {
     if (!kernel_exists(op, store, shape->variant)) store = DTYPE_F32; // without STORE bindings
     struct slot **at = &kernels->slot[op][store];
     for (; *at; at = &(*at)->next)
-        if (memcmp(&(*at)->kernel.shape, shape, sizeof *shape) == 0) return &(*at)->kernel;
+        if (memcmp(&(*at)->kernel.shape, shape, sizeof *shape) == 0) return *at;
     if (store != DTYPE_F32 && !(kernels->gpu->caps.mask & GPU_CAP_STORAGE16)) {
         log_error("device %s: no 16-bit storage; use torch_dtype float32", kernels->gpu->caps.name);
         return NULL;
@@ -179,8 +127,125 @@ const struct kernel *kernels_make(struct kernels *kernels, enum kernel_op op, en
     struct slot *slot = arena_alloc(kernels->arena, sizeof *slot);
     slot->kernel = (struct kernel){.op = op, .store = store, .shape = *shape};
     if (!kernel_create(kernels, &slot->kernel)) return NULL;
-    *at = slot;
-    return &slot->kernel;
+    return *at = slot;
+}
+
+const struct kernel *kernels_make(struct kernels *kernels, enum kernel_op op, enum dtype store,
+                                  const struct kernel_shape *shape)
+{
+    struct slot *slot = slot_make(kernels, op, store, shape);
+    return slot ? &slot->kernel : NULL;
+}
+
+// ---- testing
+
+// A kernel of the device `ref` is its own reference.
+static void slot_test(struct kernels *kernels, struct slot *slot)
+{
+    const struct kernel *k = &slot->kernel;
+    char what[160];
+    const double began = os_seconds();
+    const enum selftest_result result =
+        selftest_kernel(kernels->gpu, k, what, sizeof what);
+    kernels->report.tested++;
+    kernels->report.test_ms += 1e3 * (os_seconds() - began);
+    if (result != SELFTEST_WRONG) {
+        slot->state = result == SELFTEST_RIGHT ? SLOT_RIGHT : SLOT_UNTESTED;
+        return;
+    }
+    kernels->report.wrong++;
+    slot->state = SLOT_WRONG;
+    log_warn("device %s computes %s (%u rows a tile) wrong in the self-test: %s; it is not used",
+             kernels->gpu->caps.name, k->name, k->shape.rows, what);
+}
+
+bool kernels_right(struct kernels *kernels, enum kernel_op op, enum dtype store,
+                   const struct kernel_shape *shape)
+{
+    struct slot *slot = slot_make(kernels, op, store, shape);
+    if (slot && slot->state == SLOT_UNTESTED) slot_test(kernels, slot);
+    return slot && slot->state == SLOT_RIGHT;
+}
+
+struct kernels_report kernels_report(const struct kernels *kernels) { return kernels->report; }
+
+// ---- choosing a shape
+
+void kernels_choose(struct kernels *kernels, const struct kernel_choice *choice, uint32_t count)
+{
+    kernels->choice = count ? arena_array(kernels->arena, count, sizeof *choice) : NULL;
+    kernels->choice_count = count;
+    if (count) memcpy(kernels->choice, choice, count * sizeof *choice);
+}
+
+static double distance(const struct kernel_size *a, const struct kernel_size *b)
+{
+    const double rows = log2(a->rows + 1.0) - log2(b->rows + 1.0);
+    const double columns = log2(a->columns + 1.0) - log2(b->columns + 1.0);
+    const double inner = log2(a->inner + 1.0) - log2(b->inner + 1.0);
+    return rows * rows + 0.25 * (columns * columns + inner * inner);
+}
+
+static void remove_at(struct kernel_shape *list, uint32_t *count, uint32_t index)
+{
+    (*count)--;
+    memmove(&list[index], &list[index + 1], (*count - index) * sizeof *list);
+}
+
+// The nearest measured choice among the candidates, else the first of them: its index.
+static uint32_t nearest(const struct kernels *kernels, enum kernel_op op, enum dtype store,
+                        const struct kernel_size *size, const struct kernel_shape *list,
+                        uint32_t count)
+{
+    uint32_t best = 0;
+    double least = INFINITY;
+    for (uint32_t i = 0; i < kernels->choice_count; i++) {
+        const struct kernel_choice *c = &kernels->choice[i];
+        const double far = distance(size, &c->size);
+        if (c->op != op || c->store != store || far >= least) continue;
+        for (uint32_t j = 0; j < count; j++)
+            if (memcmp(&c->shape, &list[j], sizeof *list) == 0) best = j, least = far;
+    }
+    return best;
+}
+
+// The best of the list that is right on this device; lanes 0 where none is, or the device failed.
+static struct kernel_shape best_right(struct kernels *kernels, enum kernel_op op, enum dtype store,
+                                      const struct kernel_size *size, struct kernel_shape *list,
+                                      uint32_t count)
+{
+    while (count) {
+        const uint32_t at = nearest(kernels, op, store, size, list, count);
+        if (kernels_right(kernels, op, store, &list[at])) return list[at];
+        if (gpu_lost(kernels->gpu)) break;
+        remove_at(list, &count, at);
+    }
+    return (struct kernel_shape){0};
+}
+
+// Rows of the tile table that the grouped matmuls of a layer share.
+static uint32_t tile_rows(struct kernels *kernels, enum dtype store,
+                          const struct kernel_size *size)
+{
+    const struct kernel_size up = {size->rows, min_u32(size->columns, size->inner),
+                                   max_u32(size->columns, size->inner)};
+    struct kernel_shape list[KERNEL_MAX_CANDIDATES];
+    const uint32_t count =
+        kernel_candidates(&kernels->gpu->caps, KERNEL_MOE_MATMUL_UP, store, &up, list);
+    return best_right(kernels, KERNEL_MOE_MATMUL_UP, store, &up, list, count).rows;
+}
+
+struct kernel_shape kernels_shape(struct kernels *kernels, enum kernel_op op, enum dtype store,
+                                  const struct kernel_size *size)
+{
+    struct kernel_shape list[KERNEL_MAX_CANDIDATES];
+    uint32_t count = kernel_candidates(&kernels->gpu->caps, op, store, size, list);
+    if (kernel_is_grouped(op)) {
+        const uint32_t rows = tile_rows(kernels, store, size);
+        for (uint32_t i = count; i-- > 0;)
+            if (list[i].rows != rows) remove_at(list, &count, i);
+    }
+    return best_right(kernels, op, store, size, list, count);
 }
 
 const struct kernel *kernels_get(struct kernels *kernels, enum kernel_op op, enum dtype store,
@@ -191,8 +256,14 @@ const struct kernel *kernels_get(struct kernels *kernels, enum kernel_op op, enu
                   KERNEL_MAX_HEAD_DIM);
         return NULL;
     }
+    const uint64_t wrong = kernels->report.wrong;
     const struct kernel_shape shape = kernels_shape(kernels, op, store, size);
-    return kernels_make(kernels, op, store, &shape);
+    if (shape.lanes) return kernels_make(kernels, op, store, &shape);
+    if (kernels->report.wrong > wrong)
+        log_error("device %s has no way left to compute %s: update its driver, or choose another "
+                  "--device",
+                  kernels->gpu->caps.name, kernel_info(op)->name);
+    return NULL;
 }
 
 // ---- all there are
@@ -208,6 +279,14 @@ static uint32_t shape_sizes(enum kernel_op op, const uint32_t **sizes)
     return *sizes = any, 1;
 }
 
+static bool is_among(const struct kernel_shape *shape, const struct kernel_shape *list,
+                     uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (memcmp(shape, &list[i], sizeof *shape) == 0) return true;
+    return false;
+}
+
 static bool visit_shapes(struct kernels *kernels, enum kernel_op op, enum dtype store,
                          bool (*visit)(void *user, const struct kernel *kernel), void *user)
 {
@@ -218,7 +297,7 @@ static bool visit_shapes(struct kernels *kernels, enum kernel_op op, enum dtype 
         const struct kernel_size size = {rows[i], 1024, 1024};
         const uint32_t count = kernel_candidates(&kernels->gpu->caps, op, store, &size, list);
         for (uint32_t c = 0; c < count; c++) {
-            if (is_candidate(&list[c], seen, seen_count)) continue;
+            if (is_among(&list[c], seen, seen_count)) continue;
             seen[seen_count++] = list[c];
             const struct kernel *kernel = kernels_make(kernels, op, store, &list[c]);
             if (!kernel || !visit(user, kernel)) return false;

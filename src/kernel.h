@@ -317,14 +317,30 @@ struct kernel_size kernel_size_of(enum kernel_op op, uint32_t rows, const void *
 
 // The shape to use for a size: what was chosen by measurement (kernels_choose), else the first
 // candidate. The grouped matmuls of one layer share a tile table, so they agree on `rows`: what
-// moe_matmul_up takes for these rows, and for {columns, inner} in either order.
-struct kernel_shape kernels_shape(const struct kernels *kernels, enum kernel_op op,
-                                  enum dtype store, const struct kernel_size *size);
+// moe_matmul_up takes for these rows, and for {columns, inner} in either order. Every kernel is
+// tested before it is taken (selftest.h): one that is wrong is named in a warning and the next one
+// takes its place; lanes is 0 where none is left.
+struct kernel_shape kernels_shape(struct kernels *kernels, enum kernel_op op, enum dtype store,
+                                  const struct kernel_size *size);
 const struct kernel *kernels_get(struct kernels *kernels, enum kernel_op op, enum dtype store,
                                  const struct kernel_size *size);
-// The kernel of exactly this shape (tuner, checks, benchmark).
+// The kernel of exactly this shape, untested (tuner, checks, benchmark).
 const struct kernel *kernels_make(struct kernels *kernels, enum kernel_op op, enum dtype store,
                                   const struct kernel_shape *shape);
+
+// Whether it was right in the self-test, which is run the first time.
+bool kernels_right(struct kernels *kernels, enum kernel_op op, enum dtype store,
+                   const struct kernel_shape *shape);
+struct kernels_report { uint32_t tested, wrong; double test_ms; };
+struct kernels_report kernels_report(const struct kernels *kernels);
+// For tests: kernels of `op` in this variant and tile are made from the SPIR-V of `instead`.
+struct kernel_fault {
+    bool                planted;
+    enum kernel_op      op, instead;
+    enum kernel_variant variant;
+    uint32_t            rows;
+};
+void kernels_plant(struct kernels *kernels, const struct kernel_fault *fault);
 
 // A measured choice; kernels_shape takes the nearest one (by the logarithms of its size) of the
 // operation and storage type whose shape is a candidate for the size asked for.
