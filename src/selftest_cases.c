@@ -150,19 +150,37 @@ static void cast(struct selftest_case *c)
 
 static bool wide_output(enum kernel_op op)
 {
-    return op == KERNEL_MATMUL_NTF || op == KERNEL_MATMUL_TN || op == KERNEL_MATVECF;
+    return op == KERNEL_MATMUL_NTF || op == KERNEL_MATMUL_NNF || op == KERNEL_MATMUL_TN ||
+           op == KERNEL_MATMUL_SUMF || op == KERNEL_MATVECF;
+}
+
+// r, c and bias of the epilogue, from binding b on
+static void matmul_end(struct selftest_case *c, uint32_t b, uint32_t m, uint32_t n)
+{
+    const int out = wide_output(c->kernel->op) ? (int)DTYPE_F32 : SELFTEST_STORE;
+    numbers(c, b, out, (uint64_t)m * n);
+    output(c, b + 1, out, (uint64_t)m * n);
+    numbers(c, b + 2, SELFTEST_STORE, n);
 }
 
 static void matmul(struct selftest_case *c)
 {
     const struct kernel *k = c->kernel;
-    const int out = wide_output(k->op) ? (int)DTYPE_F32 : SELFTEST_STORE;
-    const uint32_t m = k->shape.rows + 1, n = kernel_group_columns(k->op, &k->shape) + 3, inner = 39;
-    PUSH(c, push_matmul, .m = m, .n = n, .k = inner, .add = 1);
+    const uint32_t m = k->shape.rows + 1, n = kernel_group_columns(k->op, &k->shape) + 3;
+    const uint32_t inner = 39;
+    PUSH(c, push_matmul, .m = m, .n = n, .k = inner, .add = 1, .bias = 1, .scale = 0.5f,
+         .activation = ACTIVATION_GELU_TANH);
     numbers(c, 0, SELFTEST_STORE, (uint64_t)m * inner);
     numbers(c, 1, SELFTEST_STORE, (uint64_t)n * inner);
-    numbers(c, 2, out, (uint64_t)m * n);
-    output(c, 3, out, (uint64_t)m * n);
+    matmul_end(c, 2, m, n);
+}
+
+static void matmul_sum(struct selftest_case *c)
+{
+    PUSH(c, push_matmul, .m = 5, .n = 37, .parts = 3, .add = 1, .bias = 1, .scale = 0.5f,
+         .activation = ACTIVATION_RELU2);
+    numbers(c, 0, DTYPE_F32, 3 * 5 * 37);
+    matmul_end(c, 1, 5, 37);
 }
 
 // ---- attention
@@ -514,7 +532,10 @@ static void (*const fills[KERNEL_COUNT])(struct selftest_case *c) = {
     [KERNEL_MATMUL_NT] = matmul,
     [KERNEL_MATMUL_NTF] = matmul,
     [KERNEL_MATMUL_NN] = matmul,
+    [KERNEL_MATMUL_NNF] = matmul,
     [KERNEL_MATMUL_TN] = matmul,
+    [KERNEL_MATMUL_SUM] = matmul_sum,
+    [KERNEL_MATMUL_SUMF] = matmul_sum,
     [KERNEL_MATVEC] = matmul,
     [KERNEL_MATVECF] = matmul,
     [KERNEL_ROPE] = rope,
