@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Runs a self-test case (selftest_cases.c): one buffer that host and device see, one dispatch, and
+// Runs a small case (kernel_case.h): one buffer that host and device see, one dispatch, and
 // the comparison with the reference.
 #include "src/selftest.h"
 
@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "src/base.h"
+#include "src/kernel_case.h"
 
 // Of a normalised mean square error: rounding of the outputs alone costs 16-bit types so much.
 static double tolerance_of(enum dtype type)
@@ -19,38 +20,20 @@ static double tolerance_of(enum dtype type)
     }
 }
 
-static uint64_t layout(const struct selftest_case *c, uint32_t count, uint32_t alignment,
-                       uint64_t offset[GPU_MAX_BINDINGS])
+static bool run_once(struct gpu *gpu, const struct gpu_dispatch *dispatch)
 {
-    uint64_t end = 0;
-    for (uint32_t b = 0; b < count; b++) {
-        offset[b] = align_up(end, alignment);
-        end = offset[b] + c->binding[b].bytes;
-    }
-    return end;
-}
-
-static bool dispatch(struct gpu *gpu, const struct selftest_case *c, struct gpu_buffer *buffer,
-                     uint32_t count, const uint64_t *offset)
-{
-    const struct kernel_info *info = kernel_info(c->kernel->op);
-    struct gpu_dispatch one = {.kernel = c->kernel->gpu, .push = c->push};
-    memcpy(one.groups, c->groups, sizeof one.groups);
-    if (!one.groups[0]) info->groups(c->push, &c->kernel->shape, one.groups);
-    for (uint32_t b = 0; b < count; b++)
-        one.bind[b] = (struct gpu_bind){buffer, offset[b], c->binding[b].bytes};
     struct gpu_commands *commands =
         gpu_commands_create(gpu, &(struct gpu_commands_params){.name = "self-test"});
     if (!commands) return false;
-    gpu_commands_dispatch(commands, &one);
+    gpu_commands_dispatch(commands, dispatch);
     const uint64_t ticket = gpu_commands_end(commands) ? gpu_submit(gpu, &commands, 1) : 0;
     const bool ok = ticket && gpu_wait(gpu, ticket);
     gpu_commands_destroy(gpu, &commands);
     return ok;
 }
 
-static bool same_words(const struct selftest_binding *b, const void *device, const void *reference,
-                       char *what, size_t size)
+static bool same_words(const struct kernel_case_binding *b, const void *device,
+                       const void *reference, char *what, size_t size)
 {
     const uint32_t *got = device, *want = reference;
     for (uint64_t i = 0; i < b->count; i++)
@@ -62,7 +45,7 @@ static bool same_words(const struct selftest_binding *b, const void *device, con
     return true;
 }
 
-static bool same_floats(const struct selftest_binding *b, const void *got, const void *want,
+static bool same_floats(const struct kernel_case_binding *b, const void *got, const void *want,
                         char *what, size_t size)
 {
     const enum dtype type = (enum dtype)b->type;
@@ -85,7 +68,7 @@ static bool same_floats(const struct selftest_binding *b, const void *got, const
     return false;
 }
 
-static bool compare(struct selftest_case *c, uint32_t count, const uint8_t *device,
+static bool compare(struct kernel_case *c, uint32_t count, const uint8_t *device,
                     const uint64_t *offset, char *what, size_t size)
 {
     const struct kernel_info *info = kernel_info(c->kernel->op);
@@ -96,11 +79,11 @@ static bool compare(struct selftest_case *c, uint32_t count, const uint8_t *devi
     }
     info->ref(&call);
     for (uint32_t b = 0; b < count; b++) {
-        const struct selftest_binding *binding = &c->binding[b];
+        const struct kernel_case_binding *binding = &c->binding[b];
         char where[96];
         if (info->access[b] == 'r') continue;
         const void *got = device + offset[b];
-        bool (*const same)(const struct selftest_binding *, const void *, const void *, char *,
+        bool (*const same)(const struct kernel_case_binding *, const void *, const void *, char *,
                            size_t) = binding->type == DTYPE_U32 ? same_words : same_floats;
         if (same(binding, got, binding->data, where, sizeof where)) continue;
         snprintf(what, size, "output %u: %s", b, where);
@@ -113,19 +96,22 @@ enum selftest_result selftest_kernel(struct gpu *gpu, const struct kernel *kerne
                                      size_t size)
 {
     struct arena *arena = arena_create("self-test");
-    struct selftest_case c = {.kernel = kernel, .arena = arena};
+    struct kernel_case c = {.kernel = kernel, .arena = arena};
     const uint32_t count = (uint32_t)strlen(kernel_info(kernel->op)->access);
     uint64_t offset[GPU_MAX_BINDINGS];
     enum selftest_result result = SELFTEST_FAILED;
-    selftest_fill(&c);
-    const uint64_t bytes = layout(&c, count, gpu->caps.offset_alignment, offset);
+    kernel_case_fill(&c);
+    const uint64_t bytes = kernel_case_layout(&c, gpu->caps.offset_alignment, offset);
     struct gpu_buffer *buffer = gpu_buffer_create(
         gpu, &(struct gpu_buffer_params){"self-test", bytes, GPU_MEMORY_READBACK});
     for (uint32_t b = 0; buffer && b < count; b++)
         memcpy((uint8_t *)buffer->data + offset[b], c.binding[b].data, c.binding[b].bytes);
-    if (buffer && dispatch(gpu, &c, buffer, count, offset))
-        result = compare(&c, count, buffer->data, offset, what, size) ? SELFTEST_RIGHT
-                                                                      : SELFTEST_WRONG;
+    if (buffer) {
+        const struct gpu_dispatch dispatch = kernel_case_dispatch(&c, buffer, offset);
+        if (run_once(gpu, &dispatch))
+            result = compare(&c, count, buffer->data, offset, what, size) ? SELFTEST_RIGHT
+                                                                          : SELFTEST_WRONG;
+    }
     gpu_buffer_destroy(gpu, &buffer);
     arena_destroy(&arena);
     return result;

@@ -1,65 +1,71 @@
 // SPDX-License-Identifier: MIT
-// A small case for every operation: ragged edges, every branch that a real call takes, inputs from
-// the counter-based generator. Shapes of matmuls follow the kernel's tile: one whole and a rest.
+// A case for every operation: ragged edges, every branch that a real call takes, inputs from the
+// counter-based generator. Shapes of small matmuls follow the kernel's tile: one whole and a rest.
+#include "src/kernel_case.h"
+
 #include <math.h>
 #include <string.h>
 
 #include "src/base.h"
 #include "src/kernel_shape.h"
 #include "src/ref/ref.h"
-#include "src/selftest.h"
 
 // ---- bindings
 
-static void *bind(struct selftest_case *c, uint32_t b, int type, uint64_t count)
+static void *bind(struct kernel_case *c, uint32_t b, int type, uint64_t count)
 {
-    struct selftest_binding *binding = &c->binding[b];
-    binding->type = type == SELFTEST_STORE ? (int)c->kernel->store : type;
+    struct kernel_case_binding *binding = &c->binding[b];
+    binding->type = type == KERNEL_CASE_STORE ? (int)c->kernel->store : type;
     binding->count = count;
     binding->bytes = count * dtype_bytes((enum dtype)binding->type);
     binding->data = arena_alloc(c->arena, align_up(binding->bytes, 4));
     return binding->data;
 }
 
+enum { FRESH = 4096 }; // numbers that are drawn; long bindings repeat them
+
 // Uniform in `middle` +- `width`.
-static void fill(struct selftest_case *c, uint32_t b, int type, uint64_t count, double middle,
+static void fill(struct kernel_case *c, uint32_t b, int type, uint64_t count, double middle,
                  double width)
 {
-    void *data = bind(c, b, type, count);
-    for (uint64_t i = 0; i < count; i++)
+    uint8_t *data = bind(c, b, type, count);
+    const size_t size = dtype_bytes((enum dtype)c->binding[b].type);
+    for (uint64_t i = 0; i < min_u64(count, FRESH); i++)
         dtype_store(data, i, (enum dtype)c->binding[b].type,
                     middle + width * (2 * rng_uniform(7, b, i) - 1));
+    for (uint64_t i = FRESH; i < count; i += FRESH)
+        memcpy(data + i * size, data, min_u64(count - i, FRESH) * size);
 }
 
-static void numbers(struct selftest_case *c, uint32_t b, int type, uint64_t count)
+static void numbers(struct kernel_case *c, uint32_t b, int type, uint64_t count)
 {
     fill(c, b, type, count, 0, 1);
 }
 
-static void positive(struct selftest_case *c, uint32_t b, int type, uint64_t count)
+static void positive(struct kernel_case *c, uint32_t b, int type, uint64_t count)
 {
     fill(c, b, type, count, 0.6, 0.4);
 }
 
 // Poison: NaN in every type.
-static void output(struct selftest_case *c, uint32_t b, int type, uint64_t count)
+static void output(struct kernel_case *c, uint32_t b, int type, uint64_t count)
 {
     void *data = bind(c, b, type, count);
     memset(data, 0xff, c->binding[b].bytes);
 }
 
-static uint32_t *words(struct selftest_case *c, uint32_t b, uint64_t count)
+static uint32_t *words(struct kernel_case *c, uint32_t b, uint64_t count)
 {
     return bind(c, b, DTYPE_U32, count);
 }
 
-static void words_below(struct selftest_case *c, uint32_t b, uint64_t count, uint32_t bound)
+static void words_below(struct kernel_case *c, uint32_t b, uint64_t count, uint32_t bound)
 {
     uint32_t *w = words(c, b, count);
     for (uint64_t i = 0; i < count; i++) w[i] = (uint32_t)rng_below(7, b, i, bound);
 }
 
-static void step(struct selftest_case *c, uint32_t b, const struct step_words *values)
+static void step(struct kernel_case *c, uint32_t b, const struct step_words *values)
 {
     memcpy(bind(c, b, DTYPE_U32, sizeof *values / 4), values, sizeof *values);
 }
@@ -68,15 +74,15 @@ static void step(struct selftest_case *c, uint32_t b, const struct step_words *v
 
 // ---- embedding, norms, elements
 
-static void embed(struct selftest_case *c)
+static void embed(struct kernel_case *c)
 {
     PUSH(c, push_embed, .rows = 5, .cols = 37, .vocab = 7);
     words_below(c, 0, 5, 7);
-    numbers(c, 1, SELFTEST_STORE, 7 * 37);
-    output(c, 2, SELFTEST_STORE, 5 * 37);
+    numbers(c, 1, KERNEL_CASE_STORE, 7 * 37);
+    output(c, 2, KERNEL_CASE_STORE, 5 * 37);
 }
 
-static void embed_back(struct selftest_case *c)
+static void embed_back(struct kernel_case *c)
 {
     static const uint32_t order[] = {4, 1, 0, 3, 2}, begin[] = {0, 2, 5, 0, 0, 0}, id[] = {3, 6};
     PUSH(c, push_embed, .rows = 5, .cols = 37, .vocab = 7);
@@ -84,66 +90,66 @@ static void embed_back(struct selftest_case *c)
     memcpy(words(c, 1, 5), order, sizeof order);
     memcpy(words(c, 2, 6), begin, sizeof begin);
     memcpy(words(c, 3, 5), id, sizeof id);
-    numbers(c, 4, SELFTEST_STORE, 5 * 37);
+    numbers(c, 4, KERNEL_CASE_STORE, 5 * 37);
     numbers(c, 5, DTYPE_F32, 7 * 37);
 }
 
-static void select_row(struct selftest_case *c)
+static void select_row(struct kernel_case *c)
 {
     PUSH(c, push_embed, .rows = 5, .cols = 37);
     step(c, 0, &(struct step_words){.length = 4});
-    numbers(c, 1, SELFTEST_STORE, 5 * 37);
-    output(c, 2, SELFTEST_STORE, 37);
+    numbers(c, 1, KERNEL_CASE_STORE, 5 * 37);
+    output(c, 2, KERNEL_CASE_STORE, 37);
 }
 
-static void norm(struct selftest_case *c)
+static void norm(struct kernel_case *c)
 {
     PUSH(c, push_norm, .rows = 3, .cols = 75, .eps = 1e-5f);
-    numbers(c, 0, SELFTEST_STORE, 3 * 75);
-    numbers(c, 1, SELFTEST_STORE, 75);
-    output(c, 2, SELFTEST_STORE, 3 * 75);
+    numbers(c, 0, KERNEL_CASE_STORE, 3 * 75);
+    numbers(c, 1, KERNEL_CASE_STORE, 75);
+    output(c, 2, KERNEL_CASE_STORE, 3 * 75);
     output(c, 3, DTYPE_F32, 3);
 }
 
-static void norm_back(struct selftest_case *c)
+static void norm_back(struct kernel_case *c)
 {
     PUSH(c, push_norm, .rows = 3, .cols = 75, .accumulate = 1, .eps = 1e-5f);
-    numbers(c, 0, SELFTEST_STORE, 3 * 75);
-    numbers(c, 1, SELFTEST_STORE, 75);
+    numbers(c, 0, KERNEL_CASE_STORE, 3 * 75);
+    numbers(c, 1, KERNEL_CASE_STORE, 75);
     positive(c, 2, DTYPE_F32, 3);
-    numbers(c, 3, SELFTEST_STORE, 3 * 75);
-    numbers(c, 4, SELFTEST_STORE, 3 * 75);
+    numbers(c, 3, KERNEL_CASE_STORE, 3 * 75);
+    numbers(c, 4, KERNEL_CASE_STORE, 3 * 75);
 }
 
-static void norm_back_weight(struct selftest_case *c)
+static void norm_back_weight(struct kernel_case *c)
 {
     PUSH(c, push_norm, .rows = 11, .cols = 75);
-    numbers(c, 0, SELFTEST_STORE, 11 * 75);
+    numbers(c, 0, KERNEL_CASE_STORE, 11 * 75);
     positive(c, 1, DTYPE_F32, 11);
-    numbers(c, 2, SELFTEST_STORE, 11 * 75);
+    numbers(c, 2, KERNEL_CASE_STORE, 11 * 75);
     numbers(c, 3, DTYPE_F32, 75);
 }
 
-static void swiglu(struct selftest_case *c)
+static void swiglu(struct kernel_case *c)
 {
     PUSH(c, push_count, .count = 309);
-    numbers(c, 0, SELFTEST_STORE, 309);
-    numbers(c, 1, SELFTEST_STORE, 309);
-    output(c, 2, SELFTEST_STORE, 309);
+    numbers(c, 0, KERNEL_CASE_STORE, 309);
+    numbers(c, 1, KERNEL_CASE_STORE, 309);
+    output(c, 2, KERNEL_CASE_STORE, 309);
 }
 
-static void swiglu_back(struct selftest_case *c)
+static void swiglu_back(struct kernel_case *c)
 {
     PUSH(c, push_count, .count = 309);
-    for (uint32_t b = 0; b < 3; b++) numbers(c, b, SELFTEST_STORE, 309);
-    for (uint32_t b = 3; b < 6; b++) output(c, b, SELFTEST_STORE, 309);
+    for (uint32_t b = 0; b < 3; b++) numbers(c, b, KERNEL_CASE_STORE, 309);
+    for (uint32_t b = 3; b < 6; b++) output(c, b, KERNEL_CASE_STORE, 309);
 }
 
-static void cast(struct selftest_case *c)
+static void cast(struct kernel_case *c)
 {
     PUSH(c, push_count, .count = 309);
     numbers(c, 0, DTYPE_F32, 309);
-    output(c, 1, SELFTEST_STORE, 309);
+    output(c, 1, KERNEL_CASE_STORE, 309);
 }
 
 // ---- dense matmuls
@@ -155,27 +161,39 @@ static bool wide_output(enum kernel_op op)
 }
 
 // r, c and bias of the epilogue, from binding b on
-static void matmul_end(struct selftest_case *c, uint32_t b, uint32_t m, uint32_t n)
+static void matmul_end(struct kernel_case *c, uint32_t b, uint32_t m, uint32_t n)
 {
-    const int out = wide_output(c->kernel->op) ? (int)DTYPE_F32 : SELFTEST_STORE;
+    const int out = wide_output(c->kernel->op) ? (int)DTYPE_F32 : KERNEL_CASE_STORE;
     numbers(c, b, out, (uint64_t)m * n);
     output(c, b + 1, out, (uint64_t)m * n);
-    numbers(c, b + 2, SELFTEST_STORE, n);
+    numbers(c, b + 2, KERNEL_CASE_STORE, n);
 }
 
-static void matmul(struct selftest_case *c)
+static struct push_matmul matmul_push(const struct kernel_case *c)
 {
     const struct kernel *k = c->kernel;
-    const uint32_t m = k->shape.rows + 1, n = kernel_group_columns(k->op, &k->shape) + 3;
-    const uint32_t inner = 39;
-    PUSH(c, push_matmul, .m = m, .n = n, .k = inner, .add = 1, .bias = 1, .scale = 0.5f,
-         .activation = ACTIVATION_GELU_TANH);
-    numbers(c, 0, SELFTEST_STORE, (uint64_t)m * inner);
-    numbers(c, 1, SELFTEST_STORE, (uint64_t)n * inner);
-    matmul_end(c, 2, m, n);
+    if (c->size.rows)
+        return (struct push_matmul){
+            .m = c->size.rows, .n = c->size.columns, .k = c->size.inner};
+    return (struct push_matmul){.m = k->shape.rows + 1,
+                                .n = kernel_group_columns(k->op, &k->shape) + 3,
+                                .k = 39,
+                                .add = 1,
+                                .bias = 1,
+                                .scale = 0.5f,
+                                .activation = ACTIVATION_GELU_TANH};
 }
 
-static void matmul_sum(struct selftest_case *c)
+static void matmul(struct kernel_case *c)
+{
+    const struct push_matmul push = matmul_push(c);
+    memcpy(c->push, &push, sizeof push);
+    numbers(c, 0, KERNEL_CASE_STORE, (uint64_t)push.m * push.k);
+    numbers(c, 1, KERNEL_CASE_STORE, (uint64_t)push.n * push.k);
+    matmul_end(c, 2, push.m, push.n);
+}
+
+static void matmul_sum(struct kernel_case *c)
 {
     PUSH(c, push_matmul, .m = 5, .n = 37, .parts = 3, .add = 1, .bias = 1, .scale = 0.5f,
          .activation = ACTIVATION_RELU2);
@@ -188,7 +206,7 @@ static void matmul_sum(struct selftest_case *c)
 static const struct push_attention attend = {.batch = 1, .seq = 5, .stride = 5, .heads = 4,
                                              .kv_heads = 2, .window = 3};
 
-static uint32_t attention_push(struct selftest_case *c)
+static uint32_t attention_push(struct kernel_case *c)
 {
     struct push_attention push = attend;
     push.head_dim = c->kernel->shape.depth;
@@ -197,34 +215,34 @@ static uint32_t attention_push(struct selftest_case *c)
     return push.head_dim;
 }
 
-static void attention(struct selftest_case *c)
+static void attention(struct kernel_case *c)
 {
     const uint32_t d = attention_push(c), q = 5 * 4 * d, kv = 5 * 2 * d;
     step(c, 0, &(struct step_words){0});
-    numbers(c, 1, SELFTEST_STORE, q);
-    numbers(c, 2, SELFTEST_STORE, kv);
-    numbers(c, 3, SELFTEST_STORE, kv);
-    output(c, 4, SELFTEST_STORE, q);
+    numbers(c, 1, KERNEL_CASE_STORE, q);
+    numbers(c, 2, KERNEL_CASE_STORE, kv);
+    numbers(c, 3, KERNEL_CASE_STORE, kv);
+    output(c, 4, KERNEL_CASE_STORE, q);
     output(c, 5, DTYPE_F32, 5 * 4);
 }
 
-static void attention_delta(struct selftest_case *c)
+static void attention_delta(struct kernel_case *c)
 {
     PUSH(c, push_norm, .rows = 21, .cols = 37);
-    numbers(c, 0, SELFTEST_STORE, 21 * 37);
-    numbers(c, 1, SELFTEST_STORE, 21 * 37);
+    numbers(c, 0, KERNEL_CASE_STORE, 21 * 37);
+    numbers(c, 1, KERNEL_CASE_STORE, 21 * 37);
     output(c, 2, DTYPE_F32, 21);
 }
 
 // The log-sum-exp must be that of the scores, so it comes from the reference of the forward.
-static void attention_back(struct selftest_case *c)
+static void attention_back(struct kernel_case *c)
 {
     const uint32_t d = attention_push(c), q = 5 * 4 * d, kv = 5 * 2 * d;
     static const struct step_words start;
-    numbers(c, 0, SELFTEST_STORE, q);
-    numbers(c, 1, SELFTEST_STORE, kv);
-    numbers(c, 2, SELFTEST_STORE, kv);
-    numbers(c, 3, SELFTEST_STORE, q);
+    numbers(c, 0, KERNEL_CASE_STORE, q);
+    numbers(c, 1, KERNEL_CASE_STORE, kv);
+    numbers(c, 2, KERNEL_CASE_STORE, kv);
+    numbers(c, 3, KERNEL_CASE_STORE, q);
     output(c, 4, DTYPE_F32, 5 * 4);
     numbers(c, 5, DTYPE_F32, 5 * 4);
     struct gpu_ref_call forward = {.push = c->push, .tag = (int)c->kernel->store};
@@ -234,46 +252,46 @@ static void attention_back(struct selftest_case *c)
     memcpy(forward.buffer, buffers, sizeof buffers);
     ref_attention(&forward);
     if (c->kernel->op == KERNEL_ATTENTION_BACK_Q) {
-        output(c, 6, SELFTEST_STORE, q);
+        output(c, 6, KERNEL_CASE_STORE, q);
         return;
     }
-    output(c, 6, SELFTEST_STORE, kv);
-    output(c, 7, SELFTEST_STORE, kv);
+    output(c, 6, KERNEL_CASE_STORE, kv);
+    output(c, 7, KERNEL_CASE_STORE, kv);
 }
 
-static void attention_decode(struct selftest_case *c)
+static void attention_decode(struct kernel_case *c)
 {
     const uint32_t d = attention_push(c);
     ((struct push_attention *)c->push)->seq = 1;
     step(c, 0, &(struct step_words){.base = 3});
-    numbers(c, 1, SELFTEST_STORE, 4 * d);
-    numbers(c, 2, SELFTEST_STORE, 5 * 2 * d);
-    numbers(c, 3, SELFTEST_STORE, 5 * 2 * d);
-    output(c, 4, SELFTEST_STORE, 4 * d);
+    numbers(c, 1, KERNEL_CASE_STORE, 4 * d);
+    numbers(c, 2, KERNEL_CASE_STORE, 5 * 2 * d);
+    numbers(c, 3, KERNEL_CASE_STORE, 5 * 2 * d);
+    output(c, 4, KERNEL_CASE_STORE, 4 * d);
 }
 
-static void rope(struct selftest_case *c)
+static void rope(struct kernel_case *c)
 {
     PUSH(c, push_rope, .tokens = 6, .heads = 3, .head_dim = 10, .seq = 3);
     step(c, 0, &(struct step_words){.base = 2});
     numbers(c, 1, DTYPE_F32, 8 * 5 * 2);
-    numbers(c, 2, SELFTEST_STORE, 6 * 3 * 10);
-    output(c, 3, SELFTEST_STORE, 6 * 3 * 10);
+    numbers(c, 2, KERNEL_CASE_STORE, 6 * 3 * 10);
+    output(c, 3, KERNEL_CASE_STORE, 6 * 3 * 10);
 }
 
-static void cache_write(struct selftest_case *c)
+static void cache_write(struct kernel_case *c)
 {
     PUSH(c, push_cache_write, .rows = 4, .cols = 37, .capacity = 6);
     step(c, 0, &(struct step_words){.base = 2, .length = 3});
-    numbers(c, 1, SELFTEST_STORE, 4 * 37);
-    numbers(c, 2, SELFTEST_STORE, 6 * 37);
+    numbers(c, 1, KERNEL_CASE_STORE, 4 * 37);
+    numbers(c, 2, KERNEL_CASE_STORE, 6 * 37);
 }
 
 // ---- router and sort
 
 enum { TOKENS = 9, EXPERTS = 5, PICKS = 2, PAIRS = TOKENS * PICKS };
 
-static void router_push(struct selftest_case *c)
+static void router_push(struct kernel_case *c)
 {
     PUSH(c, push_router, .tokens = TOKENS, .experts = EXPERTS, .top_k = PICKS, .renormalise = 1,
          .inv_temperature = 0.5f, .balance_coef = 0.1f, .z_coef = 0.01f);
@@ -295,7 +313,7 @@ static void offsets(uint32_t *at)
     }
 }
 
-static void router(struct selftest_case *c)
+static void router(struct kernel_case *c)
 {
     router_push(c);
     numbers(c, 0, DTYPE_F32, TOKENS * EXPERTS);
@@ -305,7 +323,7 @@ static void router(struct selftest_case *c)
     output(c, 4, DTYPE_F32, TOKENS);
 }
 
-static void router_back(struct selftest_case *c)
+static void router_back(struct kernel_case *c)
 {
     router_push(c);
     positive(c, 0, DTYPE_F32, TOKENS * EXPERTS);
@@ -315,10 +333,10 @@ static void router_back(struct selftest_case *c)
     numbers(c, 4, DTYPE_F32, TOKENS);
     offsets(words(c, 5, EXPERTS + 1));
     step(c, 6, &(struct step_words){.aux_scale = 0.5f});
-    output(c, 7, SELFTEST_STORE, TOKENS * EXPERTS);
+    output(c, 7, KERNEL_CASE_STORE, TOKENS * EXPERTS);
 }
 
-static void router_stats(struct selftest_case *c)
+static void router_stats(struct kernel_case *c)
 {
     router_push(c);
     positive(c, 0, DTYPE_F32, TOKENS * EXPERTS);
@@ -331,7 +349,7 @@ static const struct push_moe_sort sort = {.pairs = PAIRS, .experts = EXPERTS, .b
                                           .blocks = 3, .tile_rows = 4, .max_tiles = 9,
                                           .columns = {1, 2, 3, 4}};
 
-static void moe_count(struct selftest_case *c)
+static void moe_count(struct kernel_case *c)
 {
     memcpy(c->push, &sort, sizeof sort);
     picks(words(c, 0, PAIRS));
@@ -349,7 +367,7 @@ static void block_counts(uint32_t *counts, bool scanned)
     if (scanned) ref_moe_scan(&scan);
 }
 
-static void moe_scan(struct selftest_case *c)
+static void moe_scan(struct kernel_case *c)
 {
     memcpy(c->push, &sort, sizeof sort);
     block_counts(words(c, 0, 3 * EXPERTS), false);
@@ -358,7 +376,7 @@ static void moe_scan(struct selftest_case *c)
     output(c, 3, DTYPE_U32, 16);
 }
 
-static void moe_scatter(struct selftest_case *c)
+static void moe_scatter(struct kernel_case *c)
 {
     memcpy(c->push, &sort, sizeof sort);
     picks(words(c, 0, PAIRS));
@@ -367,37 +385,44 @@ static void moe_scatter(struct selftest_case *c)
     output(c, 3, DTYPE_U32, PAIRS);
 }
 
-// ---- grouped matmuls: three experts with a tile and a row, none, and two rows
+// ---- grouped matmuls. Small: three experts with a tile and a row, none, and two rows. Sized: all
+// experts have size.rows.
 
-struct grouped { uint32_t rows[3], pairs, tokens, n, k, tile_count; };
+enum { GROUPED = 3 };
+struct grouped { uint32_t rows[GROUPED], pairs, tokens, m, n, k, tile_count; };
 
-static struct grouped grouped_push(struct selftest_case *c, struct push_moe_matmul push)
+static struct grouped grouped_push(struct kernel_case *c, struct push_moe_matmul push)
 {
     const struct kernel *k = c->kernel;
-    struct grouped g = {.rows = {k->shape.rows + 1, 0, 2}, .pairs = k->shape.rows + 3};
-    g.tokens = ceil_div(g.pairs, 2);
+    const uint32_t tile = k->shape.rows, sized = c->size.rows;
+    struct grouped g = {.rows = {sized ? sized : tile + 1, sized, 2},
+                        .n = sized ? c->size.columns : kernel_group_columns(k->op, &k->shape) + 3,
+                        .k = sized ? c->size.inner : 39};
+    g.m = sized ? c->size.inner : tile + 1;
+    g.tokens = sized ? ceil_div(GROUPED * sized, 2) : ceil_div(tile + 3, 2);
     push.pairs = g.pairs = g.tokens * 2;
-    g.rows[2] = g.pairs - g.rows[0];
-    push.experts = 3;
+    g.rows[2] = g.pairs - g.rows[0] - g.rows[1];
+    push.experts = GROUPED;
     push.top_k = 2;
-    g.n = push.n = kernel_group_columns(k->op, &k->shape) + 3;
-    g.k = push.k = 39;
+    push.m = k->op == KERNEL_MOE_MATMUL_TN ? g.m : 0;
+    push.n = g.n;
+    push.k = g.k;
     memcpy(c->push, &push, sizeof push);
     return g;
 }
 
-static void grouped_order(struct selftest_case *c, uint32_t b, const struct grouped *g)
+static void grouped_order(struct kernel_case *c, uint32_t b, const struct grouped *g)
 {
     uint32_t *order = words(c, b, g->pairs);
     for (uint32_t i = 0; i < g->pairs; i++) order[i] = g->pairs - 1 - i;
 }
 
-static void grouped_tiles(struct selftest_case *c, uint32_t b, struct grouped *g)
+static void grouped_tiles(struct kernel_case *c, uint32_t b, struct grouped *g)
 {
     const struct kernel *k = c->kernel;
     uint32_t (*tile)[4] = (uint32_t (*)[4])words(c, b, 4ull * (g->pairs + 1)), first = 0;
-    for (uint32_t e = 0; e < 3; e++)
-        for (uint32_t row = 0, left = g->rows[e]; left; row++) {
+    for (uint32_t e = 0; e < GROUPED; e++)
+        for (uint32_t left = g->rows[e]; left;) {
             const uint32_t take = min_u32(left, k->shape.rows);
             uint32_t *t = tile[g->tile_count++];
             t[0] = e, t[1] = first, t[2] = take;
@@ -408,91 +433,90 @@ static void grouped_tiles(struct selftest_case *c, uint32_t b, struct grouped *g
     c->groups[2] = 1;
 }
 
-static void moe_matmul_up(struct selftest_case *c)
+static void moe_matmul_up(struct kernel_case *c)
 {
     struct grouped g = grouped_push(c, (struct push_moe_matmul){.save = 1});
-    numbers(c, 0, SELFTEST_STORE, (uint64_t)g.tokens * g.k);
+    numbers(c, 0, KERNEL_CASE_STORE, (uint64_t)g.tokens * g.k);
     grouped_order(c, 1, &g);
     grouped_tiles(c, 2, &g);
-    for (uint32_t b = 3; b < 5; b++) numbers(c, b, SELFTEST_STORE, 3ull * g.n * g.k);
-    for (uint32_t b = 5; b < 8; b++) output(c, b, SELFTEST_STORE, (uint64_t)g.pairs * g.n);
+    for (uint32_t b = 3; b < 5; b++)
+        numbers(c, b, KERNEL_CASE_STORE, (uint64_t)GROUPED * g.n * g.k);
+    for (uint32_t b = 5; b < 8; b++) output(c, b, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.n);
 }
 
-static void moe_matmul(struct selftest_case *c)
+static void moe_matmul(struct kernel_case *c)
 {
     struct grouped g =
         grouped_push(c, (struct push_moe_matmul){.add = c->kernel->op == KERNEL_MOE_MATMUL_NN});
-    numbers(c, 0, SELFTEST_STORE, (uint64_t)g.pairs * g.k);
+    numbers(c, 0, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.k);
     grouped_tiles(c, 1, &g);
-    numbers(c, 2, SELFTEST_STORE, 3ull * g.n * g.k);
+    numbers(c, 2, KERNEL_CASE_STORE, (uint64_t)GROUPED * g.n * g.k);
     if (c->kernel->op == KERNEL_MOE_MATMUL_NN)
-        numbers(c, 3, SELFTEST_STORE, (uint64_t)g.pairs * g.n);
-    else output(c, 3, SELFTEST_STORE, (uint64_t)g.pairs * g.n);
+        numbers(c, 3, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.n);
+    else output(c, 3, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.n);
 }
 
-static void moe_matmul_tn(struct selftest_case *c)
+static void moe_matmul_tn(struct kernel_case *c)
 {
-    const struct kernel *k = c->kernel;
-    const struct grouped g = grouped_push(c, (struct push_moe_matmul){.m = k->shape.rows + 1,
-                                                                     .gather = 1});
-    const uint32_t m = k->shape.rows + 1, at[] = {0, g.rows[0], g.rows[0], g.pairs};
-    numbers(c, 0, SELFTEST_STORE, (uint64_t)g.pairs * m);
-    numbers(c, 1, SELFTEST_STORE, (uint64_t)g.tokens * g.n);
+    const struct grouped g = grouped_push(c, (struct push_moe_matmul){.gather = 1});
+    const uint32_t at[] = {0, g.rows[0], g.rows[0] + g.rows[1], g.pairs};
+    numbers(c, 0, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.m);
+    numbers(c, 1, KERNEL_CASE_STORE, (uint64_t)g.tokens * g.n);
     grouped_order(c, 2, &g);
-    memcpy(words(c, 3, 4), at, sizeof at);
-    numbers(c, 4, DTYPE_F32, 3ull * m * g.n);
+    memcpy(words(c, 3, GROUPED + 1), at, sizeof at);
+    numbers(c, 4, DTYPE_F32, (uint64_t)GROUPED * g.m * g.n);
 }
 
-static void moe_combine(struct selftest_case *c)
+static void moe_combine(struct kernel_case *c)
 {
     PUSH(c, push_moe_combine, .tokens = 5, .cols = 37, .top_k = 2, .weighted = 1, .add = 1);
-    numbers(c, 0, SELFTEST_STORE, 10 * 37);
+    numbers(c, 0, KERNEL_CASE_STORE, 10 * 37);
     uint32_t *inverse = words(c, 1, 10);
     for (uint32_t p = 0; p < 10; p++) inverse[p] = p == 3 ? KERNEL_NONE_ID : 9 - p;
     positive(c, 2, DTYPE_F32, 10);
-    numbers(c, 3, SELFTEST_STORE, 5 * 37);
-    output(c, 4, SELFTEST_STORE, 5 * 37);
+    numbers(c, 3, KERNEL_CASE_STORE, 5 * 37);
+    output(c, 4, KERNEL_CASE_STORE, 5 * 37);
 }
 
-static void moe_combine_back(struct selftest_case *c)
+static void moe_combine_back(struct kernel_case *c)
 {
     PUSH(c, push_moe_combine, .tokens = 5, .cols = 37, .top_k = 2, .weighted = 1);
-    numbers(c, 0, SELFTEST_STORE, 5 * 37);
-    numbers(c, 1, SELFTEST_STORE, 10 * 37);
+    numbers(c, 0, KERNEL_CASE_STORE, 5 * 37);
+    numbers(c, 1, KERNEL_CASE_STORE, 10 * 37);
     uint32_t *inverse = words(c, 2, 10);
     for (uint32_t p = 0; p < 10; p++) inverse[p] = p == 3 ? KERNEL_NONE_ID : 9 - p;
     positive(c, 3, DTYPE_F32, 10);
-    output(c, 4, SELFTEST_STORE, 10 * 37);
+    output(c, 4, KERNEL_CASE_STORE, 10 * 37);
     output(c, 5, DTYPE_F32, 10);
 }
 
 // ---- loss, optimizer, sampling
 
-static void loss(struct selftest_case *c)
+static void loss(struct kernel_case *c)
 {
     PUSH(c, push_loss, .rows = 3, .vocab = 77, .backward = 1);
     step(c, 0, &(struct step_words){.loss_scale = 0.25f});
-    numbers(c, 1, SELFTEST_STORE, 3 * 77);
+    numbers(c, 1, KERNEL_CASE_STORE, 3 * 77);
     const uint32_t targets[] = {76, KERNEL_NONE_ID, 4};
     memcpy(words(c, 2, 3), targets, sizeof targets);
     output(c, 3, DTYPE_F32, 3);
 }
 
-static void sum(struct selftest_case *c)
+static void sum(struct kernel_case *c)
 {
     PUSH(c, push_sum, .count = 309, .index = 2, .accumulate = 1);
     positive(c, 0, DTYPE_F32, 309);
     numbers(c, 1, DTYPE_F32, 4);
 }
 
-static void grad_norm(struct selftest_case *c)
+static void grad_norm(struct kernel_case *c)
 {
     PUSH(c, push_sum, .count = 309, .index = 1, .block = 128);
     numbers(c, 0, DTYPE_F32, 309);
     numbers(c, 1, DTYPE_F32, 4);
 }
 
-static void grad_clip(struct selftest_case *c)
+static void grad_clip(struct kernel_case *c)
 {
     PUSH(c, push_sum, .count = 37);
     step(c, 0, &(struct step_words){.unscale = 0.5f, .max_grad_norm = 1});
@@ -500,7 +524,7 @@ static void grad_clip(struct selftest_case *c)
     output(c, 2, DTYPE_F32, 4);
 }
 
-static void adamw(struct selftest_case *c)
+static void adamw(struct kernel_case *c)
 {
     PUSH(c, push_adamw, .count = 309, .copy = 1, .beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-6f,
          .weight_decay = 0.1f);
@@ -509,10 +533,10 @@ static void adamw(struct selftest_case *c)
     positive(c, 1, DTYPE_F32, 4); // norm: a factor, and finite
     for (uint32_t b = 2; b < 5; b++) numbers(c, b, DTYPE_F32, 309);
     positive(c, 5, DTYPE_F32, 309);
-    output(c, 6, SELFTEST_STORE, 309);
+    output(c, 6, KERNEL_CASE_STORE, 309);
 }
 
-static void sample(struct selftest_case *c)
+static void sample(struct kernel_case *c)
 {
     PUSH(c, push_loss, .rows = 1, .vocab = 309);
     step(c, 0, &(struct step_words){.top_p = 1, .repetition_penalty = 1.5f});
@@ -523,7 +547,7 @@ static void sample(struct selftest_case *c)
 
 // ---- all
 
-static void (*const fills[KERNEL_COUNT])(struct selftest_case *c) = {
+static void (*const fills[KERNEL_COUNT])(struct kernel_case *c) = {
     [KERNEL_EMBED] = embed,
     [KERNEL_EMBED_BACK] = embed_back,
     [KERNEL_NORM] = norm,
@@ -569,6 +593,36 @@ static void (*const fills[KERNEL_COUNT])(struct selftest_case *c) = {
     [KERNEL_SAMPLE] = sample,
 };
 
-bool selftest_covers(enum kernel_op op) { return fills[op] != NULL; }
+bool kernel_case_exists(enum kernel_op op) { return fills[op] != NULL; }
 
-void selftest_fill(struct selftest_case *c) { fills[c->kernel->op](c); }
+void kernel_case_fill(struct kernel_case *c) { fills[c->kernel->op](c); }
+
+// ---- on a device
+
+static uint32_t bindings_of(const struct kernel_case *c)
+{
+    return (uint32_t)strlen(kernel_info(c->kernel->op)->access);
+}
+
+uint64_t kernel_case_layout(const struct kernel_case *c, uint32_t alignment,
+                            uint64_t offset[GPU_MAX_BINDINGS])
+{
+    uint64_t end = 0;
+    for (uint32_t b = 0; b < bindings_of(c); b++) {
+        offset[b] = align_up(end, alignment);
+        end = offset[b] + c->binding[b].bytes;
+    }
+    return end;
+}
+
+struct gpu_dispatch kernel_case_dispatch(const struct kernel_case *c, struct gpu_buffer *buffer,
+                                         const uint64_t offset[GPU_MAX_BINDINGS])
+{
+    struct gpu_dispatch one = {.kernel = c->kernel->gpu, .push = c->push};
+    memcpy(one.groups, c->groups, sizeof one.groups);
+    if (!one.groups[0])
+        kernel_info(c->kernel->op)->groups(c->push, &c->kernel->shape, one.groups);
+    for (uint32_t b = 0; b < bindings_of(c); b++)
+        one.bind[b] = (struct gpu_bind){buffer, offset[b], c->binding[b].bytes};
+    return one;
+}
