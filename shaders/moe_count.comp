@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_MOE_COUNT (src/kernel.h): the histogram of one block of pairs over the experts. One
-// workgroup a block. The row of counts lies in the buffer itself (20,480 experts do not fit shared
-// memory); integer additions commute, so atomics give the same bytes in any order.
+// KERNEL_MOE_COUNT (src/kernel.h): the histogram of one block of pairs over the experts, and where
+// moe_scan runs in slices, of all blocks. One workgroup a block. The row of counts lies in the
+// buffer itself (20,480 experts do not fit shared memory); integer additions commute, so atomics
+// give the same bytes in any order.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
@@ -11,9 +12,8 @@
 
 layout(binding = 0) readonly buffer Ids { uint ids[]; };
 layout(binding = 1) coherent buffer Counts { uint counts[]; };
-layout(push_constant) uniform Push {
-    uint pairs, experts, block, blocks, tile_rows, max_tiles, columns[4];
-};
+layout(binding = 2) buffer Totals { uint totals[]; };
+#include "lib/moe_sort.glsl"
 
 void main()
 {
@@ -25,6 +25,8 @@ void main()
     const uint end = min(pairs, (b + 1) * block);
     for (uint p = b * block + LANE; p < end; p += LANES) {
         const uint e = ids[p];
-        if (e < experts) atomicAdd(counts[row + e], 1);
+        if (e >= experts) continue;
+        atomicAdd(counts[row + e], 1);
+        if (slices > 1) atomicAdd(totals[e], 1);
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_MOE_MATMUL_UP, _NT and _NN (src/kernel.h): each tile of at most ROWS sorted rows times
-// the matrix of its expert. A workgroup computes one tile (y) and 4 * LANES columns (x), as in
-// matmul.comp; with tiles of one row (decoding) NT and UP put K across the lanes and compute
+// KERNEL_MOE_MATMUL_UP, _ACT, _NT and _NN (src/kernel.h): each tile of at most ROWS sorted rows
+// times the matrix of its expert. A workgroup computes one tile (y) and 4 * LANES columns (x), as
+// in matmul.comp; with tiles of one row (decoding) all but NN put K across the lanes and compute
 // COLUMNS columns, as in matvec.comp.
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -10,10 +10,11 @@
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "lib/head.glsl"
+#include "lib/activation.glsl"
 
 layout(binding = 0) readonly buffer A { STORE a[]; };
 layout(binding = 0) readonly buffer A4 { STORE4 a4[]; };
-#ifdef UP
+#if defined(UP)
 #define NT
 layout(binding = 1) readonly buffer Order { uint order[]; };
 layout(binding = 2) readonly buffer Tiles { uvec4 tiles[]; };
@@ -27,14 +28,37 @@ layout(binding = 6) writeonly buffer Gate { STORE gate[]; };
 layout(binding = 6) writeonly buffer Gate4 { STORE4 gate4[]; };
 layout(binding = 7) writeonly buffer Up { STORE up[]; };
 layout(binding = 7) writeonly buffer Up4 { STORE4 up4[]; };
-#else
+#elif defined(ACT)
+#define NT
+layout(binding = 1) readonly buffer Order { uint order[]; };
+layout(binding = 2) readonly buffer Tiles { uvec4 tiles[]; };
+layout(binding = 3) readonly buffer B { STORE b[]; };
+layout(binding = 3) readonly buffer B4 { STORE4 b4[]; };
+layout(binding = 4) writeonly buffer C { STORE c[]; };
+layout(binding = 4) writeonly buffer C4 { STORE4 c4[]; };
+layout(binding = 5) writeonly buffer Gate { STORE gate[]; };
+layout(binding = 5) writeonly buffer Gate4 { STORE4 gate4[]; };
+#elif defined(NT)
 layout(binding = 1) readonly buffer Tiles { uvec4 tiles[]; };
 layout(binding = 2) readonly buffer B { STORE b[]; };
 layout(binding = 2) readonly buffer B4 { STORE4 b4[]; };
-layout(binding = 3) buffer C { STORE c[]; };
-layout(binding = 3) buffer C4 { STORE4 c4[]; };
+layout(binding = 3) writeonly buffer C { STORE c[]; };
+layout(binding = 3) writeonly buffer C4 { STORE4 c4[]; };
+#else
+layout(binding = 1) readonly buffer Order { uint order[]; };
+layout(binding = 2) readonly buffer Tiles { uvec4 tiles[]; };
+layout(binding = 3) readonly buffer B { STORE b[]; };
+layout(binding = 3) readonly buffer B4 { STORE4 b4[]; };
+layout(binding = 4) writeonly buffer C { STORE c[]; };
+layout(binding = 4) writeonly buffer C4 { STORE4 c4[]; };
+layout(binding = 5) readonly buffer A2 { STORE a2[]; };
+layout(binding = 5) readonly buffer A24 { STORE4 a24[]; };
+layout(binding = 6) readonly buffer B2 { STORE b2[]; };
+layout(binding = 6) readonly buffer B24 { STORE4 b24[]; };
 #endif
-layout(push_constant) uniform Push { uint pairs, experts, m, n, k, top_k, save, add, gather; };
+layout(push_constant) uniform Push {
+    uint pairs, experts, m, n, k, top_k, save, gather, second, activation;
+};
 
 uint stride_a() { return k; }
 #ifdef NT
@@ -44,24 +68,27 @@ uint stride_b() { return n; }
 #endif
 #include "lib/matmul.glsl"
 #include "lib/matvec.glsl"
+#ifdef NN
+#include "lib/matmul_second.glsl"
+#endif
 
 // Row of A that a sorted row reads.
 uint source(uint row)
 {
-#ifdef UP
+#if defined(UP) || defined(ACT)
     return order[row] / top_k;
+#elif defined(NN)
+    return gather != 0 ? order[row] / top_k : row;
 #else
     return row;
 #endif
 }
 
-#ifdef UP
-vec4 swiglu(vec4 g, vec4 u) { return g / (1.0 + exp(-g)) * u; }
-
+#if defined(UP)
 void write_row(uint row, uint column, vec4 g, vec4 u)
 {
     const uint at = row * n + column;
-    vec4 h = swiglu(g, u);
+    vec4 h = activate(activation, g) * u;
     if (n % 4 == 0) {
         if (column < n) {
             c4[at / 4] = SAVE(h);
@@ -85,16 +112,26 @@ void write_row(uint row, uint column, vec4 g, vec4 u)
 void write_row(uint row, uint column, vec4 sum)
 {
     const uint at = row * n + column;
+#ifdef ACT
+    vec4 y = activate(activation, sum);
+#else
+    vec4 y = sum;
+#endif
     if (n % 4 == 0) {
         if (column < n) {
-            if (add != 0) sum += LOAD(c4[at / 4]);
-            c4[at / 4] = SAVE(sum);
+            c4[at / 4] = SAVE(y);
+#ifdef ACT
+            if (save != 0) gate4[at / 4] = SAVE(sum);
+#endif
         }
     } else {
         for (uint i = 0; i < min(n - min(column, n), 4); i++) {
-            if (add != 0) sum.x += LOAD(c[at + i]);
-            c[at + i] = SAVE(sum.x);
+            c[at + i] = SAVE(y.x);
+            y = y.yzwx;
+#ifdef ACT
+            if (save != 0) gate[at + i] = SAVE(sum.x);
             sum = sum.yzwx;
+#endif
         }
     }
 }
@@ -131,6 +168,13 @@ void tile_times_expert(uint expert, uint first, uint rows)
     place_b(expert * n * k, column, vectors);
     clear_sums();
     accumulate(vectors ? accumulate4(0, k) : 0, k);
+#ifdef NN
+    if (second != 0) {
+        [[unroll]] for (uint i = 0; i < HELD; i++)
+            a_at[i] = (first + min(i * SPREAD + spread_lane(), rows - 1)) * k;
+        accumulate_second(vectors ? accumulate4_second(0, k) : 0, k);
+    }
+#endif
     [[dont_unroll]] for (uint row = 0; row < rows; row++) {
 #ifdef UP
         write_row(first + row, column, row_of_sums(row), row_of_sums_up(row));

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_MOE_MATMUL_TN (src/kernel.h): the weight gradient of each expert (z), summed over its
-// rows, which are any number; an expert without rows is left alone. Rows and columns of C as in
-// matmul.comp's TN.
+// KERNEL_MOE_MATMUL_TN (src/kernel.h): the weight gradient of each expert that has rows (z), summed
+// over them; any number. Rows and columns of C as in matmul.comp's TN.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -14,19 +13,24 @@ layout(binding = 0) readonly buffer A4 { STORE4 a4[]; };
 layout(binding = 1) readonly buffer B { STORE b[]; };
 layout(binding = 1) readonly buffer B4 { STORE4 b4[]; };
 layout(binding = 2) readonly buffer Order { uint order[]; };
-layout(binding = 3) readonly buffer Offsets { uint offsets[]; };
+layout(binding = 3) readonly buffer Ranges { uvec4 ranges[]; };
 layout(binding = 4) buffer C { float c[]; };
 layout(binding = 4) buffer C4 { vec4 c4[]; };
-layout(push_constant) uniform Push { uint pairs, experts, m, n, k, top_k, save, add, gather; };
+layout(push_constant) uniform Push {
+    uint pairs, experts, m, n, k, top_k, save, gather, second, activation;
+};
 
 #define TN
+#define GATHER_A
 #define GATHER_B
-uint row_of_b(uint at)
+uint row_of(uint at, uint which)
 {
     uint row = at;
-    if (gather != 0) row = order[at] / top_k;
+    if ((gather & which) != 0) row = order[at] / top_k;
     return row;
 }
+uint row_of_b(uint at) { return row_of(at, 1); }
+uint row_of_a(uint at) { return row_of(at, 2); }
 uint stride_a() { return m; }
 uint stride_b() { return n; }
 #include "lib/matmul.glsl"
@@ -45,9 +49,8 @@ void write_row(uint at, uint column, vec4 sum)
 
 void main()
 {
-    const uint expert = gl_WorkGroupID.z;
-    const uint begin = offsets[expert], end = offsets[expert + 1];
-    if (begin == end) return;
+    const uvec4 range = ranges[gl_WorkGroupID.z]; // expert, first sorted row, rows
+    const uint begin = range.y, end = range.y + range.z;
     const uint first = gl_WorkGroupID.y * ROWS;
     const uint column = (gl_WorkGroupID.x * LANES + LANE) * 4;
     const bool vectors = (m | n) % 4 == 0;
@@ -63,5 +66,5 @@ void main()
     accumulate(done, end);
     const uint rows = min(ROWS, m - first);
     [[dont_unroll]] for (uint row = 0; row < rows; row++)
-        write_row((expert * m + first + row) * n + column, column, row_of_sums(row));
+        write_row((range.x * m + first + row) * n + column, column, row_of_sums(row));
 }

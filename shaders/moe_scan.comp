@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // KERNEL_MOE_SCAN (src/kernel.h): from the counts of (block, expert) to first sorted positions, the
 // row range of each expert, the tiles of the grouped matmuls, and their indirect grids. One
-// workgroup in all; LANES experts at a time, one a lane, blocks in a loop, eight a turn (lavapipe
-// ends every loop of an invocation after 65,535 turns in all, and more loads are under way).
+// workgroup a slice of the experts; what lies before its slice it adds up by itself from the
+// totals. LANES experts at a time, one a lane, blocks in a loop, eight a turn (lavapipe ends every
+// loop of an invocation after 65,535 turns in all, and more loads are under way).
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
@@ -12,47 +13,83 @@
 #include "lib/group.glsl"
 
 layout(binding = 0) buffer Counts { uint counts[]; };
-layout(binding = 1) writeonly buffer Offsets { uint offsets[]; };
-layout(binding = 2) writeonly buffer Tiles { uvec4 tiles[]; };
-layout(binding = 3) writeonly buffer Indirect { uvec4 indirect[4]; };
-layout(push_constant) uniform Push {
-    uint pairs, experts, block, blocks, tile_rows, max_tiles, columns[4];
-};
+layout(binding = 1) readonly buffer Totals { uint totals[]; };
+layout(binding = 2) writeonly buffer Offsets { uint offsets[]; };
+layout(binding = 3) writeonly buffer Tiles { uvec4 tiles[]; };
+layout(binding = 4) writeonly buffer Ranges { uvec4 ranges[]; };
+layout(binding = 5) writeonly buffer Indirect { uvec4 indirect[6]; };
+#include "lib/moe_sort.glsl"
 
-uint tile_count(uint rows) { return (rows + tile_rows - 1) / tile_rows; }
+struct place { uint row, tile, range; };
+
+uint tile_count(uint count) { return (count + tile_rows - 1) / tile_rows; }
+
+place before_slice(uint first)
+{
+    place at = place(0, 0, 0);
+    for (uint e = LANE; e < first; e += LANES) {
+        const uint count = totals[e];
+        at.row += count;
+        at.tile += tile_count(count);
+        at.range += min(count, 1);
+    }
+    return place(reduce_add(at.row), reduce_add(at.tile), reduce_add(at.range));
+}
+
+uint pairs_of(uint e)
+{
+    uint count = 0;
+    for (uint b = 0; b < blocks; b += 8)
+        [[unroll]] for (uint i = 0; i < 8; i++)
+            if (b + i < blocks) count += counts[(b + i) * experts + e];
+    return count;
+}
+
+void write_expert(uint e, place own, uint count)
+{
+    offsets[e] = own.row;
+    uint position = own.row;
+    for (uint b = 0; b < blocks; b += 8)
+        [[unroll]] for (uint i = 0; i < 8; i++)
+            if (b + i < blocks) {
+                const uint at = (b + i) * experts + e, part = counts[at];
+                counts[at] = position;
+                position += part;
+            }
+    for (uint i = 0; i < tile_count(count) && own.tile + i < max_tiles; i++) {
+        const uint done = i * tile_rows;
+        tiles[own.tile + i] = uvec4(e, own.row + done, min(tile_rows, count - done), 0);
+    }
+    if (count > 0) ranges[own.range] = uvec4(e, own.row, count, 0);
+}
+
+void write_ends(place end)
+{
+    const uint tile_end = min(end.tile, max_tiles);
+    offsets[experts] = end.row;
+    tiles[tile_end] = uvec4(0);
+    ranges[end.range] = uvec4(0);
+    for (uint i = 0; i < 4; i++) indirect[i] = uvec4(columns[i], tile_end, 1, 0);
+    for (uint i = 4; i < 6; i++) indirect[i] = uvec4(columns[i], rows[i - 4], end.range, 0);
+}
 
 void main()
 {
-    uint first_row = 0, first_tile = 0; // of these LANES experts
-    for (uint base = 0; base < experts; base += LANES) {
+    const uint slice = group_index();
+    if (slice >= slices) return;
+    const uint turns = (experts + LANES * slices - 1) / (LANES * slices);
+    const uint first = min(slice * turns * LANES, experts);
+    const uint last = min(first + turns * LANES, experts);
+    place done = before_slice(slices > 1 ? first : 0);
+    for (uint base = first; base < last; base += LANES) {
         const uint e = base + LANE;
-        uint rows = 0;
-        if (e < experts)
-            for (uint b = 0; b < blocks; b += 8)
-                [[unroll]] for (uint i = 0; i < 8; i++)
-                    if (b + i < blocks) rows += counts[(b + i) * experts + e];
-        uint all_rows, all_tiles;
-        const uint begin = first_row + scan_add(rows, all_rows);
-        const uint tile = first_tile + scan_add(tile_count(rows), all_tiles);
-        first_row += all_rows;
-        first_tile += all_tiles;
-        if (e >= experts) continue;
-
-        offsets[e] = begin;
-        uint position = begin;
-        for (uint b = 0; b < blocks; b += 8)
-            [[unroll]] for (uint i = 0; i < 8; i++)
-                if (b + i < blocks) {
-                    const uint at = (b + i) * experts + e, count = counts[at];
-                    counts[at] = position;
-                    position += count;
-                }
-        for (uint i = 0; i < tile_count(rows) && tile + i < max_tiles; i++) {
-            const uint done = i * tile_rows;
-            tiles[tile + i] = uvec4(e, begin + done, min(tile_rows, rows - done), 0);
-        }
+        const uint count = e < last ? pairs_of(e) : 0;
+        place own, all;
+        own.row = done.row + scan_add(count, all.row);
+        own.tile = done.tile + scan_add(tile_count(count), all.tile);
+        own.range = done.range + scan_add(min(count, 1), all.range);
+        done = place(done.row + all.row, done.tile + all.tile, done.range + all.range);
+        if (e < last) write_expert(e, own, count);
     }
-    if (LANE != 0) return;
-    offsets[experts] = first_row;
-    for (uint i = 0; i < 4; i++) indirect[i] = uvec4(columns[i], min(first_tile, max_tiles), 1, 0);
+    if (slice == slices - 1 && LANE == 0) write_ends(done);
 }

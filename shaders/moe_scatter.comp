@@ -14,9 +14,7 @@ layout(binding = 0) readonly buffer Ids { uint ids[]; };
 layout(binding = 1) readonly buffer First { uint first[]; };
 layout(binding = 2) coherent buffer Order { uint order[]; };
 layout(binding = 3) buffer Inverse { uint inverse[]; };
-layout(push_constant) uniform Push {
-    uint pairs, experts, block, blocks, tile_rows, max_tiles, columns[4];
-};
+#include "lib/moe_sort.glsl"
 
 const uint NONE = 0xffffffffu;
 

@@ -350,6 +350,9 @@ static bool resolve_experts(struct reader *r)
     if (c->family != CONFIG_VKMOE && c->router_temperature != 1)
         return refuse(r, "router_temperature", "1 for model_type %s, or model_type vkmoe",
                       config_family_name(c->family));
+    if (c->family != CONFIG_VKMOE && !c->mlp_gated)
+        return refuse(r, "mlp_gated", "true for model_type %s, or model_type vkmoe",
+                      config_family_name(c->family));
     return resolve_layers(r);
 }
 
@@ -395,10 +398,12 @@ static bool check_size(const struct reader *r)
     const double hidden = c->hidden_size, heads = c->num_attention_heads + c->num_key_value_heads;
     const double moe_layers = config_moe_layers(c),
                  dense_layers = c->num_hidden_layers - moe_layers;
+    const double matrices = c->mlp_gated ? 3 : 2;
     const double parameters = 2 * hidden * c->vocab_size +
                               2 * hidden * heads * c->head_dim * c->num_hidden_layers +
-                              3 * hidden * c->intermediate_size * dense_layers +
-                              3 * hidden * c->moe_intermediate_size * c->num_experts * moe_layers;
+                              matrices * hidden * c->intermediate_size * dense_layers +
+                              matrices * hidden * c->moe_intermediate_size * c->num_experts *
+                                  moe_layers;
     if (parameters <= CONFIG_MAX_PARAMETERS) return true;
     log_error("config %s: hidden_size %u, num_hidden_layers %u, num_experts %u and the rest make "
               "%.3g parameters, wanted at most %.3g",

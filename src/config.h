@@ -13,6 +13,7 @@
 enum { CONFIG_MAX_LAYERS = 256 };
 
 enum config_family { CONFIG_VKMOE, CONFIG_MIXTRAL, CONFIG_QWEN3_MOE }; // "model_type": tensor names
+enum config_act { CONFIG_SILU, CONFIG_GELU, CONFIG_GELU_NEW, CONFIG_GELU_TANH, CONFIG_RELU2 };
 enum config_init { CONFIG_INIT_NORMAL, CONFIG_INIT_SCALED, CONFIG_INIT_H64LM };
 enum config_schedule { CONFIG_COSINE, CONFIG_LINEAR, CONFIG_CONSTANT, CONFIG_CONSTANT_DECAY };
 
@@ -34,6 +35,10 @@ struct config {
     // Resolved from decoder_sparse_step and mlp_only_layers as in Qwen3-MoE: MoE where
     // (i + 1) % step == 0 and i is not in mlp_only_layers; mixtral: all.
     bool     moe_layer[CONFIG_MAX_LAYERS];
+    enum config_act hidden_act;         // of feed-forward bodies, dense and experts: "silu",
+                                        // "gelu", "gelu_new" and "gelu_pytorch_tanh", "relu2"
+    bool     mlp_gated;                 // three matrices, f(gate) * up; else two, f(up); default
+                                        // true, and so for mixtral and qwen3_moe
     double   rms_norm_eps, rope_theta;
     double   router_temperature;        // logits are divided by it; default 1
     double   router_aux_loss_coef;      // Switch balance loss, mean over MoE layers

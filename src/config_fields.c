@@ -9,6 +9,9 @@
 
 static const char *const family_names[] = {
     [CONFIG_VKMOE] = "vkmoe", [CONFIG_MIXTRAL] = "mixtral", [CONFIG_QWEN3_MOE] = "qwen3_moe", NULL};
+static const char *const act_names[] = {
+    [CONFIG_SILU] = "silu", [CONFIG_GELU] = "gelu", [CONFIG_GELU_NEW] = "gelu_new",
+    [CONFIG_GELU_TANH] = "gelu_pytorch_tanh", [CONFIG_RELU2] = "relu2", NULL};
 static const char *const init_names[] = {
     [CONFIG_INIT_NORMAL] = "normal", [CONFIG_INIT_SCALED] = "scaled",
     [CONFIG_INIT_H64LM] = "h64lm", NULL};
@@ -19,7 +22,6 @@ static const char *const dtype_names[] = {
     [DTYPE_F32] = "float32", [DTYPE_BF16] = "bfloat16", [DTYPE_F16] = "float16", NULL};
 static const char *const is_zero[] = {"0", NULL}, *const is_one[] = {"1", NULL};
 static const char *const is_false[] = {"false", NULL}, *const is_null[] = {"null", NULL};
-static const char *const is_silu[] = {"\"silu\"", NULL};
 
 #define AT(member) offsetof(struct config, member)
 #define MOST_U32 4294967295.0
@@ -55,6 +57,8 @@ const struct config_field config_fields[] = {
     {"mlp_only_layers", NULL, CONFIG_SPECIAL, CONFIG_MODEL},
     {"tie_word_embeddings", NULL, CONFIG_BOOL, CONFIG_MODEL, AT(tie_word_embeddings)},
     {"qk_norm", NULL, CONFIG_BOOL, CONFIG_MODEL, AT(qk_norm)},
+    {"hidden_act", NULL, CONFIG_CHOICE, CONFIG_MODEL, AT(hidden_act), .names = act_names},
+    {"mlp_gated", NULL, CONFIG_BOOL, CONFIG_MODEL, AT(mlp_gated)},
     {"rms_norm_eps", NULL, CONFIG_F64, CONFIG_MODEL, AT(rms_norm_eps), 1e-12, 0.1},
     {"rope_theta", NULL, CONFIG_F64, CONFIG_MODEL, AT(rope_theta), 1, 1e12},
     {"router_temperature", NULL, CONFIG_F64, CONFIG_MODEL, AT(router_temperature), 1e-3, 1e3},
@@ -108,7 +112,6 @@ const struct config_field config_fields[] = {
     {"_attn_implementation_autoset", NULL, CONFIG_NEUTRAL}, {"id2label", NULL, CONFIG_NEUTRAL},
     {"label2id", NULL, CONFIG_NEUTRAL}, {"auto_map", NULL, CONFIG_NEUTRAL},
     // Hugging Face's, supported at one value only
-    {"hidden_act", NULL, CONFIG_FIXED, .names = is_silu},
     {"attention_dropout", NULL, CONFIG_FIXED, .names = is_zero},
     {"attention_bias", NULL, CONFIG_FIXED, .names = is_false},
     {"mlp_bias", NULL, CONFIG_FIXED, .names = is_false},
@@ -126,7 +129,8 @@ const struct config config_defaults = {
     .family = CONFIG_VKMOE, .vocab_size = 260, .hidden_size = 96, .intermediate_size = 128,
     .num_hidden_layers = 4, .num_attention_heads = 3, .max_position_embeddings = 256,
     .rope_theta = 10000, .router_temperature = 1, .router_aux_loss_coef = 0.01,
-    .init = CONFIG_INIT_NORMAL, .initializer_range = 0.02, .torch_dtype = DTYPE_F32,
+    .mlp_gated = true, .init = CONFIG_INIT_NORMAL, .initializer_range = 0.02,
+    .torch_dtype = DTYPE_F32,
     .bos_token_id = -1, .eos_token_id = -1, .pad_token_id = -1,
     .batch_size = 8, .gradient_accumulation_steps = 1, .steps = 1000,
     .lr_scheduler_type = CONFIG_COSINE, .decay_fraction = 0.2, .learning_rate = 3e-4,

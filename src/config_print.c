@@ -79,7 +79,7 @@ char *config_print(const struct config *config)
     struct bytes out = {0};
     bytes_printf(&out, "{\n  \"architectures\": [\"%s\"]", architectures[config->family]);
     print_part(&out, config, CONFIG_MODEL);
-    bytes_printf(&out, ",\n  \"hidden_act\": \"silu\",\n  \"attention_dropout\": 0.0");
+    bytes_printf(&out, ",\n  \"attention_dropout\": 0.0");
     if (config->family == CONFIG_QWEN3_MOE)
         bytes_printf(&out, ",\n  \"attention_bias\": false,\n  \"use_sliding_window\": %s",
                      config->sliding_window ? "true" : "false");

@@ -127,12 +127,13 @@ enum kernel_op {
     // r step, r q STORE[heads][D], r k cache STORE[stride][kv_heads][D], r v cache,
     // w o STORE[heads][D]
     KERNEL_ATTENTION_DECODE,
-    // h = silu(gate)*up (Shazeer 2020). push_count
+    // The middle of a feed-forward body: h = f(gate)*up where gated (Shazeer 2020: f = silu), else
+    // h = f(gate), and up is not touched. push_activate
     // r gate STORE[n], r up STORE[n], w h STORE[n]
-    KERNEL_SWIGLU,
-    // Its gradients, and h once more; dgate may be dh. push_count
-    // r gate, r up, r dh, w dgate, w dup, w h STORE[n]
-    KERNEL_SWIGLU_BACK,
+    KERNEL_ACTIVATE,
+    // Its gradients in place: gate becomes dgate, up becomes dup, dh becomes h. push_activate
+    // m gate STORE[n], m up STORE[n], m dh STORE[n]
+    KERNEL_ACTIVATE_BACK,
     // z = logits * inv_temperature; probs = softmax(z), lse = logsumexp(z); ids = the K largest by
     // (prob, then lowest id), falling; gates = picked probs, divided by their sum where
     // renormalise.
@@ -152,43 +153,58 @@ enum kernel_op {
     // r probs, r lse, r offsets, w stats f32[4 + 2E]
     KERNEL_ROUTER_STATS,
     // Stable counting sort of the pairs p = t*K + pick by expert, in blocks of `block` pairs: first
-    // how many of each block go to each expert. An id >= E is in no expert (dropped). push_moe_sort
-    // r ids u32[P], w counts u32[blocks][E]
+    // how many of each block go to each expert. An id >= E is in no expert (dropped). Where
+    // slices > 1, totals, zero before, becomes their sum over the blocks. push_moe_sort
+    // r ids u32[P], w counts u32[blocks][E], m totals u32[E]
     KERNEL_MOE_COUNT,
-    // Then where they go: counts becomes the first sorted row of (block, e); tiles are
+    // Then where they go: counts becomes the first sorted row of (block, e). Tiles are
     // {expert, first sorted row, rows, 0} of at most tile_rows rows, experts ascending, none empty;
-    // entry i of indirect is {columns[i], tile count, 1, 0}. push_moe_sort
-    // m counts, w offsets u32[E+1], w tiles u32[max_tiles][4], w indirect u32[4][4]
+    // ranges are the same with all rows of an expert; a zero entry ends each. Entries 0 .. 3 of
+    // indirect are {columns[i], tile count, 1, 0}, 4 and 5 {columns[i], rows[i - 4], range count,
+    // 0}. One workgroup a slice of the experts; totals is not read where slices is 1.
+    // push_moe_sort
+    // m counts, r totals, w offsets u32[E+1], w tiles u32[max_tiles + 1][4],
+    // w ranges u32[min(E, P) + 1][4], w indirect u32[6][4]
     KERNEL_MOE_SCAN,
     // Then they go: order[sorted row] = pair, inverse[pair] = sorted row (KERNEL_NONE_ID: dropped).
     // push_moe_sort
     // r ids, r counts (after moe_scan), w order u32[P], w inverse u32[P]
     KERNEL_MOE_SCATTER,
-    // h = silu(x wgate_e^T) * (x wup_e^T), x the row of token order[i] / K; indirect over tiles;
+    // h = f(x wgate_e^T) * (x wup_e^T), x the row of token order[i] / K; indirect over tiles;
     // gate and up are written only where save. push_moe_matmul (n = I, k = H)
     // r x STORE[T][H], r order, r tiles, r wgate STORE[E][I][H], r wup STORE[E][I][H],
     // w h STORE[P][I], w gate STORE[P][I], w up STORE[P][I]
     KERNEL_MOE_MATMUL_UP,
+    // Bodies of two matrices: h = f(x w_e^T), gate (what f was taken of) only where save.
+    // push_moe_matmul (n = I, k = H)
+    // r x STORE[T][H], r order, r tiles, r w STORE[E][I][H], w h STORE[P][I], w gate STORE[P][I]
+    KERNEL_MOE_MATMUL_ACT,
     // c = a w_e^T; indirect over tiles. push_moe_matmul
     // r a STORE[P][k], r tiles, r w STORE[E][n][k], w c STORE[P][n]
     KERNEL_MOE_MATMUL_NT,
-    // c = a w_e (+ c where add); indirect over tiles. push_moe_matmul
-    // r a STORE[P][k], r tiles, r w STORE[E][k][n], m c STORE[P][n]
+    // c = a w_e (+ a2 w2_e where second), one pass, written once; where gather, row i of a (not of
+    // a2) is a[order[i] / K]; indirect over tiles. push_moe_matmul
+    // r a STORE[P][k] or STORE[T][k], r order, r tiles, r w STORE[E][k][n], w c STORE[P][n],
+    // r a2 STORE[P][k], r w2 STORE[E][k][n]
     KERNEL_MOE_MATMUL_NN,
-    // c_e += a_e^T b_e over the rows of expert e; an expert without rows is not touched; where
-    // gather, row i of b is x[order[i] / K]. push_moe_matmul
-    // r a STORE[P][m], r b STORE[P][n] or x STORE[T][n], r order, r offsets u32[E+1],
-    // m c f32[E][m][n]
+    // c_e += a_e^T b_e over the rows of expert e; an expert without rows is not touched; gather
+    // bit 0: row i of b is b[order[i] / K], bit 1: row i of a is a[order[i] / K]; indirect over
+    // ranges (z). push_moe_matmul
+    // r a STORE[P or T][m], r b STORE[P or T][n], r order, r ranges, m c f32[E][m][n]
     KERNEL_MOE_MATMUL_TN,
+    // The middle of the experts' backward pass, in place, by pairs p at row inverse[p]: dh is the
+    // gradient of h as if the gate weight g = gates[p] were 1. dgates[p] = dot(dh, h), 0 for a
+    // dropped pair; then gate becomes g * dgate, up g * dup (where gated), dh g * h: what the
+    // gradient of the down matrix needs. After SonicMoE (Guo et al. 2025), whose backward pass
+    // keeps neither Y nor h. push_moe_activate
+    // m gate STORE[P][I], m up STORE[P][I], m dh STORE[P][I], r inverse, r gates f32[P],
+    // w dgates f32[P]
+    KERNEL_MOE_ACTIVATE_BACK,
     // out[t] = sum over picks of (weighted ? gates : 1) * y[inverse[t*K + pick]] (+ r[t] where
     // add);
     // r may be out. push_moe_combine
     // r y STORE[P][H], r inverse, r gates f32[P], r r STORE[T][H], w out STORE[T][H]
     KERNEL_MOE_COMBINE,
-    // dy[inverse[p]] = gates[p] * dout[t]; dgates[p] = dot(dout[t], y[inverse[p]]), 0 for a dropped
-    // pair. push_moe_combine
-    // r dout STORE[T][H], r y STORE[P][H], r inverse, r gates, w dy STORE[P][H], w dgates f32[P]
-    KERNEL_MOE_COMBINE_BACK,
     // loss = logsumexp(logits) - logits[target], 0 where masked; where backward, logits becomes
     // step.loss_scale * (softmax - onehot), 0 where masked. push_loss
     // r step, m logits STORE[R][V], r targets u32[R] (KERNEL_NONE_ID: masked), w loss f32[R]
@@ -222,11 +238,12 @@ enum kernel_op {
 
 struct push_embed { uint32_t rows, cols, vocab; };
 struct push_norm { uint32_t rows, cols, accumulate; float eps; };
-// What an epilogue does to a value, by Hugging Face's names (lib/activation.glsl).
+// What an epilogue or a feed-forward body does to a value, by Hugging Face's names of hidden_act
+// (lib/activation.glsl).
 enum kernel_activation {
     ACTIVATION_NONE,
     ACTIVATION_SILU,      // x / (1 + exp(-x))
-    ACTIVATION_GELU_TANH, // "gelu_pytorch_tanh" (Hendrycks & Gimpel 2016)
+    ACTIVATION_GELU_TANH, // "gelu_pytorch_tanh", "gelu_new" (Hendrycks & Gimpel 2016)
     ACTIVATION_GELU,      // "gelu": x * Phi(x), by erf
     ACTIVATION_RELU2,     // "relu2": max(x, 0)^2 (So et al. 2021)
     ACTIVATION_COUNT,
@@ -247,13 +264,20 @@ struct push_attention {
     float    scale;
 };
 struct push_count { uint32_t count; };
+struct push_activate { uint32_t count, activation, gated; };
+struct push_moe_activate { uint32_t pairs, cols, activation, gated; };
 struct push_router {
     uint32_t tokens, experts, top_k, renormalise;
     float    inv_temperature, balance_coef, z_coef;
 };
-struct push_moe_sort { uint32_t pairs, experts, block, blocks, tile_rows, max_tiles, columns[4]; };
+struct push_moe_sort {
+    uint32_t pairs, experts, block, blocks, slices, tile_rows, max_tiles;
+    uint32_t columns[6], rows[2]; // workgroups of the indirect entries: moe_grid
+};
 // m only for tn; top_k turns a pair into its token where rows are gathered
-struct push_moe_matmul { uint32_t pairs, experts, m, n, k, top_k, save, add, gather; };
+struct push_moe_matmul {
+    uint32_t pairs, experts, m, n, k, top_k, save, gather, second, activation;
+};
 struct push_moe_combine { uint32_t tokens, cols, top_k, weighted, add; };
 struct push_loss { uint32_t rows, vocab, backward; };
 struct push_sum { uint32_t count, index, block, accumulate; };
@@ -280,8 +304,9 @@ struct kernel_shape {
 };
 enum { KERNEL_SPEC_COUNT = 11 }; // 10: 1 where a workgroup is one subgroup for sure
 
-// What a shape is chosen for. Rows of C (grouped matmuls: typical rows an expert) or, for the
-// attention family, head_dim; columns of C and length of the sums where the family has them.
+// What a shape is chosen for. Rows of C (over tiles: typical rows an expert) or, for the attention
+// family, head_dim; columns of C and length of the sums (moe_matmul_tn: typical rows an expert)
+// where the family has them.
 struct kernel_size { uint32_t rows, columns, inner; };
 
 enum { KERNEL_MAX_HEAD_DIM = 256 };
@@ -359,10 +384,23 @@ uint32_t kernel_candidates(const struct gpu_caps *caps, enum kernel_op op, enum 
                            struct kernel_shape shape[KERNEL_MAX_CANDIDATES]);
 bool kernel_exists(enum kernel_op op, enum dtype store, enum kernel_variant variant);
 bool kernel_is_grouped(enum kernel_op op); // over a tile table
+// The words of the expert sort of P = tokens*top_k pairs, for the grids of a layer with experts
+// [inner][hidden]. `rows`: typical rows an expert.
+struct kernel_moe_size { uint32_t tokens, experts, top_k, hidden, inner, rows; bool gated; };
+struct push_moe_sort kernel_moe_sort(struct kernels *kernels, enum dtype store,
+                                     const struct kernel_moe_size *size);
+// Entries of the indirect buffer.
+enum kernel_moe_grid {
+    MOE_GRID_UP,                   // moe_matmul_up and _act: columns = inner
+    MOE_GRID_DOWN,                 // moe_matmul_nt: columns = hidden
+    MOE_GRID_BACK_H, MOE_GRID_BACK_X, // moe_matmul_nn: columns = inner, = hidden
+    MOE_GRID_DOWN_WEIGHT,          // moe_matmul_tn: [hidden][inner]
+    MOE_GRID_UP_WEIGHT,            // moe_matmul_tn: [inner][hidden]
+    MOE_GRIDS,
+};
 // Columns of C that one workgroup covers (matmul family).
 uint32_t kernel_group_columns(enum kernel_op op, const struct kernel_shape *shape);
-// Workgroups along the columns of a grouped matmul (moe_scan writes them into the indirect
-// entries).
+// Workgroups along the columns of a grouped matmul.
 uint32_t kernel_moe_columns(enum kernel_op op, const struct kernel_shape *shape, uint32_t cols);
 // Every (op, store, candidate) that exists for these caps, for tests: calls back until false.
 bool kernels_each(struct kernels *kernels, bool (*visit)(void *user, const struct kernel *kernel),

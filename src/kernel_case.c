@@ -130,19 +130,18 @@ static void norm_back_weight(struct kernel_case *c)
     numbers(c, 3, DTYPE_F32, 75);
 }
 
-static void swiglu(struct kernel_case *c)
+static void activate(struct kernel_case *c)
 {
-    PUSH(c, push_count, .count = 309);
+    PUSH(c, push_activate, .count = 309, .activation = ACTIVATION_GELU, .gated = 1);
     numbers(c, 0, KERNEL_CASE_STORE, 309);
     numbers(c, 1, KERNEL_CASE_STORE, 309);
     output(c, 2, KERNEL_CASE_STORE, 309);
 }
 
-static void swiglu_back(struct kernel_case *c)
+static void activate_back(struct kernel_case *c)
 {
-    PUSH(c, push_count, .count = 309);
+    PUSH(c, push_activate, .count = 309, .activation = ACTIVATION_SILU, .gated = 1);
     for (uint32_t b = 0; b < 3; b++) numbers(c, b, KERNEL_CASE_STORE, 309);
-    for (uint32_t b = 3; b < 6; b++) output(c, b, KERNEL_CASE_STORE, 309);
 }
 
 static void cast(struct kernel_case *c)
@@ -346,24 +345,27 @@ static void router_stats(struct kernel_case *c)
 }
 
 static const struct push_moe_sort sort = {.pairs = PAIRS, .experts = EXPERTS, .block = 7,
-                                          .blocks = 3, .tile_rows = 4, .max_tiles = 9,
-                                          .columns = {1, 2, 3, 4}};
+                                          .blocks = 3, .slices = 1, .tile_rows = 4,
+                                          .max_tiles = 9, .columns = {1, 2, 3, 4, 5, 6},
+                                          .rows = {7, 8}};
 
 static void moe_count(struct kernel_case *c)
 {
     memcpy(c->push, &sort, sizeof sort);
     picks(words(c, 0, PAIRS));
     output(c, 1, DTYPE_U32, 3 * EXPERTS);
+    words(c, 2, EXPERTS);
 }
 
 // counts of the sort, or where each block's pairs go
 static void block_counts(uint32_t *counts, bool scanned)
 {
-    uint32_t ids[PAIRS], at[EXPERTS + 1], tiles[9][4], grid[4][4];
+    uint32_t ids[PAIRS], at[EXPERTS + 1], tiles[10][4], ranges[PAIRS + 1][4], grid[MOE_GRIDS][4];
     picks(ids);
-    const struct gpu_ref_call count = {.push = &sort, .buffer = {ids, counts}};
+    const struct gpu_ref_call count = {.push = &sort, .buffer = {ids, counts, counts}};
     ref_moe_count(&count);
-    const struct gpu_ref_call scan = {.push = &sort, .buffer = {counts, at, tiles, grid}};
+    const struct gpu_ref_call scan = {.push = &sort,
+                                      .buffer = {counts, counts, at, tiles, ranges, grid}};
     if (scanned) ref_moe_scan(&scan);
 }
 
@@ -371,9 +373,11 @@ static void moe_scan(struct kernel_case *c)
 {
     memcpy(c->push, &sort, sizeof sort);
     block_counts(words(c, 0, 3 * EXPERTS), false);
-    output(c, 1, DTYPE_U32, EXPERTS + 1);
-    output(c, 2, DTYPE_U32, 9 * 4);
-    output(c, 3, DTYPE_U32, 16);
+    words(c, 1, EXPERTS);
+    output(c, 2, DTYPE_U32, EXPERTS + 1);
+    words(c, 3, 10 * 4);
+    words(c, 4, 4 * (min_u32(EXPERTS, PAIRS) + 1));
+    output(c, 5, DTYPE_U32, 4 * MOE_GRIDS);
 }
 
 static void moe_scatter(struct kernel_case *c)
@@ -386,7 +390,7 @@ static void moe_scatter(struct kernel_case *c)
 }
 
 // ---- grouped matmuls. Small: three experts with a tile and a row, none, and two rows. Sized: all
-// experts have size.rows.
+// experts have as many rows as kernel_size says.
 
 enum { GROUPED = 3 };
 struct grouped { uint32_t rows[GROUPED], pairs, tokens, m, n, k, tile_count; };
@@ -394,17 +398,18 @@ struct grouped { uint32_t rows[GROUPED], pairs, tokens, m, n, k, tile_count; };
 static struct grouped grouped_push(struct kernel_case *c, struct push_moe_matmul push)
 {
     const struct kernel *k = c->kernel;
-    const uint32_t tile = k->shape.rows, sized = c->size.rows;
+    const bool tn = k->op == KERNEL_MOE_MATMUL_TN;
+    const uint32_t tile = k->shape.rows, sized = tn ? c->size.inner : c->size.rows;
     struct grouped g = {.rows = {sized ? sized : tile + 1, sized, 2},
                         .n = sized ? c->size.columns : kernel_group_columns(k->op, &k->shape) + 3,
                         .k = sized ? c->size.inner : 39};
-    g.m = sized ? c->size.inner : tile + 1;
+    g.m = sized ? c->size.rows : tile + 1;
     g.tokens = sized ? ceil_div(GROUPED * sized, 2) : ceil_div(tile + 3, 2);
     push.pairs = g.pairs = g.tokens * 2;
     g.rows[2] = g.pairs - g.rows[0] - g.rows[1];
     push.experts = GROUPED;
     push.top_k = 2;
-    push.m = k->op == KERNEL_MOE_MATMUL_TN ? g.m : 0;
+    push.m = tn ? g.m : 0;
     push.n = g.n;
     push.k = g.k;
     memcpy(c->push, &push, sizeof push);
@@ -433,38 +438,67 @@ static void grouped_tiles(struct kernel_case *c, uint32_t b, struct grouped *g)
     c->groups[2] = 1;
 }
 
+// moe_matmul_up and _act
 static void moe_matmul_up(struct kernel_case *c)
 {
-    struct grouped g = grouped_push(c, (struct push_moe_matmul){.save = 1});
+    const uint32_t matrices = c->kernel->op == KERNEL_MOE_MATMUL_UP ? 2 : 1, h = 3 + matrices;
+    struct grouped g =
+        grouped_push(c, (struct push_moe_matmul){.save = 1, .activation = ACTIVATION_SILU});
     numbers(c, 0, KERNEL_CASE_STORE, (uint64_t)g.tokens * g.k);
     grouped_order(c, 1, &g);
     grouped_tiles(c, 2, &g);
-    for (uint32_t b = 3; b < 5; b++)
+    for (uint32_t b = 3; b < h; b++)
         numbers(c, b, KERNEL_CASE_STORE, (uint64_t)GROUPED * g.n * g.k);
-    for (uint32_t b = 5; b < 8; b++) output(c, b, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.n);
+    for (uint32_t b = h; b <= h + matrices; b++)
+        output(c, b, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.n);
 }
 
-static void moe_matmul(struct kernel_case *c)
+static void moe_matmul_nt(struct kernel_case *c)
 {
-    struct grouped g =
-        grouped_push(c, (struct push_moe_matmul){.add = c->kernel->op == KERNEL_MOE_MATMUL_NN});
+    struct grouped g = grouped_push(c, (struct push_moe_matmul){0});
     numbers(c, 0, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.k);
     grouped_tiles(c, 1, &g);
     numbers(c, 2, KERNEL_CASE_STORE, (uint64_t)GROUPED * g.n * g.k);
-    if (c->kernel->op == KERNEL_MOE_MATMUL_NN)
-        numbers(c, 3, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.n);
-    else output(c, 3, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.n);
+    output(c, 3, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.n);
+}
+
+static void moe_matmul_nn(struct kernel_case *c)
+{
+    struct grouped g = grouped_push(c, (struct push_moe_matmul){.gather = 1, .second = 1});
+    numbers(c, 0, KERNEL_CASE_STORE, (uint64_t)g.tokens * g.k);
+    grouped_order(c, 1, &g);
+    grouped_tiles(c, 2, &g);
+    numbers(c, 3, KERNEL_CASE_STORE, (uint64_t)GROUPED * g.n * g.k);
+    output(c, 4, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.n);
+    numbers(c, 5, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.k);
+    numbers(c, 6, KERNEL_CASE_STORE, (uint64_t)GROUPED * g.n * g.k);
 }
 
 static void moe_matmul_tn(struct kernel_case *c)
 {
+    const struct kernel *k = c->kernel;
     const struct grouped g = grouped_push(c, (struct push_moe_matmul){.gather = 1});
-    const uint32_t at[] = {0, g.rows[0], g.rows[0] + g.rows[1], g.pairs};
+    uint32_t (*range)[4] = (uint32_t (*)[4])words(c, 3, 4 * (GROUPED + 1)), ranges = 0, first = 0;
+    for (uint32_t e = 0; e < GROUPED; first += g.rows[e++])
+        if (g.rows[e])
+            memcpy(range[ranges++], (uint32_t[4]){e, first, g.rows[e]}, sizeof *range);
     numbers(c, 0, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.m);
     numbers(c, 1, KERNEL_CASE_STORE, (uint64_t)g.tokens * g.n);
     grouped_order(c, 2, &g);
-    memcpy(words(c, 3, GROUPED + 1), at, sizeof at);
     numbers(c, 4, DTYPE_F32, (uint64_t)GROUPED * g.m * g.n);
+    c->groups[0] = kernel_moe_columns(k->op, &k->shape, g.n);
+    c->groups[1] = ceil_div(g.m, k->shape.rows);
+    c->groups[2] = ranges;
+}
+
+static void moe_activate_back(struct kernel_case *c)
+{
+    PUSH(c, push_moe_activate, .pairs = 10, .cols = 37, .activation = ACTIVATION_SILU, .gated = 1);
+    for (uint32_t b = 0; b < 3; b++) numbers(c, b, KERNEL_CASE_STORE, 10 * 37);
+    uint32_t *inverse = words(c, 3, 10);
+    for (uint32_t p = 0; p < 10; p++) inverse[p] = p == 3 ? KERNEL_NONE_ID : 9 - p;
+    positive(c, 4, DTYPE_F32, 10);
+    output(c, 5, DTYPE_F32, 10);
 }
 
 static void moe_combine(struct kernel_case *c)
@@ -476,18 +510,6 @@ static void moe_combine(struct kernel_case *c)
     positive(c, 2, DTYPE_F32, 10);
     numbers(c, 3, KERNEL_CASE_STORE, 5 * 37);
     output(c, 4, KERNEL_CASE_STORE, 5 * 37);
-}
-
-static void moe_combine_back(struct kernel_case *c)
-{
-    PUSH(c, push_moe_combine, .tokens = 5, .cols = 37, .top_k = 2, .weighted = 1);
-    numbers(c, 0, KERNEL_CASE_STORE, 5 * 37);
-    numbers(c, 1, KERNEL_CASE_STORE, 10 * 37);
-    uint32_t *inverse = words(c, 2, 10);
-    for (uint32_t p = 0; p < 10; p++) inverse[p] = p == 3 ? KERNEL_NONE_ID : 9 - p;
-    positive(c, 3, DTYPE_F32, 10);
-    output(c, 4, KERNEL_CASE_STORE, 10 * 37);
-    output(c, 5, DTYPE_F32, 10);
 }
 
 // ---- loss, optimizer, sampling
@@ -570,8 +592,8 @@ static void (*const fills[KERNEL_COUNT])(struct kernel_case *c) = {
     [KERNEL_ATTENTION_BACK_Q] = attention_back,
     [KERNEL_ATTENTION_BACK_KV] = attention_back,
     [KERNEL_ATTENTION_DECODE] = attention_decode,
-    [KERNEL_SWIGLU] = swiglu,
-    [KERNEL_SWIGLU_BACK] = swiglu_back,
+    [KERNEL_ACTIVATE] = activate,
+    [KERNEL_ACTIVATE_BACK] = activate_back,
     [KERNEL_ROUTER] = router,
     [KERNEL_ROUTER_BACK] = router_back,
     [KERNEL_ROUTER_STATS] = router_stats,
@@ -579,11 +601,12 @@ static void (*const fills[KERNEL_COUNT])(struct kernel_case *c) = {
     [KERNEL_MOE_SCAN] = moe_scan,
     [KERNEL_MOE_SCATTER] = moe_scatter,
     [KERNEL_MOE_MATMUL_UP] = moe_matmul_up,
-    [KERNEL_MOE_MATMUL_NT] = moe_matmul,
-    [KERNEL_MOE_MATMUL_NN] = moe_matmul,
+    [KERNEL_MOE_MATMUL_ACT] = moe_matmul_up,
+    [KERNEL_MOE_MATMUL_NT] = moe_matmul_nt,
+    [KERNEL_MOE_MATMUL_NN] = moe_matmul_nn,
     [KERNEL_MOE_MATMUL_TN] = moe_matmul_tn,
     [KERNEL_MOE_COMBINE] = moe_combine,
-    [KERNEL_MOE_COMBINE_BACK] = moe_combine_back,
+    [KERNEL_MOE_ACTIVATE_BACK] = moe_activate_back,
     [KERNEL_LOSS] = loss,
     [KERNEL_SUM] = sum,
     [KERNEL_GRAD_NORM] = grad_norm,

@@ -20,7 +20,8 @@ bool kernel_is_matvec(enum kernel_op op)
 
 bool kernel_is_grouped(enum kernel_op op)
 {
-    return op == KERNEL_MOE_MATMUL_UP || op == KERNEL_MOE_MATMUL_NT || op == KERNEL_MOE_MATMUL_NN;
+    return op == KERNEL_MOE_MATMUL_UP || op == KERNEL_MOE_MATMUL_ACT ||
+           op == KERNEL_MOE_MATMUL_NT || op == KERNEL_MOE_MATMUL_NN;
 }
 
 static bool is_transposed(enum kernel_op op) // loads rows in fours
@@ -146,8 +147,8 @@ uint32_t kernel_group_columns(enum kernel_op op, const struct kernel_shape *shap
     if (shape->variant != KERNEL_FLAT) return shape->columns;
     // K across the lanes: lib/matvec.glsl
     const bool lanes_share = kernel_is_matvec(op) ||
-                             (shape->rows == 1 &&
-                              (op == KERNEL_MOE_MATMUL_UP || op == KERNEL_MOE_MATMUL_NT));
+                             (shape->rows == 1 && kernel_is_grouped(op) &&
+                              op != KERNEL_MOE_MATMUL_NN);
     return lanes_share ? shape->columns : shape->lanes * shape->columns;
 }
 
@@ -160,7 +161,8 @@ struct kernel_size kernel_size_of(enum kernel_op op, uint32_t rows, const void *
 {
     if (kernel_is_grouped(op) || op == KERNEL_MOE_MATMUL_TN) {
         const struct push_moe_matmul *p = push;
-        return (struct kernel_size){rows, p->n, op == KERNEL_MOE_MATMUL_TN ? 0 : p->k};
+        if (op == KERNEL_MOE_MATMUL_TN) return (struct kernel_size){p->m, p->n, rows};
+        return (struct kernel_size){rows, p->n, p->k};
     }
     if (kernel_is_matmul(op) || kernel_is_matvec(op)) {
         const struct push_matmul *p = push;

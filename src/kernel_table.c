@@ -62,7 +62,8 @@ GROUPS_ROWS(router, push_router,
 GROUPS_ROWS(router_stats, push_router, ceil_div(p->experts, shape->lanes) + 1)
 GROUPS_ROWS(moe_blocks, push_moe_sort, p->blocks)
 GROUPS_ROWS(moe_combine, push_moe_combine, p->tokens)
-GROUPS_ROWS(moe_combine_back, push_moe_combine, (uint64_t)p->tokens * p->top_k)
+GROUPS_ROWS(moe_scan, push_moe_sort, p->slices)
+GROUPS_ROWS(moe_activate_back, push_moe_activate, p->pairs)
 GROUPS_ROWS(loss, push_loss, p->rows)
 GROUPS_ROWS(grad_norm, push_sum, ceil_div(p->count, p->block))
 GROUPS_ROWS(adamw, push_adamw, ceil_div(p->count, shape->lanes * ELEMENTS_PER_LANE))
@@ -87,14 +88,6 @@ static void groups_matvec(const void *push, const struct kernel_shape *shape, ui
     groups[0] = ceil_div(p->n, kernel_group_columns(KERNEL_MATVEC, shape));
     groups[1] = ceil_div(p->m, shape->rows);
     groups[2] = max_u32(p->parts, 1);
-}
-
-static void groups_moe_tn(const void *push, const struct kernel_shape *shape, uint32_t groups[3])
-{
-    const struct push_moe_matmul *p = push;
-    groups[0] = ceil_div(p->n, kernel_group_columns(KERNEL_MOE_MATMUL_TN, shape));
-    groups[1] = ceil_div(p->m, shape->rows);
-    groups[2] = p->experts;
 }
 
 // ---- costs
@@ -143,8 +136,8 @@ COST(attention_back_kv, push_attention, 4 * D(p->batch) * p->seq * p->seq * p->h
      D(p->batch) * p->seq * (2 * p->heads + 4 * p->kv_heads) * p->head_dim * store)
 COST(attention_decode, push_attention, 4 * D(p->stride) * p->heads * p->head_dim,
      2 * D(p->stride) * p->kv_heads * p->head_dim * store)
-COST(swiglu, push_count, 4 * D(p->count), 3 * D(p->count) * store)
-COST(swiglu_back, push_count, 10 * D(p->count), 6 * D(p->count) * store)
+COST(activate, push_activate, 4 * D(p->count), (p->gated ? 3 : 2) * D(p->count) * store)
+COST(activate_back, push_activate, 10 * D(p->count), (p->gated ? 6 : 4) * D(p->count) * store)
 COST(cast, push_count, 0, D(p->count) * (4 + store))
 COST(router, push_router, 5 * D(p->tokens) * p->experts, 8 * D(p->tokens) * p->experts)
 COST(router_back, push_router, 6 * D(p->tokens) * p->experts,
@@ -157,14 +150,24 @@ COST(moe_matmul_up, push_moe_matmul, 4 * D(p->pairs) * p->n * p->k,
      (D(p->pairs) / p->top_k * p->k + 2 * D(p->experts) * p->n * p->k +
       D(p->pairs) * p->n * (p->save ? 3 : 1)) *
          store)
-COST(moe_matmul, push_moe_matmul, 2 * D(p->pairs) * p->n * p->k,
-     (D(p->pairs) * p->k + D(p->experts) * p->n * p->k + D(p->pairs) * p->n) * store)
+COST(moe_matmul_act, push_moe_matmul, 2 * D(p->pairs) * p->n * p->k,
+     (D(p->pairs) / p->top_k * p->k + D(p->experts) * p->n * p->k +
+      D(p->pairs) * p->n * (p->save ? 2 : 1)) *
+         store)
+COST(moe_matmul, push_moe_matmul, (p->second ? 4 : 2) * D(p->pairs) * p->n * p->k,
+     (D(p->pairs) / (p->gather ? p->top_k : 1) * p->k +
+      (p->second ? 2 : 1) * D(p->experts) * p->n * p->k + (p->second ? D(p->pairs) * p->k : 0) +
+      D(p->pairs) * p->n) *
+         store)
 COST(moe_matmul_tn, push_moe_matmul, 2 * D(p->pairs) * p->n * p->m,
-     D(p->pairs) * (D(p->m) + p->n) * store + 8 * D(p->experts) * p->m * p->n)
+     D(p->pairs) * (D(p->m) / (p->gather & 2 ? p->top_k : 1) +
+                    D(p->n) / (p->gather & 1 ? p->top_k : 1)) *
+             store +
+         8 * D(p->experts) * p->m * p->n)
+COST(moe_activate_back, push_moe_activate, 12 * D(p->pairs) * p->cols,
+     (p->gated ? 6 : 4) * D(p->pairs) * p->cols * store)
 COST(moe_combine, push_moe_combine, 2 * D(p->tokens) * p->top_k * p->cols,
      D(p->tokens) * (p->top_k + 2) * p->cols * store)
-COST(moe_combine_back, push_moe_combine, 3 * D(p->tokens) * p->top_k * p->cols,
-     D(p->tokens) * (2 * D(p->top_k) + 1) * p->cols * store)
 COST(loss, push_loss, 5 * D(p->rows) * p->vocab,
      D(p->rows) * p->vocab * store * (p->backward ? 2 : 1))
 COST(sum, push_sum, D(p->count), 4 * D(p->count))
@@ -208,21 +211,22 @@ static const struct kernel_info table[KERNEL_COUNT] = {
         push_attention, "rrrrrrww"),
     ROW(ATTENTION_DECODE, attention_decode, groups_attention_decode, attention_decode,
         push_attention, "rrrrw"),
-    ROW(SWIGLU, swiglu, groups_elements, swiglu, push_count, "rrw"),
-    ROW(SWIGLU_BACK, swiglu_back, groups_elements, swiglu_back, push_count, "rrrwww"),
+    ROW(ACTIVATE, activate, groups_elements, activate, push_activate, "rrw"),
+    ROW(ACTIVATE_BACK, activate_back, groups_elements, activate_back, push_activate, "mmm"),
     ROW(ROUTER, router, groups_router, router, push_router, "rwwww"),
     ROW(ROUTER_BACK, router_back, groups_router, router_back, push_router, "rrrrrrrw"),
     ROW(ROUTER_STATS, router_stats, groups_router_stats, router_stats, push_router, "rrrw"),
-    ROW(MOE_COUNT, moe_count, groups_moe_blocks, moe_count, push_moe_sort, "rw"),
-    ROW(MOE_SCAN, moe_scan, groups_one, moe_scan, push_moe_sort, "mwww"),
+    ROW(MOE_COUNT, moe_count, groups_moe_blocks, moe_count, push_moe_sort, "rwm"),
+    ROW(MOE_SCAN, moe_scan, groups_moe_scan, moe_scan, push_moe_sort, "mrwwww"),
     ROW(MOE_SCATTER, moe_scatter, groups_moe_blocks, moe_scatter, push_moe_sort, "rrww"),
     ROW(MOE_MATMUL_UP, moe_matmul_up, NULL, moe_matmul_up, push_moe_matmul, "rrrrrwww"),
+    ROW(MOE_MATMUL_ACT, moe_matmul_act, NULL, moe_matmul_act, push_moe_matmul, "rrrrww"),
     ROW(MOE_MATMUL_NT, moe_matmul_nt, NULL, moe_matmul, push_moe_matmul, "rrrw"),
-    ROW(MOE_MATMUL_NN, moe_matmul_nn, NULL, moe_matmul, push_moe_matmul, "rrrm"),
-    ROW(MOE_MATMUL_TN, moe_matmul_tn, groups_moe_tn, moe_matmul_tn, push_moe_matmul, "rrrrm"),
+    ROW(MOE_MATMUL_NN, moe_matmul_nn, NULL, moe_matmul, push_moe_matmul, "rrrrwrr"),
+    ROW(MOE_MATMUL_TN, moe_matmul_tn, NULL, moe_matmul_tn, push_moe_matmul, "rrrrm"),
+    ROW(MOE_ACTIVATE_BACK, moe_activate_back, groups_moe_activate_back, moe_activate_back,
+        push_moe_activate, "mmmrrw"),
     ROW(MOE_COMBINE, moe_combine, groups_moe_combine, moe_combine, push_moe_combine, "rrrrw"),
-    ROW(MOE_COMBINE_BACK, moe_combine_back, groups_moe_combine_back, moe_combine_back,
-        push_moe_combine, "rrrrww"),
     ROW(LOSS, loss, groups_loss, loss, push_loss, "rmrw"),
     ROW(SUM, sum, groups_one, sum, push_sum, "rm"),
     ROW(GRAD_NORM, grad_norm, groups_grad_norm, grad_norm, push_sum, "rm"),

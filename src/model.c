@@ -94,11 +94,11 @@ static void add_layer(struct model *model, uint32_t index)
     add(model, ROLE_NORM_FFN, n, 0, 1, h);
     if (c->moe_layer[index]) {
         add(model, ROLE_ROUTER, n, 0, c->num_experts, h);
-        add(model, ROLE_EXPERT_GATE, n, c->num_experts, m, h);
+        if (c->mlp_gated) add(model, ROLE_EXPERT_GATE, n, c->num_experts, m, h);
         add(model, ROLE_EXPERT_UP, n, c->num_experts, m, h);
         add(model, ROLE_EXPERT_DOWN, n, c->num_experts, h, m);
     } else {
-        add(model, ROLE_GATE, n, 0, i, h);
+        if (c->mlp_gated) add(model, ROLE_GATE, n, 0, i, h);
         add(model, ROLE_UP, n, 0, i, h);
         add(model, ROLE_DOWN, n, 0, h, i);
     }

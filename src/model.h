@@ -9,7 +9,7 @@
 enum model_role {
     ROLE_EMBED, ROLE_NORM_ATTENTION, ROLE_Q, ROLE_K, ROLE_V, ROLE_Q_NORM, ROLE_K_NORM, ROLE_O,
     ROLE_NORM_FFN,
-    ROLE_GATE, ROLE_UP, ROLE_DOWN,                         // dense SwiGLU
+    ROLE_GATE, ROLE_UP, ROLE_DOWN, // dense feed-forward; no gate where the body is not gated
     ROLE_ROUTER, ROLE_EXPERT_GATE, ROLE_EXPERT_UP, ROLE_EXPERT_DOWN,
     ROLE_NORM_FINAL, ROLE_HEAD, ROLE_COUNT,
 };

@@ -39,18 +39,19 @@ static void norm_back(struct network *n, struct plan_range x, enum model_role ro
 
 static void dense_back(struct network *n, int32_t layer, struct plan_range dn)
 {
-    const uint32_t hidden = n->config->hidden_size, inner = n->config->intermediate_size;
+    const struct config *c = n->config;
+    const uint32_t hidden = c->hidden_size, inner = c->intermediate_size;
     const struct layer_values *v = &n->layer[layer];
-    const struct plan_range dh = network_temp(n, n->tokens, inner, "dh", layer),
-                            dup = network_temp(n, n->tokens, inner, "dup", layer);
-    linear_back_weight(n, n->dx, v->h, ROLE_DOWN, layer, hidden, inner);
+    const struct plan_range dh = network_temp(n, n->tokens, inner, "dh", layer);
     linear_back_input(n, n->dx, ROLE_DOWN, layer, dh, hidden, inner, false);
-    const struct push_count count = {n->tokens * inner};
-    plan_add(n->plan, KERNEL_SWIGLU_BACK, 0, &count, PLAN_BIND(v->gate, v->up, dh, dh, dup, v->h));
-    linear_back_weight(n, dh, v->n_ffn, ROLE_GATE, layer, inner, hidden);
-    linear_back_weight(n, dup, v->n_ffn, ROLE_UP, layer, inner, hidden);
-    linear_back_input(n, dh, ROLE_GATE, layer, dn, inner, hidden, false);
-    linear_back_input(n, dup, ROLE_UP, layer, dn, inner, hidden, true);
+    // in place: gate and up become their gradients, dh becomes h
+    const struct push_activate push = {n->tokens * inner, network_activation(n), c->mlp_gated};
+    plan_add(n->plan, KERNEL_ACTIVATE_BACK, 0, &push, PLAN_BIND(v->gate, v->up, dh));
+    linear_back_weight(n, n->dx, dh, ROLE_DOWN, layer, hidden, inner);
+    if (c->mlp_gated) linear_back_weight(n, v->gate, v->n_ffn, ROLE_GATE, layer, inner, hidden);
+    linear_back_weight(n, v->up, v->n_ffn, ROLE_UP, layer, inner, hidden);
+    linear_back_input(n, v->up, ROLE_UP, layer, dn, inner, hidden, false);
+    if (c->mlp_gated) linear_back_input(n, v->gate, ROLE_GATE, layer, dn, inner, hidden, true);
 }
 
 static void ffn_back(struct network *n, int32_t layer)

@@ -190,21 +190,34 @@ static void attention_section(struct network *n, int32_t layer)
 
 // ---- feed-forward
 
+uint32_t network_activation(const struct network *n)
+{
+    static const uint32_t kernel[] = {[CONFIG_SILU] = ACTIVATION_SILU,
+                                      [CONFIG_GELU] = ACTIVATION_GELU,
+                                      [CONFIG_GELU_NEW] = ACTIVATION_GELU_TANH,
+                                      [CONFIG_GELU_TANH] = ACTIVATION_GELU_TANH,
+                                      [CONFIG_RELU2] = ACTIVATION_RELU2};
+    return kernel[n->config->hidden_act];
+}
+
+// gate: what the activation is taken of, the up matrix's product where the body is not gated
 static void dense_steps(struct network *n, int32_t layer)
 {
-    const uint32_t hidden = n->config->hidden_size, inner = n->config->intermediate_size;
+    const struct config *c = n->config;
+    const uint32_t hidden = c->hidden_size, inner = c->intermediate_size;
     struct layer_values *v = &n->layer[layer];
+    const struct plan_range up = network_weight(n, ROLE_UP, layer);
     v->gate = network_temp(n, n->tokens, inner, "gate", layer);
-    v->up = network_temp(n, n->tokens, inner, "up", layer);
-    v->h = network_temp(n, n->tokens, inner, "h", layer);
-    network_linear(n, v->n_ffn, network_weight(n, ROLE_GATE, layer), v->gate, NULL, n->tokens,
-                   inner, hidden);
-    network_linear(n, v->n_ffn, network_weight(n, ROLE_UP, layer), v->up, NULL, n->tokens, inner,
-                   hidden);
-    const struct push_count push = {n->tokens * inner};
-    plan_add(n->plan, KERNEL_SWIGLU, 0, &push, PLAN_BIND(v->gate, v->up, v->h));
+    v->up = c->mlp_gated ? network_temp(n, n->tokens, inner, "up", layer) : v->gate;
+    const struct plan_range h = network_temp(n, n->tokens, inner, "h", layer);
+    if (c->mlp_gated)
+        network_linear(n, v->n_ffn, network_weight(n, ROLE_GATE, layer), v->gate, NULL, n->tokens,
+                       inner, hidden);
+    network_linear(n, v->n_ffn, up, v->up, NULL, n->tokens, inner, hidden);
+    const struct push_activate push = {n->tokens * inner, network_activation(n), c->mlp_gated};
+    plan_add(n->plan, KERNEL_ACTIVATE, 0, &push, PLAN_BIND(v->gate, v->up, h));
     n->x = network_temp(n, n->tokens, hidden, "x", layer);
-    network_linear(n, v->h, network_weight(n, ROLE_DOWN, layer), n->x, &v->x_mid, n->tokens, hidden,
+    network_linear(n, h, network_weight(n, ROLE_DOWN, layer), n->x, &v->x_mid, n->tokens, hidden,
                    inner);
 }
 

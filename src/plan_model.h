@@ -34,9 +34,9 @@ struct layer_values {
     struct plan_range q_raw, k_raw, rstd_q, rstd_k;           // before QK-norm, where there is one
     struct plan_range q, k, v, o, lse; // rotated [T][heads*D] ..., f32 [T][heads]
     struct plan_range x_mid, rstd_ffn, n_ffn;
-    struct plan_range gate, up, h;                            // [T][I] dense, [P][I] MoE
+    struct plan_range gate, up;                               // [T][I] dense, [P][I] MoE
     struct plan_range logits, probs, ids, gates, router_lse;  // router
-    struct plan_range offsets, tiles, indirect, order, inverse, y; // y: [P][H]
+    struct plan_range offsets, tiles, ranges, indirect, order, inverse;
 };
 
 struct network {
@@ -93,6 +93,7 @@ void network_matmul(struct network *n, enum kernel_op op, const struct push_matm
                     struct plan_range a, struct plan_range b, struct plan_range r,
                     struct plan_range c);
 
+uint32_t network_activation(const struct network *n); // enum kernel_activation
 uint32_t network_moe_rows(const struct network *n); // typical rows an expert: picks the tile
 struct push_moe_matmul network_moe_push(const struct network *n, uint32_t cols, uint32_t inner);
 void network_moe_steps(struct network *n, int32_t layer);     // plan_moe.c

@@ -6,8 +6,6 @@
 #include "src/base.h"
 #include "src/plan_model.h"
 
-enum { SORT_BLOCK = 256, SORT_COUNTS = 1 << 20 };
-
 uint32_t network_moe_rows(const struct network *n)
 {
     return max_u32(n->tokens * n->config->num_experts_per_tok / n->config->num_experts, 1);
@@ -20,7 +18,8 @@ struct push_moe_matmul network_moe_push(const struct network *n, uint32_t cols, 
                                     .experts = c->num_experts,
                                     .n = cols,
                                     .k = inner,
-                                    .top_k = c->num_experts_per_tok};
+                                    .top_k = c->num_experts_per_tok,
+                                    .activation = network_activation(n)};
 }
 
 static struct push_router router_push(const struct network *n)
@@ -53,62 +52,45 @@ static void router_steps(struct network *n, int32_t layer)
              PLAN_BIND(v->logits, v->probs, v->ids, v->gates, v->router_lse));
 }
 
-static struct kernel_shape shape_of(const struct network *n, enum kernel_op op, uint32_t cols,
-                                    uint32_t inner)
-{
-    const struct kernel_size size = {network_moe_rows(n), cols, inner};
-    return kernels_shape(n->plan->kernels, op, n->plan->store, &size);
-}
-
-// Workgroups along the columns of a grouped matmul; the rows come from the tile table.
-static uint32_t columns_of(const struct network *n, enum kernel_op op, uint32_t cols,
-                           uint32_t inner)
-{
-    const struct kernel_shape shape = shape_of(n, op, cols, inner);
-    return kernel_moe_columns(op, &shape, cols);
-}
-
 static struct push_moe_sort sort_push(const struct network *n)
 {
     const struct config *c = n->config;
-    const uint32_t pairs = n->tokens * c->num_experts_per_tok;
-    const uint64_t counts = (uint64_t)pairs * c->num_experts / SORT_COUNTS;
-    const uint32_t block = max_u32(SORT_BLOCK, (uint32_t)counts);
-    const uint32_t hidden = c->hidden_size, inner = c->moe_intermediate_size;
-    const uint32_t tile = shape_of(n, KERNEL_MOE_MATMUL_UP, inner, hidden).rows;
-    return (struct push_moe_sort){
-        .pairs = pairs,
-        .experts = c->num_experts,
-        .block = block,
-        .blocks = ceil_div(pairs, block),
-        .tile_rows = tile,
-        .max_tiles = pairs / tile + min_u32(c->num_experts, pairs),
-        .columns = {columns_of(n, KERNEL_MOE_MATMUL_UP, inner, hidden),
-                    columns_of(n, KERNEL_MOE_MATMUL_NT, hidden, inner),
-                    columns_of(n, KERNEL_MOE_MATMUL_NN, inner, hidden),
-                    columns_of(n, KERNEL_MOE_MATMUL_NN, hidden, inner)},
-    };
+    const struct kernel_moe_size size = {.tokens = n->tokens,
+                                         .experts = c->num_experts,
+                                         .top_k = c->num_experts_per_tok,
+                                         .hidden = c->hidden_size,
+                                         .inner = c->moe_intermediate_size,
+                                         .rows = network_moe_rows(n),
+                                         .gated = c->mlp_gated};
+    return kernel_moe_sort(n->plan->kernels, n->plan->store, &size);
 }
 
 static void sort_steps(struct network *n, int32_t layer)
 {
     struct layer_values *v = &n->layer[layer];
     const struct push_moe_sort push = sort_push(n);
+    const uint32_t ranges = min_u32(push.experts, push.pairs) + 1;
     const struct plan_range counts =
         network_temp_f32(n, push.blocks, push.experts, "counts", layer);
+    struct plan_range totals = counts; // not touched where there is one slice
+    if (push.slices > 1) {
+        totals = network_temp_f32(n, push.experts, 1, "totals", layer);
+        plan_fill(n->plan, totals, 0);
+    }
     v->offsets = network_temp_f32(n, push.experts + 1, 1, "offsets", layer);
-    v->tiles = network_temp_f32(n, push.max_tiles, 4, "tiles", layer);
-    v->indirect = network_temp_f32(n, 4, 4, "indirect", layer);
+    v->tiles = network_temp_f32(n, push.max_tiles + 1, 4, "tiles", layer);
+    v->ranges = network_temp_f32(n, ranges, 4, "ranges", layer);
+    v->indirect = network_temp_f32(n, MOE_GRIDS, 4, "indirect", layer);
     v->order = network_temp_f32(n, push.pairs, 1, "order", layer);
     v->inverse = network_temp_f32(n, push.pairs, 1, "inverse", layer);
-    plan_add(n->plan, KERNEL_MOE_COUNT, 0, &push, PLAN_BIND(v->ids, counts));
+    plan_add(n->plan, KERNEL_MOE_COUNT, 0, &push, PLAN_BIND(v->ids, counts, totals));
     plan_add(n->plan, KERNEL_MOE_SCAN, 0, &push,
-             PLAN_BIND(counts, v->offsets, v->tiles, v->indirect));
+             PLAN_BIND(counts, totals, v->offsets, v->tiles, v->ranges, v->indirect));
     plan_add(n->plan, KERNEL_MOE_SCATTER, 0, &push,
              PLAN_BIND(v->ids, counts, v->order, v->inverse));
 }
 
-static struct plan_range grid(const struct layer_values *v, uint32_t entry)
+static struct plan_range grid(const struct layer_values *v, enum kernel_moe_grid entry)
 {
     return plan_slice(v->indirect, entry * 16ull, 12);
 }
@@ -126,29 +108,45 @@ static void stats_step(struct network *n, int32_t layer)
                                   4ull * (4 + 2 * (uint64_t)n->config->num_experts))));
 }
 
-static void expert_steps(struct network *n, int32_t layer)
+// h [P][I], and in training what the activation was taken of: gate [P][I], where gated up [P][I]
+static struct plan_range body_steps(struct network *n, int32_t layer)
+{
+    const struct config *c = n->config;
+    const uint32_t hidden = c->hidden_size, inner = c->moe_intermediate_size;
+    const uint32_t rows = network_moe_rows(n), pairs = n->tokens * c->num_experts_per_tok;
+    struct layer_values *v = &n->layer[layer];
+    const struct plan_range h = network_temp(n, pairs, inner, "h", layer);
+    struct push_moe_matmul push = network_moe_push(n, inner, hidden);
+    push.save = n->mode == NETWORK_TRAIN;
+    v->gate = push.save ? network_temp(n, pairs, inner, "gate", layer) : h;
+    v->up = push.save && c->mlp_gated ? network_temp(n, pairs, inner, "up", layer) : v->gate;
+    const struct plan_range up = network_weight(n, ROLE_EXPERT_UP, layer);
+    if (c->mlp_gated)
+        plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_UP, rows, &push,
+                          PLAN_BIND(v->n_ffn, v->order, v->tiles,
+                                    network_weight(n, ROLE_EXPERT_GATE, layer), up, h, v->gate,
+                                    v->up),
+                          grid(v, MOE_GRID_UP));
+    else
+        plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_ACT, rows, &push,
+                          PLAN_BIND(v->n_ffn, v->order, v->tiles, up, h, v->gate),
+                          grid(v, MOE_GRID_UP));
+    return h;
+}
+
+// y [P][H]: lives until the combine
+static struct plan_range expert_steps(struct network *n, int32_t layer)
 {
     const uint32_t hidden = n->config->hidden_size, inner = n->config->moe_intermediate_size;
-    const uint32_t rows = network_moe_rows(n), pairs = n->tokens * n->config->num_experts_per_tok;
-    struct layer_values *v = &n->layer[layer];
-    v->h = network_temp(n, pairs, inner, "h", layer);
-    v->gate = v->up = v->h;
-    struct push_moe_matmul up = network_moe_push(n, inner, hidden);
-    up.save = n->mode == NETWORK_TRAIN;
-    if (up.save) {
-        v->gate = network_temp(n, pairs, inner, "gate", layer);
-        v->up = network_temp(n, pairs, inner, "up", layer);
-    }
-    plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_UP, rows, &up,
-                      PLAN_BIND(v->n_ffn, v->order, v->tiles,
-                                network_weight(n, ROLE_EXPERT_GATE, layer),
-                                network_weight(n, ROLE_EXPERT_UP, layer), v->h, v->gate, v->up),
-                      grid(v, 0));
-    v->y = network_temp(n, pairs, hidden, "y", layer);
+    const uint32_t pairs = n->tokens * n->config->num_experts_per_tok;
+    const struct layer_values *v = &n->layer[layer];
+    const struct plan_range h = body_steps(n, layer);
+    const struct plan_range y = network_temp(n, pairs, hidden, "y", layer);
     const struct push_moe_matmul down = network_moe_push(n, hidden, inner);
-    plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_NT, rows, &down,
-                      PLAN_BIND(v->h, v->tiles, network_weight(n, ROLE_EXPERT_DOWN, layer), v->y),
-                      grid(v, 1));
+    plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_NT, network_moe_rows(n), &down,
+                      PLAN_BIND(h, v->tiles, network_weight(n, ROLE_EXPERT_DOWN, layer), y),
+                      grid(v, MOE_GRID_DOWN));
+    return y;
 }
 
 void network_moe_steps(struct network *n, int32_t layer)
@@ -157,7 +155,7 @@ void network_moe_steps(struct network *n, int32_t layer)
     router_steps(n, layer);
     sort_steps(n, layer);
     stats_step(n, layer);
-    expert_steps(n, layer);
+    const struct plan_range y = expert_steps(n, layer);
     n->x = network_temp(n, n->tokens, n->config->hidden_size, "x", layer);
     const struct push_moe_combine push = {.tokens = n->tokens,
                                           .cols = n->config->hidden_size,
@@ -165,50 +163,70 @@ void network_moe_steps(struct network *n, int32_t layer)
                                           .weighted = 1,
                                           .add = 1};
     plan_add(n->plan, KERNEL_MOE_COMBINE, 0, &push,
-             PLAN_BIND(v->y, v->inverse, v->gates, v->x_mid, n->x));
+             PLAN_BIND(y, v->inverse, v->gates, v->x_mid, n->x));
 }
 
-// ---- backward
+// ---- backward: SonicMoE's (Guo et al. 2025). dout [T][H] is read through the order, so the
+// gradient of Y is never written, and Y itself is not kept: dgates come from dot(dh, h).
+
+enum gather { GATHER_NONE, GATHER_B, GATHER_A };
 
 static void expert_weight_grad(struct network *n, int32_t layer, enum model_role role,
-                               struct plan_range a, struct plan_range b, uint32_t m, uint32_t cols,
-                               bool gather)
-{
-    const struct layer_values *v = &n->layer[layer];
-    struct push_moe_matmul push = network_moe_push(n, cols, 0);
-    push.m = m;
-    push.gather = gather;
-    plan_add(n->plan, KERNEL_MOE_MATMUL_TN, 64, &push,
-             PLAN_BIND(a, b, v->order, v->offsets, network_grad(n, role, layer)));
-}
-
-// dy [P][H] -> gradients of the three weight stacks, and the gradient of the gathered rows [P][H]
-static struct plan_range expert_back(struct network *n, int32_t layer, struct plan_range dy)
+                               struct plan_range a, struct plan_range b, enum gather gather)
 {
     const uint32_t hidden = n->config->hidden_size, inner = n->config->moe_intermediate_size;
-    const uint32_t rows = network_moe_rows(n), pairs = n->tokens * n->config->num_experts_per_tok;
     const struct layer_values *v = &n->layer[layer];
-    const struct plan_range dh = network_temp(n, pairs, inner, "dh", layer),
-                            dup = network_temp(n, pairs, inner, "dup", layer);
-    const struct plan_range h = network_temp(n, pairs, inner, "h_again", layer);
-    const struct push_moe_matmul down = network_moe_push(n, inner, hidden);
-    plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_NN, rows, &down,
-                      PLAN_BIND(dy, v->tiles, network_weight(n, ROLE_EXPERT_DOWN, layer), dh),
-                      grid(v, 2));
-    const struct push_count count = {pairs * inner};
-    plan_add(n->plan, KERNEL_SWIGLU_BACK, 0, &count, PLAN_BIND(v->gate, v->up, dh, dh, dup, h));
-    expert_weight_grad(n, layer, ROLE_EXPERT_DOWN, dy, h, hidden, inner, false);
-    expert_weight_grad(n, layer, ROLE_EXPERT_GATE, dh, v->n_ffn, inner, hidden, true);
-    expert_weight_grad(n, layer, ROLE_EXPERT_UP, dup, v->n_ffn, inner, hidden, true);
+    const bool down = role == ROLE_EXPERT_DOWN;
+    struct push_moe_matmul push = network_moe_push(n, down ? inner : hidden, 0);
+    push.m = down ? hidden : inner;
+    push.gather = gather;
+    plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_TN, network_moe_rows(n), &push,
+                      PLAN_BIND(a, b, v->order, v->ranges, network_grad(n, role, layer)),
+                      grid(v, down ? MOE_GRID_DOWN_WEIGHT : MOE_GRID_UP_WEIGHT));
+}
+
+// dh [P][I] = rows of dx, as if each pair's gate weight were 1; then in place: gate and up become
+// their gradients, dh becomes weight * h. Returns that.
+static struct plan_range body_back(struct network *n, int32_t layer, struct plan_range dgates)
+{
+    const struct config *c = n->config;
+    const uint32_t hidden = c->hidden_size, inner = c->moe_intermediate_size;
+    const uint32_t pairs = n->tokens * c->num_experts_per_tok;
+    const struct layer_values *v = &n->layer[layer];
+    const struct plan_range dh = network_temp(n, pairs, inner, "dh", layer);
+    struct push_moe_matmul down = network_moe_push(n, inner, hidden);
+    down.gather = 1;
+    const struct plan_range weight = network_weight(n, ROLE_EXPERT_DOWN, layer);
+    plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_NN, network_moe_rows(n), &down,
+                      PLAN_BIND(n->dx, v->order, v->tiles, weight, dh, n->dx, weight),
+                      grid(v, MOE_GRID_BACK_H));
+    const struct push_moe_activate push = {pairs, inner, network_activation(n), c->mlp_gated};
+    plan_add(n->plan, KERNEL_MOE_ACTIVATE_BACK, 0, &push,
+             PLAN_BIND(v->gate, v->up, dh, v->inverse, v->gates, dgates));
+    return dh;
+}
+
+// Gradients of the experts' weights; dgates; the gradient of the gathered rows [P][H], which is
+// dgate wgate + dup wup in one pass.
+static struct plan_range expert_back(struct network *n, int32_t layer, struct plan_range dgates)
+{
+    const struct config *c = n->config;
+    const uint32_t hidden = c->hidden_size, inner = c->moe_intermediate_size;
+    const uint32_t pairs = n->tokens * c->num_experts_per_tok;
+    const struct layer_values *v = &n->layer[layer];
+    const struct plan_range h = body_back(n, layer, dgates);
+    expert_weight_grad(n, layer, ROLE_EXPERT_DOWN, n->dx, h, GATHER_A);
+    if (c->mlp_gated)
+        expert_weight_grad(n, layer, ROLE_EXPERT_GATE, v->gate, v->n_ffn, GATHER_B);
+    expert_weight_grad(n, layer, ROLE_EXPERT_UP, v->up, v->n_ffn, GATHER_B);
     const struct plan_range dx = network_temp(n, pairs, hidden, "dx_pairs", layer);
-    struct push_moe_matmul up = network_moe_push(n, hidden, inner);
-    plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_NN, rows, &up,
-                      PLAN_BIND(dh, v->tiles, network_weight(n, ROLE_EXPERT_GATE, layer), dx),
-                      grid(v, 3));
-    up.add = 1;
-    plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_NN, rows, &up,
-                      PLAN_BIND(dup, v->tiles, network_weight(n, ROLE_EXPERT_UP, layer), dx),
-                      grid(v, 3));
+    const struct plan_range up = network_weight(n, ROLE_EXPERT_UP, layer);
+    const struct plan_range gate = c->mlp_gated ? network_weight(n, ROLE_EXPERT_GATE, layer) : up;
+    struct push_moe_matmul push = network_moe_push(n, hidden, inner);
+    push.second = c->mlp_gated;
+    plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_NN, network_moe_rows(n), &push,
+                      PLAN_BIND(v->gate, v->order, v->tiles, gate, dx, v->up, up),
+                      grid(v, MOE_GRID_BACK_X));
     return dx;
 }
 
@@ -233,16 +251,11 @@ void network_moe_back(struct network *n, int32_t layer, struct plan_range dn)
     const struct config *c = n->config;
     const uint32_t pairs = n->tokens * c->num_experts_per_tok;
     const struct layer_values *v = &n->layer[layer];
-    const struct plan_range dy = network_temp(n, pairs, c->hidden_size, "dy", layer);
     const struct plan_range dgates = network_temp_f32(n, pairs, 1, "dgates", layer);
-    struct push_moe_combine push = {.tokens = n->tokens,
-                                    .cols = c->hidden_size,
-                                    .top_k = c->num_experts_per_tok,
-                                    .weighted = 1};
-    plan_add(n->plan, KERNEL_MOE_COMBINE_BACK, 0, &push,
-             PLAN_BIND(n->dx, v->y, v->inverse, v->gates, dy, dgates));
-    const struct plan_range dx_pairs = expert_back(n, layer, dy);
-    push.weighted = 0;
+    const struct plan_range dx_pairs = expert_back(n, layer, dgates);
+    const struct push_moe_combine push = {.tokens = n->tokens,
+                                          .cols = c->hidden_size,
+                                          .top_k = c->num_experts_per_tok};
     plan_add(n->plan, KERNEL_MOE_COMBINE, 0, &push,
              PLAN_BIND(dx_pairs, v->inverse, v->gates, dn, dn));
     router_back(n, layer, dgates, dn);

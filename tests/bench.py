@@ -114,7 +114,7 @@ else:
     check_failures()
     check_stdout()
 ELEMENTS = 2048 * 64
-check_kernel("swiglu", "2048x64", "f32", 4 * ELEMENTS, 12 * ELEMENTS)
+check_kernel("activate", "2048x64", "f32", 4 * ELEMENTS, 12 * ELEMENTS)
 check_kernel("matmul_ntf", "1024x8x128", "f32", 2 * 1024 * 8 * 128, 4 * (1024 * 128 + 8 * 128 + 1024 * 8))
 # one token: two experts of eight are read
 check_kernel("moe_matmul_up", "E8 k2 T1 512x512", "f32", 2 * 2 * 2 * 512 * 512, 4 * (512 + 2 * 2 * 512 * 512 + 2 * 512))

@@ -61,7 +61,7 @@ static void grouped_kernels_fall_back_together(void **state)
     kernels_destroy(&round->kernels);
     round->kernels = kernels_create(round->gpu);
     kernels_plant(round->kernels,
-                  &(struct kernel_fault){true, KERNEL_MOE_MATMUL_UP, KERNEL_SWIGLU_BACK,
+                  &(struct kernel_fault){true, KERNEL_MOE_MATMUL_UP, KERNEL_ACTIVATE_BACK,
                                          KERNEL_FLAT, rows});
     const struct kernel_shape shape =
         kernels_shape(round->kernels, KERNEL_MOE_MATMUL_UP, DTYPE_F32, &up);

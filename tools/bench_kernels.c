@@ -350,29 +350,23 @@ static bool attention_decode(const struct at *at)
 
 // ---- feed-forward
 
-static bool swiglu_case(const struct at *at, enum kernel_op op)
+static bool activate_case(const struct at *at, enum kernel_op op)
 {
-    const struct push_count push = {at->tokens * at->shape->top_k * at->shape->inner};
+    const struct push_activate push = {at->tokens * at->shape->top_k * at->shape->inner,
+                                       ACTIVATION_SILU, 1};
     struct bench_case c;
-    if (!begin(&c, at, "swiglu", op, 0, &push, "%ux%u", at->tokens * at->shape->top_k,
+    if (!begin(&c, at, "activate", op, 0, &push, "%ux%u", at->tokens * at->shape->top_k,
                at->shape->inner))
         return true;
     const uint32_t gate = bench_case_normal(&c, BENCH_STORE, push.count, 1);
     const uint32_t up = bench_case_normal(&c, BENCH_STORE, push.count, 1);
-    const uint32_t h = bench_case_zero(&c, BENCH_STORE, push.count);
-    if (op == KERNEL_SWIGLU) {
-        bench_case_step(&c, BENCH_BIND(gate, up, h), BENCH_DIRECT);
-        return bench_case_run(&c);
-    }
-    const uint32_t dh = bench_case_normal(&c, BENCH_STORE, push.count, 1e-3);
-    const uint32_t dgate = bench_case_zero(&c, BENCH_STORE, push.count),
-                   dup = bench_case_zero(&c, BENCH_STORE, push.count);
-    bench_case_step(&c, BENCH_BIND(gate, up, dh, dgate, dup, h), BENCH_DIRECT);
+    const uint32_t h = bench_case_normal(&c, BENCH_STORE, push.count, 1e-3);
+    bench_case_step(&c, BENCH_BIND(gate, up, h), BENCH_DIRECT);
     return bench_case_run(&c);
 }
 
-static bool swiglu(const struct at *at) { return swiglu_case(at, KERNEL_SWIGLU); }
-static bool swiglu_back(const struct at *at) { return swiglu_case(at, KERNEL_SWIGLU_BACK); }
+static bool activate(const struct at *at) { return activate_case(at, KERNEL_ACTIVATE); }
+static bool activate_back(const struct at *at) { return activate_case(at, KERNEL_ACTIVATE_BACK); }
 
 // ---- router: every expert gets the same number of tokens
 
@@ -574,8 +568,8 @@ static const struct { bool (*run)(const struct at *at); bool f32_only;
     {attention_back_q},
     {attention_back_kv},
     {attention_decode},
-    {swiglu},
-    {swiglu_back},
+    {activate},
+    {activate_back},
     {router, true},
     {router_back},
     {router_stats, true},

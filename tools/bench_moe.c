@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: MIT
-// The grouped kernels of the benchmark: expert sort, the grouped matmuls and combine. Routing is
-// even (token t picks experts t*k, t*k + 1, ... modulo E) and its tables come from the scalar
+// The grouped kernels of the benchmark: expert sort, grouped matmuls, activation, combine. Routing
+// is even (token t picks experts t*k, t*k + 1, ... modulo E) and its tables come from the scalar
 // references of the sort.
 #include <stdlib.h>
 
 #include "src/ref/ref.h"
 #include "tools/bench.h"
 
-enum { SORT_BLOCK = 256 }; // as in src/plan_moe.c
-
 struct grouped { uint32_t experts, top_k, tokens, inner, hidden; };
 
 struct routing {
     struct push_moe_sort push;
-    uint32_t *ids, *counts, *offsets, *tiles, *grid, *order, *inverse; // counts: after the scan
+    uint32_t *ids, *counts, *totals, *offsets, *tiles, *ranges, *grid, *order, *inverse;
 };
 
 static const struct { uint32_t experts, top_k, inner, hidden; } layers[] = {
@@ -28,65 +26,51 @@ static uint32_t rows_of(const struct grouped *g)
 
 // ---- routing
 
-static struct kernel_shape shape_of(const struct bench *bench, const struct grouped *g,
-                                    enum kernel_op op, enum dtype store, uint32_t cols,
-                                    uint32_t inner)
+static struct gpu_ref_call ref_call(const struct routing *r, void *a, void *b, void *c, void *d,
+                                    void *e, void *f)
 {
-    const struct kernel_size size = {rows_of(g), cols, inner};
-    return kernels_shape(bench->kernels, op, store, &size);
-}
-
-static struct push_moe_sort sort_push(const struct bench *bench, const struct grouped *g,
-                                      enum dtype store)
-{
-    const uint32_t pairs = g->tokens * g->top_k, hidden = g->hidden, inner = g->inner;
-    const struct kernel_shape up =
-        shape_of(bench, g, KERNEL_MOE_MATMUL_UP, store, inner, hidden);
-    const struct kernel_shape nt =
-        shape_of(bench, g, KERNEL_MOE_MATMUL_NT, store, hidden, inner);
-    const struct kernel_shape nn =
-        shape_of(bench, g, KERNEL_MOE_MATMUL_NN, store, inner, hidden);
-    const struct kernel_shape back =
-        shape_of(bench, g, KERNEL_MOE_MATMUL_NN, store, hidden, inner);
-    return (struct push_moe_sort){
-        .pairs = pairs,
-        .experts = g->experts,
-        .block = SORT_BLOCK,
-        .blocks = ceil_div(pairs, SORT_BLOCK),
-        .tile_rows = up.rows,
-        .max_tiles = pairs / up.rows + min_u32(g->experts, pairs),
-        .columns = {kernel_moe_columns(KERNEL_MOE_MATMUL_UP, &up, inner),
-                    kernel_moe_columns(KERNEL_MOE_MATMUL_NT, &nt, hidden),
-                    kernel_moe_columns(KERNEL_MOE_MATMUL_NN, &nn, inner),
-                    kernel_moe_columns(KERNEL_MOE_MATMUL_NN, &back, hidden)},
-    };
-}
-
-static struct gpu_ref_call ref_call(const struct routing *r, void *a, void *b, void *c, void *d)
-{
-    return (struct gpu_ref_call){.buffer = {a, b, c, d},
+    return (struct gpu_ref_call){.buffer = {a, b, c, d, e, f},
                                  .push = &r->push,
-                                 .bytes = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}};
+                                 .bytes = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX,
+                                           UINT64_MAX, UINT64_MAX}};
+}
+
+static uint32_t tile_words(const struct push_moe_sort *p) { return 4 * (p->max_tiles + 1); }
+
+static uint32_t range_words(const struct push_moe_sort *p)
+{
+    return 4 * (min_u32(p->experts, p->pairs) + 1);
 }
 
 static struct routing make_routing(struct bench *bench, const struct grouped *g,
                                    enum dtype store)
 {
-    struct routing r = {.push = sort_push(bench, g, store)};
+    const struct kernel_moe_size size = {.tokens = g->tokens,
+                                         .experts = g->experts,
+                                         .top_k = g->top_k,
+                                         .hidden = g->hidden,
+                                         .inner = g->inner,
+                                         .rows = rows_of(g),
+                                         .gated = true};
+    struct routing r = {.push = kernel_moe_sort(bench->kernels, store, &size)};
     const struct push_moe_sort *p = &r.push;
     r.ids = arena_array(bench->arena, p->pairs, 4);
     r.counts = arena_array(bench->arena, (size_t)p->blocks * p->experts, 4);
+    r.totals = arena_array(bench->arena, p->experts, 4);
     r.offsets = arena_array(bench->arena, p->experts + 1, 4);
-    r.tiles = arena_array(bench->arena, p->max_tiles, 16);
-    r.grid = arena_array(bench->arena, 4, 16);
+    r.tiles = arena_array(bench->arena, tile_words(p), 4);
+    r.ranges = arena_array(bench->arena, range_words(p), 4);
+    r.grid = arena_array(bench->arena, MOE_GRIDS, 16);
     r.order = arena_array(bench->arena, p->pairs, 4);
     r.inverse = arena_array(bench->arena, p->pairs, 4);
     for (uint32_t i = 0; i < p->pairs; i++) r.ids[i] = i % p->experts;
-    const struct gpu_ref_call count = ref_call(&r, r.ids, r.counts, NULL, NULL);
+    const struct gpu_ref_call count = ref_call(&r, r.ids, r.counts, r.totals, NULL, NULL, NULL);
     ref_moe_count(&count);
-    const struct gpu_ref_call scan = ref_call(&r, r.counts, r.offsets, r.tiles, r.grid);
+    const struct gpu_ref_call scan =
+        ref_call(&r, r.counts, r.totals, r.offsets, r.tiles, r.ranges, r.grid);
     ref_moe_scan(&scan);
-    const struct gpu_ref_call scatter = ref_call(&r, r.ids, r.counts, r.order, r.inverse);
+    const struct gpu_ref_call scatter =
+        ref_call(&r, r.ids, r.counts, r.order, r.inverse, NULL, NULL);
     ref_moe_scatter(&scatter);
     return r;
 }
@@ -115,7 +99,8 @@ static bool begin(struct bench_case *c, const struct at *at, const char *name, e
 static struct push_moe_matmul matmul_push(const struct grouped *g, uint32_t n, uint32_t k)
 {
     return (struct push_moe_matmul){
-        .pairs = g->tokens * g->top_k, .experts = g->experts, .n = n, .k = k, .top_k = g->top_k};
+        .pairs = g->tokens * g->top_k, .experts = g->experts, .n = n, .k = k, .top_k = g->top_k,
+        .activation = ACTIVATION_SILU};
 }
 
 // Few tokens touch few experts: only their weights count.
@@ -137,8 +122,8 @@ static bool matmul_up(const struct at *at)
     const struct routing r = make_routing(at->bench, g, at->store);
     const uint32_t x = bench_case_normal(&c, BENCH_STORE, (uint64_t)g->tokens * g->hidden, 1);
     const uint32_t order = bench_case_words(&c, r.order, push.pairs);
-    const uint32_t tiles = bench_case_words(&c, r.tiles, 4ull * r.push.max_tiles),
-                   grid = bench_case_words(&c, r.grid, 16);
+    const uint32_t tiles = bench_case_words(&c, r.tiles, tile_words(&r.push)),
+                   grid = bench_case_words(&c, r.grid + 4 * MOE_GRID_UP, 4);
     const uint32_t gate = bench_case_normal(&c, BENCH_STORE, weights, 0.05);
     const uint32_t up = bench_case_normal(&c, BENCH_STORE, weights, 0.05);
     const uint32_t h = bench_case_zero(&c, BENCH_STORE, (uint64_t)push.pairs * g->inner);
@@ -157,12 +142,15 @@ static bool matmul_down(const struct at *at, enum kernel_op op)
     if (!begin(&c, at, NULL, op, &push, touched_bytes(at, op, push))) return true;
     const struct routing r = make_routing(at->bench, g, at->store);
     const uint32_t a = bench_case_normal(&c, BENCH_STORE, (uint64_t)push.pairs * push.k, 1);
-    const uint32_t tiles = bench_case_words(&c, r.tiles, 4ull * r.push.max_tiles);
-    const uint32_t grid = bench_case_words(&c, r.grid + (nt ? 4 : 8), 4);
+    const uint32_t order = bench_case_words(&c, r.order, push.pairs);
+    const uint32_t tiles = bench_case_words(&c, r.tiles, tile_words(&r.push));
+    const enum kernel_moe_grid entry = nt ? MOE_GRID_DOWN : MOE_GRID_BACK_H;
+    const uint32_t grid = bench_case_words(&c, r.grid + 4 * entry, 4);
     const uint32_t w =
         bench_case_normal(&c, BENCH_STORE, (uint64_t)g->experts * push.n * push.k, 0.05);
     const uint32_t out = bench_case_zero(&c, BENCH_STORE, (uint64_t)push.pairs * push.n);
-    bench_case_step(&c, BENCH_BIND(a, tiles, w, out), (int32_t)grid);
+    if (nt) bench_case_step(&c, BENCH_BIND(a, tiles, w, out), (int32_t)grid);
+    else bench_case_step(&c, BENCH_BIND(a, order, tiles, w, out, a, w), (int32_t)grid);
     return bench_case_run(&c);
 }
 
@@ -184,9 +172,10 @@ static bool matmul_tn(const struct at *at)
     const uint32_t a = bench_case_normal(&c, BENCH_STORE, (uint64_t)push.pairs * push.m, 1e-3);
     const uint32_t x = bench_case_normal(&c, BENCH_STORE, (uint64_t)g->tokens * g->hidden, 1);
     const uint32_t order = bench_case_words(&c, r.order, push.pairs);
-    const uint32_t offsets = bench_case_words(&c, r.offsets, g->experts + 1);
+    const uint32_t ranges = bench_case_words(&c, r.ranges, range_words(&r.push));
+    const uint32_t grid = bench_case_words(&c, r.grid + 4 * MOE_GRID_UP_WEIGHT, 4);
     const uint32_t out = bench_case_zero(&c, DTYPE_F32, (uint64_t)g->experts * push.m * push.n);
-    bench_case_step(&c, BENCH_BIND(a, x, order, offsets, out), BENCH_DIRECT);
+    bench_case_step(&c, BENCH_BIND(a, x, order, ranges, out), (int32_t)grid);
     return bench_case_run(&c);
 }
 
@@ -199,7 +188,8 @@ static bool count_case(const struct at *at, const struct routing *r)
     const uint32_t ids = bench_case_words(&c, r->ids, r->push.pairs);
     const uint32_t counts =
         bench_case_zero(&c, DTYPE_U32, (uint64_t)r->push.blocks * r->push.experts);
-    bench_case_step(&c, BENCH_BIND(ids, counts), BENCH_DIRECT);
+    const uint32_t totals = bench_case_zero(&c, DTYPE_U32, r->push.experts);
+    bench_case_step(&c, BENCH_BIND(ids, counts, totals), BENCH_DIRECT);
     return bench_case_run(&c);
 }
 
@@ -224,13 +214,16 @@ static bool scan_case(const struct at *at, const struct routing *r, bool scatter
     const uint32_t ids = bench_case_words(&c, r->ids, r->push.pairs);
     const uint32_t counts =
         bench_case_zero(&c, DTYPE_U32, (uint64_t)r->push.blocks * r->push.experts);
-    const uint32_t offsets = bench_case_zero(&c, DTYPE_U32, r->push.experts + 1);
-    const uint32_t tiles = bench_case_zero(&c, DTYPE_U32, 4ull * r->push.max_tiles),
-                   grid = bench_case_zero(&c, DTYPE_U32, 16);
+    const uint32_t totals = bench_case_zero(&c, DTYPE_U32, r->push.experts),
+                   offsets = bench_case_zero(&c, DTYPE_U32, r->push.experts + 1);
+    const uint32_t tiles = bench_case_zero(&c, DTYPE_U32, tile_words(&r->push)),
+                   ranges = bench_case_zero(&c, DTYPE_U32, range_words(&r->push)),
+                   grid = bench_case_zero(&c, DTYPE_U32, 4 * MOE_GRIDS);
     const uint32_t order = bench_case_zero(&c, DTYPE_U32, r->push.pairs);
     const uint32_t inverse = bench_case_zero(&c, DTYPE_U32, r->push.pairs);
-    bench_case_step(&c, BENCH_BIND(ids, counts), BENCH_DIRECT);
-    bench_case_step_of(&c, KERNEL_MOE_SCAN, &r->push, BENCH_BIND(counts, offsets, tiles, grid));
+    bench_case_step(&c, BENCH_BIND(ids, counts, totals), BENCH_DIRECT);
+    bench_case_step_of(&c, KERNEL_MOE_SCAN, &r->push,
+                       BENCH_BIND(counts, totals, offsets, tiles, ranges, grid));
     if (scatter)
         bench_case_step_of(&c, KERNEL_MOE_SCATTER, &r->push,
                            BENCH_BIND(ids, counts, order, inverse));
@@ -247,35 +240,44 @@ static bool sort(const struct at *at)
 
 // ---- combine
 
-static bool combine_case(const struct at *at, enum kernel_op op)
+static bool combine(const struct at *at)
 {
     const struct grouped *g = &at->g;
     const struct push_moe_combine push = {.tokens = g->tokens,
                                           .cols = g->hidden,
                                           .top_k = g->top_k,
                                           .weighted = 1,
-                                          .add = op == KERNEL_MOE_COMBINE};
+                                          .add = 1};
     const uint64_t pairs = (uint64_t)g->tokens * g->top_k, count = (uint64_t)g->tokens * g->hidden;
     struct bench_case c;
-    if (!begin(&c, at, NULL, op, &push, 0)) return true;
+    if (!begin(&c, at, NULL, KERNEL_MOE_COMBINE, &push, 0)) return true;
     const struct routing r = make_routing(at->bench, g, at->store);
     const uint32_t y = bench_case_normal(&c, BENCH_STORE, pairs * g->hidden, 1);
     const uint32_t inverse = bench_case_words(&c, r.inverse, pairs),
                    gates = bench_case_normal(&c, DTYPE_F32, pairs, 1);
     const uint32_t x = bench_case_normal(&c, BENCH_STORE, count, 1);
-    if (op == KERNEL_MOE_COMBINE) {
-        const uint32_t out = bench_case_zero(&c, BENCH_STORE, count);
-        bench_case_step(&c, BENCH_BIND(y, inverse, gates, x, out), BENCH_DIRECT);
-        return bench_case_run(&c);
-    }
-    const uint32_t dy = bench_case_zero(&c, BENCH_STORE, pairs * g->hidden),
-                   dgates = bench_case_zero(&c, DTYPE_F32, pairs);
-    bench_case_step(&c, BENCH_BIND(x, y, inverse, gates, dy, dgates), BENCH_DIRECT);
+    const uint32_t out = bench_case_zero(&c, BENCH_STORE, count);
+    bench_case_step(&c, BENCH_BIND(y, inverse, gates, x, out), BENCH_DIRECT);
     return bench_case_run(&c);
 }
 
-static bool combine(const struct at *at) { return combine_case(at, KERNEL_MOE_COMBINE); }
-static bool combine_back(const struct at *at) { return combine_case(at, KERNEL_MOE_COMBINE_BACK); }
+static bool activate_back(const struct at *at)
+{
+    const struct grouped *g = &at->g;
+    const struct push_moe_activate push = {g->tokens * g->top_k, g->inner, ACTIVATION_SILU, 1};
+    const uint64_t cells = (uint64_t)push.pairs * g->inner;
+    struct bench_case c;
+    if (!begin(&c, at, NULL, KERNEL_MOE_ACTIVATE_BACK, &push, 0)) return true;
+    const struct routing r = make_routing(at->bench, g, at->store);
+    const uint32_t gate = bench_case_normal(&c, BENCH_STORE, cells, 1),
+                   up = bench_case_normal(&c, BENCH_STORE, cells, 1),
+                   dh = bench_case_normal(&c, BENCH_STORE, cells, 1e-3);
+    const uint32_t inverse = bench_case_words(&c, r.inverse, push.pairs),
+                   gates = bench_case_normal(&c, DTYPE_F32, push.pairs, 0.5),
+                   dgates = bench_case_zero(&c, DTYPE_F32, push.pairs);
+    bench_case_step(&c, BENCH_BIND(gate, up, dh, inverse, gates, dgates), BENCH_DIRECT);
+    return bench_case_run(&c);
+}
 
 // ---- the list
 
@@ -286,7 +288,7 @@ enum use {
 
 static const struct { bool (*run)(const struct at *at); enum use use; } kernels[] = {
     {matmul_up, USE_ALL}, {matmul_nt, USE_ALL}, {matmul_nn, USE_LARGE}, {matmul_tn, USE_LARGE},
-    {sort, USE_LARGE}, {combine, USE_LARGE}, {combine_back, USE_LARGE},
+    {sort, USE_LARGE}, {combine, USE_LARGE}, {activate_back, USE_LARGE},
 };
 
 // tiny's layer only at its own 1024 tokens, h64lm's only where asked for, 16-bit storage at 128

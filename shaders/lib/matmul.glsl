@@ -9,8 +9,10 @@
 //
 // The includer defines one of NT (A [rows][k], B [n][k]), NN (A [rows][k], B [k][n]) and TN (A
 // [k][m], B [k][n]); has the push word n (TN: also m); `uint stride_a()` and `stride_b()`, the
-// elements from row to row; the arrays a, a4, b, b4 (UP: also b_up, b4_up); and, with GATHER_B,
-// `uint row_of_b(uint)`. k counts along the sums and is named `at` here.
+// elements from row to row; the arrays a, a4, b, b4 (UP: also b_up, b4_up); and, with
+// GATHER_A (TN) or GATHER_B, `uint row_of_a(uint)` or `uint row_of_b(uint)`. k counts along the
+// sums and is named `at` here.
+#ifndef MATMUL_AGAIN
 layout(constant_id = 1) const uint ROWS = 16;
 layout(constant_id = 2) const uint COLUMNS = 4;  // for the grid; the loop is written for 4
 layout(constant_id = 3) const uint SPREAD = 1;   // divides ROWS, at most the subgroup size
@@ -35,6 +37,7 @@ float share(float value, uint from)
     if (SPREAD == 1) return value;
     return subgroupShuffle(value, from);
 }
+#endif
 
 // ---- B: held_b from elements b_at
 
@@ -46,7 +49,7 @@ float share(float value, uint from)
     target[2] = vec4(c0.z, c1.z, c2.z, c3.z); target[3] = vec4(c0.w, c1.w, c2.w, c3.w); }
 #define B_AT(i) (b_at[i] + at)
 #else
-#ifndef GATHER_B
+#if !defined(GATHER_B) && !defined(MATMUL_AGAIN)
 uint row_of_b(uint at) { return at; }
 #endif
 #define LOAD_B4(target, array) \
@@ -90,7 +93,9 @@ void load_b(uint at)
 
 vec4 load_held(uint i, uint at)
 {
-#ifdef TN
+#if defined(GATHER_A)
+    at = row_of_a(at + (i * SPREAD + spread_lane()) / GROUPS) * stride_a();
+#elif defined(TN)
     at *= stride_a();
 #endif
     return LOAD(a4[(a_at[i] + at) / 4]);
@@ -103,7 +108,9 @@ void load_a4(uint at)
 
 void load_a(uint at)
 {
-#ifdef TN
+#if defined(GATHER_A)
+    at = row_of_a(at) * stride_a();
+#elif defined(TN)
     at *= stride_a();
 #endif
     [[unroll]] for (uint i = 0; i < HELD; i++) held_a[i].x = LOAD(a[a_at[i] + at]);
@@ -123,8 +130,12 @@ void place_a(uint first, bool vectors)
 {
     [[unroll]] for (uint i = 0; i < HELD; i++) {
         const uint q = i * SPREAD + spread_lane();
-        a_at[i] = vectors ? q / GROUPS * stride_a() + min(first + q % GROUPS * 4, m - 4)
-                          : min(first + q, m - 1);
+#ifdef GATHER_A
+        const uint row = 0; // load_held's
+#else
+        const uint row = q / GROUPS * stride_a();
+#endif
+        a_at[i] = vectors ? row + min(first + q % GROUPS * 4, m - 4) : min(first + q, m - 1);
     }
 }
 #endif

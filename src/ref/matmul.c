@@ -3,20 +3,6 @@
 // (matmul_sum, _sumf), and the epilogue of all of them. matvec and matvecf are the first two.
 #include "src/ref/ref.h"
 
-double ref_activate(enum kernel_activation activation, double x)
-{
-    switch (activation) {
-    case ACTIVATION_NONE: return x;
-    case ACTIVATION_SILU: return x / (1 + exp(-x));
-    case ACTIVATION_GELU_TANH:
-        return 0.5 * x * (1 + tanh(sqrt(2 / acos(-1.0)) * (x + 0.044715 * x * x * x)));
-    case ACTIVATION_GELU: return 0.5 * x * erfc(-x / sqrt(2));
-    case ACTIVATION_RELU2: return x > 0 ? x * x : 0;
-    case ACTIVATION_COUNT: break;
-    }
-    return NAN;
-}
-
 // Where the epilogue's bindings lie: r, c and bias follow the operands.
 enum { PRODUCT_R = 2, SUM_R = 1 };
 
@@ -27,7 +13,7 @@ static void finish(const struct gpu_ref_call *call, int r, size_t i, size_t j, e
     const size_t at = i * (p->ldc ? p->ldc : p->n) + j;
     if (p->scale != 0) sum *= p->scale;
     if (p->bias) sum += ref_load(call, r + 2, j);
-    sum = ref_activate((enum kernel_activation)p->activation, sum);
+    sum = ref_activation((enum kernel_activation)p->activation, sum);
     if (p->add) sum += dtype_load(call->buffer[r], at, out);
     dtype_store(call->buffer[r + 1], at, out, sum);
 }

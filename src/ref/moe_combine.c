@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// References of moe_combine and moe_combine_back: each token gathers the rows of its own picks.
+// Reference of moe_combine: each token gathers the rows of its own picks.
 #include "ref.h"
 
 void ref_moe_combine(const struct gpu_ref_call *call)
@@ -18,22 +18,4 @@ void ref_moe_combine(const struct gpu_ref_call *call)
             }
             ref_store(call, 4, at, sum);
         }
-}
-
-void ref_moe_combine_back(const struct gpu_ref_call *call)
-{
-    const struct push_moe_combine *push = call->push;
-    const uint32_t *inverse = call->buffer[2];
-    const float *gates = call->buffer[3];
-    float *dgates = call->buffer[5];
-    for (uint32_t p = 0; p < push->tokens * push->top_k; p++) {
-        double dot = 0;
-        for (uint32_t c = 0; c < push->cols && inverse[p] != KERNEL_NONE_ID; c++) {
-            const double d = ref_load(call, 0, (size_t)(p / push->top_k) * push->cols + c);
-            const size_t at = (size_t)inverse[p] * push->cols + c;
-            dot += d * ref_load(call, 1, at);
-            ref_store(call, 4, at, (double)gates[p] * d);
-        }
-        dgates[p] = (float)dot;
-    }
 }

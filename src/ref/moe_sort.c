@@ -12,19 +12,23 @@ void ref_moe_count(const struct gpu_ref_call *call)
 {
     const struct push_moe_sort *push = call->push;
     const uint32_t *ids = call->buffer[0];
-    uint32_t *counts = call->buffer[1];
+    uint32_t *counts = call->buffer[1], *totals = call->buffer[2];
     memset(counts, 0, (size_t)push->blocks * push->experts * sizeof *counts);
     for (uint32_t b = 0; b < push->blocks; b++)
         for (uint32_t p = b * push->block; p < block_end(push, b); p++)
-            if (ids[p] < push->experts) counts[(size_t)b * push->experts + ids[p]]++;
+            if (ids[p] < push->experts) {
+                counts[(size_t)b * push->experts + ids[p]]++;
+                if (push->slices > 1) totals[ids[p]]++;
+            }
 }
 
 void ref_moe_scan(const struct gpu_ref_call *call)
 {
     const struct push_moe_sort *push = call->push;
-    uint32_t *counts = call->buffer[0], *offsets = call->buffer[1];
-    uint32_t (*tiles)[4] = call->buffer[2], (*indirect)[4] = call->buffer[3];
-    uint32_t position = 0, tile = 0;
+    uint32_t *counts = call->buffer[0], *offsets = call->buffer[2];
+    uint32_t (*tiles)[4] = call->buffer[3], (*ranges)[4] = call->buffer[4];
+    uint32_t (*indirect)[4] = call->buffer[5];
+    uint32_t position = 0, tile = 0, range = 0;
     for (uint32_t e = 0; e < push->experts; e++) {
         offsets[e] = position;
         for (uint32_t b = 0; b < push->blocks; b++) {
@@ -38,10 +42,17 @@ void ref_moe_scan(const struct gpu_ref_call *call)
             const uint32_t words[4] = {e, row, min_u32(push->tile_rows, position - row), 0};
             memcpy(tiles[tile++], words, sizeof words);
         }
+        const uint32_t words[4] = {e, offsets[e], position - offsets[e], 0};
+        if (position > offsets[e]) memcpy(ranges[range++], words, sizeof words);
     }
     offsets[push->experts] = position;
-    for (int i = 0; i < 4; i++) {
-        const uint32_t words[4] = {push->columns[i], tile, 1, 0};
+    memset(tiles[tile], 0, sizeof tiles[tile]);
+    memset(ranges[range], 0, sizeof ranges[range]);
+    for (int i = 0; i < MOE_GRIDS; i++) {
+        const bool tiled = i < MOE_GRID_DOWN_WEIGHT;
+        const uint32_t words[4] = {push->columns[i],
+                                   tiled ? tile : push->rows[i - MOE_GRID_DOWN_WEIGHT],
+                                   tiled ? 1 : range, 0};
         memcpy(indirect[i], words, sizeof words);
     }
 }

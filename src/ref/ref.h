@@ -43,8 +43,8 @@ REF_DECLARE(attention_delta)
 REF_DECLARE(attention_back_q)
 REF_DECLARE(attention_back_kv)
 REF_DECLARE(attention_decode)
-REF_DECLARE(swiglu)
-REF_DECLARE(swiglu_back)
+REF_DECLARE(activate)
+REF_DECLARE(activate_back)
 REF_DECLARE(router)
 REF_DECLARE(router_back)
 REF_DECLARE(router_stats)
@@ -52,11 +52,12 @@ REF_DECLARE(moe_count)
 REF_DECLARE(moe_scan)
 REF_DECLARE(moe_scatter)
 REF_DECLARE(moe_matmul_up)
+REF_DECLARE(moe_matmul_act)
 REF_DECLARE(moe_matmul_nt)
 REF_DECLARE(moe_matmul_nn)
 REF_DECLARE(moe_matmul_tn)
 REF_DECLARE(moe_combine)
-REF_DECLARE(moe_combine_back)
+REF_DECLARE(moe_activate_back)
 REF_DECLARE(loss)
 REF_DECLARE(sum)
 REF_DECLARE(grad_norm)
@@ -66,8 +67,9 @@ REF_DECLARE(cast)
 REF_DECLARE(sample)
 #undef REF_DECLARE
 
-// What an epilogue does to a value: the same for the dense and the grouped products (matmul.c).
-double ref_activate(enum kernel_activation activation, double x);
+// f(x) and f'(x): the same for the dense and the grouped products (activate.c).
+double ref_activation(enum kernel_activation activation, double x);
+double ref_activation_slope(enum kernel_activation activation, double x);
 
 // Of sample, for its check: the exact distribution (prob[vocab]) and the number in (0, 1) that is
 // drawn.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Checks of moe_combine and moe_combine_back: aligned and odd rows, one and many picks, dropped
+// Checks of moe_combine: aligned and odd rows, one and many picks, dropped
 // pairs.
 #include <stdlib.h>
 
@@ -33,20 +33,6 @@ static void combine(struct check *t, const struct push_moe_combine *push, uint32
     check_run(t, push, 1e-12);
 }
 
-static void combine_back(struct check *t, const struct push_moe_combine *push, uint32_t drop)
-{
-    const uint32_t pairs = push->tokens * push->top_k;
-    check_begin(t, KERNEL_MOE_COMBINE_BACK, 0, "T %u H %u K %u drop %u", push->tokens, push->cols,
-                push->top_k, drop);
-    check_normal(t, 0, CHECK_STORE, (uint64_t)push->tokens * push->cols, 1);
-    check_normal(t, 1, CHECK_STORE, (uint64_t)pairs * push->cols, 1);
-    permutation(t, 2, pairs, drop);
-    check_normal(t, 3, DTYPE_F32, pairs, 1);
-    check_output(t, 4, CHECK_STORE, (uint64_t)pairs * push->cols);
-    check_output(t, 5, DTYPE_F32, pairs);
-    check_run(t, push, 1e-11);
-}
-
 void check_moe_combine(struct check *t)
 {
     static const uint32_t cols[] = {1, 2, 3, 4, 31, 32, 33, 128, 257, 512};
@@ -57,7 +43,6 @@ void check_moe_combine(struct check *t)
                                                   top_k[(mode + i) % COUNT_OF(top_k)], mode & 1,
                                                   mode >> 1};
             combine(t, &push, mode ? 0 : 3);
-            combine_back(t, &push, mode ? 0 : 3);
             if (mode == 3) combine(t, &push, 1); // nothing but dropped pairs
         }
 }

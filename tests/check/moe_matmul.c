@@ -13,8 +13,8 @@ enum { SLACK_ROWS = 16 };
 enum routing { EVEN, SKEW, ONE_EXPERT, HALF_EMPTY };
 
 struct routed {
-    uint32_t tokens, experts, top_k, pairs, tile_count;
-    uint32_t *order, *offsets, (*tiles)[4];
+    uint32_t tokens, experts, top_k, pairs, tile_count, range_count;
+    uint32_t *order, (*tiles)[4], (*ranges)[4];
 };
 
 struct size {
@@ -58,18 +58,21 @@ static struct routed route(struct check *t, const struct size *s, uint32_t tile_
                        .pairs = s->tokens * s->top_k};
     uint32_t *ids = calloc(r.pairs, sizeof *ids);
     r.order = calloc(r.pairs, sizeof *r.order);
-    r.offsets = calloc(r.experts + 1, sizeof *r.offsets);
-    r.tiles = calloc(r.pairs + 1, sizeof *r.tiles); // ends with a tile of no rows
+    r.tiles = calloc(r.pairs + 1, sizeof *r.tiles); // each ends with an entry of no rows
+    r.ranges = calloc(r.pairs + 1, sizeof *r.ranges);
     for (uint32_t p = 0; p < r.pairs; p++) ids[p] = pick(t, s);
     uint32_t row = 0;
     for (uint32_t e = 0; e < r.experts; e++) {
+        const uint32_t begin = row;
         for (uint32_t p = 0; p < r.pairs; p++)
             if (ids[p] == e) r.order[row++] = p;
-        r.offsets[e + 1] = row;
-        for (uint32_t at = r.offsets[e]; at < row; at += tile_rows) {
+        for (uint32_t at = begin; at < row; at += tile_rows) {
             uint32_t *tile = r.tiles[r.tile_count++];
             tile[0] = e, tile[1] = at, tile[2] = min_u32(tile_rows, row - at);
         }
+        if (begin == row) continue;
+        uint32_t *range = r.ranges[r.range_count++];
+        range[0] = e, range[1] = begin, range[2] = row - begin;
     }
     free(ids);
     return r;
@@ -78,8 +81,8 @@ static struct routed route(struct check *t, const struct size *s, uint32_t tile_
 static void routed_free(struct routed *r)
 {
     free(r->order);
-    free(r->offsets);
     free(r->tiles);
+    free(r->ranges);
 }
 
 static void begin(struct check *t, enum kernel_op op, const struct size *s,
@@ -90,81 +93,144 @@ static void begin(struct check *t, enum kernel_op op, const struct size *s,
     check_with(t, shape);
 }
 
-static void tiled(struct check *t, enum kernel_op op, const struct size *s,
-                  const struct kernel_shape *shape, bool option)
+struct run {
+    struct check              *t;
+    const struct size         *s;
+    const struct kernel_shape *shape;
+    uint32_t                   option; // which of the ways below
+};
+
+static struct push_moe_matmul push_of(const struct run *run, const struct routed *r)
 {
-    struct routed r = route(t, s, shape->rows);
-    const uint64_t pairs = r.pairs, weights = (uint64_t)s->experts * s->n * s->k;
-    const bool up = op == KERNEL_MOE_MATMUL_UP;
-    struct push_moe_matmul push = {
-        .pairs = r.pairs, .experts = s->experts, .n = s->n, .k = s->k, .top_k = s->top_k};
-    begin(t, op, s, shape, option ? up ? " save" : " add" : "");
-    const double scale = 1.0 / sqrt(s->k);
-    if (up) {
-        push.save = option;
-        check_normal(t, 0, CHECK_STORE, (uint64_t)s->tokens * s->k, 1);
-        check_words(t, 1, r.order, pairs);
-        check_words(t, 2, r.tiles[0], (r.tile_count + 1) * 4ull);
-        check_normal(t, 3, CHECK_STORE, weights, scale);
-        check_normal(t, 4, CHECK_STORE, weights, scale);
-        check_output(t, 5, CHECK_STORE, (pairs + SLACK_ROWS) * s->n);
-        check_output(t, 6, CHECK_STORE, option ? (pairs + SLACK_ROWS) * s->n : 1);
-        check_output(t, 7, CHECK_STORE, option ? (pairs + SLACK_ROWS) * s->n : 1);
-    } else {
-        push.add = option;
-        check_normal(t, 0, CHECK_STORE, pairs * s->k, 1);
-        check_words(t, 1, r.tiles[0], (r.tile_count + 1) * 4ull);
-        check_normal(t, 2, CHECK_STORE, weights, scale);
-        if (option)
-            check_normal(t, 3, CHECK_STORE, pairs * s->n, 1);
-        else
-            check_output(t, 3, CHECK_STORE, (pairs + SLACK_ROWS) * s->n);
-    }
-    check_groups(t, kernel_moe_columns(op, shape, s->n), r.tile_count, 1);
+    return (struct push_moe_matmul){.pairs = r->pairs,
+                                    .experts = r->experts,
+                                    .n = run->s->n,
+                                    .k = run->s->k,
+                                    .top_k = r->top_k};
+}
+
+static void grid(const struct run *run, enum kernel_op op, const struct routed *r)
+{
+    check_groups(run->t, kernel_moe_columns(op, run->shape, run->s->n), r->tile_count, 1);
+}
+
+// moe_matmul_up and _act. Options: saved or not, two functions.
+static void up(const struct run *run, enum kernel_op op)
+{
+    struct check *t = run->t;
+    const struct size *s = run->s;
+    const bool gated = op == KERNEL_MOE_MATMUL_UP, save = run->option % 2;
+    struct routed r = route(t, s, run->shape->rows);
+    struct push_moe_matmul push = push_of(run, &r);
+    push.save = save;
+    push.activation = gated ? 1 + run->option / 2 * 2 : 2 + run->option / 2 * 2;
+    begin(t, op, s, run->shape, save ? " save" : "");
+    const uint64_t weights = (uint64_t)s->experts * s->n * s->k,
+                   out = ((uint64_t)r.pairs + SLACK_ROWS) * s->n;
+    check_normal(t, 0, CHECK_STORE, (uint64_t)s->tokens * s->k, 1);
+    check_words(t, 1, r.order, r.pairs);
+    check_words(t, 2, r.tiles[0], (r.tile_count + 1) * 4ull);
+    for (int b = 3; b < 4 + gated; b++)
+        check_normal(t, b, CHECK_STORE, weights, 1.0 / sqrt(s->k));
+    for (int b = 4 + gated; b < 6 + 2 * gated; b++)
+        check_output(t, b, CHECK_STORE, save || b == 4 + gated ? out : 1);
+    grid(run, op, &r);
     check_run(t, &push, 1e-11);
     routed_free(&r);
 }
 
-static void weight_gradient(struct check *t, const struct size *s,
-                            const struct kernel_shape *shape, bool gather)
+static void down(const struct run *run, enum kernel_op op)
 {
-    struct routed r = route(t, s, 16);
-    const struct push_moe_matmul push = {.pairs = r.pairs,
-                                         .experts = s->experts,
-                                         .m = s->k,
-                                         .n = s->n,
-                                         .top_k = s->top_k,
-                                         .gather = gather};
-    begin(t, KERNEL_MOE_MATMUL_TN, s, shape, gather ? " gather" : "");
+    struct check *t = run->t;
+    const struct size *s = run->s;
+    struct routed r = route(t, s, run->shape->rows);
+    const struct push_moe_matmul push = push_of(run, &r);
+    begin(t, op, s, run->shape, "");
     check_normal(t, 0, CHECK_STORE, (uint64_t)r.pairs * s->k, 1);
-    check_normal(t, 1, CHECK_STORE, (uint64_t)(gather ? s->tokens : r.pairs) * s->n, 1);
-    check_words(t, 2, r.order, r.pairs);
-    check_words(t, 3, r.offsets, r.experts + 1);
-    check_normal(t, 4, DTYPE_F32, (uint64_t)s->experts * s->k * s->n, 1);
+    check_words(t, 1, r.tiles[0], (r.tile_count + 1) * 4ull);
+    check_normal(t, 2, CHECK_STORE, (uint64_t)s->experts * s->n * s->k, 1.0 / sqrt(s->k));
+    check_output(t, 3, CHECK_STORE, ((uint64_t)r.pairs + SLACK_ROWS) * s->n);
+    grid(run, op, &r);
     check_run(t, &push, 1e-11);
     routed_free(&r);
 }
 
-// Both ways in each candidate shape; at the real sizes only the default and what is not flat.
-static void all_shapes(struct check *t, enum kernel_op op, const struct size *s, int options)
+// moe_matmul_nn. Options: gather, second.
+static void back(const struct run *run, enum kernel_op op)
 {
-    const struct kernel_size size = {max_u32(s->tokens * s->top_k / s->experts, 1), s->n, s->k};
+    struct check *t = run->t;
+    const struct size *s = run->s;
+    struct routed r = route(t, s, run->shape->rows);
+    struct push_moe_matmul push = push_of(run, &r);
+    push.gather = run->option % 2;
+    push.second = run->option / 2;
+    begin(t, op, s, run->shape, push.second ? push.gather ? " gather second" : " second"
+                                            : push.gather ? " gather" : "");
+    const uint64_t weights = (uint64_t)s->experts * s->n * s->k;
+    check_normal(t, 0, CHECK_STORE, (uint64_t)(push.gather ? s->tokens : r.pairs) * s->k, 1);
+    check_words(t, 1, r.order, r.pairs);
+    check_words(t, 2, r.tiles[0], (r.tile_count + 1) * 4ull);
+    check_normal(t, 3, CHECK_STORE, weights, 1.0 / sqrt(s->k));
+    check_output(t, 4, CHECK_STORE, ((uint64_t)r.pairs + SLACK_ROWS) * s->n);
+    if (push.second) {
+        check_normal(t, 5, CHECK_STORE, (uint64_t)r.pairs * s->k, 1);
+        check_normal(t, 6, CHECK_STORE, weights, 1.0 / sqrt(s->k));
+    }
+    grid(run, op, &r);
+    check_run(t, &push, 1e-11);
+    routed_free(&r);
+}
+
+// moe_matmul_tn. Options: which of the two is gathered.
+static void weight_gradient(const struct run *run, enum kernel_op op)
+{
+    struct check *t = run->t;
+    const struct size *s = run->s;
+    struct routed r = route(t, s, 16);
+    struct push_moe_matmul push = push_of(run, &r);
+    push.m = s->k;
+    push.k = 0;
+    push.gather = run->option;
+    begin(t, op, s, run->shape, push.gather == 1 ? " gather b" : push.gather ? " gather a" : "");
+    check_normal(t, 0, CHECK_STORE, (uint64_t)(push.gather & 2 ? s->tokens : r.pairs) * s->k, 1);
+    check_normal(t, 1, CHECK_STORE, (uint64_t)(push.gather & 1 ? s->tokens : r.pairs) * s->n, 1);
+    check_words(t, 2, r.order, r.pairs);
+    check_words(t, 3, r.ranges[0], (r.range_count + 1) * 4ull);
+    check_normal(t, 4, DTYPE_F32, (uint64_t)s->experts * s->k * s->n, 1);
+    check_groups(t, kernel_moe_columns(op, run->shape, s->n), ceil_div(s->k, run->shape->rows),
+                 r.range_count);
+    check_run(t, &push, 1e-11);
+    routed_free(&r);
+}
+
+static struct kernel_size size_of(enum kernel_op op, const struct size *s)
+{
+    const uint32_t rows = max_u32(s->tokens * s->top_k / s->experts, 1);
+    if (op == KERNEL_MOE_MATMUL_TN) return (struct kernel_size){s->k, s->n, rows};
+    return (struct kernel_size){rows, s->n, s->k};
+}
+
+// All ways in each candidate shape; at the real sizes only the default and what is not flat.
+static void all_shapes(struct check *t, enum kernel_op op, uint32_t options, const struct size *s,
+                       void (*check)(const struct run *run, enum kernel_op op))
+{
+    const struct kernel_size size = size_of(op, s);
     struct kernel_shape shape[KERNEL_MAX_CANDIDATES];
     const uint32_t count = kernel_candidates(&t->gpu->caps, op, t->store, &size, shape);
     for (uint32_t i = 0; i < count; i++)
-        for (int option = 0; option < options; option++) {
+        for (uint32_t option = 0; option < options; option++) {
             if (s->tokens > 100 && i > 0 && shape[i].variant == KERNEL_FLAT) continue;
-            if (op == KERNEL_MOE_MATMUL_TN) weight_gradient(t, s, &shape[i], option);
-            else tiled(t, op, s, &shape[i], option);
+            check(&(struct run){t, s, &shape[i], option}, op);
         }
 }
 
 void check_moe_matmul(struct check *t)
 {
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-        all_shapes(t, KERNEL_MOE_MATMUL_UP, &sizes[i], 2);
-        all_shapes(t, KERNEL_MOE_MATMUL_NT, &sizes[i], 1);
-        all_shapes(t, KERNEL_MOE_MATMUL_NN, &sizes[i], 2);
-        all_shapes(t, KERNEL_MOE_MATMUL_TN, &sizes[i], 2);
+        all_shapes(t, KERNEL_MOE_MATMUL_UP, 4, &sizes[i], up);
+        all_shapes(t, KERNEL_MOE_MATMUL_ACT, 4, &sizes[i], up);
+        all_shapes(t, KERNEL_MOE_MATMUL_NT, 1, &sizes[i], down);
+        all_shapes(t, KERNEL_MOE_MATMUL_NN, 4, &sizes[i], back);
+        all_shapes(t, KERNEL_MOE_MATMUL_TN, 3, &sizes[i], weight_gradient);
     }
 }

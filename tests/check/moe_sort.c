@@ -12,7 +12,7 @@ enum kind { KIND_UNIFORM, KIND_ONE, KIND_SKEWED, KIND_DROPPED, KIND_NONE, KIND_C
 
 struct sorted {
     struct push_moe_sort push;
-    uint32_t            *ids, *counts, *offsets, *order, *inverse;
+    uint32_t            *ids, *counts, *totals, *offsets, *order, *inverse;
 };
 
 static uint32_t pick(struct check *t, enum kind kind, uint64_t stream, uint32_t p, uint32_t experts)
@@ -67,25 +67,41 @@ static void compare_with_sort(struct check *t, const struct sorted *s)
     free(key);
 }
 
-// Every row of every expert in exactly one tile, in order.
-static void compare_tiles(struct check *t, const struct sorted *s, const uint32_t *tiles,
-                          const uint32_t *indirect)
+// Every row of every expert in exactly one entry, in order, then a zero entry; returns how many.
+static uint32_t compare_table(struct check *t, const struct sorted *s, const char *what,
+                              uint32_t most, const uint32_t *table)
 {
-    uint32_t tile = 0;
+    const uint32_t zero[4] = {0};
+    uint32_t at = 0;
     for (uint32_t e = 0; e < s->push.experts; e++)
-        for (uint32_t row = s->offsets[e]; row < s->offsets[e + 1]; tile++) {
-            const uint32_t rows = min_u32(s->push.tile_rows, s->offsets[e + 1] - row);
-            const uint32_t want[4] = {e, row, rows, 0}, *got = tiles + 4 * tile;
+        for (uint32_t row = s->offsets[e]; row < s->offsets[e + 1]; at++) {
+            const uint32_t rows = min_u32(most, s->offsets[e + 1] - row);
+            const uint32_t want[4] = {e, row, rows, 0}, *got = table + 4 * at;
             if (memcmp(got, want, sizeof want) != 0) {
-                check_fail(t, "tile %u: expert %u row %u rows %u", tile, got[0], got[1], got[2]);
-                return;
+                check_fail(t, "%s %u: expert %u row %u rows %u", what, at, got[0], got[1], got[2]);
+                return at;
             }
             row += rows;
         }
-    for (int i = 0; i < 4; i++) {
-        const uint32_t want[4] = {s->push.columns[i], tile, 1, 0}, *got = indirect + 4 * i;
+    if (memcmp(table + 4 * at, zero, sizeof zero) != 0)
+        check_fail(t, "%s %u is not the zero one behind the last", what, at);
+    return at;
+}
+
+static void compare_grids(struct check *t, const struct sorted *s)
+{
+    const uint32_t tiles =
+        compare_table(t, s, "tile", s->push.tile_rows, check_result(t, 3));
+    const uint32_t ranges = compare_table(t, s, "range", UINT32_MAX, check_result(t, 4));
+    const uint32_t *indirect = check_result(t, 5);
+    for (int i = 0; i < MOE_GRIDS; i++) {
+        const bool tiled = i < MOE_GRID_DOWN_WEIGHT;
+        const uint32_t want[4] = {s->push.columns[i], tiled ? tiles : s->push.rows[i - 4],
+                                  tiled ? 1 : ranges, 0};
+        const uint32_t *got = indirect + 4 * i;
         if (memcmp(got, want, sizeof want) != 0)
-            check_fail(t, "indirect %d: %u %u %u, %u tiles", i, got[0], got[1], got[2], tile);
+            check_fail(t, "indirect %d: %u %u %u, %u tiles, %u ranges", i, got[0], got[1], got[2],
+                       tiles, ranges);
     }
 }
 
@@ -95,8 +111,12 @@ static void count_pairs(struct check *t, struct sorted *s, const char *label)
     check_begin(t, KERNEL_MOE_COUNT, 0, "%s", label);
     check_words(t, 0, s->ids, s->push.pairs);
     check_output(t, 1, DTYPE_U32, cells);
+    s->totals = calloc(s->push.experts, sizeof *s->totals);
+    check_words(t, 2, s->totals, s->push.experts);
     check_run(t, &s->push, 0);
     s->counts = copy_result(t, 1, cells);
+    free(s->totals);
+    s->totals = copy_result(t, 2, s->push.experts);
 }
 
 static void scan_counts(struct check *t, struct sorted *s, const char *label)
@@ -104,14 +124,16 @@ static void scan_counts(struct check *t, struct sorted *s, const char *label)
     const uint64_t cells = (uint64_t)s->push.blocks * s->push.experts;
     check_begin(t, KERNEL_MOE_SCAN, 0, "%s", label);
     check_words(t, 0, s->counts, cells);
-    check_output(t, 1, DTYPE_U32, s->push.experts + 1);
-    check_output(t, 2, DTYPE_U32, 4 * (uint64_t)s->push.max_tiles);
-    check_output(t, 3, DTYPE_U32, 16);
+    check_words(t, 1, s->totals, s->push.experts);
+    check_output(t, 2, DTYPE_U32, s->push.experts + 1);
+    check_output(t, 3, DTYPE_U32, 4 * ((uint64_t)s->push.max_tiles + 1));
+    check_output(t, 4, DTYPE_U32, 4 * ((uint64_t)min_u32(s->push.experts, s->push.pairs) + 1));
+    check_output(t, 5, DTYPE_U32, 4 * MOE_GRIDS);
     const bool ok = check_run(t, &s->push, 0);
     free(s->counts);
     s->counts = copy_result(t, 0, cells);
-    s->offsets = copy_result(t, 1, s->push.experts + 1);
-    if (ok) compare_tiles(t, s, check_result(t, 2), check_result(t, 3));
+    s->offsets = copy_result(t, 2, s->push.experts + 1);
+    if (ok) compare_grids(t, s);
 }
 
 static void scatter_pairs(struct check *t, struct sorted *s, const char *label)
@@ -128,35 +150,47 @@ static void scatter_pairs(struct check *t, struct sorted *s, const char *label)
 }
 
 static void sort_case(struct check *t, uint32_t pairs, uint32_t experts, uint32_t block,
-                      uint32_t tile_rows, enum kind kind)
+                      uint32_t slices, uint32_t tile_rows, enum kind kind)
 {
-    struct sorted s = {.push = {pairs, experts, block, ceil_div(pairs, block), tile_rows,
-                                pairs / tile_rows + min_u32(experts, pairs), {3, 5, 0, 70}}};
+    struct sorted s = {.push = {.pairs = pairs,
+                                .experts = experts,
+                                .block = block,
+                                .blocks = ceil_div(pairs, block),
+                                .slices = slices,
+                                .tile_rows = tile_rows,
+                                .max_tiles = pairs / tile_rows + min_u32(experts, pairs),
+                                .columns = {3, 5, 0, 70, 9, 1},
+                                .rows = {7, 2}}};
     char label[120];
-    snprintf(label, sizeof label, "P %u E %u block %u tile %u kind %d", pairs, experts, block,
-             tile_rows, (int)kind);
+    snprintf(label, sizeof label, "P %u E %u block %u slices %u tile %u kind %d", pairs, experts,
+             block, slices, tile_rows, (int)kind);
     s.ids = malloc(pairs * sizeof *s.ids);
     const uint64_t stream = t->stream++;
     for (uint32_t p = 0; p < pairs; p++) s.ids[p] = pick(t, kind, stream, p, experts);
     count_pairs(t, &s, label);
     scan_counts(t, &s, label);
     scatter_pairs(t, &s, label);
-    free(s.ids), free(s.counts), free(s.offsets), free(s.order), free(s.inverse);
+    free(s.ids), free(s.counts), free(s.totals), free(s.offsets), free(s.order), free(s.inverse);
 }
 
 void check_moe_sort(struct check *t)
 {
-    static const struct { uint32_t pairs, experts, block, tile_rows; } sizes[] = {
-        {1, 2, 256, 16},     {2, 2, 1, 1},         {3, 3, 2, 4},          {31, 8, 256, 16},
-        {32, 31, 8, 16},     {33, 32, 7, 3},       {257, 33, 64, 16},     {1024, 8, 256, 16},
-        {2048, 64, 256, 16}, {4096, 257, 512, 64}, {2000, 2048, 256, 16},
+    static const struct { uint32_t pairs, experts, block, slices, tile_rows; } sizes[] = {
+        {1, 2, 256, 1, 16},     {2, 2, 1, 2, 1},         {3, 3, 2, 1, 4},
+        {31, 8, 256, 1, 16},    {32, 31, 8, 3, 16},      {33, 32, 7, 1, 3},
+        {257, 33, 64, 2, 16},   {1024, 8, 256, 1, 16},   {2048, 64, 256, 1, 16},
+        {4096, 257, 512, 5, 64}, {2000, 2048, 256, 4, 16},
     };
     for (size_t i = 0; i < COUNT_OF(sizes); i++)
         for (int kind = 0; kind < KIND_COUNT; kind++)
-            sort_case(t, sizes[i].pairs, sizes[i].experts, sizes[i].block, sizes[i].tile_rows,
-                      (enum kind)kind);
-    sort_case(t, 20001, 20480, 1251, 16, KIND_UNIFORM);
-    sort_case(t, 20001, 20480, 1251, 16, KIND_SKEWED);
-    sort_case(t, 100003, 64, 1024, 16, KIND_DROPPED);
-    sort_case(t, 100003, 64, 256, 32, KIND_ONE);
+            sort_case(t, sizes[i].pairs, sizes[i].experts, sizes[i].block, sizes[i].slices,
+                      sizes[i].tile_rows, (enum kind)kind);
+    // 4096 tokens of top-4 over 20,480 experts, as src/kernel_moe.c cuts it
+    for (int kind = 0; kind < KIND_COUNT; kind++)
+        sort_case(t, 16384, 20480, 320, 32, 8, (enum kind)kind);
+    sort_case(t, 20001, 20480, 1251, 1, 16, KIND_UNIFORM);
+    sort_case(t, 20001, 20480, 1251, 64, 16, KIND_SKEWED);
+    sort_case(t, 4, 20480, 256, 32, 1, KIND_UNIFORM);
+    sort_case(t, 100003, 64, 1024, 1, 16, KIND_DROPPED);
+    sort_case(t, 100003, 64, 256, 1, 32, KIND_ONE);
 }

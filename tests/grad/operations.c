@@ -11,13 +11,13 @@
 // what a case's forward needs: its arrays by role
 static struct {
     int x, w, y, aux, r, v, k, q, o, lse, ids, gates, probs, logits, offsets, order, inverse, tiles,
-        loss, step, counts, indirect;
+        ranges, loss, step, counts, indirect;
     union {
         struct push_norm norm;
         struct push_matmul matmul;
         struct push_rope rope;
         struct push_attention attention;
-        struct push_count count;
+        struct push_activate activate;
         struct push_router router;
         struct push_moe_matmul moe;
         struct push_moe_combine combine;
@@ -174,28 +174,46 @@ static void attention(uint32_t batch, uint32_t seq, uint32_t heads, uint32_t kv_
     grad_end(&c);
 }
 
-// ---- swiglu
+// ---- the middle of a feed-forward body
 
-static void swiglu_forward(struct grad_case *c)
+static void activate_forward(struct grad_case *c)
 {
-    GRAD_RUN(c, KERNEL_SWIGLU, &s.push, s.x, s.w, s.y);
+    GRAD_RUN(c, KERNEL_ACTIVATE, &s.push, s.x, s.w, s.y);
 }
 
-static void swiglu(uint32_t count)
+static const char *const function_names[] = {
+    [ACTIVATION_SILU] = "silu", [ACTIVATION_GELU_TANH] = "gelu_tanh", [ACTIVATION_GELU] = "gelu",
+    [ACTIVATION_RELU2] = "relu2"};
+
+static int copy_of(struct grad_case *c, const char *name, int array)
 {
-    struct grad_case c = grad_begin("swiglu", 5);
-    s.push.count = (struct push_count){count};
+    return grad_words(c, name, (const uint32_t *)(void *)c->array[array].data,
+                      c->array[array].count);
+}
+
+// The slope of relu2 has a corner at 0: differences are off by what the step crosses there.
+static void corner(struct grad_case *c)
+{
+    c->step = 1e-3;
+    c->tolerance = 2e-3;
+}
+
+static void activate(uint32_t count, uint32_t function, bool gated)
+{
+    struct grad_case c = grad_begin(function_names[function], 5);
+    if (function == ACTIVATION_RELU2) corner(&c);
+    s.push.activate = (struct push_activate){count, function, gated};
     s.x = grad_normal(&c, "gate", count, 1);
     s.w = grad_normal(&c, "up", count, 1);
     s.y = grad_zeros(&c, "h", count);
     s.weight = grad_normal(&c, "dh", count, 1);
-    const int dgate = grad_zeros(&c, "dgate", count), dup = grad_zeros(&c, "dup", count),
-              h = grad_zeros(&c, "h", count);
-    c.forward = swiglu_forward;
+    const int dgate = copy_of(&c, "dgate", s.x), dup = copy_of(&c, "dup", s.w),
+              h = copy_of(&c, "h again", s.weight);
+    c.forward = activate_forward;
     c.objective = weighted;
-    GRAD_RUN(&c, KERNEL_SWIGLU_BACK, &s.push, s.x, s.w, s.weight, dgate, dup, h);
+    GRAD_RUN(&c, KERNEL_ACTIVATE_BACK, &s.push, dgate, dup, h);
     tally(grad_compare(&c, s.x, dgate));
-    tally(grad_compare(&c, s.w, dup));
+    if (gated) tally(grad_compare(&c, s.w, dup));
     grad_end(&c);
 }
 
@@ -255,20 +273,24 @@ static void router(uint32_t tokens, uint32_t experts, uint32_t top_k, bool renor
     grad_end(&c);
 }
 
-// ---- experts: gather, SwiGLU of two grouped matmuls, down, weighted combine; one case for the
-// whole chain
+// ---- experts: gather, body, down, weighted combine, and back as src/plan_moe.c does it: one case
+// for the whole chain
 
 enum { TOKENS = 7, EXPERTS = 4, PICKS = 2, HIDDEN = 6, INNER = 5, PAIRS = TOKENS * PICKS };
 
 static struct {
     int x, wgate, wup, wdown, h, gate, up, pairs, residual;
     struct push_moe_matmul up_push, down_push;
+    bool gated;
 } m;
 
 static void experts_forward(struct grad_case *c)
 {
-    GRAD_RUN(c, KERNEL_MOE_MATMUL_UP, &m.up_push, m.x, s.order, s.tiles, m.wgate, m.wup, m.h,
-             m.gate, m.up);
+    if (m.gated)
+        GRAD_RUN(c, KERNEL_MOE_MATMUL_UP, &m.up_push, m.x, s.order, s.tiles, m.wgate, m.wup, m.h,
+                 m.gate, m.up);
+    else
+        GRAD_RUN(c, KERNEL_MOE_MATMUL_ACT, &m.up_push, m.x, s.order, s.tiles, m.wup, m.h, m.gate);
     GRAD_RUN(c, KERNEL_MOE_MATMUL_NT, &m.down_push, m.h, s.tiles, m.wdown, m.pairs);
     GRAD_RUN(c, KERNEL_MOE_COMBINE, &s.push, m.pairs, s.inverse, s.gates, m.residual, s.y);
 }
@@ -279,20 +301,22 @@ static void sort_pairs(struct grad_case *c)
                                     .experts = EXPERTS,
                                     .block = 4,
                                     .blocks = 4,
+                                    .slices = 1,
                                     .tile_rows = 4,
-                                    .max_tiles = PAIRS / 4 + EXPERTS,
-                                    .columns = {1, 1, 1, 1}};
+                                    .max_tiles = PAIRS / 4 + EXPERTS};
     // expert 2 gets nothing, expert 3 is one token's first pick
     const uint32_t ids[PAIRS] = {0, 1, 1, 0, 0, 1, 3, 0, 1, 0, 0, 1, 1, 0};
     s.ids = grad_words(c, "ids", ids, PAIRS);
     s.counts = grad_words(c, "counts", NULL, 4 * EXPERTS);
     s.offsets = grad_words(c, "offsets", NULL, EXPERTS + 1);
-    s.tiles = grad_words(c, "tiles", NULL, 4 * (PAIRS / 4 + EXPERTS));
-    s.indirect = grad_words(c, "indirect", NULL, 16);
+    s.tiles = grad_words(c, "tiles", NULL, 4 * (PAIRS / 4 + EXPERTS + 1));
+    s.ranges = grad_words(c, "ranges", NULL, 4 * (EXPERTS + 1));
+    s.indirect = grad_words(c, "indirect", NULL, 4 * MOE_GRIDS);
     s.order = grad_words(c, "order", NULL, PAIRS);
     s.inverse = grad_words(c, "inverse", NULL, PAIRS);
-    GRAD_RUN(c, KERNEL_MOE_COUNT, &s.sort, s.ids, s.counts);
-    GRAD_RUN(c, KERNEL_MOE_SCAN, &s.sort, s.counts, s.offsets, s.tiles, s.indirect);
+    GRAD_RUN(c, KERNEL_MOE_COUNT, &s.sort, s.ids, s.counts, s.counts);
+    GRAD_RUN(c, KERNEL_MOE_SCAN, &s.sort, s.counts, s.counts, s.offsets, s.tiles, s.ranges,
+             s.indirect);
     GRAD_RUN(c, KERNEL_MOE_SCATTER, &s.sort, s.ids, s.counts, s.order, s.inverse);
 }
 
@@ -313,52 +337,69 @@ static void expert_arrays(struct grad_case *c)
     s.weight = grad_normal(c, "dy", TOKENS * HIDDEN, 1);
 }
 
-static void experts(void)
+static int expert_weight_grad(struct grad_case *c, const char *name, int a, int b, bool down)
 {
-    struct grad_case c = grad_begin("experts", 7);
+    const struct push_moe_matmul push = {.pairs = PAIRS,
+                                         .experts = EXPERTS,
+                                         .m = down ? HIDDEN : INNER,
+                                         .n = down ? INNER : HIDDEN,
+                                         .top_k = PICKS,
+                                         .gather = down ? 2 : 1};
+    const int grad = grad_zeros(c, name, EXPERTS * HIDDEN * INNER);
+    GRAD_RUN(c, KERNEL_MOE_MATMUL_TN, &push, a, b, s.order, s.ranges, grad);
+    return grad;
+}
+
+static void compare_experts(struct grad_case *c)
+{
+    const int dgates = grad_zeros(c, "dgates", PAIRS), dh = grad_zeros(c, "dh", PAIRS * INNER),
+              dgate = copy_of(c, "dgate", m.gate), dup = m.gated ? copy_of(c, "dup", m.up) : dgate,
+              dx_pairs = grad_zeros(c, "dx pairs", PAIRS * HIDDEN),
+              dx = grad_zeros(c, "dx", TOKENS * HIDDEN);
+    struct push_moe_matmul push = m.up_push;
+    push.gather = 1;
+    GRAD_RUN(c, KERNEL_MOE_MATMUL_NN, &push, s.weight, s.order, s.tiles, m.wdown, dh, s.weight,
+             m.wdown);
+    const struct push_moe_activate activate = {PAIRS, INNER, m.up_push.activation, m.gated};
+    GRAD_RUN(c, KERNEL_MOE_ACTIVATE_BACK, &activate, dgate, dup, dh, s.inverse, s.gates, dgates);
+    const int dwdown = expert_weight_grad(c, "dwdown", s.weight, dh, true),
+              dwup = expert_weight_grad(c, "dwup", dup, m.x, false),
+              dwgate = m.gated ? expert_weight_grad(c, "dwgate", dgate, m.x, false) : -1;
+    push = m.down_push;
+    push.second = m.gated;
+    GRAD_RUN(c, KERNEL_MOE_MATMUL_NN, &push, dgate, s.order, s.tiles, m.gated ? m.wgate : m.wup,
+             dx_pairs, dup, m.wup);
+    const struct push_moe_combine plain = {.tokens = TOKENS, .cols = HIDDEN, .top_k = PICKS};
+    GRAD_RUN(c, KERNEL_MOE_COMBINE, &plain, dx_pairs, s.inverse, s.gates, dx, dx);
+    tally(grad_compare(c, m.x, dx));
+    if (m.gated) tally(grad_compare(c, m.wgate, dwgate));
+    tally(grad_compare(c, m.wup, dwup));
+    tally(grad_compare(c, m.wdown, dwdown));
+    tally(grad_compare(c, s.gates, dgates));
+    tally(grad_compare(c, m.residual, s.weight));
+}
+
+static void experts(const char *name, uint32_t function, bool gated)
+{
+    struct grad_case c = grad_begin(name, 7);
+    if (function == ACTIVATION_RELU2) corner(&c);
     expert_arrays(&c);
+    m.gated = gated;
     s.push.combine = (struct push_moe_combine){
         .tokens = TOKENS, .cols = HIDDEN, .top_k = PICKS, .weighted = 1, .add = 1};
-    m.up_push = (struct push_moe_matmul){
-        .pairs = PAIRS, .experts = EXPERTS, .n = INNER, .k = HIDDEN, .top_k = PICKS, .save = 1};
+    m.up_push = (struct push_moe_matmul){.pairs = PAIRS,
+                                         .experts = EXPERTS,
+                                         .n = INNER,
+                                         .k = HIDDEN,
+                                         .top_k = PICKS,
+                                         .save = 1,
+                                         .activation = function};
     m.down_push = (struct push_moe_matmul){
         .pairs = PAIRS, .experts = EXPERTS, .n = HIDDEN, .k = INNER, .top_k = PICKS};
     c.forward = experts_forward;
     c.objective = weighted;
     c.forward(&c);
-    const int dpairs = grad_zeros(&c, "dpairs", PAIRS * HIDDEN),
-              dgates = grad_zeros(&c, "dgates", PAIRS), dh = grad_zeros(&c, "dh", PAIRS * INNER),
-              dgate = grad_zeros(&c, "dgate", PAIRS * INNER),
-              dup = grad_zeros(&c, "dup", PAIRS * INNER), h = grad_zeros(&c, "h", PAIRS * INNER),
-              dx_pairs = grad_zeros(&c, "dx pairs", PAIRS * HIDDEN);
-    GRAD_RUN(&c, KERNEL_MOE_COMBINE_BACK, &s.push, s.weight, m.pairs, s.inverse, s.gates, dpairs,
-             dgates);
-    GRAD_RUN(&c, KERNEL_MOE_MATMUL_NN, &m.up_push, dpairs, s.tiles, m.wdown, dh);
-    GRAD_RUN(&c, KERNEL_SWIGLU_BACK, (&(struct push_count){PAIRS * INNER}), m.gate, m.up, dh, dgate,
-             dup, h);
-    struct push_moe_matmul weight = {
-        .pairs = PAIRS, .experts = EXPERTS, .m = HIDDEN, .n = INNER, .top_k = PICKS};
-    const int dwdown = grad_zeros(&c, "dwdown", EXPERTS * HIDDEN * INNER),
-              dwgate = grad_zeros(&c, "dwgate", EXPERTS * HIDDEN * INNER),
-              dwup = grad_zeros(&c, "dwup", EXPERTS * HIDDEN * INNER),
-              dx = grad_zeros(&c, "dx", TOKENS * HIDDEN);
-    GRAD_RUN(&c, KERNEL_MOE_MATMUL_TN, &weight, dpairs, h, s.order, s.offsets, dwdown);
-    weight = (struct push_moe_matmul){
-        .pairs = PAIRS, .experts = EXPERTS, .m = INNER, .n = HIDDEN, .top_k = PICKS, .gather = 1};
-    GRAD_RUN(&c, KERNEL_MOE_MATMUL_TN, &weight, dgate, m.x, s.order, s.offsets, dwgate);
-    GRAD_RUN(&c, KERNEL_MOE_MATMUL_TN, &weight, dup, m.x, s.order, s.offsets, dwup);
-    struct push_moe_matmul down = m.down_push;
-    GRAD_RUN(&c, KERNEL_MOE_MATMUL_NN, &down, dgate, s.tiles, m.wgate, dx_pairs);
-    down.add = 1;
-    GRAD_RUN(&c, KERNEL_MOE_MATMUL_NN, &down, dup, s.tiles, m.wup, dx_pairs);
-    struct push_moe_combine plain = {.tokens = TOKENS, .cols = HIDDEN, .top_k = PICKS};
-    GRAD_RUN(&c, KERNEL_MOE_COMBINE, &plain, dx_pairs, s.inverse, s.gates, dx, dx);
-    tally(grad_compare(&c, m.x, dx));
-    tally(grad_compare(&c, m.wgate, dwgate));
-    tally(grad_compare(&c, m.wup, dwup));
-    tally(grad_compare(&c, m.wdown, dwdown));
-    tally(grad_compare(&c, s.gates, dgates));
-    tally(grad_compare(&c, m.residual, s.weight));
+    compare_experts(&c);
     grad_end(&c);
 }
 
@@ -438,11 +479,17 @@ int main(void)
     rope();
     attention(2, 5, 4, 2, 6, 0);
     attention(1, 7, 2, 1, 3, 3);
-    swiglu(33);
+    for (uint32_t f = ACTIVATION_SILU; f < ACTIVATION_COUNT; f++) {
+        activate(33, f, true);
+        activate(33, f, false);
+    }
     router(9, 5, 2, true);
     router(9, 5, 2, false);
     router(6, 8, 1, false);
-    experts();
+    experts("experts, silu, gated", ACTIVATION_SILU, true);
+    experts("experts, gelu, gated", ACTIVATION_GELU, true);
+    experts("experts, gelu_tanh", ACTIVATION_GELU_TANH, false);
+    experts("experts, relu2", ACTIVATION_RELU2, false);
     loss();
     embed();
     printf("%d passed, %d failed\n", passes, failures);
