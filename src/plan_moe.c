@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The mixture-of-experts layer as steps: router -> stable counting sort of the (token, pick) pairs
-// -> tile table -> grouped SwiGLU matmul with the gather inside -> grouped down matmul -> weighted
+// -> tile table -> grouped up matmul with gather and activation inside -> grouped down -> weighted
 // combine. Backward mirrors it. Group counts that depend on routing come from the device (indirect
 // dispatch).
 #include "src/base.h"

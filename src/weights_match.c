@@ -248,16 +248,17 @@ static bool match_matrices(struct matcher *m, const struct model_tensor *tensor,
     return true;
 }
 
-// experts.gate_up_proj [E][2 I][H] with the gate first, experts.down_proj [E][H][I].
+// experts.gate_up_proj [E][2 I][H] with the gate first (not gated: up_proj [E][I][H]),
+// experts.down_proj [E][H][I].
 static bool match_batched(struct matcher *m, const struct model_tensor *tensor,
                           const struct safetensors *file, const struct safetensors_tensor *source)
 {
-    const bool down = tensor->role == ROLE_EXPERT_DOWN;
-    const uint64_t shape[] = {tensor->experts, (down ? 1u : 2u) * (uint64_t)tensor->rows,
+    const bool whole = tensor->role == ROLE_EXPERT_DOWN || !m->model->config.mlp_gated;
+    const uint64_t shape[] = {tensor->experts, (whole ? 1u : 2u) * (uint64_t)tensor->rows,
                               tensor->cols};
     const uint64_t size = (uint64_t)tensor->rows * tensor->cols;
     if (!check_source(file, source, shape, 3)) return false;
-    if (down) {
+    if (whole) {
         add_piece(m, tensor, 0, tensor->count, file, source, 0);
         return true;
     }
@@ -273,8 +274,9 @@ static bool match_tensor(struct matcher *m, const struct model_tensor *tensor)
     const char *chosen = choose_name(m, tensor, other);
     const struct safetensors *file;
     const struct safetensors_tensor *source;
+    const char *first = m->model->config.mlp_gated ? "gate_up_proj" : "up_proj";
     snprintf(batched, sizeof batched, "%smodel.layers.%d.mlp.experts.%s", m->prefix, tensor->layer,
-             tensor->role == ROLE_EXPERT_DOWN ? "down_proj" : "gate_up_proj");
+             tensor->role == ROLE_EXPERT_DOWN ? "down_proj" : first);
     if (!chosen && tensor->experts && take(m, batched, &file, &source))
         return match_batched(m, tensor, file, source);
     return match_matrices(m, tensor, chosen);

@@ -152,7 +152,7 @@ static void saved_weights_load_back(void **state)
 {
     (void)state;
     static const char *const kinds[] = {NULL, "tie_word_embeddings=true", "num_experts=7",
-                                        "mlp_only_layers=[]"};
+                                        "mlp_only_layers=[]", "mlp_gated=false"};
     for (size_t i = 0; i < COUNT_OF(kinds); i++) {
         struct model *model = make(kinds[i]);
         struct store store = store_make(model, true);
@@ -234,6 +234,26 @@ static void every_type_and_layout_loads(void **state)
         bytes_free(&both);
         free(store.value);
     }
+    model_destroy(&model);
+}
+
+static void bodies_of_two_matrices_load(void **state)
+{
+    (void)state;
+    struct model *model = make("mlp_gated=false");
+    struct store store = store_make(model, true);
+    const struct model_tensor *up = model_find(model, ROLE_EXPERT_UP, 1),
+                              *down = model_find(model, ROLE_EXPERT_DOWN, 1);
+    assert_null(model_find(model, ROLE_EXPERT_GATE, 1));
+    assert_null(model_find(model, ROLE_GATE, 0));
+    struct list list = {0};
+    list_model(&list, &store, DTYPE_F32, 1u << ROLE_EXPERT_UP | 1u << ROLE_EXPERT_DOWN);
+    list_add(&list, "model.layers.1.mlp.experts.up_proj", DTYPE_F32, store.value + up->offset, 3,
+             (uint64_t[]){up->experts, up->rows, up->cols});
+    list_add(&list, "model.layers.1.mlp.experts.down_proj", DTYPE_F32, store.value + down->offset,
+             3, (uint64_t[]){down->experts, down->rows, down->cols});
+    assert_loads(model, list_write(&list, "batched.safetensors"), &store);
+    free(store.value);
     model_destroy(&model);
 }
 
@@ -394,6 +414,7 @@ int main(void)
         UNIT(saved_weights_load_back),
         UNIT(large_tensors_go_in_chunks),
         UNIT(every_type_and_layout_loads),
+        UNIT(bodies_of_two_matrices_load),
         UNIT(tied_heads_may_be_in_the_file),
         UNIT(shards_load),
         UNIT(another_models_file_is_refused),

@@ -32,6 +32,15 @@ def read_safetensors(path):
     return out
 
 
+def gelu_tanh(x):
+    return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x.pow(3))))
+
+
+# by Hugging Face's names
+ACTIVATIONS = {"silu": torch.nn.functional.silu, "gelu": torch.nn.functional.gelu, "gelu_new": gelu_tanh,
+               "gelu_pytorch_tanh": gelu_tanh, "relu2": lambda x: x.relu().square()}
+
+
 class Config:
     def __init__(self, raw):
         self.__dict__.update(raw)
@@ -41,6 +50,8 @@ class Config:
         self.window = raw.get("sliding_window") or 0
         self.temperature = raw.get("router_temperature", 1.0)
         self.qk_norm = raw.get("qk_norm", False)
+        self.act = ACTIVATIONS[raw.get("hidden_act", "silu")]
+        self.gated = raw.get("mlp_gated", True)
         self.tied = raw.get("tie_word_embeddings", False)
         self.embedding_weight_decay = raw.get("embedding_weight_decay", True)
 
@@ -86,14 +97,23 @@ def attention(c, w, prefix, x):
     return out.transpose(1, 2).reshape(batch, seq, -1) @ w[prefix + "o_proj.weight"].T
 
 
-def swiglu(x, gate, up, down):
-    return (torch.nn.functional.silu(x @ gate.T) * (x @ up.T)) @ down.T
+def body(c, x, weights):
+    """Three matrices where gated (gate, up, down), else two."""
+    if c.gated:
+        gate, up, down = weights
+        return (c.act(x @ gate.T) * (x @ up.T)) @ down.T
+    up, down = weights
+    return c.act(x @ up.T) @ down.T
+
+
+def body_names(c):
+    names = ("w1", "w3", "w2") if c.mixtral else ("gate_proj", "up_proj", "down_proj")
+    return names if c.gated else names[1:]
 
 
 def moe(c, w, layer, x):
     """Returns the output and the two auxiliary losses (Switch balance divided by k, and z)."""
     prefix = f"model.layers.{layer}." + ("block_sparse_moe." if c.mixtral else "mlp.")
-    names = ("w1", "w3", "w2") if c.mixtral else ("gate_proj", "up_proj", "down_proj")
     flat = x.reshape(-1, x.shape[-1])
     logits = flat @ w[prefix + "gate.weight"].T / c.temperature
     probs = logits.softmax(-1)
@@ -103,7 +123,7 @@ def moe(c, w, layer, x):
     out = torch.zeros_like(flat)
     for e in range(c.experts):
         tokens, slot = (picks == e).nonzero(as_tuple=True)
-        y = swiglu(flat[tokens], *(w[f"{prefix}experts.{e}.{n}.weight"] for n in names))
+        y = body(c, flat[tokens], [w[f"{prefix}experts.{e}.{n}.weight"] for n in body_names(c)])
         out = out.index_add(0, tokens, gates[tokens, slot, None] * y)
     share = torch.bincount(picks.flatten(), minlength=c.experts) / picks.numel()
     balance = c.experts * (share * probs.mean(0)).sum()
@@ -123,7 +143,7 @@ def forward(c, w, ids):
             y, layer_balance, layer_z = moe(c, w, layer, n)
             balance, z, layers = balance + layer_balance, z + layer_z, layers + 1
         else:
-            y = swiglu(n, *(w[p + f"mlp.{k}_proj.weight"] for k in ("gate", "up", "down")))
+            y = body(c, n, [w[p + f"mlp.{k}.weight"] for k in body_names(c)])
         x = x + y
     x = rms_norm(x, w["model.norm.weight"], c.rms_norm_eps)
     head = w["model.embed_tokens.weight" if c.tied else "lm_head.weight"]
