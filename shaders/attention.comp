@@ -15,7 +15,7 @@ layout(set = 0, binding = 0, scalar) readonly restrict buffer step_buffer { step
 ROWS_IN(1, q)
 ROWS_IN(2, k)
 ROWS_IN(3, v)
-ROWS_OUT(4, o)
+ROWS_IO(4, o)
 layout(set = 0, binding = 5, scalar) restrict buffer lse_buffer { float lse[]; };
 
 // one past the last key that query i sees
@@ -25,7 +25,13 @@ uint keys_end(uint i)
     return min(words.base + min(i + 1, valid), stride);
 }
 
-uint keys_begin(uint end) { return window != 0 && end > window ? end - window : 0; }
+// whether query i has keys in this pass, and whether it has some before it
+bool is_seen(uint i)
+{
+    const uint end = keys_end(i);
+    return max(window_begin(end), first) < pass_end(end);
+}
+bool is_old(uint i) { return window_begin(keys_end(i)) < first; }
 
 void main()
 {
@@ -35,9 +41,11 @@ void main()
     if (index >= tiles * batch * kv_heads) return;
     const uint tile = tiles - 1 - index % tiles; // the longest first
     const uint b = index / tiles / kv_heads, kv = index / tiles % kv_heads;
-    const uint first = tile * TEAMS * HELD, last = min(first + TEAMS * HELD, rows) - 1;
-    const uint end = keys_end(last / group), begin = keys_begin(keys_end(first / group));
-    const uint row0 = first + team() * HELD; // rows past the last compute it again, store nothing
+    const uint top = tile * TEAMS * HELD, last = min(top + TEAMS * HELD, rows) - 1;
+    const uint end = pass_end(keys_end(last / group));
+    const uint begin = max(window_begin(keys_end(top / group)), first);
+    if (begin >= end) return;
+    const uint row0 = top + team() * HELD; // rows past the last compute it again, store nothing
     const uint at0 = b * seq * heads + kv * group;
     const uint key0 = b * stride * kv_heads + kv;
 
@@ -52,11 +60,22 @@ void main()
     uint own_end[OWN], own_begin[OWN];
     float most[OWN], total[OWN];
     [[unroll]] for (uint o = 0; o < OWN; o++) {
-        own_end[o] = keys_end(min(row0 + own_row(o), last) / group);
-        own_begin[o] = keys_begin(own_end[o]);
+        const uint row = min(row0 + own_row(o), last), i = row / group;
+        own_end[o] = pass_end(keys_end(i));
+        own_begin[o] = max(window_begin(keys_end(i)), first);
         most[o] = NEVER;
         total[o] = 0.0;
+        if (first > 0 && is_old(i)) { // goes on where the passes before ended
+            most[o] = lse[at0 + i * heads + row % group] * LOG2E;
+            total[o] = 1.0;
+        }
     }
+    if (first > 0)
+        [[unroll]] for (uint r = 0; r < HELD; r++) {
+            const uint row = min(row0 + r, last), at = at0 + row / group * heads + row % group;
+            [[unroll]] for (uint c = 0; c < CHUNKS; c++)
+                if (is_old(row / group)) sum[r * CHUNKS + c] = load_o(at, c);
+        }
 
     uint j = begin;
     do {
@@ -109,13 +128,14 @@ void main()
     [[unroll]] for (uint o = 0; o < OWN; o++) {
         const uint row = row0 + own_row(o);
         share[o] = 1.0 / total[o];
-        if (row <= last && part() < FOLD)
+        if (row <= last && own_begin[o] < own_end[o] && part() < FOLD)
             lse[at0 + row / group * heads + row % group] = (most[o] + log2(total[o])) * LN2;
     }
     [[unroll]] for (uint r = 0; r < HELD; r++) {
         const uint row = row0 + r, at = at0 + row / group * heads + row % group;
         const float factor = spread(share, r);
         [[unroll]] for (uint c = 0; c < CHUNKS; c++)
-            if (row <= last) save_o(at, c, sum[r * CHUNKS + c] * factor);
+            if (row <= last && is_seen(row / group))
+                save_o(at, c, sum[r * CHUNKS + c] * factor);
     }
 }

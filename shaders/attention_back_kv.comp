@@ -17,8 +17,11 @@ ROWS_IN(2, v)
 ROWS_IN(3, d_o)
 layout(set = 0, binding = 4, scalar) readonly restrict buffer lse_buffer { float lse[]; };
 layout(set = 0, binding = 5, scalar) readonly restrict buffer delta_buffer { float delta[]; };
-ROWS_OUT(6, dk)
-ROWS_OUT(7, dv)
+ROWS_IO(6, dk)
+ROWS_IO(7, dv)
+
+// one past the last query that sees key j
+uint queries_of(uint j) { return window != 0 && window < seq - j ? j + window : seq; }
 
 void main()
 {
@@ -28,9 +31,10 @@ void main()
     if (index >= tiles * batch * kv_heads) return;
     const uint tile = index % tiles; // the longest first
     const uint b = index / tiles / kv_heads, kv = index / tiles % kv_heads;
-    const uint first = tile * TEAMS * HELD, last = min(first + TEAMS * HELD, seq) - 1;
-    const uint queries_end = window != 0 && window < seq - last ? last + window : seq;
-    const uint j0 = first + team() * HELD;
+    const uint top = tile * TEAMS * HELD, last = min(top + TEAMS * HELD, seq) - 1;
+    const uint queries_begin = max(top, first), queries_end = pass_end(queries_of(last));
+    if (queries_begin >= queries_end) return;
+    const uint j0 = top + team() * HELD;
     const uint at0 = b * seq * heads + kv * group;
     const uint key0 = b * stride * kv_heads + kv;
 
@@ -44,7 +48,7 @@ void main()
         }
     }
 
-    uint i = first, h = 0; // query and head: a row of q, do, lse, delta
+    uint i = queries_begin, h = 0; // query and head: a row of q, do, lse, delta
     do {
         const uint at = at0 + i * heads + h;
         vec4 query[CHUNKS], grad[CHUNKS];
@@ -79,11 +83,13 @@ void main()
     } while (i < queries_end);
 
     [[unroll]] for (uint r = 0; r < HELD; r++) {
-        const uint at = key0 + (j0 + r) * kv_heads;
-        [[unroll]] for (uint c = 0; c < CHUNKS; c++)
-            if (j0 + r <= last) {
-                save_dk(at, c, sum_k[r * CHUNKS + c] * scale);
-                save_dv(at, c, sum_v[r * CHUNKS + c]);
-            }
+        const uint j = j0 + r, at = key0 + j * kv_heads;
+        if (j > last || max(j, first) >= pass_end(queries_of(j))) continue;
+        [[unroll]] for (uint c = 0; c < CHUNKS; c++) {
+            vec4 x = sum_k[r * CHUNKS + c] * scale, y = sum_v[r * CHUNKS + c];
+            if (j < first) x += load_dk(at, c), y += load_dv(at, c);
+            save_dk(at, c, x);
+            save_dv(at, c, y);
+        }
     }
 }

@@ -16,9 +16,10 @@ ROWS_IN(2, v)
 ROWS_IN(3, d_o)
 layout(set = 0, binding = 4, scalar) readonly restrict buffer lse_buffer { float lse[]; };
 layout(set = 0, binding = 5, scalar) readonly restrict buffer delta_buffer { float delta[]; };
-ROWS_OUT(6, dq)
+ROWS_IO(6, dq)
 
-uint keys_begin(uint end) { return window != 0 && end > window ? end - window : 0; }
+// keys [x, y) that query i sees, of this pass
+uvec2 keys_of(uint i) { return uvec2(max(window_begin(i + 1), first), pass_end(i + 1)); }
 
 void main()
 {
@@ -28,9 +29,10 @@ void main()
     if (index >= tiles * batch * kv_heads) return;
     const uint tile = tiles - 1 - index % tiles; // the longest first
     const uint b = index / tiles / kv_heads, kv = index / tiles % kv_heads;
-    const uint first = tile * TEAMS * HELD, last = min(first + TEAMS * HELD, rows) - 1;
-    const uint end = last / group + 1, begin = keys_begin(first / group + 1);
-    const uint row0 = first + team() * HELD;
+    const uint top = tile * TEAMS * HELD, last = min(top + TEAMS * HELD, rows) - 1;
+    const uint end = keys_of(last / group).y, begin = keys_of(top / group).x;
+    if (begin >= end) return;
+    const uint row0 = top + team() * HELD;
     const uint at0 = b * seq * heads + kv * group;
     const uint key0 = b * stride * kv_heads + kv;
 
@@ -43,11 +45,11 @@ void main()
             sum[r * CHUNKS + c] = vec4(0.0);
         }
     }
-    uint own_end[OWN];
+    uvec2 own_keys[OWN];
     float own_lse[OWN], own_delta[OWN];
     [[unroll]] for (uint o = 0; o < OWN; o++) {
         const uint row = min(row0 + own_row(o), last), at = at0 + row / group * heads + row % group;
-        own_end[o] = row / group + 1;
+        own_keys[o] = keys_of(row / group);
         own_lse[o] = lse[at] * LOG2E;
         own_delta[o] = delta[at];
     }
@@ -69,7 +71,7 @@ void main()
         fold(x, score);
         fold(z, d_score);
         [[unroll]] for (uint o = 0; o < OWN; o++) {
-            const bool seen = j >= keys_begin(own_end[o]) && j < own_end[o];
+            const bool seen = j >= own_keys[o].x && j < own_keys[o].y;
             const float prob = seen ? exp2(score[o] - own_lse[o]) : 0.0;
             d_score[o] = prob * (d_score[o] - own_delta[o]);
         }
@@ -82,8 +84,13 @@ void main()
     } while (j < end);
 
     [[unroll]] for (uint r = 0; r < HELD; r++) {
-        const uint row = row0 + r, at = at0 + row / group * heads + row % group;
-        [[unroll]] for (uint c = 0; c < CHUNKS; c++)
-            if (row <= last) save_dq(at, c, sum[r * CHUNKS + c] * scale);
+        const uint row = row0 + r, i = row / group, at = at0 + i * heads + row % group;
+        const uvec2 keys = keys_of(i);
+        if (row > last || keys.x >= keys.y) continue;
+        [[unroll]] for (uint c = 0; c < CHUNKS; c++) {
+            vec4 x = sum[r * CHUNKS + c] * scale;
+            if (window_begin(i + 1) < first) x += load_dq(at, c);
+            save_dq(at, c, x);
+        }
     }
 }

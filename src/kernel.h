@@ -110,23 +110,34 @@ enum kernel_op {
     // matrix is never written; lse = log-sum-exp of the scaled scores. Query i of a sequence sees
     // keys j <= step.base + i, and j > step.base + i - window where window > 0. Padding
     // (i >= step.length > 0) sees what query step.length - 1 sees, so that no key is read that was
-    // not written. push_attention
+    // not written. One pass is for the keys [first, first + count), count 0: all from first; a row
+    // none of whose keys are among them is not touched, one with keys before `first` is merged with
+    // what o and lse say of those. push_attention
     // r step, r q STORE[B*S][heads][D], r k STORE[B][stride][kv_heads][D], r v like k,
-    // w o STORE[B*S][heads][D], w lse f32[B*S][heads]
+    // m o STORE[B*S][heads][D], m lse f32[B*S][heads]
     KERNEL_ATTENTION,
     // delta = sum of o*do, R = T*heads. push_norm (rows, cols)
     // r o STORE[R][D], r do STORE[R][D], w delta f32[R]
     KERNEL_ATTENTION_DELTA,
-    // Gradient of the queries; stride = S, base 0. push_attention
-    // r q, r k, r v, r do STORE[B*S][heads][D], r lse, r delta, w dq STORE[B*S][heads][D]
+    // Gradient of the queries; stride = S, base 0; passes as in attention: a row with keys before
+    // `first` adds to dq. push_attention
+    // r q, r k, r v, r do STORE[B*S][heads][D], r lse, r delta, m dq STORE[B*S][heads][D]
     KERNEL_ATTENTION_BACK_Q,
-    // Gradients of keys and values, summed over the heads of a group. push_attention
-    // r q, r k, r v, r do, r lse, r delta, w dk STORE[B*S][kv_heads][D], w dv like dk
+    // Gradients of keys and values, summed over the heads of a group; a pass is for the queries
+    // [first, first + count), and keys before `first` add. push_attention
+    // r q, r k, r v, r do, r lse, r delta, m dk STORE[B*S][kv_heads][D], m dv like dk
     KERNEL_ATTENTION_BACK_KV,
-    // One query at position step.base over keys 0 .. step.base. push_attention (batch = seq = 1)
+    // One query at position step.base over the keys that it sees, in `parts` runs of
+    // kernel_decode_chunk() keys (flash-decoding, Dao et al. 2023); the last ones may be empty.
+    // With one part it writes o, else for each part that is not empty sum = {largest score / ln 2,
+    // sum of exp(score - largest)} and o_part, the sum of exp(score - largest) v.
+    // push_attention (batch = seq = 1)
     // r step, r q STORE[heads][D], r k cache STORE[stride][kv_heads][D], r v cache,
-    // w o STORE[heads][D]
+    // w o STORE[heads][D], w o_part f32[heads][parts][D], w sum f32[heads][parts][2]
     KERNEL_ATTENTION_DECODE,
+    // o of the parts of attention_decode. push_attention
+    // r step, r o_part, r sum, w o STORE[heads][D]
+    KERNEL_ATTENTION_MERGE,
     // The middle of a feed-forward body: h = f(gate)*up where gated (Shazeer 2020: f = silu), else
     // h = f(gate), and up is not touched. push_activate
     // r gate STORE[n], r up STORE[n], w h STORE[n]
@@ -262,6 +273,8 @@ struct push_cache_write { uint32_t rows, cols, capacity; };
 struct push_attention {
     uint32_t batch, seq, stride, heads, kv_heads, head_dim, window;
     float    scale;
+    uint32_t first, count; // keys, or queries (attention_back_kv), of this pass
+    uint32_t parts;        // attention_decode, attention_merge
 };
 struct push_count { uint32_t count; };
 struct push_activate { uint32_t count, activation, gated; };
@@ -304,9 +317,9 @@ struct kernel_shape {
 };
 enum { KERNEL_SPEC_COUNT = 11 }; // 10: 1 where a workgroup is one subgroup for sure
 
-// What a shape is chosen for. Rows of C (over tiles: typical rows an expert) or, for the attention
-// family, head_dim; columns of C and length of the sums (moe_matmul_tn: typical rows an expert)
-// where the family has them.
+// What a shape is chosen for. Rows of C (over tiles: typical rows an expert), columns of C and
+// length of the sums (moe_matmul_tn: typical rows an expert); for the attention family head_dim,
+// heads that share keys, sequence length.
 struct kernel_size { uint32_t rows, columns, inner; };
 
 enum { KERNEL_MAX_HEAD_DIM = 256 };

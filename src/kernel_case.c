@@ -258,15 +258,38 @@ static void attention_back(struct kernel_case *c)
     output(c, 7, KERNEL_CASE_STORE, kv);
 }
 
-static void attention_decode(struct kernel_case *c)
+// 67 keys in two parts
+enum { DECODE_KEYS = 67, DECODE_PARTS = 2 };
+
+static uint32_t decode_push(struct kernel_case *c)
 {
     const uint32_t d = attention_push(c);
-    ((struct push_attention *)c->push)->seq = 1;
-    step(c, 0, &(struct step_words){.base = 3});
+    struct push_attention *push = (struct push_attention *)c->push;
+    push->seq = 1;
+    push->stride = DECODE_KEYS + 2;
+    push->window = 0;
+    push->parts = DECODE_PARTS;
+    step(c, 0, &(struct step_words){.base = DECODE_KEYS - 1});
+    return d;
+}
+
+static void attention_decode(struct kernel_case *c)
+{
+    const uint32_t d = decode_push(c), kv = (DECODE_KEYS + 2) * 2 * d;
     numbers(c, 1, KERNEL_CASE_STORE, 4 * d);
-    numbers(c, 2, KERNEL_CASE_STORE, 5 * 2 * d);
-    numbers(c, 3, KERNEL_CASE_STORE, 5 * 2 * d);
+    numbers(c, 2, KERNEL_CASE_STORE, kv);
+    numbers(c, 3, KERNEL_CASE_STORE, kv);
     output(c, 4, KERNEL_CASE_STORE, 4 * d);
+    output(c, 5, DTYPE_F32, 4 * DECODE_PARTS * d);
+    output(c, 6, DTYPE_F32, 4 * DECODE_PARTS * 2);
+}
+
+static void attention_merge(struct kernel_case *c)
+{
+    const uint32_t d = decode_push(c);
+    numbers(c, 1, DTYPE_F32, 4 * DECODE_PARTS * d);
+    positive(c, 2, DTYPE_F32, 4 * DECODE_PARTS * 2);
+    output(c, 3, KERNEL_CASE_STORE, 4 * d);
 }
 
 static void rope(struct kernel_case *c)
@@ -592,6 +615,7 @@ static void (*const fills[KERNEL_COUNT])(struct kernel_case *c) = {
     [KERNEL_ATTENTION_BACK_Q] = attention_back,
     [KERNEL_ATTENTION_BACK_KV] = attention_back,
     [KERNEL_ATTENTION_DECODE] = attention_decode,
+    [KERNEL_ATTENTION_MERGE] = attention_merge,
     [KERNEL_ACTIVATE] = activate,
     [KERNEL_ACTIVATE_BACK] = activate_back,
     [KERNEL_ROUTER] = router,

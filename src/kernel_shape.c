@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "src/base.h"
+#include "src/kernel_attention.h"
 
 const char *kernel_variant_name(enum kernel_variant variant)
 {
@@ -38,33 +39,8 @@ bool kernel_is_matmul(enum kernel_op op)
 bool kernel_is_attention(enum kernel_op op)
 {
     return op == KERNEL_ATTENTION || op == KERNEL_ATTENTION_BACK_Q ||
-           op == KERNEL_ATTENTION_BACK_KV || op == KERNEL_ATTENTION_DECODE;
-}
-
-// ---- attention
-
-static uint32_t power_of_two(uint32_t least)
-{
-    uint32_t power = 1;
-    while (power < least) power *= 2;
-    return power;
-}
-
-// HELD, SPLIT and HEAD_DIM of lib/attention.glsl, in one subgroup. CPU drivers: as many lanes a row
-// as it has vec4s, and as many rows a team as compile within a second; cards: one row a team, four
-// vec4s of it a lane.
-static struct kernel_shape attention_shape(const struct gpu_caps *caps, enum kernel_op op,
-                                           uint32_t head_dim)
-{
-    const uint32_t sure = caps->mask & GPU_CAP_SIZE
-                              ? caps->subgroup_size
-                              : min_u32(caps->subgroup_size, caps->subgroup_min);
-    const bool cpu = caps->type == GPU_TYPE_CPU;
-    struct kernel_shape shape = {max_u32(sure, 4), .rows = 1, .spread = 1, .depth = head_dim};
-    shape.columns = min_u32(power_of_two(ceil_div(head_dim, cpu ? 4 : 16)), shape.lanes);
-    if (cpu && op != KERNEL_ATTENTION_DECODE)
-        shape.rows = head_dim <= 32 ? 16 : head_dim <= 128 ? 8 : 4;
-    return shape;
+           op == KERNEL_ATTENTION_BACK_KV || op == KERNEL_ATTENTION_DECODE ||
+           op == KERNEL_ATTENTION_MERGE;
 }
 
 // ---- flat matmuls
@@ -136,7 +112,7 @@ uint32_t kernel_candidates(const struct gpu_caps *caps, enum kernel_op op, enum 
                            struct kernel_shape shape[KERNEL_MAX_CANDIDATES])
 {
     (void)store;
-    if (kernel_is_attention(op)) return shape[0] = attention_shape(caps, op, size->rows), 1;
+    if (kernel_is_attention(op)) return kernel_attention_candidates(caps, op, size, shape);
     if (kernel_is_matvec(op)) return shape[0] = flat_shape(caps, 1), 1;
     if (kernel_is_matmul(op)) return flat_candidates(caps, op, size, shape);
     return shape[0] = plain_shape(caps, op), 1;
@@ -167,6 +143,10 @@ struct kernel_size kernel_size_of(enum kernel_op op, uint32_t rows, const void *
     if (kernel_is_matmul(op) || kernel_is_matvec(op)) {
         const struct push_matmul *p = push;
         return (struct kernel_size){p->m, p->n, p->k};
+    }
+    if (kernel_is_attention(op)) {
+        const struct push_attention *p = push;
+        return (struct kernel_size){p->head_dim, p->heads / p->kv_heads, p->seq};
     }
     return (struct kernel_size){.rows = rows};
 }

@@ -53,7 +53,9 @@ GROUPS_ROWS(attention, push_attention,
                 ceil_div(p->seq * (p->heads / p->kv_heads), attention_rows(shape)))
 GROUPS_ROWS(attention_kv, push_attention,
             (uint64_t)p->batch * p->kv_heads * ceil_div(p->seq, attention_rows(shape)))
-GROUPS_ROWS(attention_decode, push_attention, p->heads)
+GROUPS_ROWS(attention_decode, push_attention,
+            (uint64_t)p->kv_heads * ceil_div(p->heads / p->kv_heads, shape->rows) * p->parts)
+GROUPS_ROWS(attention_merge, push_attention, p->heads)
 GROUPS_ROWS(elements, push_count, ceil_div(p->count, shape->lanes * ELEMENTS_PER_LANE))
 // up to so many experts a lane has a token, else a workgroup (lib/router.glsl)
 enum { ROUTER_NARROW = 32 };
@@ -136,6 +138,8 @@ COST(attention_back_kv, push_attention, 4 * D(p->batch) * p->seq * p->seq * p->h
      D(p->batch) * p->seq * (2 * p->heads + 4 * p->kv_heads) * p->head_dim * store)
 COST(attention_decode, push_attention, 4 * D(p->stride) * p->heads * p->head_dim,
      2 * D(p->stride) * p->kv_heads * p->head_dim * store)
+COST(attention_merge, push_attention, 2 * D(p->parts) * p->heads * p->head_dim,
+     D(p->heads) * p->head_dim * (4 * D(p->parts) + store))
 COST(activate, push_activate, 4 * D(p->count), (p->gated ? 3 : 2) * D(p->count) * store)
 COST(activate_back, push_activate, 10 * D(p->count), (p->gated ? 6 : 4) * D(p->count) * store)
 COST(cast, push_count, 0, D(p->count) * (4 + store))
@@ -203,14 +207,16 @@ static const struct kernel_info table[KERNEL_COUNT] = {
     ROW(ROPE, rope, groups_rope, rope, push_rope, "rrrw"),
     ROW(CACHE_WRITE, cache_write, groups_cache_write, cache_write, push_cache_write, "rrm"),
     ROW(SELECT_ROW, select_row, groups_one, select_row, push_embed, "rrw"),
-    ROW(ATTENTION, attention, groups_attention, attention, push_attention, "rrrrww"),
+    ROW(ATTENTION, attention, groups_attention, attention, push_attention, "rrrrmm"),
     ROW(ATTENTION_DELTA, attention_delta, groups_delta, norm, push_norm, "rrw"),
     ROW(ATTENTION_BACK_Q, attention_back_q, groups_attention, attention_back_q, push_attention,
-        "rrrrrrw"),
+        "rrrrrrm"),
     ROW(ATTENTION_BACK_KV, attention_back_kv, groups_attention_kv, attention_back_kv,
-        push_attention, "rrrrrrww"),
+        push_attention, "rrrrrrmm"),
     ROW(ATTENTION_DECODE, attention_decode, groups_attention_decode, attention_decode,
-        push_attention, "rrrrw"),
+        push_attention, "rrrrwww"),
+    ROW(ATTENTION_MERGE, attention_merge, groups_attention_merge, attention_merge, push_attention,
+        "rrrw"),
     ROW(ACTIVATE, activate, groups_elements, activate, push_activate, "rrw"),
     ROW(ACTIVATE_BACK, activate_back, groups_elements, activate_back, push_activate, "mmm"),
     ROW(ROUTER, router, groups_router, router, push_router, "rwwww"),

@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "src/base.h"
+#include "src/kernel_attention.h"
 #include "src/plan_model.h"
 
 enum {
@@ -143,6 +144,36 @@ static void cache_write(struct network *n, struct plan_range x, struct plan_rang
     plan_add(n->plan, KERNEL_CACHE_WRITE, 0, &push, PLAN_BIND(n->io.step, x, cache));
 }
 
+void network_attention(struct network *n, enum kernel_op op, struct push_attention push,
+                       uint32_t keys, const struct plan_range *bind, uint32_t bind_count)
+{
+    const uint32_t span = kernel_attention_span(&n->plan->gpu->caps, op, &push);
+    if (span < keys) push.count = span;
+    for (uint64_t first = 0; first < keys; first += span) {
+        push.first = (uint32_t)first;
+        plan_add(n->plan, op, push.head_dim, &push, bind, bind_count);
+    }
+}
+
+// one query: the parts of the cache side by side, then what they add up to
+static void decode(struct network *n, int32_t layer, struct push_attention push,
+                   struct plan_range k, struct plan_range values)
+{
+    const struct layer_values *v = &n->layer[layer];
+    push.parts = kernel_decode_parts(&n->plan->gpu->caps, &push);
+    const uint32_t rows = push.heads * push.parts;
+    struct plan_range part = v->lse, sum = v->lse; // of one part: not written
+    if (push.parts > 1) {
+        part = network_temp_f32(n, rows, push.head_dim, "o_part", layer);
+        sum = network_temp_f32(n, rows, 2, "sum_part", layer);
+    }
+    plan_add(n->plan, KERNEL_ATTENTION_DECODE, push.head_dim, &push,
+             PLAN_BIND(n->io.step, v->q, k, values, v->o, part, sum));
+    if (push.parts > 1)
+        plan_add(n->plan, KERNEL_ATTENTION_MERGE, push.head_dim, &push,
+                 PLAN_BIND(n->io.step, part, sum, v->o));
+}
+
 static void attend(struct network *n, int32_t layer)
 {
     const struct config *c = n->config;
@@ -162,12 +193,12 @@ static void attend(struct network *n, int32_t layer)
         cache_write(n, v->v, values);
         push.stride = n->capacity;
     }
-    if (n->mode == NETWORK_CACHED && n->tokens == 1)
-        plan_add(n->plan, KERNEL_ATTENTION_DECODE, c->head_dim, &push,
-                 PLAN_BIND(n->io.step, v->q, k, values, v->o));
-    else
-        plan_add(n->plan, KERNEL_ATTENTION, c->head_dim, &push,
-                 PLAN_BIND(n->io.step, v->q, k, values, v->o, v->lse));
+    if (n->mode == NETWORK_CACHED && n->tokens == 1) {
+        decode(n, layer, push, k, values);
+        return;
+    }
+    network_attention(n, KERNEL_ATTENTION, push, push.stride,
+                      PLAN_BIND(n->io.step, v->q, k, values, v->o, v->lse));
 }
 
 static void attention_section(struct network *n, int32_t layer)

@@ -93,6 +93,9 @@ void network_matmul(struct network *n, enum kernel_op op, const struct push_matm
                     struct plan_range a, struct plan_range b, struct plan_range r,
                     struct plan_range c);
 
+// An operation of the attention family over `keys` keys (queries), in as many passes as it takes.
+void network_attention(struct network *n, enum kernel_op op, struct push_attention push,
+                       uint32_t keys, const struct plan_range *bind, uint32_t bind_count);
 uint32_t network_activation(const struct network *n); // enum kernel_activation
 uint32_t network_moe_rows(const struct network *n); // typical rows an expert: picks the tile
 struct push_moe_matmul network_moe_push(const struct network *n, uint32_t cols, uint32_t inner);

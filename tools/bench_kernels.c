@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "src/kernel_attention.h"
 #include "tools/bench.h"
 
 // ---- dense matmuls
@@ -327,13 +328,15 @@ static bool attention_delta(const struct at *at)
     return bench_case_run(&c);
 }
 
-static bool attention_decode(const struct at *at)
+// a token over a full cache, with what merges its parts
+static bool attention_decode_case(const struct at *at, uint32_t context)
 {
     struct push_attention push = attention_push(at->shape);
     push.batch = push.seq = 1;
-    push.stride = at->shape->context;
-    const uint64_t q_count = push.heads * push.head_dim,
-                   kv_count = (uint64_t)push.stride * push.kv_heads * push.head_dim;
+    push.stride = context;
+    push.parts = kernel_decode_parts(&at->bench->gpu->caps, &push);
+    const uint32_t q_count = push.heads * push.head_dim;
+    const uint64_t kv_count = (uint64_t)push.stride * push.kv_heads * push.head_dim;
     struct bench_case c;
     if (!begin(&c, at, "attention", KERNEL_ATTENTION_DECODE, push.head_dim, &push,
                "S%u h%u kv%u d%u", push.stride, push.heads, push.kv_heads, push.head_dim))
@@ -343,10 +346,21 @@ static bool attention_decode(const struct at *at)
     const uint32_t q = bench_case_normal(&c, BENCH_STORE, q_count, 1);
     const uint32_t k = bench_case_normal(&c, BENCH_STORE, kv_count, 1),
                    v = bench_case_normal(&c, BENCH_STORE, kv_count, 1);
-    const uint32_t o = bench_case_zero(&c, BENCH_STORE, q_count);
-    bench_case_step(&c, BENCH_BIND(step, q, k, v, o), BENCH_DIRECT);
+    const uint32_t o = bench_case_zero(&c, BENCH_STORE, q_count),
+                   part = bench_case_zero(&c, DTYPE_F32, (uint64_t)q_count * push.parts),
+                   sum = bench_case_zero(&c, DTYPE_F32, 2ull * push.heads * push.parts);
+    bench_case_step(&c, BENCH_BIND(step, q, k, v, o, part, sum), BENCH_DIRECT);
+    if (push.parts > 1)
+        bench_case_step_of(&c, KERNEL_ATTENTION_MERGE, &push, BENCH_BIND(step, part, sum, o));
     return bench_case_run(&c);
 }
+
+static bool attention_decode(const struct at *at)
+{
+    return attention_decode_case(at, at->shape->context);
+}
+
+static bool attention_decode_long(const struct at *at) { return attention_decode_case(at, 16384); }
 
 // ---- feed-forward
 
@@ -568,6 +582,7 @@ static const struct { bool (*run)(const struct at *at); bool f32_only;
     {attention_back_q},
     {attention_back_kv},
     {attention_decode},
+    {attention_decode_long},
     {activate},
     {activate_back},
     {router, true},

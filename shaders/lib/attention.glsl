@@ -25,7 +25,10 @@ const float NEVER = -3.0e38;                      // below every score; finite: 
 layout(push_constant, scalar) uniform push_words {
     uint  batch, seq, stride, heads, kv_heads, head_dim, window;
     float scale;
+    uint  first, count, parts; // first, count: keys (or queries) of this pass; count 0: all
 };
+uint pass_end(uint end) { return count == 0 ? end : min(end, first + count); }
+uint window_begin(uint end) { return window != 0 && end > window ? end - window : 0; }
 
 // not gl_LocalInvocationIndex: this is a constant vector to CPU drivers, and agrees with shuffles
 uint lane() { return gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID; }
@@ -64,9 +67,8 @@ float spread(const float y[OWN], uint r)
     return subgroupShuffle(y[r / FOLD], (gl_SubgroupInvocationID & ~(SPLIT - 1)) + r % FOLD);
 }
 
-// Declares binding `b` as rows of head_dim elements, and load_NAME(row, chunk): this lane's vec4.
-#define ROWS_IN(b, name)                                                                           \
-    STORE_IN(b, name)                                                                              \
+// Rows of head_dim elements: load_NAME(row, chunk) is this lane's vec4.
+#define ROWS_LOAD(name)                                                                            \
     vec4 load_##name(uint row, uint chunk)                                                         \
     {                                                                                              \
         const uint at = chunk * SPLIT + part();                                                    \
@@ -82,9 +84,8 @@ float spread(const float y[OWN], uint r)
         return mix(vec4(0.0), x, lessThan(4 * at + uvec4(0, 1, 2, 3), uvec4(HEAD_DIM)));           \
     }
 
-// The same for an output, and save_NAME(row, chunk, value).
-#define ROWS_OUT(b, name)                                                                          \
-    STORE_OUT(b, name)                                                                             \
+// The same for save_NAME(row, chunk, value).
+#define ROWS_SAVE(name)                                                                            \
     void save_##name(uint row, uint chunk, vec4 value)                                             \
     {                                                                                              \
         const uint at = chunk * SPLIT + part();                                                    \
@@ -95,6 +96,11 @@ float spread(const float y[OWN], uint r)
         [[unroll]] for (uint i = 0; i < 4; i++)                                                    \
             if (4 * at + i < HEAD_DIM) name##_1[row * HEAD_DIM + 4 * at + i] = SAVE(value[i]);     \
     }
+
+// Declare binding `b`: read, written, both.
+#define ROWS_IN(b, name)  STORE_IN(b, name) ROWS_LOAD(name)
+#define ROWS_OUT(b, name) STORE_OUT(b, name) ROWS_SAVE(name)
+#define ROWS_IO(b, name)  STORE_IO(b, name) ROWS_LOAD(name) ROWS_SAVE(name)
 
 float dot_add(vec4 a, vec4 b, float sum)
 {

@@ -18,6 +18,7 @@ static void check_shape(struct check *t, struct attention_case c)
     check_output(t, 4, CHECK_STORE, q * c.head_dim);
     check_output(t, 5, DTYPE_F32, q);
     const struct push_attention push = attention_push(c);
+    check_passes_before(t, &push);
     // an exponent of n has lost log2(n) bits before exp sees it
     check_run(t, &push, c.scale > 2 ? 1e-7 : 1e-10);
 }
@@ -40,6 +41,14 @@ static void check_all(struct check *t)
         check_shape(t, (struct attention_case){2, 50, 50, 4, 2, 32, .window = w});
         check_shape(t, (struct attention_case){1, 9, 80, 4, 2, 32, .window = w, .base = 40});
     }
+    for (size_t i = 0; i < COUNT_OF(attention_passes); i++)
+        for (uint32_t w = 0; w <= 21; w += 7) {
+            const uint32_t first = attention_passes[i].first, count = attention_passes[i].count;
+            check_shape(t, (struct attention_case){1, 50, 50, 6, 2, 20, .window = w,
+                                                   .first = first, .count = count});
+            check_shape(t, (struct attention_case){1, 9, 60, 2, 2, 33, .window = w, .base = 41,
+                                                   .first = first, .count = count});
+        }
     check_shape(t, (struct attention_case){1, 40, 40, 4, 2, 64, .scale = 30});
     check_shape(t, (struct attention_case){1, 40, 40, 4, 2, 32, .tied = true});
     check_shape(t, (struct attention_case){1, 257, 257, 2, 1, 64});

@@ -27,11 +27,13 @@ static void fill(struct check *t, const struct attention_case *c, const struct p
     check_output(t, 4, DTYPE_F32, rows);
     check_output(t, 5, DTYPE_F32, rows);
     struct step_words step = {.length = c->seq};
+    struct push_attention whole = *push;
+    whole.first = whole.count = 0;
     uint8_t *o = malloc(q * dtype_bytes(t->store));
     const struct check_binding *in = t->binding;
     ref_attention(&(struct gpu_ref_call){
         .buffer = {&step, in[0].initial, in[1].initial, in[2].initial, o, in[4].initial},
-        .push = push, .tag = (int)t->store});
+        .push = &whole, .tag = (int)t->store});
     ref_attention_delta(&(struct gpu_ref_call){
         .buffer = {o, in[3].initial, in[5].initial},
         .push = &(struct push_norm){.rows = (uint32_t)rows, .cols = c->head_dim},
@@ -52,11 +54,13 @@ static void check_shape(struct check *t, struct attention_case c)
     check_begin(t, KERNEL_ATTENTION_BACK_Q, c.head_dim, ATTENTION_FORMAT, ATTENTION_VALUES(c));
     fill(t, &c, &push);
     check_output(t, 6, CHECK_STORE, q);
+    check_passes_before(t, &push);
     check_run(t, &push, tolerance);
     check_begin(t, KERNEL_ATTENTION_BACK_KV, c.head_dim, ATTENTION_FORMAT, ATTENTION_VALUES(c));
     fill(t, &c, &push);
     check_output(t, 6, CHECK_STORE, k);
     check_output(t, 7, CHECK_STORE, k);
+    check_passes_before(t, &push);
     check_run(t, &push, tolerance);
 }
 
@@ -73,6 +77,11 @@ static void check_all(struct check *t)
     static const uint32_t windows[] = {1, 2, 7, 32, 100};
     for (size_t i = 0; i < COUNT_OF(windows); i++)
         check_shape(t, (struct attention_case){2, 50, 0, 4, 2, 32, .window = windows[i]});
+    for (size_t i = 0; i < COUNT_OF(attention_passes); i++)
+        for (uint32_t w = 0; w <= 21; w += 7)
+            check_shape(t, (struct attention_case){1, 50, 0, 6, 2, 20, .window = w,
+                                                   .first = attention_passes[i].first,
+                                                   .count = attention_passes[i].count});
     check_shape(t, (struct attention_case){1, 40, 0, 4, 2, 64, .scale = 30});
     check_shape(t, (struct attention_case){1, 40, 0, 4, 2, 32, .tied = true});
     check_shape(t, (struct attention_case){1, 131, 0, 2, 1, 64});

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT
+// How the attention family is cut up for a device (kernel_attention.h).
+#include "src/kernel_attention.h"
+
+#include "src/base.h"
+
+enum {
+    TURNS = 61440,          // of a loop, with room below the 65,535 of CPU drivers
+    PASS_LEAST = 1024,      // keys of a pass are a multiple on other devices
+    CPU_GROUPS = 4,         // workgroups that attention_decode wants at least
+    CARD_GROUPS = 1024,
+    MOST_PARTS = 64,
+    CPU_LEAST_KEYS = 512,   // keys of a part that pay for merging it
+};
+
+static const double pass_flops = 3e11; // tens of milliseconds on a card, one second on a small one
+
+static uint32_t power_of_two(uint32_t least)
+{
+    uint32_t power = 1;
+    while (power < least) power *= 2;
+    return power;
+}
+
+// In one subgroup. CPU drivers: as many lanes a row as it has vec4s. Cards: 16 elements of a row a
+// lane, fewer where it holds many rows, so that four waves fit a SIMD of RDNA.
+static struct kernel_shape shape_of(const struct gpu_caps *caps, uint32_t head_dim, uint32_t held)
+{
+    const uint32_t sure = caps->mask & GPU_CAP_SIZE
+                              ? caps->subgroup_size
+                              : min_u32(caps->subgroup_size, caps->subgroup_min);
+    const bool cpu = caps->type == GPU_TYPE_CPU;
+    struct kernel_shape shape = {max_u32(sure, 4), .rows = held, .spread = 1, .depth = head_dim};
+    const uint32_t each = cpu ? 4 : max_u32(32 / max_u32(held, 2), 4);
+    shape.columns = min_u32(power_of_two(ceil_div(head_dim, each)), shape.lanes);
+    return shape;
+}
+
+// CPU drivers: as many rows a team as compile within a second.
+static uint32_t most_held(const struct gpu_caps *caps, enum kernel_op op, uint32_t head_dim)
+{
+    if (op == KERNEL_ATTENTION_DECODE) return head_dim <= 128 ? 8 : 4;
+    if (caps->type != GPU_TYPE_CPU) return 1;
+    return head_dim <= 32 ? 16 : head_dim <= 128 ? 8 : 4;
+}
+
+// Rows of attention_decode are the heads of a group.
+static uint32_t decode_held(const struct gpu_caps *caps, uint32_t head_dim, uint32_t group)
+{
+    return min_u32(power_of_two(group), most_held(caps, KERNEL_ATTENTION_DECODE, head_dim));
+}
+
+uint32_t kernel_attention_candidates(const struct gpu_caps *caps, enum kernel_op op,
+                                     const struct kernel_size *size,
+                                     struct kernel_shape shape[KERNEL_MAX_CANDIDATES])
+{
+    const uint32_t most = most_held(caps, op, size->rows);
+    if (op != KERNEL_ATTENTION_DECODE) return shape[0] = shape_of(caps, size->rows, most), 1;
+    const uint32_t first = decode_held(caps, size->rows, size->columns);
+    uint32_t count = 0;
+    shape[count++] = shape_of(caps, size->rows, first);
+    for (uint32_t held = most; held; held /= 2)
+        if (held != first) shape[count++] = shape_of(caps, size->rows, held);
+    return count;
+}
+
+uint32_t kernel_decode_parts(const struct gpu_caps *caps, const struct push_attention *p)
+{
+    const bool cpu = caps->type == GPU_TYPE_CPU;
+    const uint32_t group = p->heads / p->kv_heads;
+    const uint32_t each = p->kv_heads * ceil_div(group, decode_held(caps, p->head_dim, group));
+    const uint32_t keys = p->window ? min_u32(p->window, p->stride) : p->stride;
+    const uint32_t fill = min_u32(ceil_div(cpu ? CPU_GROUPS : CARD_GROUPS, each), MOST_PARTS);
+    const uint32_t worth = ceil_div(keys, cpu ? CPU_LEAST_KEYS : KERNEL_DECODE_LEAST);
+    return max_u32(max_u32(min_u32(fill, worth), ceil_div(keys, TURNS)), 1);
+}
+
+uint32_t kernel_attention_span(const struct gpu_caps *caps, enum kernel_op op,
+                               const struct push_attention *p)
+{
+    const bool kv = op == KERNEL_ATTENTION_BACK_KV;
+    if (caps->type == GPU_TYPE_CPU)
+        return kv ? max_u32(TURNS / (p->heads / p->kv_heads), 1) : TURNS;
+    const double flops = kv ? 8 : op == KERNEL_ATTENTION ? 4 : 6;
+    const double each = flops * p->batch * p->seq * p->heads * p->head_dim; // of a key
+    return (uint32_t)(1 + (uint64_t)(pass_flops / each) / PASS_LEAST) * PASS_LEAST;
+}
