@@ -166,6 +166,7 @@ void session_destroy(struct session **session)
 
 // ---- use
 
+uint32_t session_chunk(const struct session *s) { return s->chunk; }
 uint32_t session_position(const struct session *s) { return s->position; }
 
 void session_reset(struct session *s)

@@ -27,6 +27,7 @@ bool     session_feed(struct session *session, const uint32_t *ids, uint32_t cou
 bool session_sample(struct session *session, const struct session_sampling *sampling, uint32_t *id);
 bool     session_read_logits(struct session *session, float *logits); // f32 [vocab_size]
 uint32_t session_position(const struct session *session);             // tokens fed
+uint32_t session_chunk(const struct session *session); // tokens that one prefill pass takes
 void     session_reset(struct session *session);
 struct plan *session_plan(struct session *session,
                           const char *name); // "prefill", "decode", "sample"

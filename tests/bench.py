@@ -40,6 +40,11 @@ def measured(name, *args):
             return json.load(file), done.stdout
 
 
+def peak_of(result):
+    """The arithmetic peak that a result is measured by."""
+    return "coop_f16_gflops" if " coop" in result["variant"] else "fma_f32_gflops"
+
+
 def check_object(found, name):
     expect(list(found)[:5] == ["device", "driver", "commit", "peaks", "results"], f"{name}: keys {list(found)}")
     expect(all(found[key] for key in ("device", "driver", "commit")), f"{name}: an empty device, driver or commit")
@@ -49,13 +54,13 @@ def check_object(found, name):
         wanted = {"name", "shape", "variant", "ms", "spread", "gflops", "gbps", "peak_pct"}
         expect(wanted <= set(result), f"{name}: {wanted - set(result)} is missing")
         expect(result["ms"] > 0 and result["spread"] >= 0, f"{name}: ms {result['ms']}, spread {result['spread']}")
-        peak = 100 * max(result["gflops"] / found["peaks"]["fma_f32_gflops"], result["gbps"] / found["peaks"]["copy_gbps"])
+        peak = 100 * max(result["gflops"] / found["peaks"][peak_of(result)], result["gbps"] / found["peaks"]["copy_gbps"])
         expect(close(result["peak_pct"], peak), f"{name}: peak_pct {result['peak_pct']}, wanted {peak}")
 
 
-def check_kernel(name, shape, variant, flops, moved):
+def check_kernel(name, shape, variant, flops, moved, model=""):
     """One kernel whose work is known: the rates must be that work over the time."""
-    found, table = measured(f"{name} {shape} {variant}")
+    found, table = measured(f"{name} {shape} {model}{variant}")
     if not found:
         return
     check_object(found, name)
@@ -72,21 +77,44 @@ def check_kernel(name, shape, variant, flops, moved):
 
 
 def check_steps():
-    found, table = measured("tiny")
-    if not found:
-        return
-    check_object(found, "tiny")
-    names = [result["name"] for result in found["results"]]
-    expect(names == ["train_step tiny", "prefill tiny", "decode tiny"], f"tiny: results {names}")
-    for result in found["results"]:
-        expect(result["tokens_per_s"] > 0 and result["dispatches"] > 10, f"{result['name']}: {result}")
-        expect(result["kernel_share"] > 0.05, f"{result['name']}: kernel_share {result['kernel_share']}")
-    train = found["results"][0]
-    expect(train["steps"] >= 3 and train["device_growth_bytes"] == 0, f"train_step: {train}")
-    kernels = found["profiles"][0]["kernels"]
-    expect(close(sum(kernel["share"] for kernel in kernels), 1), "profile: the shares are not 1 together")
-    expect([k["ms"] for k in kernels] == sorted((k["ms"] for k in kernels), reverse=True), "profile: not sorted")
-    expect("profile tiny" in table, "no profile in the table")
+    found, table = measured("train_step tiny B8 S128")
+    if found:
+        check_object(found, "train_step")
+        train = found["results"][0]
+        expect([r["name"] for r in found["results"]] == ["train_step tiny"], f"train_step: {found['results']}")
+        expect(train["tokens_per_s"] > 0 and train["dispatches"] > 10, f"train_step: {train}")
+        expect(train["kernel_share"] > 0.05, f"train_step: kernel_share {train['kernel_share']}")
+        expect(train["steps"] >= 3 and train["device_growth_bytes"] == 0, f"train_step: {train}")
+    found, table = measured("profile tiny")
+    if found:
+        kernels = found["profiles"][0]["kernels"]
+        expect(close(sum(kernel["share"] for kernel in kernels), 1), "profile: the shares are not 1 together")
+        expect([k["ms"] for k in kernels] == sorted((k["ms"] for k in kernels), reverse=True), "profile: not sorted")
+        expect("profile tiny" in table, "no profile in the table")
+    for name, shape in (("prefill", "T128"), ("decode", "T1 S128")):
+        found, table = measured(f"{name} tiny {shape}")
+        if found:
+            check_object(found, name)
+            results = [(r["name"], r["shape"]) for r in found["results"]]
+            expect(results == [(f"{name} tiny", shape)], f"{name}: {results}")
+            expect(found["results"][0]["tokens_per_s"] > 0, f"{name}: {found['results'][0]}")
+
+
+def check_layers():
+    """A grouped matmul knows the dense one of the same work; a layer has more work with its backward."""
+    found, table = measured("grouped/dense moe_matmul_nt E8 k2 T32 256x512 r8")
+    if found:
+        check_object(found, "grouped/dense")
+        shapes = [r["shape"][-8:] for r in found["results"]]
+        expect(shapes[:2] == [" r8 even", " r8 10:1"], f"grouped/dense: {shapes}")
+        for r in found["results"]:
+            expect(close(r["dense_pct"], 100 * r["dense_ms"] / r["ms"]), f"dense_pct of {r}")
+        expect("% dense" in table, "no column % dense")
+    found, table = measured("moe_layer forward+backward E8 k2 T1024 64x128 tiny f32")
+    if found:
+        forward, both = found["results"]
+        work = [r["gflops"] * r["ms"] for r in (forward, both)]
+        expect(forward["name"] == "moe_layer forward" and 2.8 < work[1] / work[0] < 3.5, f"layer: work {work}")
 
 
 def check_failures():
@@ -104,18 +132,103 @@ def check_stdout():
     check_object(json.loads(done.stdout), "--json -")
 
 
+# ---- --compare: two files, so that what moved is known
+
+def result(name, ms, spread, variant="f32 flat 16x4", **more):
+    return {"name": name, "shape": "8x8x8", "variant": variant, "ms": ms, "spread": spread, **more}
+
+
+def result_file(folder, name, results, device="a card", **changes):
+    path = os.path.join(folder, name)
+    whole = {"device": device, "driver": "a driver 1.0", "commit": "abc", "peaks": {}, "results": results, **changes}
+    with open(path, "w") as file:
+        json.dump({key: value for key, value in whole.items() if value is not None}, file)
+    return path
+
+
+def check_compare(folder):
+    before = result_file(folder, "before.json", [
+        result("slower", 1.0, 0.02), result("faster", 3.0, 0.02), result("noisy", 1.0, 0.3),
+        result("quiet", 1.0, 0.0), result("tuned", 2.0, 0.01), result("gone", 1.0, 0.0),
+        result("two stores", 1.0, 0.0), result("two stores", 2.0, 0.0, "bf16 flat"),
+        result("two models", 1.0, 0.0, model="tiny"), result("two models", 5.0, 0.0, model="olmoe")])
+    now = result_file(folder, "now.json", [
+        result("slower", 1.5, 0.02), result("faster", 1.5, 0.02), result("noisy", 1.4, 0.2),
+        result("quiet", 1.01, 0.0), result("tuned", 1.0, 0.01, "f32 coop 128x64"), result("new", 1.0, 0.0),
+        result("two stores", 1.0, 0.0), result("two stores", 8.0, 0.0, "bf16 flat"),
+        result("two models", 1.0, 0.0, model="tiny"), result("two models", 5.0, 0.0, model="olmoe")])
+    done = bench("--compare", before, now)
+    expect(done.returncode == 0 and not done.stderr, f"compare: exit {done.returncode}: {done.stderr}")
+    rows = [line for line in done.stdout.splitlines() if "  8x8x8  " in line]
+    wanted = [("slower", "1.5000", "-50.0%", "4.0%", "slower"), ("faster", "1.5000", "+100.0%", "4.0%", "faster"),
+              ("tuned", "1.0000", "+100.0%", "2.0%", "faster, was f32 flat 16x4"),
+              ("two stores", "8.0000", "-300.0%", "2.0%", "slower")]
+    expect(len(rows) == len(wanted), f"compare: {len(rows)} rows, wanted {len(wanted)}:\n{done.stdout}")
+    for row, (name, ms, change, noise, end) in zip(rows, wanted):
+        found = row.split("  ")
+        expect(row.startswith(f"  {name} ") and row.endswith("  " + end), f"compare: {row!r}")
+        expect(all(any(text in word for word in found) for text in (ms, change, noise)), f"compare: {row!r}")
+    expect(len({row.index("8x8x8") for row in rows}) == 1, f"compare: does not line up:\n{done.stdout}")
+    last = done.stdout.splitlines()[-1]
+    expect(last == "9 compared: 2 faster, 2 slower, 5 within the noise; 1 only now; 1 only before", f"compare: {last!r}")
+
+
+def check_compare_failures(folder):
+    good = result_file(folder, "good.json", [result("a", 1.0, 0.0)])
+    with open(os.path.join(folder, "text.json"), "w") as file:
+        file.write("{\"device\": ")
+    bad = [("text.json", "no JSON object"), ("absent.json", "absent.json")]
+    for name, results, changes, wanted in (
+            ("key.json", [], {"commit": None}, "\"commit\""), ("results.json", {}, {}, "\"results\""),
+            ("name.json", [{"ms": 1, "spread": 0}], {}, "results[0] has no \"name\""),
+            ("ms.json", [result("a", 1.0, 0.0), result("b", 0, 0.0)], {}, "results[1] (b 8x8x8)"),
+            ("spread.json", [result("a", 1.0, "much")], {}, "\"spread\"")):
+        result_file(folder, name, results, **changes)
+        bad.append((name, wanted))
+    for name, wanted in bad:
+        for args in ((os.path.join(folder, name), good), (good, os.path.join(folder, name)),
+                     (os.path.join(folder, name), "--filter", "sum 1024")):
+            done = bench("--compare", *args)
+            lines = done.stderr.strip().splitlines()
+            expect(done.returncode == 1 and len(lines) == 1 and name in lines[0] and wanted in lines[0],
+                   f"compare {args}: exit {done.returncode}: {done.stderr}")
+    other = result_file(folder, "other.json", [result("a", 1.0, 0.0)], device="another card")
+    done = bench("--compare", other, good)
+    expect(done.returncode == 0 and "another card" in done.stderr, f"other device: {done.returncode}: {done.stderr}")
+
+
+def check_saved(folder):
+    """--save names the file; what it holds compares with the same run."""
+    done = bench("--filter", "sum 1024", "--save", folder)
+    files = [name for name in os.listdir(folder) if name.endswith(".json")]
+    expect(done.returncode == 0 and len(files) == 1, f"--save: exit {done.returncode}: {done.stderr}: {files}")
+    if len(files) == 1:
+        path = os.path.join(folder, files[0])
+        with open(path) as file:
+            check_object(json.load(file), "--save")
+        expect(files[0] == files[0].lower() and " " not in files[0] and "(" not in files[0], f"--save: {files[0]}")
+        done = bench("--filter", "sum 1024", "--compare", path)
+        expect(done.returncode == 0 and "1 compared" in done.stdout, f"--compare: exit {done.returncode}: {done.stdout}")
+    done = bench("--filter", "sum 1024", "--save", os.path.join(folder, "absent"))
+    expect(done.returncode == 1 and "absent" in done.stderr, f"--save absent: {done.returncode}: {done.stderr}")
+
+
 if DEVICE == "vulkan":
     devices = subprocess.run([PROGRAM, "info", "--devices", "--json"], capture_output=True, text=True)
     if devices.returncode or not json.loads(devices.stdout)["devices"]:
         print("no Vulkan device")
         sys.exit(77)
     check_steps()
+    check_layers()
 else:
     check_failures()
     check_stdout()
+    for check in (check_compare, check_compare_failures, check_saved):
+        with tempfile.TemporaryDirectory() as here:
+            check(here)
 ELEMENTS = 2048 * 64
-check_kernel("activate", "2048x64", "f32", 4 * ELEMENTS, 12 * ELEMENTS)
-check_kernel("matmul_ntf", "1024x8x128", "f32", 2 * 1024 * 8 * 128, 4 * (1024 * 128 + 8 * 128 + 1024 * 8))
+check_kernel("activate", "2048x64", "f32", 4 * ELEMENTS, 12 * ELEMENTS, "tiny ")
+check_kernel("matmul_ntf", "1024x8x128", "f32", 2 * 1024 * 8 * 128, 4 * (1024 * 128 + 8 * 128 + 1024 * 8), "tiny ")
 # one token: two experts of eight are read
 check_kernel("moe_matmul_up", "E8 k2 T1 512x512", "f32", 2 * 2 * 2 * 512 * 512, 4 * (512 + 2 * 2 * 512 * 512 + 2 * 512))
 print("ok" if failures == 0 else f"{failures} failed")

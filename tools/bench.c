@@ -11,7 +11,7 @@
 #include "runtime/os.h"
 #include "runtime/terminal.h"
 
-enum { NORMALS = 1 << 16 };
+enum { NORMALS = 1 << 16, OWN_VALUES = 1 << 24 };
 
 void bench_init(struct bench *bench, struct gpu *gpu, struct kernels *kernels, const char *filter)
 {
@@ -49,11 +49,14 @@ void bench_show(struct bench *bench, const char *family, const char *text)
 }
 
 bool bench_wants(struct bench *bench, enum bench_level level, const char *family, const char *name,
-                 const char *shape, const char *variant)
+                 const char *shape, const char *model, const char *variant)
 {
+    const bool card = bench->gpu->caps.type != GPU_TYPE_CPU;
     char text[256];
-    snprintf(text, sizeof text, "%s %s %s %s", family, name, shape, variant);
-    if (bench->filter ? !strstr(text, bench->filter) : level != BENCH_DEFAULT) return false;
+    snprintf(text, sizeof text, "%s %s %s %s%s%s", family, name, shape, model ? model : "",
+             model && model[0] ? " " : "", variant);
+    if (bench->filter ? !strstr(text, bench->filter) : level > (card ? BENCH_CARD : BENCH_DEFAULT))
+        return false;
     bench_show(bench, family, text);
     return true;
 }
@@ -61,6 +64,62 @@ bool bench_wants(struct bench *bench, enum bench_level level, const char *family
 bool bench_has_store(const struct bench *bench, enum dtype store)
 {
     return store == DTYPE_F32 || bench->gpu->caps.mask & GPU_CAP_STORAGE16;
+}
+
+bool bench_fill(struct bench *bench, struct gpu_buffer *buffer)
+{
+    struct gpu_commands *commands =
+        gpu_commands_create(bench->gpu, &(struct gpu_commands_params){.name = "bench fill"});
+    if (!commands) return false;
+    gpu_commands_fill(commands, &(struct gpu_bind){buffer, 0, buffer->params.bytes}, 0);
+    const uint64_t ticket = gpu_commands_end(commands) ? gpu_submit(bench->gpu, &commands, 1) : 0;
+    const bool ok = ticket && gpu_wait(bench->gpu, ticket);
+    gpu_commands_destroy(bench->gpu, &commands);
+    return ok;
+}
+
+bool bench_fill_normal(struct bench *bench, struct gpu_buffer *buffer, enum dtype type)
+{
+    const uint64_t size = dtype_bytes(type), piece = bench->normal_count * size;
+    uint8_t *data = malloc(piece);
+    if (!data) abort();
+    for (uint32_t i = 0; i < bench->normal_count; i++)
+        dtype_store(data, i, type, bench->normal[i]);
+    bool ok = true;
+    for (uint64_t at = 0; at < buffer->params.bytes && ok; at += piece)
+        ok = gpu_buffer_write(bench->gpu, buffer, at, data,
+                              min_u64(piece, buffer->params.bytes - at));
+    free(data);
+    return ok;
+}
+
+// Turned by a prime from piece to piece, so that no two experts have the same router weights.
+static bool fill_tensor(struct bench *bench, struct params *params,
+                        const struct model_tensor *tensor, float *values)
+{
+    const uint32_t count = bench->normal_count;
+    for (uint64_t begin = 0; begin < tensor->count; begin += count) {
+        const uint64_t some = min_u64(count, tensor->count - begin), turn = begin / count * 7919;
+        for (uint64_t i = 0; i < some; i++)
+            values[i] = (float)(0.02 * bench->normal[(i + turn) % count]);
+        if (!params_write(params, PARAMS_MASTER, tensor, begin, some, values)) return false;
+    }
+    return true;
+}
+
+bool bench_fill_params(struct bench *bench, struct params *params)
+{
+    const struct model *model = params->model;
+    uint64_t total = 0;
+    for (uint32_t t = 0; t < model->tensor_count; t++) total += model->tensor[t].count;
+    if (total <= OWN_VALUES) return params_init(params);
+    float *values = malloc(bench->normal_count * sizeof *values);
+    if (!values) abort();
+    bool ok = true;
+    for (uint32_t t = 0; t < model->tensor_count && ok; t++)
+        ok = fill_tensor(bench, params, &model->tensor[t], values);
+    free(values);
+    return ok;
 }
 
 // ---- samples
@@ -115,6 +174,29 @@ bool bench_run_once(struct bench *bench, struct run *run, double *ms)
     return true;
 }
 
+// ---- what plans do
+
+void bench_step_cost(const struct plan *plan, const struct plan_step *step, double *flops,
+                     double *bytes)
+{
+    const struct kernel_info *info = kernel_info(step->op);
+    const bool dispatch = step->kind == PLAN_DISPATCH;
+    *flops = dispatch ? info->flops(step->push) : 0;
+    *bytes = dispatch ? info->bytes(step->push, (uint32_t)dtype_bytes(plan->store))
+                      : (double)step->bind[0].bytes * (step->kind == PLAN_COPY ? 2 : 1);
+}
+
+void bench_add_work(struct bench_work *work, const struct plan *plan, uint32_t times)
+{
+    for (uint32_t i = 0; i < plan->step_count; i++) {
+        double flops, bytes;
+        bench_step_cost(plan, &plan->step[i], &flops, &bytes);
+        work->flops += times * flops;
+        work->bytes += times * bytes;
+    }
+    work->dispatches += times * plan->step_count;
+}
+
 // ---- results
 
 struct bench_result *bench_add(struct bench *bench, const struct bench_result *result)
@@ -130,6 +212,7 @@ struct bench_result *bench_add(struct bench *bench, const struct bench_result *r
     own->name = arena_strdup(bench->arena, result->name);
     own->shape = arena_strdup(bench->arena, result->shape);
     own->variant = arena_strdup(bench->arena, result->variant);
+    own->model = arena_strdup(bench->arena, result->model ? result->model : "");
     return own;
 }
 

@@ -8,7 +8,7 @@
 #include "tools/bench.h"
 
 // What a case may take by estimate, from peaks of which a kernel reaches a tenth and a fifth.
-enum { BUDGET_MS = 3000, BUDGET_ASKED_MS = 60000 };
+enum { BUDGET_CPU_MS = 2000, BUDGET_MS = 5000, BUDGET_ASKED_MS = 60000 };
 
 // ---- beginning
 
@@ -17,54 +17,72 @@ static void describe_variant(struct bench_case *c)
     const struct bench_case_params *p = &c->params;
     const struct kernel_size size = kernel_size_of(p->op, p->rows, p->push);
     const struct kernel_shape shape = kernels_shape(c->bench->kernels, p->op, p->store, &size);
-    const char *store = dtype_name(p->store);
-    if (shape.rows > 1 || shape.variant != KERNEL_FLAT)
-        snprintf(c->variant, sizeof c->variant, "%s %s %ux%u", store,
-                 kernel_variant_name(shape.variant), shape.rows, shape.columns);
-    else snprintf(c->variant, sizeof c->variant, "%s", store);
+    snprintf(c->variant, sizeof c->variant, "%s %s", dtype_name(p->store),
+             kernel_variant_name(shape.variant));
+    if (shape.rows == 1 && shape.variant == KERNEL_FLAT) return;
+    const size_t length = strlen(c->variant);
+    snprintf(c->variant + length, sizeof c->variant - length, " %ux%u", shape.rows, shape.columns);
 }
 
-static bool affordable(const struct bench_case *c)
+bool bench_affordable(struct bench *bench, double flops, double bytes, uint32_t runs)
 {
-    const struct bench_peaks *peaks = &c->bench->peaks;
-    const double flop_ms = 1e-6 * c->flops / (0.1 * peaks->fma_f32_gflops);
-    const double byte_ms = 1e-6 * c->bytes / (0.2 * peaks->copy_gbps);
-    return (BENCH_RUNS + 2) * fmax(flop_ms, byte_ms) <=
-           (c->bench->filter ? BUDGET_ASKED_MS : BUDGET_MS);
+    const bool cpu = bench->gpu->caps.type == GPU_TYPE_CPU;
+    const double flop_ms = 1e-6 * flops / (0.1 * bench->peaks.fma_f32_gflops);
+    const double byte_ms = 1e-6 * bytes / (0.2 * bench->peaks.copy_gbps);
+    const double most = bench->filter ? BUDGET_ASKED_MS : cpu ? BUDGET_CPU_MS : BUDGET_MS;
+    const bool ok = runs * fmax(flop_ms, byte_ms) <= most;
+    if (!ok) bench->slow++;
+    return ok;
+}
+
+void bench_case_init(struct bench_case *c, struct bench *bench,
+                     const struct bench_case_params *params)
+{
+    const struct kernel_info *info = kernel_info(params->op);
+    *c = (struct bench_case){.bench = bench, .params = *params};
+    if (!params->name) c->params.name = info->name;
+    describe_variant(c);
+    c->flops = info->flops(params->push);
+    c->bytes = params->bytes > 0 ? params->bytes
+                                 : info->bytes(params->push, (uint32_t)dtype_bytes(params->store));
 }
 
 bool bench_case_begin(struct bench_case *c, struct bench *bench,
                       const struct bench_case_params *params, const char *shape, ...)
 {
-    const struct kernel_info *info = kernel_info(params->op);
-    *c = (struct bench_case){.bench = bench, .params = *params};
     if (!bench_has_store(bench, params->store)) return false;
-    if (!params->name) c->params.name = info->name;
+    bench_case_init(c, bench, params);
     va_list args;
     va_start(args, shape);
     vsnprintf(c->shape, sizeof c->shape, shape, args);
     va_end(args);
-    describe_variant(c);
-    c->flops = info->flops(params->push);
-    c->bytes = params->bytes > 0 ? params->bytes
-                                 : info->bytes(params->push, (uint32_t)dtype_bytes(params->store));
-    return affordable(c) &&
-           bench_wants(bench, params->level, params->family, c->params.name, c->shape, c->variant);
+    return bench_wants(bench, params->level, params->family, c->params.name, c->shape,
+                       c->params.model, c->variant) &&
+           bench_affordable(bench, c->flops, c->bytes, BENCH_RUNS + 2);
 }
 
 // ---- buffers
 
-static uint32_t add_buffer(struct bench_case *c, const void *data, uint64_t bytes)
+// A buffer that cannot be bound whole, or that with the others takes more than half of the memory,
+// makes the case too large: nothing more is made, nothing runs.
+static struct gpu_buffer *add_buffer(struct bench_case *c, uint64_t bytes)
 {
     if (c->buffer_count == BENCH_MAX_BUFFERS) abort();
     struct gpu *gpu = c->bench->gpu;
-    struct gpu_buffer *buffer = NULL;
-    if (!c->failed)
-        buffer =
-            gpu_buffer_create(gpu, &(struct gpu_buffer_params){.name = "bench", .bytes = bytes});
-    if (!buffer || !gpu_buffer_write(gpu, buffer, 0, data, bytes)) c->failed = true;
-    c->buffer[c->buffer_count] = buffer;
-    return c->buffer_count++;
+    c->memory += bytes;
+    if (bytes > gpu->caps.max_range || c->memory > gpu->caps.heap_bytes / 2) c->too_large = true;
+    struct gpu_buffer **buffer = &c->buffer[c->buffer_count++];
+    if (c->failed || c->too_large) return NULL;
+    *buffer = gpu_buffer_create(gpu, &(struct gpu_buffer_params){.name = "bench", .bytes = bytes});
+    c->failed = !*buffer;
+    return *buffer;
+}
+
+static uint32_t add_filled(struct bench_case *c, const void *data, uint64_t bytes)
+{
+    struct gpu_buffer *buffer = add_buffer(c, bytes);
+    if (buffer && !gpu_buffer_write(c->bench->gpu, buffer, 0, data, bytes)) c->failed = true;
+    return c->buffer_count - 1;
 }
 
 static enum dtype resolve(const struct bench_case *c, int type)
@@ -72,35 +90,34 @@ static enum dtype resolve(const struct bench_case *c, int type)
     return type == BENCH_STORE ? c->params.store : (enum dtype)type;
 }
 
-// The same numbers again and again: no kernel's speed depends on them.
+// The same numbers again and again, written in pieces: no kernel's speed depends on them.
 uint32_t bench_case_normal(struct bench_case *c, int type, uint64_t count, double scale)
 {
     const enum dtype dtype = resolve(c, type);
     const size_t size = dtype_bytes(dtype), some = min_u64(count, c->bench->normal_count);
-    uint8_t *data = malloc(align_up(count * size, 4));
+    const uint64_t bytes = align_up(count * size, 4), piece = align_up(some * size, 4);
+    struct gpu_buffer *buffer = add_buffer(c, bytes);
+    uint8_t *data = calloc(1, piece);
     if (!data) abort();
-    memset(data + count * size / 4 * 4, 0, align_up(count * size, 4) - count * size / 4 * 4);
-    for (size_t i = 0; i < some; i++) dtype_store(data, i, dtype, scale * c->bench->normal[i]);
-    for (uint64_t at = some; at < count; at += some)
-        memcpy(data + at * size, data, min_u64(some, count - at) * size);
-    const uint32_t index = add_buffer(c, data, align_up(count * size, 4));
+    for (size_t i = 0; buffer && i < some; i++)
+        dtype_store(data, i, dtype, scale * c->bench->normal[i]);
+    for (uint64_t at = 0; buffer && at < bytes && !c->failed; at += piece)
+        c->failed = !gpu_buffer_write(c->bench->gpu, buffer, at, data, min_u64(piece, bytes - at));
     free(data);
-    return index;
+    return c->buffer_count - 1;
 }
 
 uint32_t bench_case_zero(struct bench_case *c, int type, uint64_t count)
 {
     const uint64_t bytes = align_up(count * dtype_bytes(resolve(c, type)), 4);
-    uint8_t *data = calloc(1, bytes);
-    if (!data) abort();
-    const uint32_t index = add_buffer(c, data, bytes);
-    free(data);
-    return index;
+    struct gpu_buffer *buffer = add_buffer(c, bytes);
+    if (buffer && !bench_fill(c->bench, buffer)) c->failed = true;
+    return c->buffer_count - 1;
 }
 
 uint32_t bench_case_words(struct bench_case *c, const void *words, uint64_t count)
 {
-    return add_buffer(c, words, 4 * count);
+    return add_filled(c, words, 4 * count);
 }
 
 // ---- steps
@@ -154,54 +171,90 @@ static struct plan *make_plan(const struct bench_case *c, uint32_t repeats)
     return plan;
 }
 
-struct timed { uint32_t repeats; double ms[BENCH_RUNS]; };
-
-// The first run compiles and is what the plan is cut by; the second tells how long one takes; then
-// the samples, where it is long enough.
-static bool run_repeats(const struct bench_case *c, struct timed *t, double *once)
+static void drop_plan(struct bench_case *c)
 {
-    struct plan *plan = make_plan(c, t->repeats);
-    struct run *run = plan ? run_create(plan) : NULL;
-    bool ok = run && bench_run_once(c->bench, run, once) && run_settle(run) &&
-              bench_run_once(c->bench, run, once);
-    const bool enough = *once >= BENCH_MIN_MS * 0.8 || t->repeats >= BENCH_MAX_REPEATS;
-    for (uint32_t i = 0; i < BENCH_RUNS && ok && enough; i++)
-        ok = bench_run_once(c->bench, run, &t->ms[i]);
-    if (ok && !enough) {
-        const double more = ceil(t->repeats * BENCH_MIN_MS * 1.1 / fmax(*once, 1e-4));
-        t->repeats =
-            more < BENCH_MAX_REPEATS ? max_u32((uint32_t)more, t->repeats + 1) : BENCH_MAX_REPEATS;
-    }
-    run_destroy(&run);
-    plan_destroy(&plan);
+    run_destroy(&c->run);
+    plan_destroy(&c->plan);
+}
+
+// The first run compiles and is what the plan is cut by; the second tells how long one takes.
+// `enough`: it is long enough to be measured.
+static bool try_repeats(struct bench_case *c, bool *enough)
+{
+    double once = 0;
+    c->plan = make_plan(c, c->repeats);
+    c->run = c->plan ? run_create(c->plan) : NULL;
+    const bool ok = c->run && bench_run_once(c->bench, c->run, &once) && run_settle(c->run) &&
+                    bench_run_once(c->bench, c->run, &once);
+    *enough = once >= BENCH_MIN_MS * 0.8 || c->repeats >= BENCH_MAX_REPEATS;
+    if (ok && *enough) return true;
+    const double more = ceil(c->repeats * BENCH_MIN_MS * 1.1 / fmax(once, 1e-4));
+    c->repeats =
+        more < BENCH_MAX_REPEATS ? max_u32((uint32_t)more, c->repeats + 1) : BENCH_MAX_REPEATS;
+    drop_plan(c);
     return ok;
 }
 
-static bool measure(const struct bench_case *c, struct bench_time *time)
+static bool prepare(struct bench_case *c)
 {
-    struct timed t = {.repeats = 1};
-    for (uint32_t before = 0; t.repeats != before;) {
-        double once = 0;
-        before = t.repeats;
-        if (!run_repeats(c, &t, &once)) return false;
-    }
-    for (uint32_t i = 0; i < BENCH_RUNS; i++) t.ms[i] /= t.repeats;
-    *time = bench_median(t.ms, BENCH_RUNS);
+    bool enough = false;
+    if (c->failed) return false;
+    for (c->repeats = 1; !enough;)
+        if (!try_repeats(c, &enough)) return false;
     return true;
+}
+
+static bool sample(struct bench_case *c, uint32_t i)
+{
+    const bool ok = bench_run_once(c->bench, c->run, &c->sample[i]);
+    c->sample[i] /= c->repeats;
+    return ok;
+}
+
+static void finish(struct bench_case *c)
+{
+    drop_plan(c);
+    for (uint32_t i = 0; i < c->buffer_count; i++) gpu_buffer_destroy(c->bench->gpu, &c->buffer[i]);
+}
+
+static struct bench_result *add_result(struct bench_case *c)
+{
+    return bench_add(c->bench, &(struct bench_result){.family = c->params.family,
+                                                      .name = c->params.name,
+                                                      .shape = c->shape,
+                                                      .variant = c->variant,
+                                                      .model = c->params.model,
+                                                      .time = bench_median(c->sample, BENCH_RUNS),
+                                                      .flops = c->flops,
+                                                      .bytes = c->bytes});
 }
 
 bool bench_case_run(struct bench_case *c)
 {
-    struct bench_time time;
-    const bool ok = !c->failed && measure(c, &time);
-    if (ok)
-        bench_add(c->bench, &(struct bench_result){.family = c->params.family,
-                                                   .name = c->params.name,
-                                                   .shape = c->shape,
-                                                   .variant = c->variant,
-                                                   .time = time,
-                                                   .flops = c->flops,
-                                                   .bytes = c->bytes});
-    for (uint32_t i = 0; i < c->buffer_count; i++) gpu_buffer_destroy(c->bench->gpu, &c->buffer[i]);
+    bool ok = true;
+    if (c->too_large) c->bench->large++;
+    else ok = prepare(c);
+    for (uint32_t i = 0; i < BENCH_RUNS && ok && !c->too_large; i++) ok = sample(c, i);
+    if (ok && !c->too_large) add_result(c);
+    finish(c);
+    return ok;
+}
+
+bool bench_case_run_against(struct bench_case *c, struct bench_case *dense)
+{
+    const bool too_large = c->too_large || dense->too_large;
+    bool ok = true;
+    if (too_large) c->bench->large++;
+    else ok = prepare(c) && prepare(dense);
+    for (uint32_t i = 0; i < BENCH_RUNS && ok && !too_large; i++)
+        ok = sample(c, i) && sample(dense, i);
+    if (ok && !too_large) {
+        struct bench_result *result = add_result(c);
+        const double dense_ms = bench_median(dense->sample, BENCH_RUNS).ms;
+        bench_field(result, "dense_ms", dense_ms);
+        bench_field(result, "dense_pct", 100 * dense_ms / result->time.ms);
+    }
+    finish(dense);
+    finish(c);
     return ok;
 }

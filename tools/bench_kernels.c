@@ -1,89 +1,17 @@
 // SPDX-License-Identifier: MIT
-// The kernels of the benchmark but for the grouped ones (bench_moe.c): dense matmuls at square and
-// real shapes, then every other row of the kernel table at the shapes of assets/tiny.json and
-// assets/h64lm.json.
+// The kernels of the benchmark that are no matmul: every other row of the kernel table at the
+// shapes of real models (bench_shapes.c).
 #include <math.h>
 #include <stdlib.h>
 
 #include "src/kernel_attention.h"
 #include "tools/bench.h"
 
-// ---- dense matmuls
-
-struct matmul_shape {
-    enum kernel_op op;
-    uint32_t m, n, k;
-    bool stores;
-}; // stores: 16-bit ones too
-
-static const struct matmul_shape matmuls[] = {
-    {KERNEL_MATMUL_NT, 512, 512, 512, true},    {KERNEL_MATMUL_NN, 512, 512, 512, true},
-    {KERNEL_MATMUL_TN, 512, 512, 512, true},    {KERNEL_MATMUL_NT, 1024, 1024, 1024, false},
-    {KERNEL_MATMUL_NN, 1024, 1024, 1024, false}, {KERNEL_MATMUL_TN, 1024, 1024, 1024, false},
-    {KERNEL_MATMUL_NT, 2048, 2048, 2048, false}, {KERNEL_MATMUL_NN, 2048, 2048, 2048, false},
-    {KERNEL_MATMUL_TN, 2048, 2048, 2048, false},
-    // tiny: q and o, the router, the head, and their gradients
-    {KERNEL_MATMUL_NT, 1024, 128, 128, true},   {KERNEL_MATMUL_NN, 1024, 128, 128, false},
-    {KERNEL_MATMUL_TN, 128, 128, 1024, true},   {KERNEL_MATMUL_NTF, 1024, 8, 128, false},
-    {KERNEL_MATMUL_NT, 1024, 260, 128, false},  {KERNEL_MATMUL_NTF, 1024, 260, 128, false},
-    // h64lm: the dense feed-forward and its gradients
-    {KERNEL_MATMUL_NT, 512, 3072, 768, false},  {KERNEL_MATMUL_NT, 512, 768, 3072, false},
-    {KERNEL_MATMUL_NN, 512, 768, 3072, false},  {KERNEL_MATMUL_TN, 3072, 768, 512, false},
-    // few rows: decoding
-    {KERNEL_MATMUL_NT, 8, 3072, 768, false},
-    {KERNEL_MATVEC, 1, 4096, 4096, true},       {KERNEL_MATVEC, 1, 3072, 768, true},
-    {KERNEL_MATVEC, 1, 768, 3072, false},       {KERNEL_MATVEC, 4, 768, 3072, false},
-    {KERNEL_MATVEC, 1, 128, 128, false},        {KERNEL_MATVECF, 1, 260, 128, false},
-    {KERNEL_MATVECF, 1, 32000, 768, true},
-};
-
-static bool matmul(struct bench *bench, const struct matmul_shape *s, enum dtype store)
-{
-    const bool f32 =
-        s->op == KERNEL_MATMUL_NTF || s->op == KERNEL_MATMUL_TN || s->op == KERNEL_MATVECF;
-    const struct push_matmul push = {.m = s->m, .n = s->n, .k = s->k};
-    const struct bench_case_params params = {.level = s->stores || store == DTYPE_F32
-                                                          ? BENCH_DEFAULT
-                                                          : BENCH_ASKED,
-                                             .family = "matmul",
-                                             .op = s->op,
-                                             .store = store,
-                                             .rows = s->m,
-                                             .push = &push};
-    struct bench_case c;
-    if (!bench_case_begin(&c, bench, &params, "%ux%ux%u", s->m, s->n, s->k)) return true;
-    const uint32_t a = bench_case_normal(&c, BENCH_STORE, (uint64_t)s->m * s->k, 1);
-    const uint32_t b = bench_case_normal(&c, BENCH_STORE, (uint64_t)s->n * s->k, 1);
-    const uint32_t out =
-        bench_case_zero(&c, f32 ? (int)DTYPE_F32 : BENCH_STORE, (uint64_t)s->m * s->n);
-    bench_case_step(&c, BENCH_BIND(a, b, out, out, a), BENCH_DIRECT);
-    return bench_case_run(&c);
-}
-
-bool bench_matmuls(struct bench *bench)
-{
-    for (size_t i = 0; i < COUNT_OF(matmuls); i++)
-        for (enum dtype store = DTYPE_F32; store <= DTYPE_F16; store++)
-            if (!matmul(bench, &matmuls[i], store)) return false;
-    return true;
-}
-
 // ---- the other rows of the table, at the shape of a model
-
-struct shape {
-    uint32_t batch, seq, hidden, heads, kv_heads, head_dim, experts, top_k, inner, vocab, context;
-    uint32_t logit_rows,
-        parameters; // rows of one chunk of the loss; elements of one dispatch of the optimizer
-};
-
-static const struct shape shapes[] = {
-    {8, 128, 128, 4, 2, 32, 8, 2, 64, 260, 512, 1024, 1 << 20},
-    {1, 512, 768, 12, 4, 64, 8, 2, 3072, 32000, 1024, 128, 1 << 24},
-};
 
 struct at {
     struct bench       *bench;
-    const struct shape *shape;
+    const struct bench_model *shape;
     enum dtype          store;
     enum bench_level    level;
     uint32_t            tokens;
@@ -103,6 +31,7 @@ static bool begin(struct bench_case *c, const struct at *at, const char *family,
     return bench_case_begin(c, at->bench,
                             &(struct bench_case_params){.level = at->level,
                                                         .family = family,
+                                                        .model = at->shape->name,
                                                         .op = op,
                                                         .store = at->store,
                                                         .rows = rows,
@@ -214,7 +143,7 @@ static bool norm_back_weight(const struct at *at)
 
 static bool rope(const struct at *at)
 {
-    const struct shape *s = at->shape;
+    const struct bench_model *s = at->shape;
     const struct push_rope push = {.tokens = at->tokens,
                                    .heads = s->heads,
                                    .head_dim = s->head_dim,
@@ -234,7 +163,7 @@ static bool rope(const struct at *at)
 
 static bool cache_write(const struct at *at)
 {
-    const struct shape *s = at->shape;
+    const struct bench_model *s = at->shape;
     const struct push_cache_write push = {64, s->kv_heads * s->head_dim, s->context};
     struct bench_case c;
     if (!begin(&c, at, "rope", KERNEL_CACHE_WRITE, 0, &push, "%ux%u", push.rows, push.cols))
@@ -246,7 +175,7 @@ static bool cache_write(const struct at *at)
     return bench_case_run(&c);
 }
 
-static struct push_attention attention_push(const struct shape *s)
+static struct push_attention attention_push(const struct bench_model *s)
 {
     return (struct push_attention){.batch = s->batch,
                                    .seq = s->seq,
@@ -597,17 +526,15 @@ static const struct { bool (*run)(const struct at *at); bool f32_only;
     {sample, true},
 };
 
-// Without a filter: both shapes in f32, and bf16 at the larger one.
 bool bench_kernels(struct bench *bench)
 {
     for (size_t i = 0; i < COUNT_OF(kernels); i++)
-        for (size_t s = 0; s < COUNT_OF(shapes); s++)
+        for (size_t m = 0; m < BENCH_MODELS; m++)
             for (enum dtype store = DTYPE_F32; store <= DTYPE_F16; store++) {
-                const bool usual =
-                    store == DTYPE_F32 || (store == DTYPE_BF16 && s == COUNT_OF(shapes) - 1);
-                const struct at at = {.bench = bench, .shape = &shapes[s], .store = store,
-                                      .level = usual ? BENCH_DEFAULT : BENCH_ASKED,
-                                      .tokens = shapes[s].batch * shapes[s].seq};
+                const struct bench_model *model = &bench_models[m];
+                const struct at at = {.bench = bench, .shape = model, .store = store,
+                                      .level = bench_level_of(model->level, store),
+                                      .tokens = model->batch * model->seq};
                 if (store != DTYPE_F32 && kernels[i].f32_only) continue;
                 if (!kernels[i].run(&at)) return false;
             }

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: MIT
-// The grouped kernels of the benchmark: expert sort, grouped matmuls, activation, combine. Routing
-// is even (token t picks experts t*k, t*k + 1, ... modulo E) and its tables come from the scalar
-// references of the sort.
+// The grouped kernels of the benchmark: expert sort, grouped matmuls, activation, combine; and
+// grouped matmuls against the dense one of the same work. Routing is even (token t picks experts
+// t*k, t*k + 1, ... modulo E) or skewed (the largest expert gets SKEW times the rows of the
+// smallest, in a geometric series, shuffled) and its tables come from the scalar references.
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "src/ref/ref.h"
 #include "tools/bench.h"
 
-struct grouped { uint32_t experts, top_k, tokens, inner, hidden; };
+enum { SKEW = 10 };
+
+struct grouped { uint32_t experts, top_k, tokens, inner, hidden; bool skewed; };
 
 struct routing {
     struct push_moe_sort push;
     uint32_t *ids, *counts, *totals, *offsets, *tiles, *ranges, *grid, *order, *inverse;
 };
-
-static const struct { uint32_t experts, top_k, inner, hidden; } layers[] = {
-    {8, 2, 512, 512}, {64, 8, 256, 512}, {8, 2, 64, 128}, {8, 2, 3072, 768},
-};
-static const uint32_t token_counts[] = {1, 8, 32, 128, 512, 1024};
 
 static uint32_t rows_of(const struct grouped *g)
 {
@@ -42,6 +42,24 @@ static uint32_t range_words(const struct push_moe_sort *p)
     return 4 * (min_u32(p->experts, p->pairs) + 1);
 }
 
+// Rows of each expert in a geometric series whose sum is all pairs, then shuffled.
+static void skew_ids(uint32_t *ids, uint32_t pairs, uint32_t experts)
+{
+    double sum = 0, until = 0;
+    uint32_t p = 0;
+    for (uint32_t e = 0; e < experts; e++) sum += pow(SKEW, (double)e / max_u32(experts - 1, 1));
+    for (uint32_t e = 0; e < experts; e++) {
+        until += pow(SKEW, (double)e / max_u32(experts - 1, 1)) / sum;
+        for (; p < pairs && p < until * pairs; p++) ids[p] = e;
+    }
+    for (; p < pairs; p++) ids[p] = experts - 1;
+    for (uint32_t i = pairs - 1; i > 0; i--) {
+        const uint32_t other = (uint32_t)rng_below(5, 0, i, i + 1), id = ids[i];
+        ids[i] = ids[other];
+        ids[other] = id;
+    }
+}
+
 static struct routing make_routing(struct bench *bench, const struct grouped *g,
                                    enum dtype store)
 {
@@ -64,6 +82,7 @@ static struct routing make_routing(struct bench *bench, const struct grouped *g,
     r.order = arena_array(bench->arena, p->pairs, 4);
     r.inverse = arena_array(bench->arena, p->pairs, 4);
     for (uint32_t i = 0; i < p->pairs; i++) r.ids[i] = i % p->experts;
+    if (g->skewed) skew_ids(r.ids, p->pairs, p->experts);
     const struct gpu_ref_call count = ref_call(&r, r.ids, r.counts, r.totals, NULL, NULL, NULL);
     ref_moe_count(&count);
     const struct gpu_ref_call scan =
@@ -77,23 +96,50 @@ static struct routing make_routing(struct bench *bench, const struct grouped *g,
 
 // ---- cases
 
-struct at { struct bench *bench; struct grouped g; enum dtype store; enum bench_level level; };
+struct at {
+    struct bench    *bench;
+    struct grouped   g;
+    enum dtype       store;
+    enum bench_level level;
+    const char      *model;
+    bool             against_dense;
+};
 
 static bool begin(struct bench_case *c, const struct at *at, const char *name, enum kernel_op op,
                   const void *push, double bytes)
 {
     const struct grouped *g = &at->g;
+    char rows[32] = "";
+    if (at->against_dense)
+        snprintf(rows, sizeof rows, " r%u %s", rows_of(g), g->skewed ? "10:1" : "even");
     return bench_case_begin(c, at->bench,
                             &(struct bench_case_params){.level = at->level,
-                                                        .family = "grouped",
+                                                        .family = at->against_dense
+                                                                      ? "grouped/dense"
+                                                                      : "grouped",
                                                         .name = name,
+                                                        .model = at->model,
                                                         .op = op,
                                                         .store = at->store,
                                                         .rows = rows_of(g),
                                                         .push = push,
                                                         .bytes = bytes},
-                            "E%u k%u T%u %ux%u", g->experts, g->top_k, g->tokens, g->inner,
-                            g->hidden);
+                            "E%u k%u T%u %ux%u%s", g->experts, g->top_k, g->tokens, g->inner,
+                            g->hidden, rows);
+}
+
+// The dense matmul of the same operations: all pairs times one matrix.
+static bool run(const struct at *at, struct bench_case *c, enum kernel_op dense, uint32_t m,
+                uint32_t n, uint32_t k)
+{
+    if (!at->against_dense) return bench_case_run(c);
+    const struct push_matmul push = {.m = m, .n = n, .k = k};
+    struct bench_case other;
+    bench_case_init(&other, at->bench,
+                    &(struct bench_case_params){.family = c->params.family, .op = dense,
+                                                .store = at->store, .rows = m, .push = &push});
+    bench_dense_steps(&other, dense, m, n, k);
+    return bench_case_run_against(c, &other);
 }
 
 static struct push_moe_matmul matmul_push(const struct grouped *g, uint32_t n, uint32_t k)
@@ -128,7 +174,7 @@ static bool matmul_up(const struct at *at)
     const uint32_t up = bench_case_normal(&c, BENCH_STORE, weights, 0.05);
     const uint32_t h = bench_case_zero(&c, BENCH_STORE, (uint64_t)push.pairs * g->inner);
     bench_case_step(&c, BENCH_BIND(x, order, tiles, gate, up, h, h, h), (int32_t)grid);
-    return bench_case_run(&c);
+    return run(at, &c, KERNEL_MATMUL_NT, push.pairs, 2 * g->inner, g->hidden);
 }
 
 // Down (NT, [P][inner] -> [P][hidden]) and its gradient (NN, [P][hidden] -> [P][inner])
@@ -151,7 +197,7 @@ static bool matmul_down(const struct at *at, enum kernel_op op)
     const uint32_t out = bench_case_zero(&c, BENCH_STORE, (uint64_t)push.pairs * push.n);
     if (nt) bench_case_step(&c, BENCH_BIND(a, tiles, w, out), (int32_t)grid);
     else bench_case_step(&c, BENCH_BIND(a, order, tiles, w, out, a, w), (int32_t)grid);
-    return bench_case_run(&c);
+    return run(at, &c, nt ? KERNEL_MATMUL_NT : KERNEL_MATMUL_NN, push.pairs, push.n, push.k);
 }
 
 static bool matmul_nt(const struct at *at) { return matmul_down(at, KERNEL_MOE_MATMUL_NT); }
@@ -176,7 +222,7 @@ static bool matmul_tn(const struct at *at)
     const uint32_t grid = bench_case_words(&c, r.grid + 4 * MOE_GRID_UP_WEIGHT, 4);
     const uint32_t out = bench_case_zero(&c, DTYPE_F32, (uint64_t)g->experts * push.m * push.n);
     bench_case_step(&c, BENCH_BIND(a, x, order, ranges, out), (int32_t)grid);
-    return bench_case_run(&c);
+    return run(at, &c, KERNEL_MATMUL_TN, push.m, push.n, push.pairs);
 }
 
 // ---- sort: the scan works in place, so it is timed behind the count that makes its input
@@ -281,39 +327,112 @@ static bool activate_back(const struct at *at)
 
 // ---- the list
 
-enum use {
-    USE_ALL = 1,
-    USE_LARGE = 2
-}; // token counts that run without a filter: all, or from 512 on
+static bool (*const matmuls[])(const struct at *at) = {matmul_up, matmul_nt, matmul_nn, matmul_tn};
+static bool (*const others[])(const struct at *at) = {sort, combine, activate_back};
+enum { FORWARD = 2 }; // of matmuls: used at every number of tokens, the rest where many are
 
-static const struct { bool (*run)(const struct at *at); enum use use; } kernels[] = {
-    {matmul_up, USE_ALL}, {matmul_nt, USE_ALL}, {matmul_nn, USE_LARGE}, {matmul_tn, USE_LARGE},
-    {sort, USE_LARGE}, {combine, USE_LARGE}, {activate_back, USE_LARGE},
+// The layers that peers are measured on (shared with no model), at the numbers of tokens there.
+static const struct { uint32_t experts, top_k, inner, hidden; } layers[] = {
+    {8, 2, 512, 512}, {64, 8, 256, 512},
 };
 
-// tiny's layer only at its own 1024 tokens, h64lm's only where asked for, 16-bit storage at 128
-// tokens.
-static enum bench_level level_of(size_t kernel, size_t layer, uint32_t tokens, enum dtype store)
+static enum bench_level layer_level(uint32_t tokens, enum dtype store, bool forward)
 {
-    const bool tiny = layer == 2, h64lm = layer == 3;
-    if (h64lm || tiny != (tokens == 1024)) return BENCH_ASKED;
-    if (store != DTYPE_F32)
-        return tokens == 128 && store == DTYPE_BF16 ? BENCH_DEFAULT : BENCH_ASKED;
-    return kernels[kernel].use == USE_ALL || tokens >= 512 ? BENCH_DEFAULT : BENCH_ASKED;
+    if (store != DTYPE_F32) // one in 16 bits on CPU drivers
+        return tokens == 128 && store == DTYPE_BF16 && forward ? BENCH_DEFAULT
+                                                               : bench_level_of(BENCH_CARD, store);
+    return forward || tokens == 512 ? BENCH_DEFAULT : BENCH_ASKED;
+}
+
+static bool peer_layers(struct bench *bench)
+{
+    static const uint32_t tokens[] = {1, 8, 32, 128, 512};
+    const size_t kernels = COUNT_OF(matmuls) + COUNT_OF(others);
+    for (size_t k = 0; k < kernels; k++)
+        for (size_t l = 0; l < COUNT_OF(layers); l++)
+            for (size_t t = 0; t < COUNT_OF(tokens); t++)
+                for (enum dtype store = DTYPE_F32; store <= DTYPE_F16; store++) {
+                    const struct at at = {.bench = bench,
+                                          .store = store,
+                                          .level = layer_level(tokens[t], store, k < FORWARD),
+                                          .g = {layers[l].experts, layers[l].top_k, tokens[t],
+                                                layers[l].inner, layers[l].hidden}};
+                    if (!(k < COUNT_OF(matmuls) ? matmuls[k] : others[k - COUNT_OF(matmuls)])(&at))
+                        return false;
+                }
+    return true;
+}
+
+// tiny at its own tokens; h64lm's experts are too slow for a CPU to be asked without a filter.
+static bool model_layer(struct bench *bench, const struct bench_model *model, uint32_t tokens,
+                        bool step, enum dtype store)
+{
+    struct bench_layer layer;
+    if (!bench_layer_fit(bench, model, store, &layer)) return true;
+    const enum bench_level level = model == &bench_models[BENCH_TINY] && step ? BENCH_DEFAULT
+                                                                              : BENCH_CARD;
+    const uint64_t pairs = (uint64_t)tokens * model->top_k * layer.experts / model->experts;
+    const struct at at = {.bench = bench, .store = store, .model = layer.model,
+                          .level = bench_level_of(level, store),
+                          .g = {layer.experts, layer.top_k,
+                                max_u32((uint32_t)(pairs / layer.top_k), 1), layer.inner,
+                                layer.hidden}};
+    for (size_t i = 0; i < (step ? COUNT_OF(matmuls) : FORWARD); i++)
+        if (!matmuls[i](&at)) return false;
+    for (size_t i = 0; i < COUNT_OF(others) && step; i++)
+        if (!others[i](&at)) return false;
+    return true;
+}
+
+static bool model_layers(struct bench *bench)
+{
+    for (size_t m = 0; m < BENCH_MODELS; m++)
+        for (enum dtype store = DTYPE_F32; store <= DTYPE_F16; store++) {
+            const struct bench_model *model = &bench_models[m];
+            const uint32_t tokens[] = {1, 512, model->batch * model->seq};
+            for (size_t t = 0; t < COUNT_OF(tokens); t++) {
+                const bool step = t == COUNT_OF(tokens) - 1;
+                if (!step && tokens[t] >= tokens[COUNT_OF(tokens) - 1]) continue;
+                if (!model_layer(bench, model, tokens[t], step, store)) return false;
+            }
+        }
+    return true;
 }
 
 bool bench_grouped(struct bench *bench)
 {
-    for (size_t k = 0; k < COUNT_OF(kernels); k++)
-        for (size_t l = 0; l < COUNT_OF(layers); l++)
-            for (size_t t = 0; t < COUNT_OF(token_counts); t++)
-                for (enum dtype store = DTYPE_F32; store <= DTYPE_F16; store++) {
-                    const struct at at = {.bench = bench,
-                                          .store = store,
-                                          .level = level_of(k, l, token_counts[t], store),
-                                          .g = {layers[l].experts, layers[l].top_k, token_counts[t],
-                                                layers[l].inner, layers[l].hidden}};
-                    if (!kernels[k].run(&at)) return false;
-                }
+    return peer_layers(bench) && model_layers(bench);
+}
+
+// ---- grouped against dense
+
+static bool ratio(struct bench *bench, const struct bench_layer *layer, uint32_t rows, bool skewed,
+                  enum dtype store, bool small)
+{
+    const struct grouped g = {layer->experts, layer->top_k, rows * layer->experts / layer->top_k,
+                              layer->inner, layer->hidden, skewed};
+    for (size_t i = 0; i < COUNT_OF(matmuls); i++) {
+        const bool usual = small && matmuls[i] == matmul_nt; // on CPU drivers
+        const struct at at = {.bench = bench, .g = g, .store = store, .model = layer->model,
+                              .level = bench_level_of(usual ? BENCH_DEFAULT : BENCH_CARD, store),
+                              .against_dense = true};
+        if (!matmuls[i](&at)) return false;
+    }
+    return true;
+}
+
+bool bench_ratios(struct bench *bench)
+{
+    static const uint32_t rows[] = {8, 64, 256, 1024};
+    static const int models[] = {-1, BENCH_H64LM, BENCH_OLMOE, BENCH_QWEN3, BENCH_MIXTRAL};
+    for (size_t m = 0; m < COUNT_OF(models); m++)
+        for (enum dtype store = DTYPE_F32; store <= DTYPE_F16; store++) {
+            struct bench_layer layer = {NULL, 8, 2, 256, 512};
+            if (models[m] >= 0 && !bench_layer_fit(bench, &bench_models[models[m]], store, &layer))
+                continue;
+            for (size_t r = 0; r < COUNT_OF(rows); r++)
+                for (int skewed = 0; skewed < 2; skewed++)
+                    if (!ratio(bench, &layer, rows[r], skewed, store, models[m] < 0)) return false;
+        }
     return true;
 }

@@ -21,12 +21,14 @@ enum {
     BLOCK_STEPS = 10, // of training
     BLOCKS_LEAST = 2,
     BLOCKS_MOST = 20,
-    BLOCKS_MS = 3000,
+    BLOCKS_MS = 2500,
     SLOW_MS = 2500,
     STEPS_SLOW = 3, // a step that takes longer, and how many of them
     KERNEL_SAMPLES = 5,
-    PROMPT_MOST = 512,
-    GENERATED = 64,
+    PREFILL_SLOW = 3, // runs of a prefill that takes long
+    WARM_TOKENS = 2,
+    PROFILED_CONTEXT = 512,
+    GENERATED = 32,
 };
 
 struct subject {
@@ -34,7 +36,6 @@ struct subject {
     const char          *label;   // "tiny"
     const struct config *config;
     const struct model  *model;
-    uint32_t             prompt;  // tokens of a prefill
 };
 
 static const char *name_of(const struct subject *s, const char *what)
@@ -42,30 +43,7 @@ static const char *name_of(const struct subject *s, const char *what)
     return arena_printf(s->bench->arena, "%s %s", what, s->label);
 }
 
-// ---- what a plan costs
-
-struct work { double flops, bytes; uint32_t dispatches, submits; };
-
-static void step_cost(const struct plan *plan, const struct plan_step *step, double *flops,
-                      double *bytes)
-{
-    const struct kernel_info *info = kernel_info(step->op);
-    const bool dispatch = step->kind == PLAN_DISPATCH;
-    *flops = dispatch ? info->flops(step->push) : 0;
-    *bytes = dispatch ? info->bytes(step->push, (uint32_t)dtype_bytes(plan->store))
-                      : (double)step->bind[0].bytes * (step->kind == PLAN_COPY ? 2 : 1);
-}
-
-static void add_work(struct work *work, const struct plan *plan, uint32_t times)
-{
-    for (uint32_t i = 0; i < plan->step_count; i++) {
-        double flops, bytes;
-        step_cost(plan, &plan->step[i], &flops, &bytes);
-        work->flops += times * flops;
-        work->bytes += times * bytes;
-    }
-    work->dispatches += times * plan->step_count;
-}
+// ---- plans
 
 // The parts a plan is cut into on this device and the median time of its kernels, by a run of our
 // own.
@@ -152,25 +130,25 @@ static bool train(const struct subject *s, struct training *t, uint32_t steps, u
 
 // The plans of a step; the copies of inputs and results are two more submits a micro-batch, and one
 // at the end.
-static bool work_of(const struct subject *s, struct training *t, struct work *work)
+static bool work_of(const struct subject *s, struct training *t, struct bench_work *work)
 {
     static const char *const plans[] = {"zero", "train", "update"};
     const uint32_t micro = s->config->gradient_accumulation_steps;
-    *work = (struct work){.dispatches = 2 * micro + 1, .submits = 2 * micro + 1};
+    *work = (struct bench_work){.dispatches = 2 * micro + 1, .submits = 2 * micro + 1};
     for (size_t i = 0; i < COUNT_OF(plans); i++) {
         struct plan *plan = trainer_plan(t->trainer, plans[i]);
         const uint32_t times = strcmp(plans[i], "train") == 0 ? micro : 1;
         uint32_t submits;
         double ms;
         if (!run_plan(s->bench, plan, &submits, &ms)) return false;
-        add_work(work, plan, times);
+        bench_add_work(work, plan, times);
         work->submits += times * submits;
     }
     return true;
 }
 
 static void add_training(const struct subject *s, struct training *t, struct times *times,
-                         const struct work *work, double device_growth, double host_growth)
+                         const struct bench_work *work, double device_growth, double host_growth)
 {
     struct bench *bench = s->bench;
     const struct bench_time time = {times->wall_ms / times->steps,
@@ -213,7 +191,7 @@ static bool train_blocks(const struct subject *s, struct training *t, struct tim
 static bool time_training(const struct subject *s, struct training *t)
 {
     uint64_t tokens = 0;
-    struct work work;
+    struct bench_work work;
     if (!train(s, t, WARM_STEPS, &tokens)) return false;
     const double each = t->took[WARM_STEPS - 1];
     struct times times = {.steps = STEPS_SLOW, .blocks = 1};
@@ -253,7 +231,7 @@ static bool profile_plan(struct bench *bench, struct bench_profile *profile, str
     if (!run_profile(plan, ms) || !run_profile(plan, ms)) return false; // the first run compiles
     for (uint32_t i = 0; i < plan->step_count; i++) {
         double flops, bytes;
-        step_cost(plan, &plan->step[i], &flops, &bytes);
+        bench_step_cost(plan, &plan->step[i], &flops, &bytes);
         profile_add(profile, arena_strdup(bench->arena, plan_step_name(&plan->step[i])), ms[i],
                     flops, bytes);
     }
@@ -297,7 +275,7 @@ static bool training(const struct subject *s, bool timed, bool profiled)
     struct training t = {
         .took = arena_array(s->bench->arena, BLOCKS_MOST * BLOCK_STEPS, sizeof(double))};
     t.trainer = trainer_create(s->bench->gpu, s->bench->kernels, s->model);
-    bool ok = t.trainer && params_init(trainer_params(t.trainer));
+    bool ok = t.trainer && bench_fill_params(s->bench, trainer_params(t.trainer));
     make_batches(s, &t);
     if (ok && timed) ok = time_training(s, &t);
     if (ok && profiled) ok = train(s, &t, 1, &tokens) && profile_training(s, &t);
@@ -315,20 +293,18 @@ static bool feed(struct session *session, const uint32_t *ids, uint32_t count, d
     return ok;
 }
 
-static void add_session(const struct subject *s, const char *what, uint32_t tokens,
-                        uint32_t context, struct bench_time time, const struct work *work,
+static void add_session(const struct subject *s, const char *what, const char *shape,
+                        uint32_t tokens, struct bench_time time, const struct bench_work *work,
                         double kernel_ms)
 {
-    struct bench *bench = s->bench;
     struct bench_result *r =
-        bench_add(bench, &(struct bench_result){.family = "step",
-                                                .name = name_of(s, what),
-                                                .shape = arena_printf(bench->arena, "T%u S%u",
-                                                                      tokens, context),
-                                                .variant = dtype_name(s->config->torch_dtype),
-                                                .time = time,
-                                                .flops = work->flops,
-                                                .bytes = work->bytes});
+        bench_add(s->bench, &(struct bench_result){.family = "step",
+                                                   .name = name_of(s, what),
+                                                   .shape = shape,
+                                                   .variant = dtype_name(s->config->torch_dtype),
+                                                   .time = time,
+                                                   .flops = work->flops,
+                                                   .bytes = work->bytes});
     bench_field(r, "tokens_per_s", 1e3 * tokens / time.ms);
     bench_field(r, "kernel_ms", kernel_ms);
     bench_field(r, "kernel_share", kernel_ms / time.ms);
@@ -336,35 +312,43 @@ static void add_session(const struct subject *s, const char *what, uint32_t toke
     bench_field(r, "submits", work->submits);
 }
 
+// A whole prompt, chunk by chunk; leaves it in the cache.
 static bool prefill(const struct subject *s, struct session *session, const uint32_t *ids,
-                    uint32_t capacity)
+                    uint32_t prompt)
 {
-    double ms[BENCH_RUNS], kernel_ms;
-    struct work work = {0};
-    if (!feed(session, ids, s->prompt, &ms[0])) return false;
-    for (int i = 0; i < BENCH_RUNS; i++) {
-        session_reset(session);
-        if (!feed(session, ids, s->prompt, &ms[i])) return false;
-    }
+    double ms[BENCH_RUNS], kernel_ms, first;
+    struct bench_work work = {0};
+    if (!feed(session, ids, prompt, &first)) return false; // cut and recorded anew
+    const uint32_t runs = first > SLOW_MS / BENCH_RUNS ? PREFILL_SLOW : BENCH_RUNS;
     struct plan *plan = session_plan(session, "prefill");
     if (!run_plan(s->bench, plan, &work.submits, &kernel_ms)) return false;
-    add_work(&work, plan, 1);
-    add_session(s, "prefill", s->prompt, capacity, bench_median(ms, BENCH_RUNS), &work, kernel_ms);
+    for (uint32_t i = 0; i < runs; i++) {
+        session_reset(session);
+        if (!feed(session, ids, prompt, &ms[i])) return false;
+    }
+    const uint32_t chunks = ceil_div(prompt, session_chunk(session));
+    work.submits *= chunks;
+    bench_add_work(&work, plan, chunks);
+    // the plan was timed behind the whole prompt: of several chunks that says too much
+    add_session(s, "prefill", arena_printf(s->bench->arena, "T%u", prompt), prompt,
+                bench_median(ms, runs), &work, chunks == 1 ? kernel_ms : NAN);
     return true;
 }
 
-// After a prompt: sample a token, feed it.
+// Behind a prompt of `context` tokens: sample a token, feed it.
 static bool decode(const struct subject *s, struct session *session, const uint32_t *ids,
-                   uint32_t capacity)
+                   uint32_t context)
 {
     static const struct session_sampling sampling = {.temperature = 0.8, .top_k = 40, .top_p = 0.95,
                                                      .repetition_penalty = 1, .seed = 1};
     static const char *const plans[] = {"decode", "sample"};
     double ms[GENERATED], kernel_ms = 0;
-    struct work work = {0};
-    session_reset(session);
-    if (!session_feed(session, ids, s->prompt)) return false;
-    for (int i = -2; i < GENERATED; i++) { // the first two are cut and recorded anew
+    struct bench_work work = {0};
+    if (session_position(session) != context) {
+        session_reset(session);
+        if (!session_feed(session, ids, context)) return false;
+    }
+    for (int i = -WARM_TOKENS; i < GENERATED; i++) { // the first are cut and recorded anew
         uint32_t id;
         const double began = os_seconds();
         if (!session_sample(session, &sampling, &id) || !session_feed(session, &id, 1))
@@ -376,11 +360,12 @@ static bool decode(const struct subject *s, struct session *session, const uint3
         double plan_ms;
         struct plan *plan = session_plan(session, plans[i]);
         if (!run_plan(s->bench, plan, &submits, &plan_ms)) return false;
-        add_work(&work, plan, 1);
+        bench_add_work(&work, plan, 1);
         work.submits += submits;
         kernel_ms += plan_ms;
     }
-    add_session(s, "decode", 1, capacity, bench_median(ms, GENERATED), &work, kernel_ms);
+    add_session(s, "decode", arena_printf(s->bench->arena, "T1 S%u", context), 1,
+                bench_median(ms, GENERATED), &work, kernel_ms);
     return true;
 }
 
@@ -394,60 +379,104 @@ static bool profile_sequence(const struct subject *s, struct session *session)
            profile_plans(s, "profile_decode", decode, COUNT_OF(decode));
 }
 
-static bool sequence(const struct subject *s, bool with_prefill, bool with_decode, bool profiled)
+// The cache is as long as what is measured: a plan's work counts all of it.
+static bool sequence(const struct subject *s, struct params *params, uint32_t context,
+                     bool with_prefill, bool with_decode, bool profiled)
 {
     struct bench *bench = s->bench;
-    const uint32_t capacity = min_u32(4 * s->prompt, s->config->max_position_embeddings);
-    uint32_t ids[PROMPT_MOST];
-    for (uint32_t i = 0; i < s->prompt; i++)
+    uint32_t *ids = arena_array(bench->arena, context, sizeof *ids);
+    for (uint32_t i = 0; i < context; i++)
         ids[i] = (uint32_t)rng_below(3, 0, i, s->config->vocab_size);
-    struct params *params = params_create(bench->gpu, s->model, false);
-    struct session *session = params && params_init(params)
-                                  ? session_create(bench->gpu, bench->kernels, params, capacity)
-                                  : NULL;
+    struct session *session =
+        session_create(bench->gpu, bench->kernels, params, context + GENERATED + WARM_TOKENS + 2);
     bool ok = session != NULL;
-    if (ok && with_prefill) ok = prefill(s, session, ids, capacity);
-    if (ok && with_decode) ok = decode(s, session, ids, capacity);
+    if (ok && with_prefill) ok = prefill(s, session, ids, context);
+    if (ok && with_decode) ok = decode(s, session, ids, context);
     if (ok && profiled) ok = session_feed(session, ids, 2) && profile_sequence(s, session);
     session_destroy(&session);
-    params_destroy(&params);
     return ok;
 }
 
 // ---- the list
 
-// A large model's steps take minutes on a CPU: only where the filter names it.
-static bool wants(const struct subject *s, bool large, const char *what)
+struct step_model {
+    const char      *label, *json;
+    enum bench_level level;    // BENCH_CARD: with a filter only where it names the label
+    const char      *set[12];  // keys that are not the file's
+};
+
+static const uint32_t contexts[] = {128, 512, 2048};
+
+static const struct step_model step_models[] = {
+    {"tiny", BENCH_TINY_JSON, BENCH_DEFAULT, {"max_position_embeddings=2560"}},
+    {"olmoe-15m", BENCH_OLMOE_15M_JSON, BENCH_CARD, {"max_position_embeddings=2560"}},
+    {"h64lm", BENCH_H64LM_JSON, BENCH_CARD, {"max_position_embeddings=2560"}},
+    // mixed precision, 4096 tokens a step
+    {"h64lm-bf16", BENCH_H64LM_JSON, BENCH_CARD,
+     {"max_position_embeddings=2560", "torch_dtype=bfloat16", "batch_size=8"}},
+    // OLMoE-1B-7B with 2 of its 16 layers: 1.01 billion parameters
+    {"olmoe-2of16", BENCH_TINY_JSON, BENCH_CARD,
+     {"max_position_embeddings=4096", "torch_dtype=bfloat16", "hidden_size=2048",
+      "intermediate_size=1024", "num_hidden_layers=2", "num_attention_heads=16",
+      "num_key_value_heads=16", "head_dim=128", "num_local_experts=64", "num_experts_per_tok=8",
+      "vocab_size=50304", "seq_len=512"}},
+};
+
+static bool wants(const struct subject *s, const struct step_model *m, const char *what,
+                  const char *shape)
 {
-    if (large && (!s->bench->filter || !strstr(s->bench->filter, s->label))) return false;
-    return bench_wants(s->bench, BENCH_DEFAULT, "step", name_of(s, what), "",
+    const struct bench *bench = s->bench;
+    if (m->level != BENCH_DEFAULT && bench->filter && !strstr(bench->filter, m->label))
+        return false;
+    return bench_wants(s->bench, m->level, "step", name_of(s, what), shape, NULL,
                        dtype_name(s->config->torch_dtype));
 }
 
-static bool steps_of(struct bench *bench, const char *label, const char *json, uint32_t prompt,
-                     bool large)
+static bool sequences(const struct subject *s, const struct step_model *m)
+{
+    bool with_prefill[COUNT_OF(contexts)], with_decode[COUNT_OF(contexts)], any = false, ok = true;
+    for (size_t i = 0; i < COUNT_OF(contexts); i++) {
+        with_prefill[i] =
+            wants(s, m, "prefill", arena_printf(s->bench->arena, "T%u", contexts[i]));
+        with_decode[i] =
+            wants(s, m, "decode", arena_printf(s->bench->arena, "T1 S%u", contexts[i]));
+        any = any || with_prefill[i] || with_decode[i];
+    }
+    const bool profiled = wants(s, m, "profile_session", "");
+    if (!any && !profiled) return true;
+    struct params *params = params_create(s->bench->gpu, s->model, false);
+    ok = params && bench_fill_params(s->bench, params);
+    for (size_t i = 0; i < COUNT_OF(contexts) && ok; i++) {
+        const bool here = profiled && contexts[i] == PROFILED_CONTEXT;
+        if (with_prefill[i] || with_decode[i] || here)
+            ok = sequence(s, params, contexts[i], with_prefill[i], with_decode[i], here);
+    }
+    params_destroy(&params);
+    return ok;
+}
+
+static bool steps_of(struct bench *bench, const struct step_model *m)
 {
     struct config config;
-    if (!config_parse(&config, label, json, NULL, 0)) return false;
+    int sets = 0;
+    while (sets < (int)COUNT_OF(m->set) && m->set[sets]) sets++;
+    if (!config_parse(&config, m->label, m->json, m->set, sets)) return false;
+    if (!bench_has_store(bench, config.torch_dtype)) return true;
     struct model *model = model_create(&config, bench->gpu->caps.max_allocation);
     if (!model) return false;
-    const struct subject s = {.bench = bench, .label = label, .config = &config, .model = model,
-                              .prompt = prompt};
+    const struct subject s = {.bench = bench, .label = m->label, .config = &config, .model = model};
     bool ok = true;
-    const bool timed = wants(&s, large, "train_step"), profiled = wants(&s, large, "profile");
+    const char *shape = arena_printf(bench->arena, "B%u S%u", config.batch_size, config.seq_len);
+    const bool timed = wants(&s, m, "train_step", shape), profiled = wants(&s, m, "profile", shape);
     if (timed || profiled) ok = training(&s, timed, profiled);
-    const bool with_prefill = ok && wants(&s, large, "prefill"),
-               with_decode = ok && wants(&s, large, "decode"),
-               profiled_session = ok && wants(&s, large, "profile_session");
-    if (with_prefill || with_decode || profiled_session)
-        ok = sequence(&s, with_prefill, with_decode, profiled_session);
+    ok = ok && sequences(&s, m);
     model_destroy(&model);
     return ok;
 }
 
 bool bench_steps(struct bench *bench)
 {
-    return steps_of(bench, "tiny", BENCH_TINY_JSON, 64, false) &&
-           steps_of(bench, "olmoe-15m", BENCH_OLMOE_15M_JSON, PROMPT_MOST, true) &&
-           steps_of(bench, "h64lm", BENCH_H64LM_JSON, 64, true);
+    for (size_t i = 0; i < COUNT_OF(step_models); i++)
+        if (!steps_of(bench, &step_models[i])) return false;
+    return true;
 }

@@ -27,8 +27,8 @@ static const struct command_help commands[] = {
      "loss, perplexity and bits per byte of a text"},
     {"logits", "DIR --ids 1,2,3 --out FILE.npy",
      "f32 logits [positions][vocab], to compare with other engines"},
-    {"bench", "[--filter NAME] [--json FILE]",
-     "time kernels and steps, in % of the device's measured peaks"},
+    {"bench", "[--filter NAME] [--json FILE] [--save DIR] [--compare OLD.json [NEW.json]]",
+     "time kernels and steps, in % of the device's measured peaks; show what moved since OLD"},
     {"info", "[DIR|CONFIG.json] [--devices] [--plan] [--json]",
      "what a model, a device or a plan is"},
 };
@@ -64,6 +64,8 @@ enum option_id {
     OPTION_JSON,
     OPTION_IDS,
     OPTION_FILTER,
+    OPTION_SAVE,
+    OPTION_COMPARE,
     OPTION_DEVICES,
     OPTION_PLAN,
     OPTION_DEVICE,
@@ -94,6 +96,8 @@ static const struct { struct option option; const char *commands; } options[] = 
     {{"json", required_argument, NULL, OPTION_JSON}, "b"},
     {{"ids", required_argument, NULL, OPTION_IDS}, "l"},
     {{"filter", required_argument, NULL, OPTION_FILTER}, "b"},
+    {{"save", required_argument, NULL, OPTION_SAVE}, "b"},
+    {{"compare", required_argument, NULL, OPTION_COMPARE}, "b"},
     {{"devices", no_argument, NULL, OPTION_DEVICES}, "i"},
     {{"plan", no_argument, NULL, OPTION_PLAN}, "i"},
     {{"device", required_argument, NULL, OPTION_DEVICE}, "*"},
@@ -198,6 +202,8 @@ static bool take_option(struct cli *cli, int id, const char *value)
     case OPTION_JSON: cli->json = true; cli->json_file = value; return true;
     case OPTION_IDS: cli->ids = value; return true;
     case OPTION_FILTER: cli->filter = value; return true;
+    case OPTION_SAVE: cli->save = value; return true;
+    case OPTION_COMPARE: cli->compare = value; return true;
     case OPTION_DEVICES: return cli->devices = true;
     case OPTION_PLAN: return cli->plan = true;
     case OPTION_DEVICE: cli->device.device = value; return true;

@@ -11,12 +11,20 @@
 #include "tools/bench.h"
 #include "tools/cli.h"
 
+enum { BENCH_JSON_MOST = 64 << 20 };
+
 static bool measure(struct bench *bench)
 {
     if (!bench_measure_peaks(bench) || !bench_matmuls(bench) || !bench_grouped(bench) ||
-        !bench_kernels(bench) || !bench_steps(bench))
+        !bench_ratios(bench) || !bench_layers(bench) || !bench_kernels(bench) ||
+        !bench_steps(bench))
         return false;
     if (bench->count || bench->profile_count) return true;
+    if (bench->slow + bench->large) {
+        log_error("--filter: of what holds \"%s\" %u are too slow and %u too large for this device",
+                  bench->filter, bench->slow, bench->large);
+        return false;
+    }
     log_error("--filter: no benchmark's \"family name shape variant\" holds \"%s\"; without "
               "--filter all names are shown",
               bench->filter);
@@ -24,40 +32,94 @@ static bool measure(struct bench *bench)
 }
 
 // FILE is replaced as a whole; "-" is standard output.
-static bool write_json(const struct bench *bench, const char *path)
+static bool write_json(const char *text, const char *path)
+{
+    if (strcmp(path, "-") == 0) return puts(text) >= 0;
+    struct file_writer *writer = file_writer_open(path);
+    const bool ok = writer && file_writer_write(writer, text, strlen(text)) &&
+                    file_writer_write(writer, "\n", 1) && file_writer_commit(&writer);
+    if (!ok && writer) file_writer_abort(&writer);
+    return ok;
+}
+
+// DIR/<device>.json
+static bool save_json(const struct bench *bench, const char *text, const char *dir)
+{
+    const struct gpu_caps *caps = &bench->gpu->caps;
+    char *slug = bench_slug(caps->name, caps->driver);
+    const char *path = arena_printf(bench->arena, "%s/%s.json", dir, slug);
+    free(slug);
+    return write_json(text, path);
+}
+
+static bool compare(const char *old_path, const char *new_name, const char *new_json,
+                    bool filtered, FILE *out)
+{
+    void *old = NULL;
+    uint64_t bytes;
+    const bool ok = file_read(old_path, BENCH_JSON_MOST, &old, &bytes) &&
+                    bench_compare(old_path, old, new_name, new_json, filtered, out);
+    free(old);
+    return ok;
+}
+
+static bool compare_files(const char *old_path, const char *new_path)
+{
+    void *now = NULL;
+    uint64_t bytes;
+    const bool ok = file_read(new_path, BENCH_JSON_MOST, &now, &bytes) &&
+                    compare(old_path, new_path, now, false, stdout);
+    free(now);
+    return ok;
+}
+
+// Where the JSON goes to standard output, nothing else does.
+static bool output(const struct bench *bench, const struct cli *cli)
 {
     char *text = bench_json(bench, BENCH_COMMIT);
-    if (!text) abort();
-    bool ok = true;
-    if (strcmp(path, "-") == 0) {
-        puts(text);
-    } else {
-        struct file_writer *writer = file_writer_open(path);
-        ok = writer && file_writer_write(writer, text, strlen(text)) &&
-             file_writer_write(writer, "\n", 1) && file_writer_commit(&writer);
-        if (!ok && writer) file_writer_abort(&writer);
-    }
+    const bool quiet = cli->json_file && strcmp(cli->json_file, "-") == 0;
+    if (!quiet) bench_print(bench, stdout);
+    bool ok = !cli->json_file || write_json(text, cli->json_file);
+    if (ok && cli->save) ok = save_json(bench, text, cli->save);
+    if (ok && cli->compare)
+        ok = compare(cli->compare, "this run", text, cli->filter != NULL, quiet ? stderr : stdout);
     free(text);
+    return ok;
+}
+
+// A file that is no earlier result is told before minutes of measuring.
+static bool readable(const char *path)
+{
+    void *data = NULL;
+    uint64_t bytes;
+    FILE *nowhere = fopen("/dev/null", "w");
+    const bool ok = nowhere && file_read(path, BENCH_JSON_MOST, &data, &bytes) &&
+                    bench_compare(path, data, path, data, false, nowhere);
+    if (nowhere) fclose(nowhere);
+    free(data);
     return ok;
 }
 
 int command_bench(struct cli *cli)
 {
-    if (cli->operand_count != 0) {
-        fprintf(stderr, "vkmoe bench: takes no operands, found \"%s\"; see vkmoe bench --help\n",
-                cli->operand[0]);
+    const int operands = cli->compare ? 1 : 0;
+    if (cli->operand_count > operands) {
+        fprintf(stderr, "vkmoe bench: takes %s, found \"%s\"; see vkmoe bench --help\n",
+                operands ? "one NEW.json beside --compare" : "no operands",
+                cli->operand[operands]);
         return EXIT_USAGE;
     }
+    if (cli->operand_count) return compare_files(cli->compare, cli->operand[0]) ? EXIT_DONE
+                                                                                : EXIT_FAILED;
+    if (cli->compare && !readable(cli->compare)) return EXIT_FAILED;
     struct bench bench;
     struct vkmoe_device *device = vkmoe_device_open(&cli->device);
     if (!device) return EXIT_FAILED;
     log_info("%s", vkmoe_device_choice(device));
     bench_init(&bench, device->gpu, device->kernels, cli->filter);
     bool ok = measure(&bench);
-    const bool table = !cli->json_file || strcmp(cli->json_file, "-") != 0;
     bench_clear_progress();
-    if (ok && table) bench_print(&bench, stdout);
-    if (ok && cli->json_file) ok = write_json(&bench, cli->json_file);
+    ok = ok && output(&bench, cli);
     bench_finish(&bench);
     vkmoe_device_close(&device);
     return ok ? EXIT_DONE : EXIT_FAILED;
