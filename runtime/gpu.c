@@ -234,18 +234,32 @@ uint64_t gpu_memory_peak(const struct gpu *gpu)
     return gpu_base(gpu)->peak;
 }
 
+uint64_t gpu_memory_held(const struct gpu *gpu)
+{
+    return gpu->backend->memory_held(gpu);
+}
+
+static void print_memory(FILE *out, const char *name, uint64_t buffers, uint64_t bytes)
+{
+    char text[32], count[24] = "";
+    if (buffers)
+        snprintf(count, sizeof count, "%" PRIu64, buffers);
+    fprintf(out, "%-32s %8s %14s %14" PRIu64 "\n", name, count, gpu_bytes_text(bytes, text),
+            bytes);
+}
+
 void gpu_memory_print(const struct gpu *gpu, FILE *out)
 {
     const struct gpu_base *base = gpu_base(gpu);
-    char                   text[32];
-    fprintf(out, "%-32s %8s %14s\n", "buffer", "count", "bytes");
+    const uint64_t         held = gpu_memory_held(gpu);
+    fprintf(out, "%-32s %8s %14s %14s\n", "buffer", "count", "size", "bytes");
     for (const struct gpu_report *entry = base->report; entry; entry = entry->next)
         if (entry->buffers)
-            fprintf(out, "%-32s %8" PRIu64 " %14s\n", entry->name, entry->buffers,
-                    gpu_bytes_text(entry->bytes, text));
-    fprintf(out, "%-32s %8" PRIu64 " %14s\n", "total", base->buffers,
-            gpu_bytes_text(base->bytes, text));
-    fprintf(out, "%-32s %8s %14s\n", "peak", "", gpu_bytes_text(base->peak, text));
+            print_memory(out, entry->name, entry->buffers, entry->bytes);
+    print_memory(out, "total", base->buffers, base->bytes);
+    print_memory(out, "staging, rest of blocks", 0, held - base->bytes);
+    print_memory(out, "held", 0, held);
+    print_memory(out, "peak of buffers", 0, base->peak);
 }
 
 // ---- kernels

@@ -150,7 +150,10 @@ bool gpu_buffer_read(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset
                      uint64_t bytes);
 uint64_t gpu_memory_bytes(const struct gpu *gpu);      // in buffers now
 uint64_t gpu_memory_peak(const struct gpu *gpu);       // most ever
-void     gpu_memory_print(const struct gpu *gpu, FILE *out); // table: name, buffers, bytes
+// What the driver was asked for: buffers, staging of host copies, and the rest of their blocks.
+uint64_t gpu_memory_held(const struct gpu *gpu);
+// Table: name, buffers, size, bytes; it adds up to gpu_memory_held.
+void     gpu_memory_print(const struct gpu *gpu, FILE *out);
 
 // ---- kernels
 

@@ -17,6 +17,8 @@ struct gpu_backend {
     bool (*buffer_read)(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset, void *data,
                         uint64_t bytes);
 
+    uint64_t (*memory_held)(const struct gpu *gpu);
+
     struct gpu_kernel *(*kernel_create)(struct gpu *gpu, const struct gpu_kernel_params *params);
     void (*kernel_destroy)(struct gpu *gpu, struct gpu_kernel *kernel);
     bool (*kernel_statistics)(struct gpu *gpu, struct gpu_kernel *kernel,

@@ -281,6 +281,11 @@ static bool ref_commands_times(struct gpu *gpu, struct gpu_commands *commands, d
     return true;
 }
 
+static uint64_t ref_memory_held(const struct gpu *gpu)
+{
+    return gpu_base(gpu)->bytes;
+}
+
 static const struct gpu_backend ref_backend = {
     .destroy = ref_destroy,
     .validation_messages = ref_validation_messages,
@@ -288,6 +293,7 @@ static const struct gpu_backend ref_backend = {
     .buffer_destroy = ref_buffer_destroy,
     .buffer_write = ref_buffer_write,
     .buffer_read = ref_buffer_read,
+    .memory_held = ref_memory_held,
     .kernel_create = ref_kernel_create,
     .kernel_destroy = ref_kernel_destroy,
     .kernel_statistics = ref_kernel_statistics,

@@ -328,6 +328,7 @@ static const struct gpu_backend vk_backend = {
     .buffer_destroy = vk_buffer_destroy,
     .buffer_write = vk_buffer_write,
     .buffer_read = vk_buffer_read,
+    .memory_held = vk_memory_held,
     .kernel_create = vk_kernel_create,
     .kernel_destroy = vk_kernel_destroy,
     .kernel_statistics = vk_kernel_statistics,

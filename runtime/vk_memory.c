@@ -235,6 +235,11 @@ void vk_memory_free(struct vk_gpu *vk, struct vk_span *span)
     *span = (struct vk_span){0};
 }
 
+uint64_t vk_memory_held(const struct gpu *gpu)
+{
+    return vk_gpu(gpu)->block_bytes;
+}
+
 void vk_memory_finish(struct vk_gpu *vk)
 {
     while (vk->blocks)

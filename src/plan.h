@@ -91,6 +91,9 @@ bool plan_finish(
 bool plan_verify(
     const struct plan *plan); // no two live temporaries overlap, no hazard lacks a barrier
 void plan_print(const struct plan *plan, FILE *out); // plan_print.c: an EXPLAIN
+// The step at which most bytes of temporaries live, and how many; 0 where there are none.
+uint64_t plan_peak(const struct plan *plan, uint32_t *step);
+void plan_print_peak(const struct plan *plan, FILE *out); // what lives there, by kind of tensor
 const char     *plan_step_name(const struct plan_step *step); // "matmul_nt_bf16", "fill", "copy"
 // Where a range lies, after plan_finish.
 struct gpu_bind plan_bind(const struct plan *plan, const struct plan_range *range);

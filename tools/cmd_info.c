@@ -214,6 +214,8 @@ static int print_plans(const struct cli *cli, const struct model *model)
     struct trainer *trainer = trainer_create(gpu, kernels, model);
     for (size_t i = 0; trainer && i < COUNT_OF(names); i++)
         plan_print(trainer_plan(trainer, names[i]), stdout);
+    for (size_t i = 0; trainer && i < COUNT_OF(names); i++)
+        plan_print_peak(trainer_plan(trainer, names[i]), stdout);
     if (trainer) gpu_memory_print(gpu, stdout);
     const bool ok = trainer != NULL;
     trainer_destroy(&trainer);
