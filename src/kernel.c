@@ -76,6 +76,14 @@ static uint32_t one_subgroup(const struct gpu_caps *caps, const struct kernel_sh
     return caps->mask & GPU_CAP_SIZE && shape->lanes <= caps->subgroup_size;
 }
 
+// The subgroup size to ask for, 0 where it cannot be.
+static uint32_t subgroup_of(const struct gpu_caps *caps, const struct kernel_shape *shape)
+{
+    if (!(caps->mask & GPU_CAP_SIZE)) return 0;
+    const bool coop = shape->coop[0] != 0;
+    return coop ? shape->spread : caps->subgroup_size;
+}
+
 static bool kernel_create(struct kernels *kernels, struct kernel *kernel)
 {
     const struct kernel_info *info = kernel_info(kernel->op);
@@ -97,11 +105,12 @@ static bool kernel_create(struct kernels *kernels, struct kernel *kernel)
             .spirv = blob->words,
             .spirv_bytes = blob->bytes,
             .spec = {s->lanes, s->rows, s->columns, s->spread, s->depth, s->part_rows,
-                     s->part_columns, s->coop[0], s->coop[1], s->coop[2], one_subgroup(caps, s)},
+                     s->part_columns, s->coop[0], s->coop[1], s->coop[2], one_subgroup(caps, s),
+                     kernel_form_of(op)},
             .spec_count = KERNEL_SPEC_COUNT,
             .binding_count = (uint32_t)strlen(info->access),
             .push_bytes = info->push_bytes,
-            .subgroup_size = caps->mask & GPU_CAP_SIZE ? caps->subgroup_size : 0,
+            .subgroup_size = subgroup_of(caps, s),
             .ref = info->ref,
             .tag = (int)kernel->store,
         });

@@ -299,8 +299,11 @@ struct push_adamw { uint32_t count, copy; float beta1, beta2, eps, weight_decay;
 // How an operation is computed. `flat` exists for every operation: registers only, no shared memory
 // and no barriers (CPU drivers, and the fallback everywhere). The others are of the matmul and
 // attention families: `tile` through shared memory, `coop` on KHR cooperative matrices (16-bit
-// inputs, f32 sums), `coop2` on NV_cooperative_matrix2.
-enum kernel_variant { KERNEL_FLAT, KERNEL_TILE, KERNEL_COOP, KERNEL_COOP2, KERNEL_VARIANTS };
+// inputs, f32 sums; bf16 goes through tiles in f16), `coop_bf16` on those of
+// VK_KHR_shader_bfloat16, `coop2` on NV_cooperative_matrix2.
+enum kernel_variant {
+    KERNEL_FLAT, KERNEL_TILE, KERNEL_COOP, KERNEL_COOP_BF16, KERNEL_COOP2, KERNEL_VARIANTS
+};
 const char *kernel_variant_name(enum kernel_variant variant);
 
 // How a kernel is shaped for the device: specialization constants 0 .. 9 of every shader.
@@ -308,14 +311,16 @@ struct kernel_shape {
     uint32_t lanes;        // 0: local size
     uint32_t rows;         // 1: rows of C a workgroup holds (matmul family)
     uint32_t columns;      // 2: columns of C a lane (flat) or a workgroup (all others) holds
-    uint32_t spread;       // 3: lanes that share out the loads of rows (flat; 1: each loads all)
+    uint32_t spread;       // 3: lanes that share out the loads of rows (flat; 1: each loads all);
+                           //    lanes of a subgroup (coop)
     uint32_t depth;        // 4: head_dim of the attention family; k of a shared tile
     uint32_t part_rows;    // 5: rows of C that a lane (tile) or a subgroup (coop) holds
     uint32_t part_columns; // 6: columns likewise
     uint32_t coop[3];      // 7 8 9: m, n, k of one cooperative matrix
     enum kernel_variant variant; // which shader; no constant
 };
-enum { KERNEL_SPEC_COUNT = 11 }; // 10: 1 where a workgroup is one subgroup for sure
+// 10: 1 where a workgroup is one subgroup for sure; 11: enum kernel_form of a matmul
+enum { KERNEL_SPEC_COUNT = 12 };
 
 // What a shape is chosen for. Rows of C (over tiles: typical rows an expert), columns of C and
 // length of the sums (moe_matmul_tn: typical rows an expert); for the attention family head_dim,

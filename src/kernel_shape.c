@@ -10,7 +10,8 @@
 
 const char *kernel_variant_name(enum kernel_variant variant)
 {
-    static const char *const names[KERNEL_VARIANTS] = {"flat", "tile", "coop", "coop2"};
+    static const char *const names[KERNEL_VARIANTS] = {"flat", "tile", "coop", "coop_bf16",
+                                                        "coop2"};
     return names[variant];
 }
 
@@ -34,6 +35,13 @@ bool kernel_is_matmul(enum kernel_op op)
 {
     return op == KERNEL_MATMUL_NT || op == KERNEL_MATMUL_NTF || op == KERNEL_MATMUL_NN ||
            op == KERNEL_MATMUL_NNF || is_transposed(op) || kernel_is_grouped(op);
+}
+
+enum kernel_form kernel_form_of(enum kernel_op op)
+{
+    if (is_transposed(op)) return FORM_TN;
+    const bool nn = op == KERNEL_MATMUL_NN || op == KERNEL_MATMUL_NNF || op == KERNEL_MOE_MATMUL_NN;
+    return nn ? FORM_NN : FORM_NT;
 }
 
 bool kernel_is_attention(enum kernel_op op)
@@ -94,6 +102,21 @@ static uint32_t flat_candidates(const struct gpu_caps *caps, enum kernel_op op,
     return count;
 }
 
+// CPU drivers: flat first, the rest for the checks. Cards: flat last.
+static uint32_t matmul_candidates(const struct gpu_caps *caps, enum kernel_op op, enum dtype store,
+                                  const struct kernel_size *size,
+                                  struct kernel_shape shape[KERNEL_MAX_CANDIDATES])
+{
+    struct kernel_shape flat[KERNEL_MAX_CANDIDATES], tile[KERNEL_MAX_CANDIDATES];
+    const uint32_t flats = flat_candidates(caps, op, size, flat);
+    const uint32_t tiles =
+        kernel_tile_candidates(caps, op, store, size, tile, KERNEL_MAX_CANDIDATES - flats);
+    const bool cpu = caps->type == GPU_TYPE_CPU;
+    memcpy(shape + (cpu ? 0 : tiles), flat, flats * sizeof *flat);
+    memcpy(shape + (cpu ? flats : 0), tile, tiles * sizeof *tile);
+    return flats + tiles;
+}
+
 // ---- all
 
 static struct kernel_shape plain_shape(const struct gpu_caps *caps, enum kernel_op op)
@@ -111,10 +134,9 @@ uint32_t kernel_candidates(const struct gpu_caps *caps, enum kernel_op op, enum 
                            const struct kernel_size *size,
                            struct kernel_shape shape[KERNEL_MAX_CANDIDATES])
 {
-    (void)store;
     if (kernel_is_attention(op)) return kernel_attention_candidates(caps, op, size, shape);
     if (kernel_is_matvec(op)) return shape[0] = flat_shape(caps, 1), 1;
-    if (kernel_is_matmul(op)) return flat_candidates(caps, op, size, shape);
+    if (kernel_is_matmul(op)) return matmul_candidates(caps, op, store, size, shape);
     return shape[0] = plain_shape(caps, op), 1;
 }
 

@@ -8,3 +8,12 @@
 bool kernel_is_matvec(enum kernel_op op);
 bool kernel_is_matmul(enum kernel_op op);    // dense and grouped, without matvec
 bool kernel_is_attention(enum kernel_op op); // shapes hang on head_dim
+
+// How the operands of a matmul lie: constant FORM of the modules that several operations share.
+enum kernel_form { FORM_NT, FORM_NN, FORM_TN };
+enum kernel_form kernel_form_of(enum kernel_op op);
+
+// kernel_shape_tiles.c: candidates that are not flat, the best (untuned) first; their number.
+uint32_t kernel_tile_candidates(const struct gpu_caps *caps, enum kernel_op op, enum dtype store,
+                                const struct kernel_size *size, struct kernel_shape *shape,
+                                uint32_t room);

@@ -12,17 +12,22 @@ layout(push_constant) uniform Push {
 #define EPILOGUE 2
 #include "epilogue.glsl"
 
-// Elements from one row to the next.
-#ifdef TN
-uint stride_a() { return lda != 0 ? lda : m; }
-#else
-uint stride_a() { return lda != 0 ? lda : k; }
+// Elements from one row to the next; do rows run along k?
+#if defined(TN)
+#define A_ALONG_K false
+#define B_ALONG_K false
+#elif defined(NT)
+#define A_ALONG_K true
+#define B_ALONG_K true
+#elif defined(NN)
+#define A_ALONG_K true
+#define B_ALONG_K false
+#else // by a constant: tile and coop have all three in one module
+layout(constant_id = 11) const uint FORM = 0; // enum kernel_form of src/kernel_shape.h
+const bool A_ALONG_K = FORM != 2, B_ALONG_K = FORM == 0;
 #endif
-#ifdef NT
-uint stride_b() { return ldb != 0 ? ldb : k; }
-#else
-uint stride_b() { return ldb != 0 ? ldb : n; }
-#endif
+uint stride_a() { return lda != 0 ? lda : A_ALONG_K ? k : m; }
+uint stride_b() { return ldb != 0 ? ldb : B_ALONG_K ? k : n; }
 
 // KERNEL_SHARE of src/kernel.h: [begin, end) of k for workgroup z.
 uvec2 share_of_k()

@@ -114,6 +114,36 @@ static void check_parts(struct check *t, enum kernel_op op)
     }
 }
 
+// Magnitudes near the ends of bf16's exponents, also such that change along k: what goes through
+// f16 on the way must be scaled, and scaled anew.
+static void check_ranges(struct check *t, enum kernel_op op)
+{
+    static const double scales[][2] = {{1e-30, 1e-30}, {1e30, 1e30}, {1e-30, 1e30}, {1, 1e6}};
+    static const uint32_t m = 20, n = 24, ks[] = {72, 69};
+    static double values[20 * 72];
+    for (uint32_t i = 0; i < 2 * COUNT_OF(scales); i++) {
+        const uint32_t k = ks[i % 2];
+        const double *scale = scales[i / 2];
+        const struct push_matmul push = {.m = m, .n = n, .k = k};
+        struct kernel_shape list[KERNEL_MAX_CANDIDATES];
+        const struct kernel_size size = {m, n, k};
+        const uint32_t count = kernel_candidates(&t->gpu->caps, op, t->store, &size, list);
+        const struct kernel_shape shape = list[count - 1 - i / 4 % 2]; // not flat where there are
+        check_begin(t, op, m, "%ux%ux%u, %g then %g", m, n, k, scale[0], scale[1]);
+        check_with(t, &shape);
+        for (uint32_t e = 0; e < m * k; e++) {
+            const uint32_t at = along_k(op) ? e % k : e / m;
+            values[e] = scale[at > k / 2] * ((double)check_random(t, 2001) / 1000 - 1);
+        }
+        check_values(t, 0, CHECK_STORE, values, (uint64_t)m * k);
+        check_normal(t, 1, CHECK_STORE, (uint64_t)n * k, i % 3 ? 1 : 1e-3);
+        check_normal(t, 2, out_type(op), m * n, 1);
+        check_output(t, 3, out_type(op), (m + SLACK_ROWS) * n);
+        check_normal(t, 4, CHECK_STORE, n, 1);
+        check_run(t, &push, 1e-11);
+    }
+}
+
 static void check_sums(struct check *t)
 {
     for (uint32_t i = 0; i < 24; i++) {
@@ -151,5 +181,6 @@ void check_matmul(struct check *t)
     for (size_t o = 0; o < COUNT_OF(ops); o++) check_ends(t, ops[o]);
     for (size_t o = 0; o < COUNT_OF(ops); o++)
         if (out_type(ops[o]) == DTYPE_F32) check_parts(t, ops[o]);
+    for (size_t o = 0; o < COUNT_OF(ops) && t->store == DTYPE_BF16; o++) check_ranges(t, ops[o]);
     check_sums(t);
 }

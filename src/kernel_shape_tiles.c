@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT
+// Shapes of the matmuls that go through shared memory (tile) and cooperative matrices (coop), from
+// what the device says of itself: matrices, subgroups, shared memory, invocations. No vendors.
+#include "src/base.h"
+#include "src/kernel_shape.h"
+
+// Tiles of a workgroup and what of them one subgroup (coop) or lane (tile) holds.
+struct tile {
+    uint32_t rows, columns, depth, part_rows, part_columns;
+};
+
+enum { SHARED_MOST = 32768 }; // always enough, so that two workgroups share a multiprocessor
+// Workgroups that fill a large card about once: below, smaller tiles are worth their traffic.
+enum { GROUPS_ENOUGH = 96 };
+
+static uint64_t group_count(const struct kernel_shape *shape, const struct kernel_size *size)
+{
+    return (uint64_t)ceil_div(max_u32(size->rows, 1), shape->rows) *
+           ceil_div(max_u32(size->columns, 1), shape->columns);
+}
+
+// How much a shape costs untuned: what it computes, needed or not, where there are workgroups
+// enough, and more where some of the card would idle; smaller tiles load more for each product.
+static double shape_cost(const struct kernel_shape *shape, const struct kernel_size *size)
+{
+    const double groups = (double)group_count(shape, size);
+    const double area = (double)shape->rows * shape->columns;
+    const double idle = groups < GROUPS_ENOUGH ? GROUPS_ENOUGH / groups : 1;
+    const double traffic = 1 + 24.0 / shape->rows + 24.0 / shape->columns;
+    return groups * area * idle * traffic;
+}
+
+// The cheapest first, the others in their order.
+static void best_first(struct kernel_shape *shape, uint32_t count, const struct kernel_size *size)
+{
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < count; i++)
+        if (shape_cost(&shape[i], size) < shape_cost(&shape[best], size)) best = i;
+    const struct kernel_shape first = count ? shape[best] : (struct kernel_shape){0};
+    for (uint32_t i = best; count && i > 0; i--) shape[i] = shape[i - 1];
+    if (count) shape[0] = first;
+}
+
+// ---- coop
+
+// The matrix to use: the largest product of the types, of subgroup scope; NULL where there is none.
+static const struct gpu_matrix *matrix_of(const struct gpu_caps *caps, enum gpu_scalar in)
+{
+    const struct gpu_matrix *best = NULL;
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < caps->matrix_count; i++) {
+        const struct gpu_matrix *m = &caps->matrix[i];
+        const bool known = m->in == in && m->out == GPU_SCALAR_F32 && m->m <= 16 && m->n <= 16 &&
+                           m->k <= 32 && (m->m | m->n | m->k) % 8 == 0;
+        if (known && m->scope == GPU_SCOPE_SUBGROUP && m->m * m->n * m->k > most)
+            best = m, most = m->m * m->n * m->k;
+    }
+    return best;
+}
+
+// Lanes of a subgroup for a matrix. Where matrices of 8 rows come with a choice of sizes, one lane
+// has one column (Intel); else the planned size. 0: a subgroup may have any size.
+static uint32_t matrix_subgroup(const struct gpu_caps *caps, const struct gpu_matrix *matrix)
+{
+    if (!(caps->mask & GPU_CAP_SIZE) && caps->subgroup_min != caps->subgroup_max) return 0;
+    const bool fits = matrix->n >= caps->subgroup_min && matrix->n <= caps->subgroup_max;
+    return matrix->m == 8 && fits ? matrix->n : caps->subgroup_size;
+}
+
+// Bytes of shared memory: `stage` of lib/coop.glsl and the maxima of its bf16 in f16 tiles. A
+// panel's lines are at most as many, and so their padding, as it has rows.
+static uint32_t coop_shared(const struct tile *t, const struct gpu_matrix *matrix, uint32_t pairs)
+{
+    const uint32_t columns = pairs * t->columns, part_columns = pairs * t->part_columns;
+    const uint32_t lines = max_u32(t->rows, t->depth) + max_u32(columns, t->depth);
+    const uint32_t panels = 2 * t->depth * (t->rows + columns) + 16 * lines;
+    const uint32_t parts = t->rows / t->part_rows * (t->columns / t->part_columns);
+    return max_u32(panels, parts * matrix->m * (4 * part_columns + 16)) + 8 * parts;
+}
+
+static bool coop_fits(const struct gpu_caps *caps, const struct tile *t,
+                      const struct gpu_matrix *matrix, uint32_t subgroup, uint32_t pairs)
+{
+    const uint32_t parts = t->rows / t->part_rows * (t->columns / t->part_columns);
+    return t->part_rows % matrix->m == 0 && pairs * t->part_columns % (matrix->n * pairs) == 0 &&
+           t->depth % matrix->k == 0 && parts * subgroup <= caps->max_workgroup &&
+           coop_shared(t, matrix, pairs) <= min_u32(SHARED_MOST, caps->shared_bytes);
+}
+
+static uint32_t coop_shapes(const struct gpu_caps *caps, enum kernel_op op, enum gpu_scalar in,
+                            enum kernel_variant variant, const struct kernel_size *size,
+                            struct kernel_shape *shape, uint32_t room)
+{
+    // the first two are for CPU drivers, which run them for the checks alone: lavapipe needs 16 s
+    // to compile 64x64x32
+    static const struct tile tiles[] = {
+        {32, 32, 16, 16, 16},   {16, 32, 16, 8, 16},
+        {128, 128, 32, 64, 64}, {128, 128, 32, 64, 32}, {128, 64, 32, 64, 32},
+        {64, 128, 32, 32, 64},  {64, 64, 32, 32, 32},   {32, 64, 32, 16, 32},
+        {32, 32, 32, 16, 16},   {16, 64, 64, 16, 16},
+    };
+    const struct gpu_matrix *matrix = matrix_of(caps, in);
+    const uint32_t subgroup = matrix ? matrix_subgroup(caps, matrix) : 0;
+    const uint32_t pairs = op == KERNEL_MOE_MATMUL_UP ? 2 : 1;
+    uint32_t count = 0;
+    for (size_t i = 0; i < COUNT_OF(tiles) && subgroup && count < room; i++) {
+        const struct tile *t = &tiles[i];
+        if ((caps->type == GPU_TYPE_CPU) != (i < 2)) continue;
+        if (!coop_fits(caps, t, matrix, subgroup, pairs)) continue;
+        shape[count++] = (struct kernel_shape){
+            .lanes = t->rows / t->part_rows * (t->columns / t->part_columns) * subgroup,
+            .rows = t->rows, .columns = t->columns, .spread = subgroup, .depth = t->depth,
+            .part_rows = t->part_rows, .part_columns = t->part_columns,
+            .coop = {matrix->m, matrix->n, matrix->k}, .variant = variant};
+    }
+    best_first(shape, count, size);
+    return count;
+}
+
+uint32_t kernel_tile_candidates(const struct gpu_caps *caps, enum kernel_op op, enum dtype store,
+                                const struct kernel_size *size, struct kernel_shape *shape,
+                                uint32_t room)
+{
+    uint32_t count = 0;
+    if (store == DTYPE_BF16 && kernel_exists(op, store, KERNEL_COOP_BF16))
+        count += coop_shapes(caps, op, GPU_SCALAR_BF16, KERNEL_COOP_BF16, size, shape, room);
+    if (store != DTYPE_F32 && kernel_exists(op, store, KERNEL_COOP))
+        count += coop_shapes(caps, op, GPU_SCALAR_F16, KERNEL_COOP, size, shape + count,
+                             room - count);
+    return count;
+}
