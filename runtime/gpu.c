@@ -19,6 +19,8 @@ static const char *const cap_names[GPU_CAP_COUNT] = {
     "coop2",     "tensor",
 };
 
+bool gpu_is_reference(const struct gpu *gpu) { return gpu->caps.api_version == 0; }
+
 const char *gpu_cap_name(unsigned bit_index)
 {
     return bit_index < GPU_CAP_COUNT ? cap_names[bit_index] : NULL;

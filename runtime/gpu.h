@@ -112,6 +112,8 @@ void        gpu_destroy(struct gpu **gpu);
 // Fills up to `max` caps of all devices, unmasked, best first; returns how many there are, -1 on
 // error.
 int         gpu_list(struct gpu_caps *list, int max);
+// True for the device `ref`, whose kernels are their own references.
+bool        gpu_is_reference(const struct gpu *gpu);
 const char *gpu_cap_name(unsigned bit_index);
 const char *gpu_scalar_name(enum gpu_scalar scalar); // "f16"
 const char *gpu_type_name(enum gpu_type type);

@@ -148,7 +148,6 @@ const struct kernel *kernels_make(struct kernels *kernels, enum kernel_op op, en
 
 // ---- testing
 
-// A kernel of the device `ref` is its own reference.
 static void slot_test(struct kernels *kernels, struct slot *slot)
 {
     const struct kernel *k = &slot->kernel;
@@ -172,11 +171,28 @@ bool kernels_right(struct kernels *kernels, enum kernel_op op, enum dtype store,
                    const struct kernel_shape *shape)
 {
     struct slot *slot = slot_make(kernels, op, store, shape);
+    if (slot && gpu_is_reference(kernels->gpu)) return true;
     if (slot && slot->state == SLOT_UNTESTED) slot_test(kernels, slot);
     return slot && slot->state == SLOT_RIGHT;
 }
 
 struct kernels_report kernels_report(const struct kernels *kernels) { return kernels->report; }
+
+struct gpu *kernels_gpu(const struct kernels *kernels) { return kernels->gpu; }
+
+// FNV-1a over words
+uint64_t kernels_fingerprint(void)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (int op = 0; op < KERNEL_COUNT; op++)
+        for (int store = 0; store < 3; store++)
+            for (int variant = 0; variant < KERNEL_VARIANTS; variant++) {
+                const struct blob *blob = &blobs[op][store][variant];
+                for (size_t i = 0; i < blob->bytes / 4; i++)
+                    hash = (hash ^ blob->words[i]) * 0x100000001b3u;
+            }
+    return hash;
+}
 
 // ---- choosing a shape
 
@@ -185,6 +201,12 @@ void kernels_choose(struct kernels *kernels, const struct kernel_choice *choice,
     kernels->choice = count ? arena_array(kernels->arena, count, sizeof *choice) : NULL;
     kernels->choice_count = count;
     if (count) memcpy(kernels->choice, choice, count * sizeof *choice);
+}
+
+const struct kernel_choice *kernels_choices(const struct kernels *kernels, uint32_t *count)
+{
+    *count = kernels->choice_count;
+    return kernels->choice;
 }
 
 static double distance(const struct kernel_size *a, const struct kernel_size *b)

@@ -392,8 +392,12 @@ struct kernel_choice {
     enum dtype          store;
     struct kernel_size  size;
     struct kernel_shape shape;
+    double              ms, default_ms; // at this size: of the choice, of the first candidate
 };
 void kernels_choose(struct kernels *kernels, const struct kernel_choice *choice, uint32_t count);
+const struct kernel_choice *kernels_choices(const struct kernels *kernels, uint32_t *count);
+uint64_t    kernels_fingerprint(void); // of the SPIR-V of all kernels
+struct gpu *kernels_gpu(const struct kernels *kernels);
 
 // The shapes worth trying for a size on a device, all right for any size; [0] is the default.
 enum { KERNEL_MAX_CANDIDATES = 24 };

@@ -18,6 +18,7 @@
 #include "src/progress.h"
 #include "src/schedule.h"
 #include "src/trainer.h"
+#include "src/tune.h"
 #include "src/weights.h"
 
 struct run_state {
@@ -183,12 +184,33 @@ static bool open_data(struct run_state *r)
     return r->data != NULL;
 }
 
+// What a resumed run computed with, so that it computes the same bytes; else what was measured on
+// this device, or is now.
+static bool choose_kernels(struct run_state *r)
+{
+    char path[4200];
+    void *text = NULL;
+    uint64_t bytes;
+    snprintf(path, sizeof path, "%s/kernels.json", r->params->out);
+    if (r->params->resume && file_exists(path) && file_read(path, 1 << 20, &text, &bytes)) {
+        char *terminated = os_grow(text, bytes, bytes + 1);
+        const bool taken = tune_take(r->kernels, terminated);
+        free(terminated);
+        if (taken) return true;
+        log_warn("%s: of another device or version: from here on results may differ in rounding",
+                 path);
+    }
+    if (r->params->untuned) return true;
+    return tune_at_start(r->kernels, r->config->torch_dtype, r->params->quiet);
+}
+
 static bool open_device(struct run_state *r)
 {
     r->gpu = gpu_create(&r->params->gpu);
     if (!r->gpu) return false;
     log_info("%s", r->gpu->choice);
     r->kernels = kernels_create(r->gpu);
+    if (!choose_kernels(r)) return false;
     r->model = model_create(r->config, r->gpu->caps.max_allocation);
     if (!r->model) return false;
     log_info("%llu parameters, %llu active a token", (unsigned long long)r->model->parameters,
@@ -219,9 +241,12 @@ static bool open_folder(struct run_state *r)
 static bool write_run_files(struct run_state *r)
 {
     char *config = config_print(r->config);
-    const bool ok = checkpoint_run_write(r->folder, "config.json", config) &&
+    bool ok = checkpoint_run_write(r->folder, "config.json", config) &&
                     tokenizer_save(r->tokenizer, checkpoint_run_path(r->folder, "tokenizer.json"));
     free(config);
+    char *kernels = tune_print(r->kernels);
+    ok = ok && checkpoint_run_write(r->folder, "kernels.json", kernels);
+    free(kernels);
     if (!ok) return false;
     r->metrics = metrics_open(checkpoint_run_path(r->folder, "metrics.jsonl"), r->step);
     return r->metrics != NULL;

@@ -15,6 +15,7 @@ struct train_params {
     struct gpu_params    gpu;
     bool check; // before training: every step of the plan against its reference
     bool                 quiet;       // no progress line
+    bool                 untuned;     // kernels by rule, not by measurement
 };
 
 struct train_outcome {

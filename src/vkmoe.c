@@ -8,6 +8,7 @@
 #include "runtime/file.h"
 #include "runtime/log.h"
 #include "src/train.h"
+#include "src/tune.h"
 #include "src/weights.h"
 
 // ---- log
@@ -35,6 +36,7 @@ struct vkmoe_device *vkmoe_device_open(const struct vkmoe_device_params *params)
     device->gpu = gpu_create(&(struct gpu_params){.device = params->device,
                                                   .caps = params->caps,
                                                   .validate = params->validate});
+    device->untuned = params->untuned;
     if (device->gpu) device->kernels = kernels_create(device->gpu);
     else vkmoe_device_close(&device);
     return device;
@@ -67,6 +69,9 @@ static bool load_model(struct vkmoe_model *m, const char *folder)
     if (!config_read(&config, path, NULL, 0)) return false;
     m->model = model_create(&config, m->device->gpu->caps.max_allocation);
     m->params = m->model ? params_create(m->device->gpu, m->model, false) : NULL;
+    if (m->params && !m->device->untuned &&
+        !tune_at_start(m->device->kernels, config.torch_dtype, false))
+        return false;
     if (!m->params || !weights_load(m->model, folder, put_weights, m->params)) return false;
     snprintf(path, sizeof path, "%s/tokenizer.json", folder);
     if (!file_exists(path)) return true;
@@ -227,6 +232,7 @@ bool vkmoe_train(const struct vkmoe_train_params *p, struct vkmoe_train_outcome 
         .gpu = {.device = p->device.device, .caps = p->device.caps, .validate = p->device.validate},
         .check = p->check,
         .quiet = p->quiet,
+        .untuned = p->device.untuned,
     };
     if (!train_run(&params, &done)) return false;
     *outcome = (struct vkmoe_train_outcome){

@@ -47,6 +47,7 @@ struct vkmoe_device_params {
                           // scalar CPU references
     const char *caps;     // NULL, or abilities to mask, e.g. "-f16,-subgroup"
     bool        validate; // through the Vulkan validation layer
+    bool        untuned;  // kernels by rule, not by measurement at first use of a device
 };
 
 VKMOE_API struct vkmoe_device *vkmoe_device_open(const struct vkmoe_device_params *params);

@@ -12,6 +12,7 @@
 struct vkmoe_device {
     struct gpu     *gpu;
     struct kernels *kernels;
+    bool            untuned;
 };
 
 struct vkmoe_model {

@@ -29,6 +29,8 @@ static const struct command_help commands[] = {
      "f32 logits [positions][vocab], to compare with other engines"},
     {"bench", "[--filter NAME] [--json FILE] [--save DIR] [--compare OLD.json [NEW.json]]",
      "time kernels and steps, in % of the device's measured peaks; show what moved since OLD"},
+    {"tune", "",
+     "measure which kernels are fastest on the device, again, and keep the result"},
     {"info", "[DIR|CONFIG.json] [--devices] [--plan] [--json]",
      "what a model, a device or a plan is"},
 };
@@ -42,6 +44,7 @@ void cli_usage(const char *command)
     printf(
         "  common: --device N|NAME|ref  --caps LIST (e.g. -f16,-subgroup)  --validate  --log "
         "error|warn|info|debug  --help\n"
+        "  train, generate, eval, logits: --untuned takes kernels by rule, not by measurement\n"
         "  exit status: 0 done, 1 failed, 2 usage, 130 interrupted with the checkpoint written\n");
 }
 
@@ -71,11 +74,12 @@ enum option_id {
     OPTION_DEVICE,
     OPTION_CAPS,
     OPTION_VALIDATE,
+    OPTION_UNTUNED,
     OPTION_LOG,
     OPTION_HELP,
 };
 
-// `commands`: letters of the commands that take it (t g e l b i), * for all
+// `commands`: letters of the commands that take it (t g e l b i; u for tune), * for all
 static const struct { struct option option; const char *commands; } options[] = {
     {{"data", required_argument, NULL, OPTION_DATA}, "te"},
     {{"set", required_argument, NULL, OPTION_SET}, "ti"},
@@ -103,6 +107,7 @@ static const struct { struct option option; const char *commands; } options[] = 
     {{"device", required_argument, NULL, OPTION_DEVICE}, "*"},
     {{"caps", required_argument, NULL, OPTION_CAPS}, "*"},
     {{"validate", no_argument, NULL, OPTION_VALIDATE}, "*"},
+    {{"untuned", no_argument, NULL, OPTION_UNTUNED}, "tgel"},
     {{"log", required_argument, NULL, OPTION_LOG}, "*"},
     {{"help", no_argument, NULL, OPTION_HELP}, "*"},
 };
@@ -209,6 +214,7 @@ static bool take_option(struct cli *cli, int id, const char *value)
     case OPTION_DEVICE: cli->device.device = value; return true;
     case OPTION_CAPS: cli->device.caps = value; return true;
     case OPTION_VALIDATE: return cli->device.validate = true;
+    case OPTION_UNTUNED: return cli->device.untuned = true;
     case OPTION_LOG: return parse_log(cli, value);
     case OPTION_HELP: return cli->help = true;
     }
@@ -218,8 +224,9 @@ static bool take_option(struct cli *cli, int id, const char *value)
 static int command_options(const struct cli *cli, struct option *list)
 {
     int count = 0;
+    const char letter = strcmp(cli->command, "tune") ? cli->command[0] : 'u';
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-        if (options[i].commands[0] == '*' || strchr(options[i].commands, cli->command[0]))
+        if (options[i].commands[0] == '*' || strchr(options[i].commands, letter))
             list[count++] = options[i].option;
     list[count] = (struct option){0};
     return count;

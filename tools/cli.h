@@ -42,4 +42,5 @@ int command_generate(struct cli *cli);
 int command_eval(struct cli *cli);
 int command_logits(struct cli *cli);
 int command_bench(struct cli *cli);
+int command_tune(struct cli *cli);
 int command_info(struct cli *cli);

@@ -7,7 +7,8 @@
 
 static const struct { const char *name; int (*run)(struct cli *cli); } commands[] = {
     {"train", command_train}, {"generate", command_generate}, {"eval", command_eval},
-    {"logits", command_logits}, {"bench", command_bench}, {"info", command_info},
+    {"logits", command_logits}, {"bench", command_bench}, {"tune", command_tune},
+    {"info", command_info},
 };
 
 int main(int argc, char **argv)
@@ -25,7 +26,7 @@ int main(int argc, char **argv)
         return EXIT_DONE;
     }
     fprintf(stderr,
-            "vkmoe: no command \"%s\"; there are train, generate, eval, logits, bench, info (see "
+            "vkmoe: no command \"%s\"; there are train, generate, eval, logits, bench, tune, info (see "
             "vkmoe --help)\n",
             argv[1]);
     return EXIT_USAGE;

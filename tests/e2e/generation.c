@@ -287,7 +287,8 @@ int main(int argc, char **argv)
     const bool chosen = strcmp(argv[3], "default") != 0;
     struct vkmoe_device *device = vkmoe_device_open(
         &(struct vkmoe_device_params){.device = chosen ? argv[3] : getenv("VKMOE_DEVICE"),
-                                      .caps = chosen ? NULL : getenv("VKMOE_CAPS")});
+                                      .caps = chosen ? NULL : getenv("VKMOE_CAPS"),
+                                      .untuned = true});
     must(device != NULL, "opening the device");
     printf("%s\n", vkmoe_device_choice(device));
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {

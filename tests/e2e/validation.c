@@ -154,7 +154,11 @@ int main(int argc, char **argv)
     char root[] = "/tmp/vkmoe-validation-XXXXXX", folder[64];
     if (argc != 4) return 2;
     const struct vkmoe_device_params device = {
-        .device = getenv("VKMOE_DEVICE"), .caps = getenv("VKMOE_CAPS"), .validate = true};
+        .device = getenv("VKMOE_DEVICE"),
+        .caps = getenv("VKMOE_CAPS"),
+        .validate = true,
+        .untuned = true,
+    };
     vkmoe_log_set(take_line, NULL, VKMOE_LOG_INFO);
     if (device.device && strcmp(device.device, "ref") == 0) {
         printf("skipped: the device is ref\n");
