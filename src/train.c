@@ -197,7 +197,7 @@ static bool choose_kernels(struct run_state *r)
         const bool taken = tune_take(r->kernels, terminated);
         free(terminated);
         if (taken) return true;
-        log_warn("%s: of another device or version: from here on results may differ in rounding",
+        log_info("%s: of another device or version: from here on results may differ in rounding",
                  path);
     }
     if (r->params->untuned) return true;

@@ -42,7 +42,7 @@ void cli_usage(const char *command)
             printf("  vkmoe %s %s\n      %s\n", commands[i].name, commands[i].usage,
                    commands[i].about);
     printf(
-        "  common: --device N|NAME|ref  --caps LIST (e.g. -f16,-subgroup)  --validate  --log "
+        "  common: --device N|NAME|ref  --caps LIST (e.g. -f16,-subgroup)  --validate[=accesses]  --log "
         "error|warn|info|debug  --help\n"
         "  train, generate, eval, logits: --untuned takes kernels by rule, not by measurement\n"
         "  exit status: 0 done, 1 failed, 2 usage, 130 interrupted with the checkpoint written\n");
@@ -106,7 +106,7 @@ static const struct { struct option option; const char *commands; } options[] = 
     {{"plan", no_argument, NULL, OPTION_PLAN}, "i"},
     {{"device", required_argument, NULL, OPTION_DEVICE}, "*"},
     {{"caps", required_argument, NULL, OPTION_CAPS}, "*"},
-    {{"validate", no_argument, NULL, OPTION_VALIDATE}, "*"},
+    {{"validate", optional_argument, NULL, OPTION_VALIDATE}, "*"},
     {{"untuned", no_argument, NULL, OPTION_UNTUNED}, "tgel"},
     {{"log", required_argument, NULL, OPTION_LOG}, "*"},
     {{"help", no_argument, NULL, OPTION_HELP}, "*"},
@@ -213,7 +213,11 @@ static bool take_option(struct cli *cli, int id, const char *value)
     case OPTION_PLAN: return cli->plan = true;
     case OPTION_DEVICE: cli->device.device = value; return true;
     case OPTION_CAPS: cli->device.caps = value; return true;
-    case OPTION_VALIDATE: return cli->device.validate = true;
+    case OPTION_VALIDATE:
+        cli->device.validate = true;
+        cli->device.validate_accesses = value && !strcmp(value, "accesses");
+        return !value || cli->device.validate_accesses ||
+               wrong(cli, "validate", value, "nothing or accesses");
     case OPTION_UNTUNED: return cli->device.untuned = true;
     case OPTION_LOG: return parse_log(cli, value);
     case OPTION_HELP: return cli->help = true;

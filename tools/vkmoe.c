@@ -26,8 +26,8 @@ int main(int argc, char **argv)
         return EXIT_DONE;
     }
     fprintf(stderr,
-            "vkmoe: no command \"%s\"; there are train, generate, eval, logits, bench, tune, info (see "
-            "vkmoe --help)\n",
+            "vkmoe: no command \"%s\"; there are train, generate, eval, logits, bench, tune, info "
+            "(see vkmoe --help)\n",
             argv[1]);
     return EXIT_USAGE;
 }

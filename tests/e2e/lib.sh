@@ -49,7 +49,10 @@ on()
     *) fail "no device $on_what" ;;
     esac
     # measuring kernels is a test of its own (unit_tune): the same ones run on every machine
-    case $1 in train | generate | eval | logits) set -- "$@" --untuned ;; esac
+    on_command=$1
+    shift
+    case $on_command in train | generate | eval | logits) set -- --untuned "$@" ;; esac
+    set -- "$on_command" "$@"
     "$vkmoe" "$@" >"$tmp/out" 2>"$tmp/err"
 }
 
