@@ -94,11 +94,18 @@ struct gpu_caps {
     uint32_t          reserved_shared; // shared memory that workgroup scope takes for itself
 };
 
+// What Vulkan's validation layer looks at; each message is logged as an error.
+enum gpu_validation {
+    GPU_VALIDATION_NONE,
+    GPU_VALIDATION_HAZARDS,  // use of the interface, and synchronization between commands
+    GPU_VALIDATION_ACCESSES, // GPU-assisted: every access of every shader; slow
+};
+
 struct gpu_params {
     const char *device;    // NULL: the best; "1": by index; "radeon": by part of the name; "ref"
     const char *caps;      // NULL or a list such as "-f16,-subgroup": abilities to mask
     const char *cache_dir; // NULL: the user's cache folder; "": no pipeline cache on disk
-    bool        validate;  // turn on Vulkan's validation; each message is logged as an error
+    enum gpu_validation validate;
 };
 
 struct gpu {

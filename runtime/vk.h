@@ -126,7 +126,7 @@ bool vk_ok(struct vk_gpu *vk, VkResult result, const char *what);
 const char *vk_result_text(VkResult result);
 
 // vk_instance.c
-bool vk_instance_create(struct vk_instance *instance, bool validate);
+bool vk_instance_create(struct vk_instance *instance, enum gpu_validation validate);
 void vk_instance_destroy(struct vk_instance *instance);
 
 // vk_device.c: all devices, best first, unusable ones last; free() the list. -1 on failure.

@@ -125,7 +125,8 @@ static VkResult create(struct vk_instance *instance, uint32_t version, bool vali
 }
 
 // With validation: what it checks, where its messages go.
-static VkResult create_validated(struct vk_instance *instance, uint32_t version)
+static VkResult create_validated(struct vk_instance *instance, uint32_t version,
+                                 enum gpu_validation validate)
 {
     const VkDebugUtilsMessengerCreateInfoEXT messenger = {
         .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
@@ -137,13 +138,17 @@ static VkResult create_validated(struct vk_instance *instance, uint32_t version)
         .pfnUserCallback = on_message,
         .pUserData = instance,
     };
-    const VkValidationFeatureEnableEXT sync =
-        VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT;
+    const bool accesses = validate == GPU_VALIDATION_ACCESSES;
+    const VkValidationFeatureEnableEXT enable[] = {
+        accesses ? VK_VALIDATION_FEATURE_ENABLE_GPU_ASSISTED_EXT
+                 : VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT,
+        VK_VALIDATION_FEATURE_ENABLE_GPU_ASSISTED_RESERVE_BINDING_SLOT_EXT,
+    };
     const VkValidationFeaturesEXT features = {
         .sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT,
         .pNext = &messenger,
-        .enabledValidationFeatureCount = 1,
-        .pEnabledValidationFeatures = &sync,
+        .enabledValidationFeatureCount = accesses ? 2 : 1,
+        .pEnabledValidationFeatures = enable,
     };
     // from 1.4 on synchronization validation looks at what shaders access only where it is told to
     const VkBool32 yes = VK_TRUE;
@@ -170,7 +175,7 @@ static VkResult create_validated(struct vk_instance *instance, uint32_t version)
     return VK_SUCCESS;
 }
 
-bool vk_instance_create(struct vk_instance *instance, bool validate)
+bool vk_instance_create(struct vk_instance *instance, enum gpu_validation validate)
 {
     *instance = (struct vk_instance){0};
     uint32_t version = 0;
@@ -181,7 +186,7 @@ bool vk_instance_create(struct vk_instance *instance, bool validate)
                   "vulkan-validationlayers");
         return false;
     }
-    const VkResult result = validate ? create_validated(instance, version)
+    const VkResult result = validate ? create_validated(instance, version, validate)
                                      : create(instance, version, false, NULL);
     if (result == VK_SUCCESS) {
         volkLoadInstanceOnly(instance->handle);

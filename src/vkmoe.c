@@ -30,12 +30,18 @@ void vkmoe_log_set(vkmoe_log_fn *callback, void *user, enum vkmoe_log_level max_
 
 // ---- device
 
+static enum gpu_validation validation_of(const struct vkmoe_device_params *params)
+{
+    if (params->validate_accesses) return GPU_VALIDATION_ACCESSES;
+    return params->validate ? GPU_VALIDATION_HAZARDS : GPU_VALIDATION_NONE;
+}
+
 struct vkmoe_device *vkmoe_device_open(const struct vkmoe_device_params *params)
 {
     struct vkmoe_device *device = calloc(1, sizeof *device);
     device->gpu = gpu_create(&(struct gpu_params){.device = params->device,
                                                   .caps = params->caps,
-                                                  .validate = params->validate});
+                                                  .validate = validation_of(params)});
     device->untuned = params->untuned;
     if (device->gpu) device->kernels = kernels_create(device->gpu);
     else vkmoe_device_close(&device);
@@ -229,7 +235,7 @@ bool vkmoe_train(const struct vkmoe_train_params *p, struct vkmoe_train_outcome 
         .data_count = p->data_count,
         .out = p->out,
         .resume = p->resume,
-        .gpu = {.device = p->device.device, .caps = p->device.caps, .validate = p->device.validate},
+        .gpu = {.device = p->device.device, .caps = p->device.caps, .validate = validation_of(&p->device)},
         .check = p->check,
         .quiet = p->quiet,
         .untuned = p->device.untuned,

@@ -46,7 +46,8 @@ struct vkmoe_device_params {
     const char *device;   // NULL: the best one; "1": by index; "radeon": part of the name; "ref":
                           // scalar CPU references
     const char *caps;     // NULL, or abilities to mask, e.g. "-f16,-subgroup"
-    bool        validate; // through the Vulkan validation layer
+    bool        validate; // through the Vulkan validation layer: use of the interface, and hazards
+    bool        validate_accesses; // the same, GPU-assisted: every access of every shader; slow
     bool        untuned;  // kernels by rule, not by measurement at first use of a device
 };
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Zero messages from VK_LAYER_KHRONOS_validation with synchronization validation over ten training
 // steps with accumulation, evaluation and checkpoints, a resume, a generation and the one-pass
-// logits, on a model with a dense and an MoE layer. Any message fails, and a hazard that is planted
-// first proves that one is seen. 77: the layer is not installed.
-//     validation CONFIG.json TEXT DTYPE
+// logits, on a model with a dense and an MoE layer. Any message fails, and a fault that is planted
+// first proves that one is seen. With `accesses` the same GPU-assisted, where the planted fault is a
+// read past the end of a buffer. 77: the layer is not installed.
+//     validation CONFIG.json TEXT DTYPE [accesses]
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +35,10 @@ static void must(bool ok, const char *what)
     exit(1);
 }
 
-// ---- the proof that a hazard is seen: one dispatch reads what the one before it writes
+// ---- the proof that a fault is seen: a dispatch reads what the one before it writes, without a
+// barrier; GPU-assisted: past the end
+
+static bool accesses; // GPU-assisted
 
 static struct gpu_dispatch copy(const struct kernel *kernel, const struct push_count *push,
                                 struct gpu_buffer *from, struct gpu_buffer *to)
@@ -45,10 +49,11 @@ static struct gpu_dispatch copy(const struct kernel *kernel, const struct push_c
     return dispatch;
 }
 
+// `right`: with a barrier between the dispatches, and as many elements as the buffers have.
 static uint64_t messages_of(struct gpu *gpu, struct kernels *kernels,
-                            struct gpu_buffer *const buffer[3], bool barrier)
+                            struct gpu_buffer *const buffer[3], bool right)
 {
-    const struct push_count push = {COUNT};
+    const struct push_count push = {right || !accesses ? COUNT : 2 * COUNT};
     const uint64_t before = gpu_validation_messages(gpu);
     const struct kernel *kernel = kernels_get(kernels, KERNEL_CAST, DTYPE_F32,
             &(struct kernel_size){0});
@@ -58,7 +63,7 @@ static uint64_t messages_of(struct gpu *gpu, struct kernels *kernels,
     const struct gpu_dispatch first = copy(kernel, &push, buffer[0], buffer[1]);
     const struct gpu_dispatch second = copy(kernel, &push, buffer[1], buffer[2]);
     gpu_commands_dispatch(commands, &first);
-    if (barrier) gpu_commands_barrier(commands);
+    if (right || accesses) gpu_commands_barrier(commands);
     gpu_commands_dispatch(commands, &second);
     must(gpu_commands_end(commands), "recording");
     const uint64_t ticket = gpu_submit(gpu, &commands, 1);
@@ -68,10 +73,13 @@ static uint64_t messages_of(struct gpu *gpu, struct kernels *kernels,
 }
 
 // False: validation is not installed.
-static bool plant_hazard(const char *device)
+static bool plant_fault(const char *device)
 {
     struct gpu *gpu =
-        gpu_create(&(struct gpu_params){.device = device, .cache_dir = "", .validate = true});
+        gpu_create(&(struct gpu_params){.device = device,
+                                        .cache_dir = "",
+                                        .validate = accesses ? GPU_VALIDATION_ACCESSES
+                                                             : GPU_VALIDATION_HAZARDS});
     if (!gpu && seen.missing) return false;
     must(gpu != NULL, "opening the device");
     printf("%s\n", gpu->choice);
@@ -83,11 +91,11 @@ static bool plant_hazard(const char *device)
         must(buffer[i] != NULL, "making a buffer");
     }
     must(messages_of(gpu, kernels, buffer, true) == 0,
-         "a barrier between two dispatches is enough");
+         "two dispatches with a barrier between them are right");
     const uint64_t planted = messages_of(gpu, kernels, buffer, false);
-    printf("a planted hazard: %llu messages\n", (unsigned long long)planted);
+    printf("a planted fault: %llu messages\n", (unsigned long long)planted);
     must(planted >= 1 && seen.messages == planted,
-         "a dispatch that reads what the one before it writes must be told");
+         "a dispatch that reads what it must not has to be told");
     for (int i = 0; i < 3; i++) gpu_buffer_destroy(gpu, &buffer[i]);
     kernels_destroy(&kernels);
     gpu_destroy(&gpu);
@@ -152,11 +160,13 @@ static int remove_one(const char *path, const struct stat *info, int type, struc
 int main(int argc, char **argv)
 {
     char root[] = "/tmp/vkmoe-validation-XXXXXX", folder[64];
-    if (argc != 4) return 2;
+    if (argc != 4 && argc != 5) return 2;
+    accesses = argc == 5;
     const struct vkmoe_device_params device = {
         .device = getenv("VKMOE_DEVICE"),
         .caps = getenv("VKMOE_CAPS"),
         .validate = true,
+        .validate_accesses = accesses,
         .untuned = true,
     };
     vkmoe_log_set(take_line, NULL, VKMOE_LOG_INFO);
@@ -164,7 +174,7 @@ int main(int argc, char **argv)
         printf("skipped: the device is ref\n");
         return EXIT_SKIPPED;
     }
-    if (!plant_hazard(device.device)) return EXIT_SKIPPED;
+    if (!plant_fault(device.device)) return EXIT_SKIPPED;
     seen.messages = seen.errors = 0;
     seen.tell = true;
     must(mkdtemp(root) != NULL, "a temporary folder");
