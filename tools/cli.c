@@ -42,8 +42,8 @@ void cli_usage(const char *command)
             printf("  vkmoe %s %s\n      %s\n", commands[i].name, commands[i].usage,
                    commands[i].about);
     printf(
-        "  common: --device N|NAME|ref  --caps LIST (e.g. -f16,-subgroup)  --validate[=accesses]  --log "
-        "error|warn|info|debug  --help\n"
+        "  common: --device N|NAME|ref  --caps LIST (e.g. -f16,-subgroup)  --validate[=accesses]  "
+        "--log error|warn|info|debug  --help\n"
         "  train, generate, eval, logits: --untuned takes kernels by rule, not by measurement\n"
         "  exit status: 0 done, 1 failed, 2 usage, 130 interrupted with the checkpoint written\n");
 }

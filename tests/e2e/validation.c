@@ -2,8 +2,8 @@
 // Zero messages from VK_LAYER_KHRONOS_validation with synchronization validation over ten training
 // steps with accumulation, evaluation and checkpoints, a resume, a generation and the one-pass
 // logits, on a model with a dense and an MoE layer. Any message fails, and a fault that is planted
-// first proves that one is seen. With `accesses` the same GPU-assisted, where the planted fault is a
-// read past the end of a buffer. 77: the layer is not installed.
+// first proves that one is seen. With `accesses` the same GPU-assisted, where the planted fault
+// is a read past the end of a buffer. 77: the layer is not installed.
 //     validation CONFIG.json TEXT DTYPE [accesses]
 #include <ftw.h>
 #include <stdio.h>
