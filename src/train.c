@@ -219,6 +219,9 @@ static bool open_device(struct run_state *r)
     if (!r->trainer) return false;
     r->evaluator = evaluator_create(r->gpu, r->kernels, trainer_params(r->trainer),
                                     r->config->batch_size, r->config->seq_len);
+    const struct kernels_report report = kernels_report(r->kernels);
+    log_debug("self-test: %u kernels in %.0f ms, %u wrong", report.tested, report.test_ms,
+              report.wrong);
     return r->evaluator != NULL;
 }
 
