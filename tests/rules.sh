@@ -37,7 +37,7 @@ forbid()
     grep -nHE -- "$pattern" "$@" /dev/null | say "$rule"
 }
 
-scripts='^tools/(quickstart|check)$|^\.ci/run$|^shaders/prebuilt/(make|embed)$'
+scripts='^tools/(quickstart|check|device-bench)$|^\.ci/run$|^shaders/prebuilt/(make|embed)$'
 c_files=$(files '\.[ch]$')
 sources=$(files "\.([ch]|comp|glsl|py|sh|h\.in)\$|(^|/)meson(_options\.txt|\.build)\$|$scripts")
 texts="$sources $(files '\.(md|json|csv)$|^LICENSE$|^\.editorconfig$')"

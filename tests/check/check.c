@@ -24,6 +24,7 @@ void check_fail(struct check *t, const char *format, ...)
     fputc('\n', stderr);
     va_end(args);
     t->failures++;
+    t->failed = true;
 }
 
 uint64_t check_random(struct check *t, uint64_t bound)
@@ -33,6 +34,9 @@ uint64_t check_random(struct check *t, uint64_t bound)
 
 void check_begin(struct check *t, enum kernel_op op, uint32_t rows, const char *format, ...)
 {
+    struct check_count *count = &t->count[t->op][t->variant];
+    if (t->ran || t->failed) (*(t->failed ? &count->failed : &count->passed))++;
+    t->ran = t->failed = false;
     for (int b = 0; b < GPU_MAX_BINDINGS; b++) {
         free(t->binding[b].initial);
         free(results[b]);
@@ -166,6 +170,8 @@ static bool device_once(struct check *t, const void *push, uint8_t *out[GPU_MAX_
     const struct kernel_info *info = kernel_info(t->op);
     const struct kernel *kernel = kernel_of(t, push);
     if (!kernel) return check_fail(t, "kernel could not be made"), false;
+    t->variant = kernel->shape.variant;
+    t->ran = true;
     const uint64_t offset = align_up(CANARY_BYTES, t->gpu->caps.offset_alignment);
     struct device_run run = {0};
     struct gpu_dispatch dispatch = {.kernel = kernel->gpu, .push = push};

@@ -25,10 +25,13 @@ struct check {
     const char     *filter;
     int             cases, failures;
     double          worst;      // largest error / tolerance of the current file
+    struct check_count { uint32_t passed, failed; } count[KERNEL_COUNT][KERNEL_VARIANTS]; // cases
     // the case being built
     enum kernel_op       op;
     uint32_t             rows;  // for kernel_size_of
     struct kernel_shape  shape; // lanes 0: what the table takes for the size
+    enum kernel_variant  variant;     // of the kernel that ran
+    bool                 ran, failed; // this case
     char                 label[160];
     struct check_binding binding[GPU_MAX_BINDINGS];
     uint32_t             groups[3]; // override; all 0: the table's

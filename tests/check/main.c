@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Runs the operation checks on one device: check [--device D] [--caps LIST] [--seed N] [FILTER].
+// Runs the operation checks on one device:
+//     check [--device D] [--caps LIST] [--seed N] [--list] [FILTER]
+// --list: at the end, with tabs between, a line "device, name, driver, type, subgroup size, caps"
+// and for each kernel "kernel, operation, variant, cases passed, cases failed" (tools/vendors.py).
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,16 +31,35 @@ static bool chosen(const char *name, const char *filter)
     return !filter || strstr(name, filter);
 }
 
+static void print_list(const struct check *t)
+{
+    const struct gpu_caps *caps = &t->gpu->caps;
+    printf("device\t%s\t%s\t%s\t%u\t", caps->name, caps->driver, gpu_type_name(caps->type),
+           caps->subgroup_size);
+    for (unsigned bit = 0; bit < GPU_CAP_COUNT; bit++)
+        if (caps->mask & 1u << bit) printf("%s ", gpu_cap_name(bit));
+    putchar('\n');
+    for (int op = 0; op < KERNEL_COUNT; op++)
+        for (int v = 0; v < KERNEL_VARIANTS; v++) {
+            const struct check_count *count = &t->count[op][v];
+            if (count->passed + count->failed)
+                printf("kernel\t%s\t%s\t%u\t%u\n", kernel_info((enum kernel_op)op)->name,
+                       kernel_variant_name((enum kernel_variant)v), count->passed, count->failed);
+        }
+}
+
 int main(int argc, char **argv)
 {
     struct gpu_params params = {.device = getenv("VKMOE_DEVICE"),
                                 .caps = getenv("VKMOE_CAPS"),
                                 .cache_dir = ""};
     struct check t = {.seed = 1};
+    bool list = false;
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--device") && i + 1 < argc) params.device = argv[++i];
         else if (!strcmp(argv[i], "--caps") && i + 1 < argc) params.caps = argv[++i];
         else if (!strcmp(argv[i], "--seed") && i + 1 < argc) t.seed = strtoull(argv[++i], NULL, 10);
+        else if (!strcmp(argv[i], "--list")) list = true;
         else t.filter = argv[i];
     }
     t.gpu = gpu_create(&params);
@@ -63,6 +85,7 @@ int main(int argc, char **argv)
         }
     }
     check_begin(&t, KERNEL_SUM, 0, "end");
+    if (list) print_list(&t);
     kernels_destroy(&t.kernels);
     gpu_destroy(&t.gpu);
     printf("%d passed, %d failed\n", passed, failed);

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+"""tools/vendors.py on planted output: what it reads, what it counts as a failure, a table that lines up.
+    vendors.py TOOLS
+"""
+import os
+import sys
+
+sys.path.insert(0, sys.argv[1])
+sys.dont_write_bytecode = True
+import vendors  # noqa: E402
+
+failures = 0
+
+
+def expect(condition, what):
+    global failures
+    if not condition:
+        failures += 1
+        print("FAILED:", what)
+
+
+CHECKS = """0, a device: the only one
+subgroup size 8, seed 1
+ok   matmul             f32    100 cases  error/allowed      0.1     10 ms
+device\tllvmpipe (LLVM 19)\tllvmpipe Mesa 26.1.6 (LLVM 19)\tcpu\t8\tf16 subgroup coop
+kernel\tmatmul_nt\tflat\t120\t0
+kernel\tmatmul_nt\tcoop\t40\t2
+kernel\tsum\tflat\t7\t0
+1 passed, 0 failed
+"""
+RADV = "\n".join("\t".join(words) for words in (
+    ("navi21", "radv Mesa 22.3.6", "matmul_nt_f32", "16x4x1", "96", "0", "0", "0", "10"),
+    ("navi21", "radv Mesa 22.3.6", "matmul_nt_bf16", "4x4x1", "48", "0", "0", "512", "16"),
+    ("navi21", "radv Mesa 22.3.6", "matmul_nt_bf16_coop", "64x64", "128", "3", "0", "9000", "5"),
+    ("navi21", "radv Mesa 22.3.6", "moe_matmul_up_f16_tile", "64x64", "64", "0", "0", "16384", "4"),
+    ("vega10", "radv Mesa 22.3.6", "sum_f32", "1x4x1", "8", "0", "0", "0", "9")))
+
+device, cells, failed = vendors.parse_checks(CHECKS)
+expect(device["driver"] == "llvmpipe Mesa 26.1.6 (LLVM 19)" and "coop" in device["caps"], f"device {device}")
+expect(cells == {("matmul_nt", "flat"): "120 ok", ("matmul_nt", "coop"): "2 of 42 FAIL", ("sum", "flat"): "7 ok"},
+       f"cells {cells}")
+expect(failed == 2, f"{failed} failures, wanted 2")
+expect(vendors.parse_checks("gpu: no device\n")[0] is None, "a device where there is none")
+expect(vendors.mesa_of(device["driver"]) == "26.1.6", "version of Mesa")
+
+families = vendors.parse_radv(RADV)
+expect(list(families) == ["navi21", "vega10"], f"families {list(families)}")
+expect(families["navi21"][1] == {("matmul_nt", "flat"): "96r 512B 10w", ("matmul_nt", "coop"): "128r 9000B 5w 3 SPILLED",
+                                 ("moe_matmul_up", "tile"): "64r 16384B 4w"}, f"navi21: {families['navi21']}")
+
+columns = [("lavapipe s8 coop", "Mesa 26.1.6", cells), ("navi21", "Mesa 22.3.6", families["navi21"][1])]
+missing = [title for title, _, _ in vendors.missing_columns(columns)]
+expect(missing == ["lavapipe s4", "lavapipe s16", "vega10", "gfx1100", "navi31", "gfx1201", "NVIDIA"], f"missing {missing}")
+lines = vendors.format_table(columns + vendors.missing_columns(columns))
+expect(len({len(line) for line in lines}) == 1, "the table does not line up:\n" + "\n".join(lines))
+expect([line.split()[:2] for line in lines[2:]] == [["matmul_nt", "flat"], ["matmul_nt", "coop"], ["sum", "flat"],
+                                                    ["moe_matmul_up", "tile"]], "rows:\n" + "\n".join(lines))
+expect(lines[4].count(vendors.NOT_HERE) == 7 and "  -  " in lines[4], f"cells of sum: {lines[4]!r}")
+print("ok" if failures == 0 else f"{failures} failed")
+sys.exit(failures != 0)
