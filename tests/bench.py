@@ -42,6 +42,8 @@ def measured(name, *args):
 
 def peak_of(result):
     """The arithmetic peak that a result is measured by."""
+    if " coop_bf16" in result["variant"]:
+        return "coop_bf16_gflops"
     return "coop_f16_gflops" if " coop" in result["variant"] else "fma_f32_gflops"
 
 
@@ -50,6 +52,8 @@ def check_object(found, name):
     expect(all(found[key] for key in ("device", "driver", "commit")), f"{name}: an empty device, driver or commit")
     for key in ("copy_gbps", "fma_f32_gflops", "upload_gbps", "download_gbps"):
         expect(found["peaks"][key] > 0, f"{name}: peak {key} is {found['peaks'][key]}")
+    for key in ("coop_f16_gflops", "coop_bf16_gflops", "coop_i8_gops"):
+        expect(found["peaks"][key] is None or found["peaks"][key] > 0, f"{name}: peak {key} is {found['peaks'][key]}")
     for result in found["results"]:
         wanted = {"name", "shape", "variant", "ms", "spread", "gflops", "gbps", "peak_pct"}
         expect(wanted <= set(result), f"{name}: {wanted - set(result)} is missing")

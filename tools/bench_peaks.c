@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: MIT
 // What the device itself can do, measured first: copies on it, copies to and from it, and
-// multiply-adds in registers. Peaks are the fastest of the runs, not their median.
+// multiply-adds in registers, by vectors and by cooperative matrices of each input type. Peaks are
+// the fastest of the runs, not their median.
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "bench_fma_f16.h" // after stdint.h
+#include "bench_coop_bf16.h" // after stdint.h
+#include "bench_coop_f16.h"
+#include "bench_coop_i8.h"
+#include "bench_fma_f16.h"
 #include "bench_fma_f32.h"
 #include "runtime/os.h"
 #include "tools/bench.h"
 
 enum {
-    COPY_BYTES = 64 << 20,       // larger than caches
+    COPY_BYTES = 64 << 20, COPY_CARD_BYTES = 256 << 20, // larger than caches
+    COOP_PRODUCTS = 16,               // of shaders/bench_coop.comp
     FMA_UNROLL = 16, FMA_CHAINS = 12, // of shaders/bench_fma.comp
-    FMA_LOOPS_FIRST = 64, FMA_LOOPS_MAX = 1 << 22,
+    FMA_LOOPS_FIRST = 64, FMA_LOOPS_MAX = 1 << 22, FMA_LEAST_MS = 2,
     FMA_GROUPS_CPU = 64, FMA_GROUPS = 8192, FMA_LANES = 64,
 };
 
@@ -38,6 +43,12 @@ static bool end_and_time(struct bench *bench, struct gpu_commands **commands, do
 
 // ---- copies
 
+static uint64_t copy_bytes(const struct bench *bench)
+{
+    const struct gpu_caps *caps = &bench->gpu->caps;
+    return min_u64(caps->type == GPU_TYPE_CPU ? COPY_BYTES : COPY_CARD_BYTES, caps->max_range);
+}
+
 static bool copy_command(struct bench *bench, const struct gpu_bind bind[2])
 {
     double ms;
@@ -45,14 +56,14 @@ static bool copy_command(struct bench *bench, const struct gpu_bind bind[2])
     if (!commands) return false;
     gpu_commands_copy(commands, &bind[0], &bind[1]);
     if (!end_and_time(bench, &commands, &ms)) return false;
-    bench->peaks.copy_command_gbps = gbps(2.0 * COPY_BYTES, ms);
+    bench->peaks.copy_command_gbps = gbps(2.0 * (double)copy_bytes(bench), ms);
     return true;
 }
 
 static bool copy_kernel(struct bench *bench, const struct gpu_bind bind[2])
 {
     double ms;
-    const struct push_count push = {COPY_BYTES / 4};
+    const struct push_count push = {(uint32_t)(copy_bytes(bench) / 4)};
     const struct kernel *kernel = kernels_get(bench->kernels, KERNEL_CAST, DTYPE_F32,
             &(struct kernel_size){0});
     struct gpu_commands *commands = kernel ? begin(bench, "copy kernel") : NULL;
@@ -63,7 +74,7 @@ static bool copy_kernel(struct bench *bench, const struct gpu_bind bind[2])
     kernel_info(KERNEL_CAST)->groups(&push, &kernel->shape, dispatch.groups);
     gpu_commands_dispatch(commands, &dispatch);
     if (!end_and_time(bench, &commands, &ms)) return false;
-    bench->peaks.copy_kernel_gbps = gbps(2.0 * COPY_BYTES, ms);
+    bench->peaks.copy_kernel_gbps = gbps(2.0 * (double)copy_bytes(bench), ms);
     return true;
 }
 
@@ -89,11 +100,12 @@ static bool host_copies(struct bench *bench, struct gpu_buffer *buffer)
 
 static bool copies(struct bench *bench)
 {
+    const uint64_t bytes = copy_bytes(bench);
     struct gpu_buffer *buffer[2];
     for (int i = 0; i < 2; i++)
         buffer[i] = gpu_buffer_create(bench->gpu, &(struct gpu_buffer_params){.name = "bench copy",
-                                                                              .bytes = COPY_BYTES});
-    const struct gpu_bind bind[2] = {{buffer[0], 0, COPY_BYTES}, {buffer[1], 0, COPY_BYTES}};
+                                                                              .bytes = bytes});
+    const struct gpu_bind bind[2] = {{buffer[0], 0, bytes}, {buffer[1], 0, bytes}};
     const bool ok = buffer[0] && buffer[1] && host_copies(bench, buffer[0]) &&
                     copy_command(bench, bind) && copy_kernel(bench, bind);
     for (int i = 0; i < 2; i++) gpu_buffer_destroy(bench->gpu, &buffer[i]);
@@ -119,11 +131,12 @@ static void fma_ref(const struct gpu_ref_call *call)
     }
 }
 
+// A kernel that repeats multiply-adds: what one loop of a workgroup does.
 struct fma {
     struct gpu_kernel *kernel;
     struct gpu_buffer *buffer;
     uint32_t groups;
-    uint64_t lanes;
+    double   flops; // of one loop of one workgroup
 };
 
 static bool fma_once(struct bench *bench, const struct fma *fma, uint32_t loops, double *ms)
@@ -140,49 +153,104 @@ static bool fma_once(struct bench *bench, const struct fma *fma, uint32_t loops,
 // More loops until a dispatch is long enough for launches not to count.
 static bool fma_rate(struct bench *bench, const struct fma *fma, double *gflops)
 {
-    double ms = 0;
-    for (uint32_t loops = FMA_LOOPS_FIRST; ms < BENCH_MIN_MS / 4 && loops <= FMA_LOOPS_MAX;
+    double ms = 0, rate = 0;
+    for (uint32_t loops = FMA_LOOPS_FIRST; ms < FMA_LEAST_MS && loops <= FMA_LOOPS_MAX;
          loops *= 4) {
         if (!fma_once(bench, fma, loops, &ms)) return false;
-        *gflops = 1e-6 * 2.0 * FMA_UNROLL * FMA_CHAINS * loops * (double)fma->lanes / ms;
+        rate = 1e-6 * fma->flops * loops * fma->groups / ms;
     }
+    *gflops = fmax(*gflops, rate);
     return true;
 }
 
-static bool fma_peak(struct bench *bench, const char *name, const uint32_t *spirv, size_t bytes,
-                     double *gflops)
+static bool fma_peak(struct bench *bench, const struct gpu_kernel_params *params, double flops,
+                     uint64_t group_bytes, double *gflops)
 {
-    const struct gpu_caps *caps = &bench->gpu->caps;
-    const bool cpu = caps->type == GPU_TYPE_CPU;
-    const uint32_t lanes = cpu ? caps->subgroup_size : max_u32(caps->subgroup_size, FMA_LANES);
-    struct fma fma = {.groups = cpu ? FMA_GROUPS_CPU : FMA_GROUPS};
-    fma.lanes = (uint64_t)fma.groups * lanes;
-    fma.kernel =
-        gpu_kernel_create(bench->gpu,
-                          &(struct gpu_kernel_params){.name = name,
-                                                      .spirv = spirv,
-                                                      .spirv_bytes = bytes,
-                                                      .spec = {lanes},
-                                                      .spec_count = 1,
-                                                      .binding_count = 1,
-                                                      .push_bytes = sizeof(struct fma_push),
-                                                      .ref = fma_ref});
-    fma.buffer = gpu_buffer_create(bench->gpu, &(struct gpu_buffer_params){.name = "bench fma",
-                                                                           .bytes = 4 * fma.lanes});
+    const bool cpu = bench->gpu->caps.type == GPU_TYPE_CPU;
+    struct fma fma = {.groups = cpu ? FMA_GROUPS_CPU : FMA_GROUPS, .flops = flops};
+    fma.kernel = gpu_kernel_create(bench->gpu, params);
+    fma.buffer = gpu_buffer_create(
+        bench->gpu,
+        &(struct gpu_buffer_params){.name = "bench fma", .bytes = fma.groups * group_bytes});
     const bool ok = fma.kernel && fma.buffer && fma_rate(bench, &fma, gflops);
     gpu_kernel_destroy(bench->gpu, &fma.kernel);
     gpu_buffer_destroy(bench->gpu, &fma.buffer);
     return ok;
 }
 
+static bool vector_peak(struct bench *bench, const char *name, const uint32_t *spirv, size_t bytes,
+                        double *gflops)
+{
+    const struct gpu_caps *caps = &bench->gpu->caps;
+    const bool cpu = caps->type == GPU_TYPE_CPU;
+    const uint32_t lanes = cpu ? caps->subgroup_size : max_u32(caps->subgroup_size, FMA_LANES);
+    return fma_peak(bench,
+                    &(struct gpu_kernel_params){.name = name,
+                                                .spirv = spirv,
+                                                .spirv_bytes = bytes,
+                                                .spec = {lanes},
+                                                .spec_count = 1,
+                                                .binding_count = 1,
+                                                .push_bytes = sizeof(struct fma_push),
+                                                .ref = fma_ref},
+                    2.0 * FMA_UNROLL * FMA_CHAINS * lanes, 4ull * lanes, gflops);
+}
+
+// ---- cooperative matrices
+
+static const struct {
+    const char     *name;
+    enum gpu_scalar in, out;
+    const uint32_t *spirv;
+    size_t          bytes;
+} coops[BENCH_COOPS] = {
+    {"bench_coop_f16", GPU_SCALAR_F16, GPU_SCALAR_F32, spirv_bench_coop_f16,
+     sizeof spirv_bench_coop_f16},
+    {"bench_coop_bf16", GPU_SCALAR_BF16, GPU_SCALAR_F32, spirv_bench_coop_bf16,
+     sizeof spirv_bench_coop_bf16},
+    {"bench_coop_i8", GPU_SCALAR_S8, GPU_SCALAR_S32, spirv_bench_coop_i8,
+     sizeof spirv_bench_coop_i8},
+};
+
+// Of all sizes that the device lists for the type the fastest.
+static bool coop_peak(struct bench *bench, enum bench_coop type)
+{
+    const struct gpu_caps *caps = &bench->gpu->caps;
+    for (uint32_t i = 0; i < caps->matrix_count; i++) {
+        const struct gpu_matrix *m = &caps->matrix[i];
+        if (m->in != coops[type].in || m->out != coops[type].out ||
+            m->scope != GPU_SCOPE_SUBGROUP)
+            continue;
+        const struct gpu_kernel_params params = {
+            .name = coops[type].name,
+            .spirv = coops[type].spirv,
+            .spirv_bytes = coops[type].bytes,
+            .spec = {caps->subgroup_size, 0, 0, 0, 0, 0, 0, m->m, m->n, m->k},
+            .spec_count = 10,
+            .binding_count = 1,
+            .push_bytes = sizeof(struct fma_push),
+            .subgroup_size = caps->mask & GPU_CAP_SIZE ? caps->subgroup_size : 0,
+            .ref = fma_ref,
+        };
+        if (!fma_peak(bench, &params, 2.0 * m->m * m->n * m->k * COOP_PRODUCTS,
+                      4ull * m->m * m->n, &bench->peaks.coop_gflops[type]))
+            return false;
+    }
+    return true;
+}
+
 bool bench_measure_peaks(struct bench *bench)
 {
     bench_show(bench, "peaks", "peaks of the device");
     if (!copies(bench)) return false;
-    if (!fma_peak(bench, "bench_fma_f32", spirv_bench_fma_f32, sizeof spirv_bench_fma_f32,
-                  &bench->peaks.fma_f32_gflops))
+    if (!vector_peak(bench, "bench_fma_f32", spirv_bench_fma_f32, sizeof spirv_bench_fma_f32,
+                     &bench->peaks.fma_f32_gflops))
         return false;
-    if (!(bench->gpu->caps.mask & GPU_CAP_F16)) return true;
-    return fma_peak(bench, "bench_fma_f16", spirv_bench_fma_f16, sizeof spirv_bench_fma_f16,
-                    &bench->peaks.fma_f16_gflops);
+    if (bench->gpu->caps.mask & GPU_CAP_F16 &&
+        !vector_peak(bench, "bench_fma_f16", spirv_bench_fma_f16, sizeof spirv_bench_fma_f16,
+                     &bench->peaks.fma_f16_gflops))
+        return false;
+    for (enum bench_coop type = 0; type < BENCH_COOPS; type++)
+        if (!coop_peak(bench, type)) return false;
+    return true;
 }

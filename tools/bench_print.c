@@ -19,10 +19,8 @@ double bench_gbps(const struct bench_result *result)
 static double arithmetic_peak(const struct bench_peaks *peaks, const char *variant)
 {
     if (!variant || !strstr(variant, " coop")) return peaks->fma_f32_gflops;
-    const bool bf16 = strncmp(variant, "bf16", 4) == 0;
-    // bf16 through f16 tiles where the device has no bf16 ones
-    const double own = peaks->coop_gflops[bf16 ? BENCH_COOP_BF16 : BENCH_COOP_F16];
-    return own > 0 ? own : peaks->coop_gflops[BENCH_COOP_F16];
+    // the variant "coop" takes bf16 through f16 tiles
+    return peaks->coop_gflops[strstr(variant, " coop_bf16") ? BENCH_COOP_BF16 : BENCH_COOP_F16];
 }
 
 double bench_peak_pct(const struct bench *bench, const char *variant, double gflops, double gbps)
