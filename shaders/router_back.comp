@@ -41,8 +41,8 @@ void main()
     const uint t = router_token();
     if (t >= tokens) return;
     const uint row = t * experts, picks = t * top_k;
-    const float mean = step.aux_scale / float(tokens);
-    balance_scale = mean * balance_coef * float(experts) / (float(tokens) * float(top_k));
+    const float mean = step.aux_scale / all_tokens();
+    balance_scale = mean * balance_coef * float(experts) / (all_tokens() * float(top_k));
 
     // through the gates: d_i = dgate_i, or (dgate_i - sum_j dgate_j gate_j) / (sum of picked p)
     float dot_gates = 0.0, picked = 0.0, dot_picked = 0.0;

@@ -159,10 +159,15 @@ enum kernel_op {
     // r probs, r ids, r gates, r dgates f32[T][K], r lse, r offsets u32[E+1], r step,
     // w dlogits STORE[T][E]
     KERNEL_ROUTER_BACK,
-    // stats = balance loss, z loss, mean token entropy / log E, 0, then count_e (as f32), then P_e.
+    // Of each expert: stats[4 + e] = count_e (as f32), stats[4 + E + e] = P_e, and its part of the
+    // entropy, -sum over tokens of p log p; adds to what other parts left where accumulate.
     // push_router
-    // r probs, r lse, r offsets, w stats f32[4 + 2E]
+    // r probs, r offsets, m stats f32[4 + 2E], m entropy f32[E]
     KERNEL_ROUTER_STATS,
+    // After all parts: stats[0 .. 3] = balance loss, z loss, mean token entropy / log E, 0.
+    // push_router (tokens: all)
+    // r lse f32[T], r entropy, m stats
+    KERNEL_ROUTER_TOTALS,
     // Stable counting sort of the pairs p = t*K + pick by expert, in blocks of `block` pairs: first
     // how many of each block go to each expert. An id >= E is in no expert (dropped). Where
     // slices > 1, totals, zero before, becomes their sum over the blocks. push_moe_sort
@@ -282,6 +287,8 @@ struct push_moe_activate { uint32_t pairs, cols, activation, gated; };
 struct push_router {
     uint32_t tokens, experts, top_k, renormalise;
     float    inv_temperature, balance_coef, z_coef;
+    uint32_t total;      // tokens of all parts of the batch, what means are over; 0: tokens
+    uint32_t accumulate; // router_stats: not the first part
 };
 struct push_moe_sort {
     uint32_t pairs, experts, block, blocks, slices, tile_rows, max_tiles;

@@ -362,9 +362,17 @@ static void router_stats(struct kernel_case *c)
 {
     router_push(c);
     positive(c, 0, DTYPE_F32, TOKENS * EXPERTS);
-    numbers(c, 1, DTYPE_F32, TOKENS);
-    offsets(words(c, 2, EXPERTS + 1));
-    output(c, 3, DTYPE_F32, 4 + 2 * EXPERTS);
+    offsets(words(c, 1, EXPERTS + 1));
+    numbers(c, 2, DTYPE_F32, 4 + 2 * EXPERTS);
+    output(c, 3, DTYPE_F32, EXPERTS);
+}
+
+static void router_totals(struct kernel_case *c)
+{
+    router_push(c);
+    numbers(c, 0, DTYPE_F32, TOKENS);
+    positive(c, 1, DTYPE_F32, EXPERTS);
+    positive(c, 2, DTYPE_F32, 4 + 2 * EXPERTS);
 }
 
 static const struct push_moe_sort sort = {.pairs = PAIRS, .experts = EXPERTS, .block = 7,
@@ -621,6 +629,7 @@ static void (*const fills[KERNEL_COUNT])(struct kernel_case *c) = {
     [KERNEL_ROUTER] = router,
     [KERNEL_ROUTER_BACK] = router_back,
     [KERNEL_ROUTER_STATS] = router_stats,
+    [KERNEL_ROUTER_TOTALS] = router_totals,
     [KERNEL_MOE_COUNT] = moe_count,
     [KERNEL_MOE_SCAN] = moe_scan,
     [KERNEL_MOE_SCATTER] = moe_scatter,

@@ -35,7 +35,7 @@ struct layer_values {
     struct plan_range q, k, v, o, lse; // rotated [T][heads*D] ..., f32 [T][heads]
     struct plan_range x_mid, rstd_ffn, n_ffn;
     struct plan_range gate, up;                               // [T][I] dense, [P][I] MoE
-    struct plan_range logits, probs, ids, gates, router_lse;  // router
+    struct plan_range ids, gates, router_lse, *probs;         // router; probs by part
     struct plan_range offsets, tiles, ranges, indirect, order, inverse;
 };
 

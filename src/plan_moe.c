@@ -6,6 +6,11 @@
 #include "src/base.h"
 #include "src/plan_model.h"
 
+enum {
+    ROUTER_PART = 64 << 20, // bytes of probabilities in one part of the tokens
+    ROUTER_ROWS = 64,       // parts are multiples, so that ranges stay aligned
+};
+
 uint32_t network_moe_rows(const struct network *n)
 {
     return max_u32(n->tokens * n->config->num_experts_per_tok / n->config->num_experts, 1);
@@ -36,20 +41,62 @@ static struct push_router router_push(const struct network *n)
                                 .z_coef = (float)c->router_z_loss_coef * share};
 }
 
+// The router works on parts of the tokens: with many experts no binding covers [T][E].
+struct part { uint32_t index, begin, rows; };
+
+static bool next_part(const struct network *n, struct part *part)
+{
+    const uint64_t row = 4ull * n->config->num_experts;
+    const uint64_t fits = min_u64(ROUTER_PART, n->plan->gpu->caps.max_range) / row;
+    const uint64_t most = max_u64(fits / ROUTER_ROWS, 1) * ROUTER_ROWS;
+    if (part->rows) part->index++;
+    part->begin += part->rows;
+    part->rows = (uint32_t)min_u64(most, n->tokens - part->begin);
+    return part->rows > 0;
+}
+
+static struct plan_range rows_of(struct plan_range range, const struct part *part, uint64_t row)
+{
+    return plan_slice(range, part->begin * row, part->rows * row);
+}
+
+static struct push_router part_push(const struct network *n, const struct part *part)
+{
+    struct push_router push = router_push(n);
+    push.total = push.tokens;
+    push.tokens = part->rows;
+    push.accumulate = part->begin > 0;
+    return push;
+}
+
+static void router_part(struct network *n, int32_t layer, const struct part *part)
+{
+    const struct config *c = n->config;
+    struct layer_values *v = &n->layer[layer];
+    const uint64_t picks = 4ull * c->num_experts_per_tok,
+                   hidden = (uint64_t)c->hidden_size * n->store_bytes;
+    const struct plan_range logits =
+        network_temp_f32(n, part->rows, c->num_experts, "router_logits", layer);
+    v->probs[part->index] = network_temp_f32(n, part->rows, c->num_experts, "probs", layer);
+    network_linear_f32(n, rows_of(v->n_ffn, part, hidden), network_weight(n, ROLE_ROUTER, layer),
+                       logits, part->rows, c->num_experts, c->hidden_size);
+    const struct push_router push = part_push(n, part);
+    plan_add(n->plan, KERNEL_ROUTER, 0, &push,
+             PLAN_BIND(logits, v->probs[part->index], rows_of(v->ids, part, picks),
+                       rows_of(v->gates, part, picks), rows_of(v->router_lse, part, 4)));
+}
+
 static void router_steps(struct network *n, int32_t layer)
 {
     const struct config *c = n->config;
     struct layer_values *v = &n->layer[layer];
-    v->logits = network_temp_f32(n, n->tokens, c->num_experts, "router_logits", layer);
-    v->probs = network_temp_f32(n, n->tokens, c->num_experts, "probs", layer);
     v->ids = network_temp_f32(n, n->tokens, c->num_experts_per_tok, "picks", layer);
     v->gates = network_temp_f32(n, n->tokens, c->num_experts_per_tok, "gates", layer);
     v->router_lse = network_temp_f32(n, n->tokens, 1, "router_lse", layer);
-    network_linear_f32(n, v->n_ffn, network_weight(n, ROLE_ROUTER, layer), v->logits, n->tokens,
-                       c->num_experts, c->hidden_size);
-    const struct push_router push = router_push(n);
-    plan_add(n->plan, KERNEL_ROUTER, 0, &push,
-             PLAN_BIND(v->logits, v->probs, v->ids, v->gates, v->router_lse));
+    uint32_t parts = 0;
+    for (struct part part = {0}; next_part(n, &part);) parts++;
+    v->probs = arena_array(n->plan->arena, parts, sizeof *v->probs);
+    for (struct part part = {0}; next_part(n, &part);) router_part(n, layer, &part);
 }
 
 static struct push_moe_sort sort_push(const struct network *n)
@@ -95,17 +142,23 @@ static struct plan_range grid(const struct layer_values *v, enum kernel_moe_grid
     return plan_slice(v->indirect, entry * 16ull, 12);
 }
 
-static void stats_step(struct network *n, int32_t layer)
+static void stats_steps(struct network *n, int32_t layer)
 {
     if (n->mode != NETWORK_TRAIN && n->mode != NETWORK_EVAL) return;
     const struct layer_values *v = &n->layer[layer];
+    const uint32_t experts = n->config->num_experts;
     uint32_t index = 0;
     for (int32_t i = 0; i < layer; i++) index += n->config->moe_layer[i];
+    const struct plan_range stats = plan_slice(n->io.stats, 4ull * index * n->stats_stride,
+                                               4ull * (4 + 2 * (uint64_t)experts));
+    const struct plan_range entropy = network_temp_f32(n, experts, 1, "entropy", layer);
+    for (struct part part = {0}; next_part(n, &part);) {
+        const struct push_router push = part_push(n, &part);
+        plan_add(n->plan, KERNEL_ROUTER_STATS, 0, &push,
+                 PLAN_BIND(v->probs[part.index], v->offsets, stats, entropy));
+    }
     const struct push_router push = router_push(n);
-    plan_add(n->plan, KERNEL_ROUTER_STATS, 0, &push,
-             PLAN_BIND(v->probs, v->router_lse, v->offsets,
-                       plan_slice(n->io.stats, 4ull * index * n->stats_stride,
-                                  4ull * (4 + 2 * (uint64_t)n->config->num_experts))));
+    plan_add(n->plan, KERNEL_ROUTER_TOTALS, 0, &push, PLAN_BIND(v->router_lse, entropy, stats));
 }
 
 // h [P][I], and in training what the activation was taken of: gate [P][I], where gated up [P][I]
@@ -154,7 +207,7 @@ void network_moe_steps(struct network *n, int32_t layer)
     struct layer_values *v = &n->layer[layer];
     router_steps(n, layer);
     sort_steps(n, layer);
-    stats_step(n, layer);
+    stats_steps(n, layer);
     const struct plan_range y = expert_steps(n, layer);
     n->x = network_temp(n, n->tokens, n->config->hidden_size, "x", layer);
     const struct push_moe_combine push = {.tokens = n->tokens,
@@ -230,20 +283,23 @@ static struct plan_range expert_back(struct network *n, int32_t layer, struct pl
     return dx;
 }
 
-static void router_back(struct network *n, int32_t layer, struct plan_range dgates,
-                        struct plan_range dn)
+static void router_part_back(struct network *n, int32_t layer, const struct part *part,
+                             struct plan_range dgates, struct plan_range dn)
 {
     const struct config *c = n->config;
     const struct layer_values *v = &n->layer[layer];
-    const struct plan_range dlogits = network_temp(n, n->tokens, c->num_experts, "drouter", layer);
-    const struct push_router push = router_push(n);
+    const uint32_t experts = c->num_experts, hidden = c->hidden_size;
+    const uint64_t picks = 4ull * c->num_experts_per_tok, row = (uint64_t)hidden * n->store_bytes;
+    const struct plan_range dlogits = network_temp(n, part->rows, experts, "drouter", layer);
+    const struct push_router push = part_push(n, part);
     plan_add(n->plan, KERNEL_ROUTER_BACK, 0, &push,
-             PLAN_BIND(v->probs, v->ids, v->gates, dgates, v->router_lse, v->offsets, n->io.step,
-                       dlogits));
-    network_linear_back_weight(n, dlogits, v->n_ffn, network_grad(n, ROLE_ROUTER, layer),
-                               n->tokens, c->num_experts, c->hidden_size);
-    network_linear_back_input(n, dlogits, network_weight(n, ROLE_ROUTER, layer), dn, n->tokens,
-                              c->num_experts, c->hidden_size, true);
+             PLAN_BIND(v->probs[part->index], rows_of(v->ids, part, picks),
+                       rows_of(v->gates, part, picks), rows_of(dgates, part, picks),
+                       rows_of(v->router_lse, part, 4), v->offsets, n->io.step, dlogits));
+    network_linear_back_weight(n, dlogits, rows_of(v->n_ffn, part, row),
+                               network_grad(n, ROLE_ROUTER, layer), part->rows, experts, hidden);
+    network_linear_back_input(n, dlogits, network_weight(n, ROLE_ROUTER, layer),
+                              rows_of(dn, part, row), part->rows, experts, hidden, true);
 }
 
 void network_moe_back(struct network *n, int32_t layer, struct plan_range dn)
@@ -258,5 +314,6 @@ void network_moe_back(struct network *n, int32_t layer, struct plan_range dn)
                                           .top_k = c->num_experts_per_tok};
     plan_add(n->plan, KERNEL_MOE_COMBINE, 0, &push,
              PLAN_BIND(dx_pairs, v->inverse, v->gates, dn, dn));
-    router_back(n, layer, dgates, dn);
+    for (struct part part = {0}; next_part(n, &part);)
+        router_part_back(n, layer, &part, dgates, dn);
 }

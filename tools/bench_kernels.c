@@ -381,9 +381,10 @@ static bool router_stats(const struct at *at)
     if (!router_begin(&c, at, KERNEL_ROUTER_STATS, &push)) return true;
     const uint32_t probs =
         constant(&c, (uint64_t)push.tokens * push.experts, 1.0f / (float)push.experts);
-    const uint32_t lse = constant(&c, push.tokens, 1), offsets = even_offsets(&c, &push);
-    const uint32_t stats = bench_case_zero(&c, DTYPE_F32, 4 + 2 * (uint64_t)push.experts);
-    bench_case_step(&c, BENCH_BIND(probs, lse, offsets, stats), BENCH_DIRECT);
+    const uint32_t offsets = even_offsets(&c, &push);
+    const uint32_t stats = bench_case_zero(&c, DTYPE_F32, 4 + 2 * (uint64_t)push.experts),
+                   entropy = bench_case_zero(&c, DTYPE_F32, push.experts);
+    bench_case_step(&c, BENCH_BIND(probs, offsets, stats, entropy), BENCH_DIRECT);
     return bench_case_run(&c);
 }
 

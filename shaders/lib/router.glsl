@@ -6,7 +6,9 @@
 layout(push_constant) uniform Push {
     uint tokens, experts, top_k, renormalise;
     float inv_temperature, balance_coef, z_coef;
+    uint total, accumulate;
 };
+float all_tokens() { return float(total != 0 ? total : tokens); }
 #define NARROW (experts <= 32)            // ROUTER_NARROW of src/kernel_table.c
 #define FIRST  (NARROW ? 0 : LANE)        // this lane's first expert
 #define STRIDE (NARROW ? 1 : LANES)

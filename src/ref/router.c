@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// References of router, router_back and router_stats: softmax over the experts, k times argmax,
-// gates; its gradient with the auxiliary losses (Switch balance, Fedus et al. 2021; z-loss, Zoph et
-// al. 2022); statistics.
+// References of router, router_back, router_stats and router_totals: softmax over the experts, k
+// times argmax, gates; its gradient with the auxiliary losses (Switch balance, Fedus et al. 2021;
+// z-loss, Zoph et al. 2022); statistics.
 #include "ref.h"
 
 // Order of the picks: the larger logit, then the lower id; NaN after every number.
@@ -54,6 +54,11 @@ void ref_router(const struct gpu_ref_call *call)
     free(part);
 }
 
+static double all_tokens(const struct push_router *push)
+{
+    return push->total ? push->total : push->tokens;
+}
+
 // d objective / d probability of every expert: through the gates and the balance loss
 static void probability_gradient(const struct gpu_ref_call *call, const struct push_router *push,
                                  uint32_t t, double *dp)
@@ -66,9 +71,9 @@ static void probability_gradient(const struct gpu_ref_call *call, const struct p
     const struct step_words *step = call->buffer[6];
 
     for (uint32_t e = 0; e < push->experts; e++) {
-        const double f = (offsets[e + 1] - offsets[e]) / ((double)push->tokens * push->top_k);
-        dp[e] =
-            (double)step->aux_scale * (double)push->balance_coef * push->experts * f / push->tokens;
+        const double f = (offsets[e + 1] - offsets[e]) / (all_tokens(push) * push->top_k);
+        dp[e] = (double)step->aux_scale * (double)push->balance_coef * push->experts * f /
+                all_tokens(push);
     }
     double picked = 0, dot = 0;
     for (uint32_t k = 0; k < push->top_k; k++) {
@@ -94,7 +99,7 @@ void ref_router_back(const struct gpu_ref_call *call)
         double mean = 0;
         for (uint32_t e = 0; e < push->experts; e++) mean += (double)probs[e] * dp[e];
         const double dlse =
-            (double)step->aux_scale * (double)push->z_coef * 2 * (double)lse[t] / push->tokens;
+            (double)step->aux_scale * (double)push->z_coef * 2 * (double)lse[t] / all_tokens(push);
         for (uint32_t e = 0; e < push->experts; e++)
             ref_store(call, 7, (size_t)t * push->experts + e,
                       (double)probs[e] * (dp[e] - mean + dlse) * (double)push->inv_temperature);
@@ -105,25 +110,37 @@ void ref_router_back(const struct gpu_ref_call *call)
 void ref_router_stats(const struct gpu_ref_call *call)
 {
     const struct push_router *push = call->push;
-    const float *probs = call->buffer[0], *lse = call->buffer[1];
-    const uint32_t *offsets = call->buffer[2], experts = push->experts;
-    float *stats = call->buffer[3];
-    double balance = 0, square = 0, entropy = 0;
+    const float *probs = call->buffer[0];
+    const uint32_t *offsets = call->buffer[1], experts = push->experts;
+    float *count = (float *)call->buffer[2] + 4, *mean = count + experts;
+    float *entropy = call->buffer[3];
     for (uint32_t e = 0; e < experts; e++) {
-        double mean = 0;
+        double sum = push->accumulate ? (double)mean[e] * all_tokens(push) : 0;
+        double own = push->accumulate ? (double)entropy[e] : 0;
         for (uint32_t t = 0; t < push->tokens; t++) {
             const double p = (double)probs[(size_t)t * experts + e];
-            mean += p / push->tokens;
-            entropy -= p > 0 ? p * log(p) : p;
+            sum += p;
+            own -= p > 0 ? p * log(p) : p;
         }
-        const double count = offsets[e + 1] - offsets[e];
-        balance += experts * mean * count / ((double)push->tokens * push->top_k);
-        stats[4 + e] = (float)count;
-        stats[4 + experts + e] = (float)mean;
+        count[e] = (float)(offsets[e + 1] - offsets[e]);
+        mean[e] = (float)(sum / all_tokens(push));
+        entropy[e] = (float)own;
+    }
+}
+
+void ref_router_totals(const struct gpu_ref_call *call)
+{
+    const struct push_router *push = call->push;
+    const float *lse = call->buffer[0], *entropy = call->buffer[1];
+    float *stats = call->buffer[2], *count = stats + 4, *mean = count + push->experts;
+    double balance = 0, square = 0, all = 0;
+    for (uint32_t e = 0; e < push->experts; e++) {
+        balance += (double)mean[e] * (double)count[e];
+        all += (double)entropy[e];
     }
     for (uint32_t t = 0; t < push->tokens; t++) square += (double)lse[t] * (double)lse[t];
-    stats[0] = (float)balance;
+    stats[0] = (float)(balance * push->experts / ((double)push->tokens * push->top_k));
     stats[1] = (float)(square / push->tokens);
-    stats[2] = (float)(entropy / push->tokens / log(experts));
+    stats[2] = (float)(all / push->tokens / log(push->experts));
     stats[3] = 0;
 }

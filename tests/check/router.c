@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Checks of router, router_back and router_stats: sizes of experts and picks, ties, NaN, the
-// auxiliary losses, picks that were dropped; the reference of the gradient itself against central
-// finite differences.
+// Checks of router, router_back, router_stats and router_totals: sizes of experts and picks, ties,
+// NaN, the auxiliary losses, picks that were dropped, parts of a batch; the reference of the
+// gradient itself against central finite differences.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,15 +101,40 @@ static void backward(struct check *t, const struct routing *r, float aux_scale, 
     check_run(t, push, 1e-9);
 }
 
+// Not too near 1, where the logarithm of some drivers has no digits left; some are 0.
+static void some_probabilities(struct check *t, int b, uint64_t count)
+{
+    double *values = malloc(count * sizeof *values);
+    const uint64_t stream = t->stream++;
+    for (uint64_t i = 0; i < count; i++)
+        values[i] = i % 7 == 6 ? 0 : 1e-6 + 0.8 * rng_uniform(t->seed, stream, i);
+    check_values(t, b, DTYPE_F32, values, count);
+    free(values);
+}
+
 static void stats(struct check *t, const struct routing *r)
 {
     const struct push_router *push = &r->push;
-    check_begin(t, KERNEL_ROUTER_STATS, 0, "T %u E %u K %u", push->tokens, push->experts,
+    const uint64_t experts = push->experts;
+    for (uint32_t accumulate = 0; accumulate < 2; accumulate++) {
+        struct push_router part = *push;
+        part.accumulate = accumulate;
+        part.total = accumulate ? 3 * part.tokens : 0;
+        check_begin(t, KERNEL_ROUTER_STATS, 0, "T %u of %u E %u K %u", part.tokens, part.total,
+                    part.experts, part.top_k);
+        some_probabilities(t, 0, part.tokens * experts);
+        check_words(t, 1, r->offsets, experts + 1);
+        if (accumulate) check_normal(t, 2, DTYPE_F32, 4 + 2 * experts, 1);
+        else check_output(t, 2, DTYPE_F32, 4 + 2 * experts);
+        if (accumulate) check_normal(t, 3, DTYPE_F32, experts, 1);
+        else check_output(t, 3, DTYPE_F32, experts);
+        check_run(t, &part, 1e-10);
+    }
+    check_begin(t, KERNEL_ROUTER_TOTALS, 0, "T %u E %u K %u", push->tokens, push->experts,
                 push->top_k);
-    floats(t, 0, r->probs, (uint64_t)push->tokens * push->experts);
-    floats(t, 1, r->lse, push->tokens);
-    check_words(t, 2, r->offsets, push->experts + 1);
-    check_output(t, 3, DTYPE_F32, 4 + 2 * (uint64_t)push->experts);
+    floats(t, 0, r->lse, push->tokens);
+    some_probabilities(t, 1, experts);
+    some_probabilities(t, 2, 4 + 2 * experts);
     check_run(t, push, 1e-10);
 }
 
@@ -210,6 +235,9 @@ void check_router(struct check *t)
             routing_free(&r);
             r = routing_create(t, push, LOGITS_NORMAL);
             backward(t, &r, 3, "");
+            r.push.total = 2 * push.tokens;
+            backward(t, &r, 3, "a part");
+            r.push.total = 0;
             if (push.top_k > 1) r.ids[push.top_k - 1] = KERNEL_NONE_ID;
             backward(t, &r, 3, "dropped");
             routing_free(&r);
