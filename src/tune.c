@@ -197,7 +197,7 @@ static void tune_all(struct tuner *t)
     for (size_t i = 0; i < COUNT_OF(grouped_rows); i++)
         tune_grouped(t, &(struct kernel_size){grouped_rows[i], expert, expert});
     tune_dense(t, KERNEL_MOE_MATMUL_TN, KERNEL_MOE_MATMUL_TN,
-               &(struct kernel_size){64, expert, expert});
+               &(struct kernel_size){expert, expert, 64}); // 64 rows an expert
 }
 
 // ---- kept
