@@ -72,6 +72,7 @@ struct bench {
     struct gpu          *gpu;
     struct kernels      *kernels;
     const char *filter; // part of "family name shape variant"; NULL: the default selection
+    bool                 tuned; // kernels as measured, not by rule
     struct bench_peaks   peaks;
     struct bench_result *result;
     uint32_t             count, capacity;

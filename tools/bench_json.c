@@ -116,6 +116,7 @@ char *bench_json(const struct bench *bench, const char *commit)
     append_member(&text, "\"device\": ", cJSON_CreateString(bench->gpu->caps.name), ",\n");
     append_member(&text, "\"driver\": ", cJSON_CreateString(bench->gpu->caps.driver), ",\n");
     append_member(&text, "\"commit\": ", cJSON_CreateString(commit), ",\n");
+    append_member(&text, "\"tuned\": ", cJSON_CreateBool(bench->tuned), ",\n");
     append_member(&text, "\"peaks\": ", peaks_json(&bench->peaks), ",\n\"results\": [");
     for (uint32_t i = 0; i < bench->count; i++)
         append_member(&text, i ? ",\n  " : "\n  ", result_json(bench, &bench->result[i]), "");

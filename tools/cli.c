@@ -44,7 +44,8 @@ void cli_usage(const char *command)
     printf(
         "  common: --device N|NAME|ref  --caps LIST (e.g. -f16,-subgroup)  --validate[=accesses]  "
         "--log error|warn|info|debug  --help\n"
-        "  train, generate, eval, logits: --untuned takes kernels by rule, not by measurement\n"
+        "  train, generate, eval, logits, bench: --untuned takes kernels by rule, not by "
+        "measurement\n"
         "  exit status: 0 done, 1 failed, 2 usage, 130 interrupted with the checkpoint written\n");
 }
 
@@ -107,7 +108,7 @@ static const struct { struct option option; const char *commands; } options[] = 
     {{"device", required_argument, NULL, OPTION_DEVICE}, "*"},
     {{"caps", required_argument, NULL, OPTION_CAPS}, "*"},
     {{"validate", optional_argument, NULL, OPTION_VALIDATE}, "*"},
-    {{"untuned", no_argument, NULL, OPTION_UNTUNED}, "tgel"},
+    {{"untuned", no_argument, NULL, OPTION_UNTUNED}, "tgelb"},
     {{"log", required_argument, NULL, OPTION_LOG}, "*"},
     {{"help", no_argument, NULL, OPTION_HELP}, "*"},
 };

@@ -7,6 +7,7 @@
 #include "commit.h"
 #include "runtime/file.h"
 #include "runtime/log.h"
+#include "src/tune.h"
 #include "src/vkmoe_internal.h"
 #include "tools/bench.h"
 #include "tools/cli.h"
@@ -100,6 +101,15 @@ static bool readable(const char *path)
     return ok;
 }
 
+// What was measured on this device before, of any storage type.
+static bool take_tuned(struct kernels *kernels)
+{
+    bool any = false;
+    for (enum dtype store = DTYPE_F32; store <= DTYPE_F16; store++)
+        any = tune_is_kept(kernels, &(struct tune_params){.store = store}) || any;
+    return any;
+}
+
 int command_bench(struct cli *cli)
 {
     const int operands = cli->compare ? 1 : 0;
@@ -117,6 +127,9 @@ int command_bench(struct cli *cli)
     if (!device) return EXIT_FAILED;
     log_info("%s", vkmoe_device_choice(device));
     bench_init(&bench, device->gpu, device->kernels, cli->filter);
+    bench.tuned = !cli->device.untuned && take_tuned(device->kernels);
+    log_info("kernels %s", bench.tuned ? "as vkmoe tune chose them"
+                                       : "by rule; vkmoe tune chooses them by measurement");
     bool ok = measure(&bench);
     bench_clear_progress();
     ok = ok && output(&bench, cli);
