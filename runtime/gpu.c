@@ -16,7 +16,7 @@
 static const char *const cap_names[GPU_CAP_COUNT] = {
     "storage16", "f16",     "subgroup",   "size", "address", "timestamp",
     "budget",    "hostmem", "statistics", "coop", "mapped",  "bf16",
-    "coop2",     "tensor",
+    "coop2",     "tensor",  "texel",
 };
 
 bool gpu_is_reference(const struct gpu *gpu) { return gpu->caps.api_version == 0; }

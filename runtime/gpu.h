@@ -14,7 +14,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { GPU_MAX_BINDINGS = 8, GPU_MAX_PUSH_BYTES = 128, GPU_MAX_SPEC = 12, GPU_MAX_MATRICES = 24 };
+enum { GPU_MAX_BINDINGS = 8, GPU_MAX_PUSH_BYTES = 128, GPU_MAX_SPEC = 16, GPU_MAX_MATRICES = 24 };
 
 // Optional abilities; each can be masked from the command line (--caps -f16,-address) by the name
 // that gpu_cap_name gives, so that every fallback can be forced on any machine.
@@ -33,7 +33,8 @@ enum gpu_cap {
     GPU_CAP_BF16       = 1u << 11, // "bf16": VK_KHR_shader_bfloat16
     GPU_CAP_COOP2      = 1u << 12, // "coop2": VK_NV_cooperative_matrix2, flexible dimensions
     GPU_CAP_TENSOR     = 1u << 13, // "tensor": its workgroup scope and tensor addressing
-    GPU_CAP_COUNT      = 14,
+    GPU_CAP_TEXEL      = 1u << 14, // "texel": texel buffers of 8 and 16 bytes, max_range long
+    GPU_CAP_COUNT      = 15,
 };
 
 // Element types of cooperative matrices.
@@ -182,6 +183,9 @@ struct gpu_kernel_params {
     uint32_t        spec[GPU_MAX_SPEC]; // specialization constants, ids 0 .. spec_count-1
     uint32_t        spec_count;
     uint32_t        binding_count;   // storage buffers, set 0, bindings 0 .. count-1
+    // 0, or 8 or 16: the binding is read only, as a texel buffer of rg32ui or rgba32ui
+    // (GPU_CAP_TEXEL); the last texel may reach past the bound range
+    uint8_t         texel_bytes[GPU_MAX_BINDINGS];
     uint32_t        push_bytes;
     uint32_t        subgroup_size;   // 0: any; else required, with full subgroups (GPU_CAP_SIZE)
     gpu_ref_fn     *ref;             // the reference, for the ref device

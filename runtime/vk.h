@@ -70,6 +70,8 @@ struct vk_commands {
     VkQueryPool              queries;  // timestamps, or none
     uint64_t                *results;  // room for reading them, two words a slot
     const struct vk_kernel  *bound;    // while recording
+    VkBufferView            *views;    // of texel bindings
+    uint32_t                 view_count, view_capacity;
 };
 
 // A destroyed object that a command in flight may still use.
@@ -83,6 +85,7 @@ struct vk_retired {
     VkPipeline            pipeline;
     VkCommandBuffer       commands;
     VkQueryPool           queries;
+    VkBufferView          view;
 };
 
 enum { VK_STAGING_SLOTS = 2, VK_STAGING_BYTES = 8 << 20 };

@@ -150,6 +150,19 @@ static void set(uint32_t *mask, enum gpu_cap cap, bool present)
         *mask |= cap;
 }
 
+// Formats and length of texel buffers: what gpu.h says of GPU_CAP_TEXEL.
+static bool has_texels(VkPhysicalDevice device, const VkPhysicalDeviceLimits *limits)
+{
+    static const VkFormat formats[] = {VK_FORMAT_R32G32_UINT, VK_FORMAT_R32G32B32A32_UINT};
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        VkFormatProperties p;
+        vkGetPhysicalDeviceFormatProperties(device, formats[i], &p);
+        if (!(p.bufferFeatures & VK_FORMAT_FEATURE_UNIFORM_TEXEL_BUFFER_BIT))
+            return false;
+    }
+    return 8ull * limits->maxTexelBufferElements >= limits->maxStorageBufferRange;
+}
+
 static uint32_t mask_of(const struct answers *a, const struct extensions *e, bool has_sizes,
                         uint32_t timestamp_bits, bool unified)
 {
@@ -268,6 +281,8 @@ static void caps_fill(struct gpu_caps *caps, const struct answers *a)
     caps->heap_bytes = device_heap(&a->memory);
     caps->offset_alignment =
         l->minStorageBufferOffsetAlignment < 4 ? 4 : (uint32_t)l->minStorageBufferOffsetAlignment;
+    if (caps->mask & GPU_CAP_TEXEL && caps->offset_alignment < l->minTexelBufferOffsetAlignment)
+        caps->offset_alignment = (uint32_t)l->minTexelBufferOffsetAlignment;
     caps->timestamp_ns = caps->mask & GPU_CAP_TIMESTAMP ? l->timestampPeriod : 0;
     workarounds_fill(caps, a);
     caps->flexible_max = a->coop2_limits.cooperativeMatrixFlexibleDimensionsMaxDimension;
@@ -319,6 +334,7 @@ void vk_physical_fill(struct vk_physical *p)
     p->extended_types = a.features12.shaderSubgroupExtendedTypes;
     p->caps.unified = is_unified(p->caps.type, &a.memory);
     p->caps.mask = mask_of(&a, &e, has_sizes, p->timestamp_bits, p->caps.unified);
+    set(&p->caps.mask, GPU_CAP_TEXEL, has_texels(p->handle, &a.properties.properties.limits));
     p->default_size = a.properties11.subgroupSize ? a.properties11.subgroupSize : 1;
     caps_fill(&p->caps, &a);
     vk_matrices_fill(&p->caps, p->handle);

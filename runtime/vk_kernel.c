@@ -16,7 +16,8 @@ static bool layout_create(struct vk_gpu *vk, struct vk_kernel *kernel,
     for (uint32_t b = 0; b < params->binding_count; b++)
         bindings[b] = (VkDescriptorSetLayoutBinding){
             .binding = b,
-            .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+            .descriptorType = params->texel_bytes[b] ? VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER
+                                                     : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
             .descriptorCount = 1,
             .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
         };

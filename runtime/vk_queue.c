@@ -44,6 +44,7 @@ static void retired_destroy(struct vk_gpu *vk, struct vk_retired *r)
     vk->fn.vkDestroyDescriptorSetLayout(vk->device, r->set, NULL);
     vk->fn.vkDestroyShaderModule(vk->device, r->module, NULL);
     vk->fn.vkDestroyQueryPool(vk->device, r->queries, NULL);
+    vk->fn.vkDestroyBufferView(vk->device, r->view, NULL);
     if (r->commands)
         vk->fn.vkFreeCommandBuffers(vk->device, vk->pool, 1, &r->commands);
 }
@@ -170,6 +171,9 @@ void vk_commands_destroy(struct gpu *gpu, struct gpu_commands *commands)
 {
     struct vk_commands *own = (struct vk_commands *)commands;
     vk_retire(vk_gpu(gpu), &(struct vk_retired){.commands = own->handle, .queries = own->queries});
+    for (uint32_t i = 0; i < own->view_count; i++)
+        vk_retire(vk_gpu(gpu), &(struct vk_retired){.view = own->views[i]});
+    free(own->views);
     free(own->results);
     free(own);
 }
@@ -184,26 +188,57 @@ static VkCommandBuffer handle_of(const struct gpu_commands *commands)
     return ((const struct vk_commands *)commands)->handle;
 }
 
-static void bind_buffers(const struct vk_gpu *vk, VkCommandBuffer commands,
-                         const struct vk_kernel *kernel, const struct gpu_bind *bind)
+// A view of a range, whole texels; it lives as long as the commands.
+static bool view_make(struct vk_commands *own, const struct gpu_bind *bind, uint32_t texel_bytes,
+                      VkBufferView *view)
 {
+    struct vk_gpu *vk = owner(&own->base.commands);
+    const VkBufferViewCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_BUFFER_VIEW_CREATE_INFO,
+        .buffer = ((const struct vk_buffer *)bind->buffer)->handle,
+        .format = texel_bytes == 16 ? VK_FORMAT_R32G32B32A32_UINT : VK_FORMAT_R32G32_UINT,
+        .offset = bind->offset,
+        .range = (bind->bytes + texel_bytes - 1) / texel_bytes * texel_bytes,
+    };
+    if (!VK_MADE(vk, *view, vk->fn.vkCreateBufferView(vk->device, &info, NULL, view),
+                 bind->buffer->params.name))
+        return false;
+    if (own->view_count == own->view_capacity) {
+        const size_t size = sizeof *view, grown = own->view_capacity ? 2 * own->view_capacity : 64;
+        own->views = os_grow(own->views, own->view_capacity * size, grown * size);
+        own->view_capacity = (uint32_t)grown;
+    }
+    own->views[own->view_count++] = *view;
+    return true;
+}
+
+static bool bind_buffers(struct vk_commands *own, const struct vk_kernel *kernel,
+                         const struct gpu_bind *bind)
+{
+    const struct vk_gpu   *vk = owner(&own->base.commands);
     const uint32_t         count = kernel->kernel.params.binding_count;
+    const uint8_t         *texel_bytes = kernel->kernel.params.texel_bytes;
     VkDescriptorBufferInfo info[GPU_MAX_BINDINGS];
+    VkBufferView           view[GPU_MAX_BINDINGS];
     VkWriteDescriptorSet   writes[GPU_MAX_BINDINGS];
     for (uint32_t b = 0; b < count; b++) {
+        if (texel_bytes[b] && !view_make(own, &bind[b], texel_bytes[b], &view[b])) return false;
         info[b] = (VkDescriptorBufferInfo){
             ((const struct vk_buffer *)bind[b].buffer)->handle, bind[b].offset, bind[b].bytes};
         writes[b] = (VkWriteDescriptorSet){
             .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
             .dstBinding = b,
             .descriptorCount = 1,
-            .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+            .descriptorType = texel_bytes[b] ? VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER
+                                             : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
             .pBufferInfo = &info[b],
+            .pTexelBufferView = &view[b],
         };
     }
     if (count)
-        vk->fn.vkCmdPushDescriptorSetKHR(commands, VK_PIPELINE_BIND_POINT_COMPUTE, kernel->layout,
-                                         0, count, writes);
+        vk->fn.vkCmdPushDescriptorSetKHR(own->handle, VK_PIPELINE_BIND_POINT_COMPUTE,
+                                         kernel->layout, 0, count, writes);
+    return true;
 }
 
 bool vk_commands_dispatch(struct gpu_commands *commands, const struct gpu_dispatch *dispatch)
@@ -216,7 +251,8 @@ bool vk_commands_dispatch(struct gpu_commands *commands, const struct gpu_dispat
     if (own->bound != kernel)
         vk->fn.vkCmdBindPipeline(own->handle, VK_PIPELINE_BIND_POINT_COMPUTE, kernel->pipeline);
     own->bound = kernel;
-    bind_buffers(vk, own->handle, kernel, dispatch->bind);
+    if (!bind_buffers(own, kernel, dispatch->bind))
+        return false;
     if (push_bytes)
         vk->fn.vkCmdPushConstants(own->handle, kernel->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0,
                                   push_bytes, dispatch->push);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // KERNEL_MATMUL_NT, _NTF, _NN and _TN (src/kernel.h): dense matrix products. A workgroup computes
-// ROWS rows and 4 * LANES columns of C, all in registers. Dimensions that are not multiples of
-// four take the scalar loop; rows and columns past the end read the last one and are not written.
+// ROWS rows and 4 * LANES columns of C, all in registers. Rows and columns past the end
+// are computed from anything and not written.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -16,29 +16,14 @@ void main()
     const uint first = gl_WorkGroupID.y * ROWS;
     const uint column = (gl_WorkGroupID.x * LANES + LANE) * 4;
     const uvec2 share = share_of_k();
-    const uint strides = stride_a() | stride_b();
-#if defined(TN)
-    const bool vectors = (m | n | strides) % 4 == 0;
-    place_a(first, vectors);
+#ifdef TN
+    place_a(first);
 #else
-#ifdef NT
-    const bool vectors = strides % 4 == 0;
-#else
-    const bool vectors = (n | strides) % 4 == 0;
-#endif
     [[unroll]] for (uint i = 0; i < HELD; i++)
         a_at[i] = min(first + i * SPREAD + spread_lane(), m - 1) * stride_a();
 #endif
-    place_b(0, column, vectors);
-    clear_sums();
-    const uint done = vectors ? accumulate4(share.x, share.y) : share.x;
-#ifdef TN
-    if (vectors) place_a(first, false);
-#endif
-#ifndef NT
-    if (vectors) place_b(0, column, false);
-#endif
-    accumulate(done, share.y);
+    place_b(0, column);
+    accumulate(share.x, share.y);
     const uint rows = min(ROWS, m - first);
     [[dont_unroll]] for (uint row = 0; row < rows; row++)
         write_sum(first + row, column, row_of_sums(row));

@@ -18,7 +18,7 @@ void main()
     const uvec2 share = share_of_k();
     dot_a = row * stride_a();
     [[unroll]] for (uint i = 0; i < COLUMNS; i++) dot_b[i] = min(column + i, n - 1) * stride_b();
-    dot_loop(share.x, share.y, (k | stride_a() | stride_b()) % 4 == 0);
+    dot_loop(share.x, share.y);
     [[unroll]] for (uint v = 0; v < DOT_VECTORS; v++) {
         const vec4 sum = DOT_SUM(dot_parts, v);
         if (LANE == 0) write_sum(row, column + v * 4, sum);

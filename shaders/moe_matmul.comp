@@ -11,17 +11,36 @@
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "lib/head.glsl"
 #include "lib/activation.glsl"
+#include "lib/ragged.glsl"
 
-layout(binding = 0) readonly buffer A { STORE a[]; };
-layout(binding = 0) readonly buffer A4 { STORE4 a4[]; };
+#define BINDING 0
+#define QUAD    quad_of_a
+#define TEXELS  a_texels
+#define SCALARS a
+#define VECTORS a4
+#define BLOCK   A
+#define BLOCK4  A4
+#include "lib/operand.glsl"
 #if defined(UP)
 #define NT
 layout(binding = 1) readonly buffer Order { uint order[]; };
 layout(binding = 2) readonly buffer Tiles { uvec4 tiles[]; };
-layout(binding = 3) readonly buffer B { STORE b[]; };
-layout(binding = 3) readonly buffer B4 { STORE4 b4[]; };
-layout(binding = 4) readonly buffer BUp { STORE b_up[]; };
-layout(binding = 4) readonly buffer B4Up { STORE4 b4_up[]; };
+#define BINDING 3
+#define QUAD    quad_of_b
+#define TEXELS  b_texels
+#define SCALARS b
+#define VECTORS b4
+#define BLOCK   B
+#define BLOCK4  B4
+#include "lib/operand.glsl"
+#define BINDING 4
+#define QUAD    quad_of_b_up
+#define TEXELS  b_up_texels
+#define SCALARS b_up
+#define VECTORS b_up4
+#define BLOCK   BUp
+#define BLOCK4  BUp4
+#include "lib/operand.glsl"
 layout(binding = 5) writeonly buffer C { STORE c[]; };
 layout(binding = 5) writeonly buffer C4 { STORE4 c4[]; };
 layout(binding = 6) writeonly buffer Gate { STORE gate[]; };
@@ -32,29 +51,59 @@ layout(binding = 7) writeonly buffer Up4 { STORE4 up4[]; };
 #define NT
 layout(binding = 1) readonly buffer Order { uint order[]; };
 layout(binding = 2) readonly buffer Tiles { uvec4 tiles[]; };
-layout(binding = 3) readonly buffer B { STORE b[]; };
-layout(binding = 3) readonly buffer B4 { STORE4 b4[]; };
+#define BINDING 3
+#define QUAD    quad_of_b
+#define TEXELS  b_texels
+#define SCALARS b
+#define VECTORS b4
+#define BLOCK   B
+#define BLOCK4  B4
+#include "lib/operand.glsl"
 layout(binding = 4) writeonly buffer C { STORE c[]; };
 layout(binding = 4) writeonly buffer C4 { STORE4 c4[]; };
 layout(binding = 5) writeonly buffer Gate { STORE gate[]; };
 layout(binding = 5) writeonly buffer Gate4 { STORE4 gate4[]; };
 #elif defined(NT)
 layout(binding = 1) readonly buffer Tiles { uvec4 tiles[]; };
-layout(binding = 2) readonly buffer B { STORE b[]; };
-layout(binding = 2) readonly buffer B4 { STORE4 b4[]; };
+#define BINDING 2
+#define QUAD    quad_of_b
+#define TEXELS  b_texels
+#define SCALARS b
+#define VECTORS b4
+#define BLOCK   B
+#define BLOCK4  B4
+#include "lib/operand.glsl"
 layout(binding = 3) writeonly buffer C { STORE c[]; };
 layout(binding = 3) writeonly buffer C4 { STORE4 c4[]; };
 #else
 layout(binding = 1) readonly buffer Order { uint order[]; };
 layout(binding = 2) readonly buffer Tiles { uvec4 tiles[]; };
-layout(binding = 3) readonly buffer B { STORE b[]; };
-layout(binding = 3) readonly buffer B4 { STORE4 b4[]; };
+#define BINDING 3
+#define QUAD    quad_of_b
+#define TEXELS  b_texels
+#define SCALARS b
+#define VECTORS b4
+#define BLOCK   B
+#define BLOCK4  B4
+#include "lib/operand.glsl"
 layout(binding = 4) writeonly buffer C { STORE c[]; };
 layout(binding = 4) writeonly buffer C4 { STORE4 c4[]; };
-layout(binding = 5) readonly buffer A2 { STORE a2[]; };
-layout(binding = 5) readonly buffer A24 { STORE4 a24[]; };
-layout(binding = 6) readonly buffer B2 { STORE b2[]; };
-layout(binding = 6) readonly buffer B24 { STORE4 b24[]; };
+#define BINDING 5
+#define QUAD    quad_of_a2
+#define TEXELS  a2_texels
+#define SCALARS a2
+#define VECTORS a24
+#define BLOCK   A2
+#define BLOCK4  A24
+#include "lib/operand.glsl"
+#define BINDING 6
+#define QUAD    quad_of_b2
+#define TEXELS  b2_texels
+#define SCALARS b2
+#define VECTORS b24
+#define BLOCK   B2
+#define BLOCK4  B24
+#include "lib/operand.glsl"
 #endif
 layout(push_constant) uniform Push {
     uint pairs, experts, m, n, k, top_k, save, gather, second, activation;
@@ -143,7 +192,7 @@ void row_times_expert(uint expert, uint row)
     dot_a = source(row) * k;
     [[unroll]] for (uint i = 0; i < COLUMNS; i++)
         dot_b[i] = (expert * n + min(column + i, n - 1)) * k;
-    dot_loop(0, k, k % 4 == 0);
+    dot_loop(0, k);
     [[unroll]] for (uint v = 0; v < DOT_VECTORS; v++) {
         const vec4 sum = DOT_SUM(dot_parts, v);
 #ifdef UP
@@ -158,21 +207,15 @@ void row_times_expert(uint expert, uint row)
 void tile_times_expert(uint expert, uint first, uint rows)
 {
     const uint column = (gl_WorkGroupID.x * LANES + LANE) * 4;
-#ifdef NT
-    const bool vectors = k % 4 == 0;
-#else
-    const bool vectors = (k | n) % 4 == 0;
-#endif
     [[unroll]] for (uint i = 0; i < HELD; i++)
         a_at[i] = source(first + min(i * SPREAD + spread_lane(), rows - 1)) * k;
-    place_b(expert * n * k, column, vectors);
-    clear_sums();
-    accumulate(vectors ? accumulate4(0, k) : 0, k);
+    place_b(expert * n * k, column);
+    accumulate(0, k);
 #ifdef NN
     if (second != 0) {
         [[unroll]] for (uint i = 0; i < HELD; i++)
             a_at[i] = (first + min(i * SPREAD + spread_lane(), rows - 1)) * k;
-        accumulate_second(vectors ? accumulate4_second(0, k) : 0, k);
+        accumulate_second(0);
     }
 #endif
     [[dont_unroll]] for (uint row = 0; row < rows; row++) {

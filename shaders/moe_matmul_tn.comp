@@ -7,11 +7,24 @@
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "lib/head.glsl"
+#include "lib/ragged.glsl"
 
-layout(binding = 0) readonly buffer A { STORE a[]; };
-layout(binding = 0) readonly buffer A4 { STORE4 a4[]; };
-layout(binding = 1) readonly buffer B { STORE b[]; };
-layout(binding = 1) readonly buffer B4 { STORE4 b4[]; };
+#define BINDING 0
+#define QUAD    quad_of_a
+#define TEXELS  a_texels
+#define SCALARS a
+#define VECTORS a4
+#define BLOCK   A
+#define BLOCK4  A4
+#include "lib/operand.glsl"
+#define BINDING 1
+#define QUAD    quad_of_b
+#define TEXELS  b_texels
+#define SCALARS b
+#define VECTORS b4
+#define BLOCK   B
+#define BLOCK4  B4
+#include "lib/operand.glsl"
 layout(binding = 2) readonly buffer Order { uint order[]; };
 layout(binding = 3) readonly buffer Ranges { uvec4 ranges[]; };
 layout(binding = 4) buffer C { float c[]; };
@@ -53,17 +66,9 @@ void main()
     const uint begin = range.y, end = range.y + range.z;
     const uint first = gl_WorkGroupID.y * ROWS;
     const uint column = (gl_WorkGroupID.x * LANES + LANE) * 4;
-    const bool vectors = (m | n) % 4 == 0;
-    uint done = begin;
-    clear_sums();
-    if (vectors) {
-        place_a(first, true);
-        place_b(0, column, true);
-        done = accumulate4(begin, end);
-    }
-    place_a(first, false);
-    place_b(0, column, false);
-    accumulate(done, end);
+    place_a(first);
+    place_b(0, column);
+    accumulate(begin, end);
     const uint rows = min(ROWS, m - first);
     [[dont_unroll]] for (uint row = 0; row < rows; row++)
         write_row((range.x * m + first + row) * n + column, column, row_of_sums(row));

@@ -92,28 +92,33 @@ static bool kernel_create(struct kernels *kernels, struct kernel *kernel)
     const bool planted = fault->planted && fault->op == kernel->op &&
                          fault->variant == s->variant && fault->rows == s->rows;
     const enum kernel_op op = planted ? fault->instead : kernel->op;
-    const struct blob *blob = &blobs[op][kernel->store][s->variant];
+    const enum kernel_variant from = planted && !kernel_exists(op, kernel->store, s->variant)
+                                         ? KERNEL_FLAT
+                                         : s->variant;
+    const struct blob *blob = &blobs[op][kernel->store][from];
     const bool flat = s->variant == KERNEL_FLAT;
     kernel->name = arena_printf(kernels->arena, "%s_%s%s%s", info->name,
                                 dtype_name(kernel->store), flat ? "" : "_",
                                 flat ? "" : kernel_variant_name(s->variant));
     const struct gpu_caps *caps = &kernels->gpu->caps;
-    kernel->gpu = gpu_kernel_create(
-        kernels->gpu,
-        &(struct gpu_kernel_params){
-            .name = kernel->name,
-            .spirv = blob->words,
-            .spirv_bytes = blob->bytes,
-            .spec = {s->lanes, s->rows, s->columns, s->spread, s->depth, s->part_rows,
-                     s->part_columns, s->coop[0], s->coop[1], s->coop[2], one_subgroup(caps, s),
-                     kernel_form_of(op)},
-            .spec_count = KERNEL_SPEC_COUNT,
-            .binding_count = (uint32_t)strlen(info->access),
-            .push_bytes = info->push_bytes,
-            .subgroup_size = subgroup_of(caps, s),
-            .ref = info->ref,
-            .tag = (int)kernel->store,
-        });
+    struct gpu_kernel_params params = {
+        .name = kernel->name,
+        .spirv = blob->words,
+        .spirv_bytes = blob->bytes,
+        .spec = {s->lanes, s->rows, s->columns, s->spread, s->depth, s->part_rows,
+                 s->part_columns, s->coop[0], s->coop[1], s->coop[2], one_subgroup(caps, s),
+                 kernel_form_of(op), s->ragged},
+        .spec_count = KERNEL_SPEC_COUNT,
+        .binding_count = (uint32_t)strlen(info->access),
+        .push_bytes = info->push_bytes,
+        .subgroup_size = subgroup_of(caps, s),
+        .ref = info->ref,
+        .tag = (int)kernel->store,
+    };
+    for (uint32_t b = 0; b < params.binding_count; b++)
+        if (kernel_texels(kernel->op, from) >> b & 1)
+            params.texel_bytes[b] = (uint8_t)(4 * dtype_bytes(kernel->store));
+    kernel->gpu = gpu_kernel_create(kernels->gpu, &params);
     return kernel->gpu != NULL;
 }
 

@@ -307,9 +307,11 @@ struct push_adamw { uint32_t count, copy; float beta1, beta2, eps, weight_decay;
 // and no barriers (CPU drivers, and the fallback everywhere). The others are of the matmul and
 // attention families: `tile` through shared memory, `coop` on KHR cooperative matrices (16-bit
 // inputs, f32 sums; bf16 goes through tiles in f16), `coop_bf16` on those of
-// VK_KHR_shader_bfloat16, `coop2` on NV_cooperative_matrix2.
+// VK_KHR_shader_bfloat16, `coop2` on NV_cooperative_matrix2. `texel` is flat, but reads operands
+// of a matmul through texel buffers: CPU drivers gather from them much faster (lib/operand.glsl).
 enum kernel_variant {
-    KERNEL_FLAT, KERNEL_TILE, KERNEL_COOP, KERNEL_COOP_BF16, KERNEL_COOP2, KERNEL_VARIANTS
+    KERNEL_FLAT, KERNEL_TILE, KERNEL_COOP, KERNEL_COOP_BF16, KERNEL_COOP2,
+    KERNEL_TEXEL, KERNEL_VARIANTS
 };
 const char *kernel_variant_name(enum kernel_variant variant);
 
@@ -324,10 +326,12 @@ struct kernel_shape {
     uint32_t part_rows;    // 5: rows of C that a lane (tile) or a subgroup (coop) holds
     uint32_t part_columns; // 6: columns likewise
     uint32_t coop[3];      // 7 8 9: m, n, k of one cooperative matrix
+    uint32_t ragged;       // 12: 1: rows of operands may begin anywhere (flat, texel), else at
+                           // multiples of four elements
     enum kernel_variant variant; // which shader; no constant
 };
 // 10: 1 where a workgroup is one subgroup for sure; 11: enum kernel_form of a matmul
-enum { KERNEL_SPEC_COUNT = 12 };
+enum { KERNEL_SPEC_COUNT = 13 };
 
 // What a shape is chosen for. Rows of C (over tiles: typical rows an expert), columns of C and
 // length of the sums (moe_matmul_tn: typical rows an expert); for the attention family head_dim,
@@ -362,7 +366,8 @@ struct kernels *kernels_create(struct gpu *gpu);
 void            kernels_destroy(struct kernels **kernels);
 
 // The size that a dispatch with these push words has; `rows` where the words do not tell: typical
-// rows an expert for grouped matmuls, head_dim for attention, else 0.
+// rows an expert for grouped matmuls, head_dim for attention, else 0. Strides that are no multiples
+// of four make the size odd.
 struct kernel_size kernel_size_of(enum kernel_op op, uint32_t rows, const void *push);
 
 // The shape to use for a size: what was chosen by measurement (kernels_choose), else the first
@@ -413,6 +418,7 @@ uint32_t kernel_candidates(const struct gpu_caps *caps, enum kernel_op op, enum 
                            struct kernel_shape shape[KERNEL_MAX_CANDIDATES]);
 bool kernel_exists(enum kernel_op op, enum dtype store, enum kernel_variant variant);
 bool kernel_is_grouped(enum kernel_op op); // over a tile table
+bool kernel_is_flat(const struct kernel_shape *shape); // flat or texel
 // The words of the expert sort of P = tokens*top_k pairs, for the grids of a layer with experts
 // [inner][hidden]. `rows`: typical rows an expert.
 struct kernel_moe_size { uint32_t tokens, experts, top_k, hidden, inner, rows; bool gated; };

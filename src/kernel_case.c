@@ -168,15 +168,27 @@ static void matmul_end(struct kernel_case *c, uint32_t b, uint32_t m, uint32_t n
     numbers(c, b + 2, KERNEL_CASE_STORE, n);
 }
 
+// What a size must be a multiple of: kernels that are not ragged take fours where rows of operands
+// begin (struct kernel_shape).
+static uint32_t whole(const struct kernel_case *c, uint32_t size, bool begins)
+{
+    const struct kernel_shape *shape = &c->kernel->shape;
+    return begins && kernel_is_flat(shape) && !shape->ragged ? (size + 3) / 4 * 4 : size;
+}
+
+static bool is_tn(enum kernel_op op) { return kernel_form_of(op) == FORM_TN; }
+static bool is_nn(enum kernel_op op) { return kernel_form_of(op) == FORM_NN; }
+
 static struct push_matmul matmul_push(const struct kernel_case *c)
 {
     const struct kernel *k = c->kernel;
     if (c->size.rows)
         return (struct push_matmul){
             .m = c->size.rows, .n = c->size.columns, .k = c->size.inner};
-    return (struct push_matmul){.m = k->shape.rows + 1,
-                                .n = kernel_group_columns(k->op, &k->shape) + 3,
-                                .k = 39,
+    const uint32_t columns = kernel_group_columns(k->op, &k->shape) + 3;
+    return (struct push_matmul){.m = whole(c, k->shape.rows + 1, is_tn(k->op)),
+                                .n = whole(c, columns, is_tn(k->op) || is_nn(k->op)),
+                                .k = whole(c, 39, !is_tn(k->op)),
                                 .add = 1,
                                 .bias = 1,
                                 .scale = 0.5f,
@@ -432,9 +444,10 @@ static struct grouped grouped_push(struct kernel_case *c, struct push_moe_matmul
     const bool tn = k->op == KERNEL_MOE_MATMUL_TN;
     const uint32_t tile = k->shape.rows, sized = tn ? c->size.inner : c->size.rows;
     struct grouped g = {.rows = {sized ? sized : tile + 1, sized, 2},
-                        .n = sized ? c->size.columns : kernel_group_columns(k->op, &k->shape) + 3,
-                        .k = sized ? c->size.inner : 39};
-    g.m = sized ? c->size.rows : tile + 1;
+                        .k = sized ? c->size.inner : whole(c, 39, true)};
+    const uint32_t columns = kernel_group_columns(k->op, &k->shape) + 3;
+    g.n = sized ? c->size.columns : whole(c, columns, tn || is_nn(k->op));
+    g.m = sized ? c->size.rows : whole(c, tile + 1, true);
     g.tokens = sized ? ceil_div(GROUPED * sized, 2) : ceil_div(tile + 3, 2);
     push.pairs = g.pairs = g.tokens * 2;
     g.rows[2] = g.pairs - g.rows[0] - g.rows[1];

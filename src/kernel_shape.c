@@ -11,8 +11,13 @@
 const char *kernel_variant_name(enum kernel_variant variant)
 {
     static const char *const names[KERNEL_VARIANTS] = {"flat", "tile", "coop", "coop_bf16",
-                                                        "coop2"};
+                                                        "coop2", "texel"};
     return names[variant];
+}
+
+bool kernel_is_flat(const struct kernel_shape *shape)
+{
+    return shape->variant == KERNEL_FLAT || shape->variant == KERNEL_TEXEL;
 }
 
 bool kernel_is_matvec(enum kernel_op op)
@@ -88,7 +93,18 @@ static bool flat_holds(const struct gpu_caps *caps, enum kernel_op op, uint32_t 
     return rows == 4 || cpu;
 }
 
-static uint32_t flat_candidates(const struct gpu_caps *caps, enum kernel_op op,
+// Whether rows of A or B begin at elements that are no multiples of four, or k ends there.
+static bool is_ragged(enum kernel_op op, const struct kernel_size *size)
+{
+    switch (kernel_form_of(op)) {
+    case FORM_NT: return size->inner % 4 != 0;
+    case FORM_NN: return (size->inner | size->columns) % 4 != 0;
+    case FORM_TN: return (size->rows | size->columns) % 4 != 0;
+    }
+    return true;
+}
+
+static uint32_t flat_candidates(const struct gpu_caps *caps, enum kernel_op op, enum dtype store,
                                 const struct kernel_size *size,
                                 struct kernel_shape shape[KERNEL_MAX_CANDIDATES])
 {
@@ -96,9 +112,17 @@ static uint32_t flat_candidates(const struct gpu_caps *caps, enum kernel_op op,
     const uint32_t first = flat_rows(caps, op, size->rows);
     uint32_t count = 0;
     shape[count++] = flat_shape(caps, first);
-    for (size_t i = 0; i < COUNT_OF(rows); i++)
+    for (size_t i = 0; i < COUNT_OF(rows) && !kernel_is_matvec(op); i++)
         if (rows[i] != first && flat_holds(caps, op, rows[i]))
             shape[count++] = flat_shape(caps, rows[i]);
+    for (uint32_t i = 0; i < count; i++) shape[i].ragged = is_ragged(op, size);
+    // CPU drivers: each as texel, and the first as it is
+    if (caps->type == GPU_TYPE_CPU && caps->mask & GPU_CAP_TEXEL &&
+        kernel_exists(op, store, KERNEL_TEXEL)) {
+        const struct kernel_shape plain = shape[0];
+        for (uint32_t i = 0; i < count; i++) shape[i].variant = KERNEL_TEXEL;
+        shape[count++] = plain;
+    }
     return count;
 }
 
@@ -108,13 +132,25 @@ static uint32_t matmul_candidates(const struct gpu_caps *caps, enum kernel_op op
                                   struct kernel_shape shape[KERNEL_MAX_CANDIDATES])
 {
     struct kernel_shape flat[KERNEL_MAX_CANDIDATES], tile[KERNEL_MAX_CANDIDATES];
-    const uint32_t flats = flat_candidates(caps, op, size, flat);
+    const uint32_t flats = flat_candidates(caps, op, store, size, flat);
     const uint32_t tiles =
         kernel_tile_candidates(caps, op, store, size, tile, KERNEL_MAX_CANDIDATES - flats);
     const bool cpu = caps->type == GPU_TYPE_CPU;
     memcpy(shape + (cpu ? 0 : tiles), flat, flats * sizeof *flat);
     memcpy(shape + (cpu ? flats : 0), tile, tiles * sizeof *tile);
     return flats + tiles;
+}
+
+uint32_t kernel_texels(enum kernel_op op, enum kernel_variant variant)
+{
+    if (variant != KERNEL_TEXEL) return 0;
+    switch ((int)op) {
+    case KERNEL_MOE_MATMUL_UP: return 1 << 0 | 1 << 3 | 1 << 4;
+    case KERNEL_MOE_MATMUL_ACT: return 1 << 0 | 1 << 3;
+    case KERNEL_MOE_MATMUL_NT: return 1 << 0 | 1 << 2;
+    case KERNEL_MOE_MATMUL_NN: return 1 << 0 | 1 << 3 | 1 << 5 | 1 << 6;
+    }
+    return 1 << 0 | 1 << 1;
 }
 
 // ---- all
@@ -135,14 +171,14 @@ uint32_t kernel_candidates(const struct gpu_caps *caps, enum kernel_op op, enum 
                            struct kernel_shape shape[KERNEL_MAX_CANDIDATES])
 {
     if (kernel_is_attention(op)) return kernel_attention_candidates(caps, op, size, shape);
-    if (kernel_is_matvec(op)) return shape[0] = flat_shape(caps, 1), 1;
-    if (kernel_is_matmul(op)) return matmul_candidates(caps, op, store, size, shape);
+    if (kernel_is_matmul(op) || kernel_is_matvec(op))
+        return matmul_candidates(caps, op, store, size, shape);
     return shape[0] = plain_shape(caps, op), 1;
 }
 
 uint32_t kernel_group_columns(enum kernel_op op, const struct kernel_shape *shape)
 {
-    if (shape->variant != KERNEL_FLAT) return shape->columns;
+    if (!kernel_is_flat(shape)) return shape->columns;
     // K across the lanes: lib/matvec.glsl
     const bool lanes_share = kernel_is_matvec(op) ||
                              (shape->rows == 1 && kernel_is_grouped(op) &&
@@ -164,7 +200,8 @@ struct kernel_size kernel_size_of(enum kernel_op op, uint32_t rows, const void *
     }
     if (kernel_is_matmul(op) || kernel_is_matvec(op)) {
         const struct push_matmul *p = push;
-        return (struct kernel_size){p->m, p->n, p->k};
+        const uint32_t odd = (p->lda | p->ldb) % 4 != 0;
+        return (struct kernel_size){p->m | odd, p->n | odd, p->k | odd};
     }
     if (kernel_is_attention(op)) {
         const struct push_attention *p = push;

@@ -7,6 +7,8 @@
 
 bool kernel_is_matvec(enum kernel_op op);
 bool kernel_is_matmul(enum kernel_op op);    // dense and grouped, without matvec
+// The bindings that a variant reads as texel buffers, a bit each.
+uint32_t kernel_texels(enum kernel_op op, enum kernel_variant variant);
 bool kernel_is_attention(enum kernel_op op); // shapes hang on head_dim
 
 // How the operands of a matmul lie: constant FORM of the modules that several operations share.

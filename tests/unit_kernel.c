@@ -56,16 +56,16 @@ static void grouped_kernels_fall_back_together(void **state)
 {
     struct round *round = *state;
     const struct kernel_size up = {64, 96, 64}, down = {64, 64, 96};
-    const uint32_t rows =
-        kernels_shape(round->kernels, KERNEL_MOE_MATMUL_UP, DTYPE_F32, &up).rows;
+    const struct kernel_shape first =
+        kernels_shape(round->kernels, KERNEL_MOE_MATMUL_UP, DTYPE_F32, &up);
     kernels_destroy(&round->kernels);
     round->kernels = kernels_create(round->gpu);
     kernels_plant(round->kernels,
                   &(struct kernel_fault){true, KERNEL_MOE_MATMUL_UP, KERNEL_ACTIVATE_BACK,
-                                         KERNEL_FLAT, rows});
+                                         first.variant, first.rows});
     const struct kernel_shape shape =
         kernels_shape(round->kernels, KERNEL_MOE_MATMUL_UP, DTYPE_F32, &up);
-    assert_true(shape.lanes > 0 && shape.rows != rows);
+    assert_true(shape.lanes > 0 && shape.rows != first.rows);
     assert_int_equal(
         kernels_shape(round->kernels, KERNEL_MOE_MATMUL_NT, DTYPE_F32, &down).rows, shape.rows);
     unit_log.lines = 0;

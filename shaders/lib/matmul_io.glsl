@@ -1,10 +1,23 @@
 // SPDX-License-Identifier: MIT
 // What matmul.comp and matvec.comp bind (KERNEL_MATMUL_NT in src/kernel.h), the strides of their
 // operands, and the share of k of a workgroup where the sum is split.
-layout(binding = 0) readonly buffer A { STORE a[]; };
-layout(binding = 0) readonly buffer A4 { STORE4 a4[]; };
-layout(binding = 1) readonly buffer B { STORE b[]; };
-layout(binding = 1) readonly buffer B4 { STORE4 b4[]; };
+#include "ragged.glsl"
+#define BINDING 0
+#define QUAD    quad_of_a
+#define TEXELS  a_texels
+#define SCALARS a
+#define VECTORS a4
+#define BLOCK   A
+#define BLOCK4  A4
+#include "operand.glsl"
+#define BINDING 1
+#define QUAD    quad_of_b
+#define TEXELS  b_texels
+#define SCALARS b
+#define VECTORS b4
+#define BLOCK   B
+#define BLOCK4  B4
+#include "operand.glsl"
 layout(push_constant) uniform Push {
     uint m, n, k, add, lda, ldb, ldc, parts, activation, bias;
     float scale;

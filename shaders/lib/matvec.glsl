@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Dot products of one row of A with COLUMNS (a multiple of 4) rows of B: K goes across the lanes,
 // so that every load is of neighbouring values, and one reduction at the end adds the lanes. For
-// decoding, where the time is the reading of B. The includer has COLUMNS and the arrays a, a4, b,
-// b4 (UP: also b_up, b4_up), and fills dot_a and dot_b with the elements where the rows begin.
-// (Four rows at a time were tried: on lavapipe a quarter of the speed of matmul's tile of four
-// rows.)
+// decoding, where the time is the reading of B. The includer has COLUMNS and the operands
+// quad_of_a and quad_of_b of lib/operand.glsl (UP: also quad_of_b_up), and fills dot_a and dot_b
+// with the elements where the rows begin. (Four rows at a time were tried: on lavapipe a quarter
+// of the speed of matmul's tile of four rows.)
 const uint DOT_VECTORS = COLUMNS / 4;
 
 uint  dot_a;
@@ -19,30 +19,28 @@ float dot_add(vec4 x, vec4 w, float sum)
     return fma(x.x, w.x, fma(x.y, w.y, fma(x.z, w.z, fma(x.w, w.w, sum))));
 }
 
-void dot_accumulate4(uint at)
+// The four at `at`, those before the end.
+vec4 dot_before_end(vec4 x, uint at, uint end)
 {
-    const vec4 x = LOAD(a4[(dot_a + at) / 4]);
-    [[unroll]] for (uint i = 0; i < COLUMNS; i++) {
-        dot_parts[i] = dot_add(x, LOAD(b4[(dot_b[i] + at) / 4]), dot_parts[i]);
-#ifdef UP
-        dot_parts_up[i] = dot_add(x, LOAD(b4_up[(dot_b[i] + at) / 4]), dot_parts_up[i]);
-#endif
-    }
+    if (RAGGED == 0) return x;
+    return mix(vec4(0.0), x, lessThan(uvec4(at, at + 1, at + 2, at + 3), uvec4(end)));
 }
 
-void dot_accumulate(uint at)
+void dot_accumulate(uint at, uint end)
 {
-    const float x = LOAD(a[dot_a + at]);
+    const vec4 x = dot_before_end(quad_of_a(dot_a + at), at, end);
     [[unroll]] for (uint i = 0; i < COLUMNS; i++) {
-        dot_parts[i] = fma(x, LOAD(b[dot_b[i] + at]), dot_parts[i]);
+        dot_parts[i] =
+            dot_add(x, dot_before_end(quad_of_b(dot_b[i] + at), at, end), dot_parts[i]);
 #ifdef UP
-        dot_parts_up[i] = fma(x, LOAD(b_up[dot_b[i] + at]), dot_parts_up[i]);
+        dot_parts_up[i] =
+            dot_add(x, dot_before_end(quad_of_b_up(dot_b[i] + at), at, end), dot_parts_up[i]);
 #endif
     }
 }
 
 // Over [begin, end) of the rows; `begin` is a multiple of 4.
-void dot_loop(uint begin, uint end, bool vectors)
+void dot_loop(uint begin, uint end)
 {
     [[unroll]] for (uint i = 0; i < COLUMNS; i++) {
         dot_parts[i] = 0.0;
@@ -50,19 +48,11 @@ void dot_loop(uint begin, uint end, bool vectors)
         dot_parts_up[i] = 0.0;
 #endif
     }
-    if (vectors) {
-        uint at = begin + LANE * 4;
-        if (at < end) do {
-            dot_accumulate4(at);
-            at += LANES * 4;
-        } while (at < end);
-    } else {
-        uint at = begin + LANE;
-        if (at < end) do {
-            dot_accumulate(at);
-            at += LANES;
-        } while (at < end);
-    }
+    uint at = begin + LANE * 4;
+    if (at < end) do {
+        dot_accumulate(at, end);
+        at += LANES * 4;
+    } while (at < end);
 }
 
 // ---- the sums over the lanes

@@ -3,6 +3,7 @@
 // -DSTORE_F16.
 // LOAD(x) gives float, SAVE(f) rounds to nearest even. bf16 and f16 are u16 by bits: nothing
 // but 16-bit storage is needed, and every driver rounds alike (packHalf2x16 truncates on some).
+// LOAD_TEXEL(t) is four neighbours out of a texel buffer (lib/operand.glsl).
 #if defined(STORE_BF16)
 #extension GL_EXT_shader_16bit_storage : require
 #extension GL_EXT_shader_explicit_arithmetic_types_int16 : enable
@@ -10,6 +11,10 @@
 #define STORE4 u16vec4
 float LOAD(uint16_t x) { return uintBitsToFloat(uint(x) << 16); }
 vec4  LOAD(u16vec4 x)  { return uintBitsToFloat(uvec4(x) << 16); }
+vec4  LOAD_TEXEL(uvec4 t)
+{
+    return uintBitsToFloat(uvec4(t.x << 16, t.x & 0xffff0000u, t.y << 16, t.y & 0xffff0000u));
+}
 uint  bf16_bits(float f)
 {
     const uint u = floatBitsToUint(f);
@@ -32,6 +37,7 @@ vec4  LOAD(u16vec4 x)
     return vec4(unpackHalf2x16(uint(x.x) | uint(x.y) << 16),
                 unpackHalf2x16(uint(x.z) | uint(x.w) << 16));
 }
+vec4 LOAD_TEXEL(uvec4 t) { return vec4(unpackHalf2x16(t.x), unpackHalf2x16(t.y)); }
 uint f16_bits(float f)
 {
     const uint u = floatBitsToUint(f), sign = (u >> 16) & 0x8000u, a = u & 0x7fffffffu;
@@ -51,6 +57,7 @@ u16vec4  SAVE(vec4 f)
 #define STORE4 vec4
 float LOAD(float x) { return x; }
 vec4  LOAD(vec4 x)  { return x; }
+vec4  LOAD_TEXEL(uvec4 t) { return uintBitsToFloat(t); }
 float SAVE(float f) { return f; }
 vec4  SAVE(vec4 f)  { return f; }
 #endif

@@ -219,7 +219,7 @@ static void all_shapes(struct check *t, enum kernel_op op, uint32_t options, con
     const uint32_t count = kernel_candidates(&t->gpu->caps, op, t->store, &size, shape);
     for (uint32_t i = 0; i < count; i++)
         for (uint32_t option = 0; option < options; option++) {
-            if (s->tokens > 100 && i > 0 && shape[i].variant == KERNEL_FLAT) continue;
+            if (s->tokens > 100 && i > 0 && kernel_is_flat(&shape[i])) continue;
             check(&(struct run){t, s, &shape[i], option}, op);
         }
 }
