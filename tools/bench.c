@@ -134,7 +134,8 @@ struct bench_time bench_median(double *ms, uint32_t count)
 {
     qsort(ms, count, sizeof *ms, by_value);
     const double middle = count % 2 ? ms[count / 2] : (ms[count / 2 - 1] + ms[count / 2]) / 2;
-    return (struct bench_time){middle, middle > 0 ? (ms[count - 1] - ms[0]) / middle : 0};
+    const double range = ms[count - 1 - count / 4] - ms[count / 4];
+    return (struct bench_time){middle, middle > 0 ? range / middle : 0};
 }
 
 static bool commands_once(struct bench *bench, struct gpu_commands *commands, double *ms)

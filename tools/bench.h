@@ -9,7 +9,8 @@
 // BENCH_MIN_MS (at most BENCH_MAX_REPEATS times), with the barriers that any plan has: an execution
 // depends on the one before. Timestamps around a run, divided by the repeats, are one sample;
 // without timestamps it is the host's clock. `ms` is the median of BENCH_RUNS runs and `spread` is
-// (slowest - fastest) / median of them. Two cases whose ratio is asked for are sampled in turns.
+// the range of the middle half of them over the median: on a machine that is not alone single runs
+// are slow without a reason. Two cases whose ratio is asked for are sampled in turns.
 //
 // GFLOP/s and GB/s are the work of the kernel table (kernel_table.c: multiplications and additions,
 // least traffic) over `ms`. `peak_pct` is the larger of GFLOP/s in % of the arithmetic peak and
@@ -28,7 +29,7 @@
 #include "src/run.h"
 
 enum {
-    BENCH_MIN_MS = 10, BENCH_RUNS = 5, BENCH_MAX_REPEATS = 2000,
+    BENCH_MIN_MS = 10, BENCH_RUNS = 7, BENCH_MAX_REPEATS = 2000,
     BENCH_MAX_BUFFERS = 16, BENCH_MAX_STEPS = 4, BENCH_MAX_FIELDS = 10,
 };
 
@@ -189,7 +190,8 @@ bool bench_case_run(struct bench_case *c);
 // Both in turns. Only `c` becomes a result, with the field `dense_pct`: how fast it is in % of
 // `dense`, from the medians of their times.
 bool bench_case_run_against(struct bench_case *c, struct bench_case *dense);
-// What a case of this work may be, by its estimate: false where it is left out (and counted).
+// Whether a case of this work may run so often, by estimate: where not it is left out, and counted.
+// Without a filter on CPU drivers the estimate is a number, so that two runs have the same cases.
 bool bench_affordable(struct bench *bench, double flops, double bytes, uint32_t runs);
 
 // ---- shapes: bench_shapes.c

@@ -8,7 +8,8 @@
 #include "tools/bench.h"
 
 // What a case may take by estimate, from peaks of which a kernel reaches a tenth and a fifth.
-enum { BUDGET_CPU_MS = 2000, BUDGET_MS = 5000, BUDGET_ASKED_MS = 60000 };
+enum { BUDGET_MS = 5000, BUDGET_ASKED_MS = 60000 };
+static const double CPU_FLOPS = 24e9, CPU_BYTES = 4e9; // a second or two on two cores
 
 // ---- beginning
 
@@ -26,11 +27,11 @@ static void describe_variant(struct bench_case *c)
 
 bool bench_affordable(struct bench *bench, double flops, double bytes, uint32_t runs)
 {
-    const bool cpu = bench->gpu->caps.type == GPU_TYPE_CPU;
     const double flop_ms = 1e-6 * flops / (0.1 * bench->peaks.fma_f32_gflops);
     const double byte_ms = 1e-6 * bytes / (0.2 * bench->peaks.copy_gbps);
-    const double most = bench->filter ? BUDGET_ASKED_MS : cpu ? BUDGET_CPU_MS : BUDGET_MS;
-    const bool ok = runs * fmax(flop_ms, byte_ms) <= most;
+    bool ok = runs * fmax(flop_ms, byte_ms) <= (bench->filter ? BUDGET_ASKED_MS : BUDGET_MS);
+    if (!bench->filter && bench->gpu->caps.type == GPU_TYPE_CPU)
+        ok = runs * flops <= CPU_FLOPS && runs * bytes <= CPU_BYTES;
     if (!ok) bench->slow++;
     return ok;
 }
