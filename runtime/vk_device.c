@@ -379,6 +379,9 @@ struct gpu *gpu_vk_create(const struct gpu_params *params)
     struct gpu *gpu = &vk->base.gpu;
     if (!vk_instance_create(&vk->instance, params->validate) || !choose(vk, params))
         goto fail;
+    // robust accesses would hide from GPU-assisted validation what it is asked to find
+    if (params->validate == GPU_VALIDATION_ACCESSES)
+        vk->physical.robust = false;
     const VkResult result = open_device(vk, gpu->caps.mask);
     if (!VK_MADE(vk, vk->device, result, "opening the device"))
         goto fail;

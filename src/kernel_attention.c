@@ -55,7 +55,13 @@ uint32_t kernel_attention_candidates(const struct gpu_caps *caps, enum kernel_op
                                      struct kernel_shape shape[KERNEL_MAX_CANDIDATES])
 {
     const uint32_t most = most_held(caps, op, size->rows);
-    if (op != KERNEL_ATTENTION_DECODE) return shape[0] = shape_of(caps, size->rows, most), 1;
+    if (op != KERNEL_ATTENTION_DECODE) {
+        // fewer rows where the self-test finds the first wrong: Mesa 26.1.6's lavapipe drops half
+        // of the stores of attention_back_q_f16 with 8 rows of 128
+        shape[0] = shape_of(caps, size->rows, most);
+        if (most == 1) return 1;
+        return shape[1] = shape_of(caps, size->rows, most / 2), 2;
+    }
     const uint32_t first = decode_held(caps, size->rows, size->columns);
     uint32_t count = 0;
     shape[count++] = shape_of(caps, size->rows, first);
