@@ -412,7 +412,7 @@ uint64_t    kernels_fingerprint(void); // of the SPIR-V of all kernels
 struct gpu *kernels_gpu(const struct kernels *kernels);
 
 // The shapes worth trying for a size on a device, all right for any size; [0] is the default.
-enum { KERNEL_MAX_CANDIDATES = 24 };
+enum { KERNEL_MAX_CANDIDATES = 32 };
 uint32_t kernel_candidates(const struct gpu_caps *caps, enum kernel_op op, enum dtype store,
                            const struct kernel_size *size,
                            struct kernel_shape shape[KERNEL_MAX_CANDIDATES]);

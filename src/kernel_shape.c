@@ -126,7 +126,7 @@ static uint32_t flat_candidates(const struct gpu_caps *caps, enum kernel_op op, 
     return count;
 }
 
-// CPU drivers: flat first, the rest for the checks. Cards: flat last.
+// CPU drivers: flat first, the rest for the checks. Cards: flat last, but where there are few rows.
 static uint32_t matmul_candidates(const struct gpu_caps *caps, enum kernel_op op, enum dtype store,
                                   const struct kernel_size *size,
                                   struct kernel_shape shape[KERNEL_MAX_CANDIDATES])
@@ -135,9 +135,9 @@ static uint32_t matmul_candidates(const struct gpu_caps *caps, enum kernel_op op
     const uint32_t flats = flat_candidates(caps, op, store, size, flat);
     const uint32_t tiles =
         kernel_tile_candidates(caps, op, store, size, tile, KERNEL_MAX_CANDIDATES - flats);
-    const bool cpu = caps->type == GPU_TYPE_CPU;
-    memcpy(shape + (cpu ? 0 : tiles), flat, flats * sizeof *flat);
-    memcpy(shape + (cpu ? flats : 0), tile, tiles * sizeof *tile);
+    const bool first = caps->type == GPU_TYPE_CPU || size->rows < 8;
+    memcpy(shape + (first ? 0 : tiles), flat, flats * sizeof *flat);
+    memcpy(shape + (first ? flats : 0), tile, tiles * sizeof *tile);
     return flats + tiles;
 }
 

@@ -21,21 +21,26 @@ static uint64_t group_count(const struct kernel_shape *shape, const struct kerne
 
 // How much a shape costs untuned: what it computes, needed or not, where there are workgroups
 // enough, and more where some of the card would idle; smaller tiles load more for each product.
-static double shape_cost(const struct kernel_shape *shape, const struct kernel_size *size)
+static double shape_cost(const struct kernel_shape *shape, const struct kernel_size *size,
+                         bool grouped)
 {
     const double groups = (double)group_count(shape, size);
     const double area = (double)shape->rows * shape->columns;
-    const double idle = groups < GROUPS_ENOUGH ? GROUPS_ENOUGH / groups : 1;
+    // of grouped matmuls the size is one expert's: the others fill the card
+    const double idle = !grouped && groups < GROUPS_ENOUGH ? GROUPS_ENOUGH / groups : 1;
     const double traffic = 1 + 24.0 / shape->rows + 24.0 / shape->columns;
     return groups * area * idle * traffic;
 }
 
 // The cheapest first, the others in their order.
-static void best_first(struct kernel_shape *shape, uint32_t count, const struct kernel_size *size)
+static void best_first(struct kernel_shape *shape, uint32_t count, const struct kernel_size *size,
+                       enum kernel_op op)
 {
+    const bool grouped = kernel_is_grouped(op) || op == KERNEL_MOE_MATMUL_TN;
     uint32_t best = 0;
     for (uint32_t i = 1; i < count; i++)
-        if (shape_cost(&shape[i], size) < shape_cost(&shape[best], size)) best = i;
+        if (shape_cost(&shape[i], size, grouped) < shape_cost(&shape[best], size, grouped))
+            best = i;
     const struct kernel_shape first = count ? shape[best] : (struct kernel_shape){0};
     for (uint32_t i = best; count && i > 0; i--) shape[i] = shape[i - 1];
     if (count) shape[0] = first;
@@ -113,7 +118,37 @@ static uint32_t coop_shapes(const struct gpu_caps *caps, enum kernel_op op, enum
             .part_rows = t->part_rows, .part_columns = t->part_columns,
             .coop = {matrix->m, matrix->n, matrix->k}, .variant = variant};
     }
-    best_first(shape, count, size);
+    best_first(shape, count, size, op);
+    return count;
+}
+
+// ---- tile
+
+static uint32_t tile_shapes(const struct gpu_caps *caps, enum kernel_op op,
+                            const struct kernel_size *size, struct kernel_shape *shape,
+                            uint32_t room)
+{
+    static const struct tile tiles[] = {
+        {32, 32, 16, 8, 4}, {16, 32, 8, 4, 4}, // CPU drivers
+        {128, 128, 16, 8, 8}, {128, 64, 16, 8, 4}, {64, 128, 16, 8, 8}, {64, 64, 16, 8, 4},
+        {64, 64, 32, 4, 4},   {32, 64, 32, 4, 4},  {32, 32, 32, 4, 4},  {16, 64, 32, 4, 4},
+    };
+    const uint32_t pairs = op == KERNEL_MOE_MATMUL_UP ? 2 : 1;
+    uint32_t count = 0;
+    for (size_t i = 0; i < COUNT_OF(tiles) && count < room; i++) {
+        const struct tile *t = &tiles[i];
+        const uint32_t lanes = t->rows / t->part_rows * (t->columns / t->part_columns);
+        const uint32_t shared = 4 * t->depth * (t->rows + pairs * t->columns + 8);
+        if ((caps->type == GPU_TYPE_CPU) != (i < 2) || lanes > caps->max_workgroup ||
+            shared > min_u32(SHARED_MOST, caps->shared_bytes) ||
+            pairs * t->part_rows * t->part_columns > 64)
+            continue;
+        shape[count++] = (struct kernel_shape){
+            .lanes = lanes, .rows = t->rows, .columns = t->columns, .spread = 1,
+            .depth = t->depth, .part_rows = t->part_rows, .part_columns = t->part_columns,
+            .variant = KERNEL_TILE};
+    }
+    best_first(shape, count, size, op);
     return count;
 }
 
@@ -127,5 +162,7 @@ uint32_t kernel_tile_candidates(const struct gpu_caps *caps, enum kernel_op op, 
     if (store != DTYPE_F32 && kernel_exists(op, store, KERNEL_COOP))
         count += coop_shapes(caps, op, GPU_SCALAR_F16, KERNEL_COOP, size, shape + count,
                              room - count);
+    if (kernel_exists(op, store, KERNEL_TILE))
+        count += tile_shapes(caps, op, size, shape + count, room - count);
     return count;
 }

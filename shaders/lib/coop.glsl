@@ -5,37 +5,14 @@
 // coopMatLoad turns them); while one step is multiplied, the next is on its way into registers.
 // Lines of the panels are 16 bytes longer than their data, which spreads them over the banks.
 //
-// The includer has the constants A_ALONG_K and B_ALONG_K (do rows of the operand run along k?) and
-//   uint  a_line(uint line, uint at)   element where a line of the panel of A begins: its row
-//                                      `line` at k = at, or (across k) its first column at k = at
-//   uint  b_line(uint line, uint at)   the same of B (lines of B along k are columns of C)
-//   uvec4 a_eight(uint e, uint at), b_eight   eight elements from e on (a multiple of 8)
-//   uint  a_one(uint e, uint at), b_one       one element, as 16 bits
-//   uint  a_left(), b_left()           how long a line across k is
-//   void  part_write(uint row, uint column, vec4 sum)   four neighbours of the tile of C
-// PAIRS: B has two matrices, the first half of each part's columns is of the one, the second of the
-// other, and part_write gets the sums of both, `column` counting those of one.
+// The includer has lib/tile_head.glsl and what it asks for, and A_ALONG_K and B_ALONG_K: do rows of
+// the operand run along k?
 //
 // Types: f16 as it is; bf16 where COOP_BF16 (VK_KHR_shader_bfloat16); else (STORE_BF16) bf16 in f16
 // tiles: scaled by powers of two so that the first step's largest value is below 2^8, which leaves
 // f16 the range 2^-14 .. 2^16 around it; where a later value did not fit, everything is done once
 // more with the scales that fit all. What is 2^30 times smaller than the largest value of its panel
 // (all k) counts as 0.
-layout(constant_id = 1) const uint ROWS = 32;
-layout(constant_id = 2) const uint OWN_COLUMNS = 32;
-layout(constant_id = 3) const uint SUBGROUP = 8; // lanes of a subgroup
-layout(constant_id = 4) const uint DEPTH = 16;
-layout(constant_id = 5) const uint PART_ROWS = 16;
-layout(constant_id = 6) const uint OWN_PART_COLUMNS = 16;
-layout(constant_id = 7) const uint MATRIX_M = 8;
-layout(constant_id = 8) const uint MATRIX_N = 8;
-layout(constant_id = 9) const uint MATRIX_K = 8;
-
-#ifdef PAIRS // two matrices B beside each other, half of each part's columns from each
-const uint COLUMNS = 2 * OWN_COLUMNS, PART_COLUMNS = 2 * OWN_PART_COLUMNS;
-#else
-const uint COLUMNS = OWN_COLUMNS, PART_COLUMNS = OWN_PART_COLUMNS;
-#endif
 #ifdef COOP_BF16
 #define CALC bfloat16_t
 #else
@@ -45,8 +22,6 @@ const uint COLUMNS = OWN_COLUMNS, PART_COLUMNS = OWN_PART_COLUMNS;
 #endif
 #endif
 
-const uint PARTS_DOWN = ROWS / PART_ROWS, PARTS_ACROSS = COLUMNS / PART_COLUMNS;
-const uint THREADS = PARTS_DOWN * PARTS_ACROSS * SUBGROUP;
 const uint DOWN = PART_ROWS / MATRIX_M, ACROSS = PART_COLUMNS / MATRIX_N; // matrices of a part
 
 // panels, in eights of 16 bits
@@ -89,9 +64,9 @@ void panels_place()
         const uint e = LANE + i * THREADS, line = e / x##_LINE, in_line = e % x##_LINE * 8;        \
         HELD(x, i) = uvec4(0);                                                                     \
         if (ALONG_K) {                                                                             \
-            if (at + in_line < end) HELD(x, i) = EIGHT(x)(BEGIN(x, i) + at, at);                   \
+            if (at + in_line < end) HELD(x, i) = EIGHT(x)(BEGIN(x, i) + at, line);                 \
         } else if (at + line < end && in_line < LEFT(x) && e < x##_EIGHTS) {                       \
-            HELD(x, i) = EIGHT(x)(LINE_OF(x)(0, at + line) + in_line, at);                         \
+            HELD(x, i) = EIGHT(x)(LINE_OF(x)(0, at + line) + in_line, line);                       \
         }                                                                                          \
     }
 #define HELD(x, i) HELD_##x[i]
@@ -101,8 +76,8 @@ void panels_place()
 #define BEGIN_A a_begin
 #define BEGIN_B b_begin
 #define EIGHT(x) EIGHT_##x
-#define EIGHT_A a_eight
-#define EIGHT_B b_eight
+#define EIGHT_A a_some
+#define EIGHT_B b_some
 #define LINE_OF(x) LINE_OF_##x
 #define LINE_OF_A a_line
 #define LINE_OF_B b_line
@@ -212,7 +187,7 @@ void panels_keep()
             const uint left = ALONG_K ? end - at : LEFT(x);                                        \
             [[unroll]] for (uint i = 0; i < 8; i++)                                                \
                 if (in_line + i < left)                                                            \
-                    eight[i / 2] |= one(first + in_line + i, at) << (i % 2 * 16);                  \
+                    eight[i / 2] |= one(first + in_line + i, line) << (i % 2 * 16);                \
         }                                                                                          \
         stage[begin + line * x##_STRIDE + in_line / 8] = TO_##x(eight);                            \
     }
@@ -256,14 +231,19 @@ void multiply_all(uint begin, uint end, bool vectors)
 {
     [[unroll]] for (uint i = 0; i < DOWN * ACROSS; i++)
         sums[i] = SUMS(0.0);
-    if (vectors) panels_fetch(begin, end);
-    for (uint at = begin; at < end; at += DEPTH) {
-        barrier();
-        if (vectors) panels_keep();
-        else panels_slow(at, end);
-        barrier();
-        if (vectors && at + DEPTH < end) panels_fetch(at + DEPTH, end);
-        multiply_step();
+    for (operand = 0; operand < OPERANDS; operand++) {
+        if (vectors) {
+            panels_place();
+            panels_fetch(begin, end);
+        }
+        for (uint at = begin; at < end; at += DEPTH) {
+            barrier();
+            if (vectors) panels_keep();
+            else panels_slow(at, end);
+            barrier();
+            if (vectors && at + DEPTH < end) panels_fetch(at + DEPTH, end);
+            multiply_step();
+        }
     }
 }
 
@@ -271,12 +251,12 @@ void multiply_all(uint begin, uint end, bool vectors)
 // across k, are multiples of 8.
 void multiply_panels(uint begin, uint end, bool vectors)
 {
-    if (vectors) panels_place();
 #ifdef RANGED
     a_most = b_most = uvec2(0);
     a_scale = b_scale = 1.0;
     if (begin < end) { // the first step tells the scales
         if (vectors) {
+            panels_place();
             panels_fetch(begin, end);
             [[unroll]] for (uint i = 0; i < A_HELD; i++) a_most = most(a_most, a_held[i]);
             [[unroll]] for (uint i = 0; i < B_HELD; i++) b_most = most(b_most, b_held[i]);

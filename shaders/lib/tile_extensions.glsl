@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// What every cooperative-matrix kernel turns on before its first token.
-#pragma use_vulkan_memory_model
+// What the kernels of lib/tile_head.glsl turn on before their first token.
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
+#ifdef COOP
+#pragma use_vulkan_memory_model
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #extension GL_KHR_memory_scope_semantics : require
@@ -11,4 +12,5 @@
 #extension GL_EXT_bfloat16 : require
 #else
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#endif
 #endif

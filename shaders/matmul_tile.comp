@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_MATMUL_NT, _NTF, _NN, _NNF and _TN (src/kernel.h) on KHR cooperative matrices: a tile of C
-// a workgroup (lib/coop.glsl), ends and split sums as in matmul.comp.
+// KERNEL_MATMUL_NT, _NTF, _NN, _NNF and _TN (src/kernel.h) through shared memory: a tile of C a
+// workgroup, by register blocks (lib/tile.glsl) or, with COOP, cooperative matrices
+// (lib/coop.glsl); ends and split sums as in matmul.comp.
 #version 450
 #extension GL_GOOGLE_include_directive : require
-#include "lib/coop_head.glsl"
+#include "lib/tile_extensions.glsl"
 #include "lib/head.glsl"
 #include "lib/matmul_io.glsl"
+#include "lib/tile_head.glsl"
 #include "lib/band.glsl"
+#ifdef COOP
 layout(binding = 0) readonly buffer A8 { uvec4 a8[]; };
 layout(binding = 1) readonly buffer B8 { uvec4 b8[]; };
+#endif
 
 uint first, column; // of the tile
 
@@ -28,16 +32,27 @@ uint b_line(uint line, uint at)
     return at * stride_b() + column;
 }
 
-uvec4 a_eight(uint e, uint at) { return a8[e / 8]; }
-uvec4 b_eight(uint e, uint at) { return b8[e / 8]; }
-uint a_one(uint e, uint at) { return uint(a[e]); }
-uint b_one(uint e, uint at) { return uint(b[e]); }
+#ifdef COOP
+uvec4 a_some(uint e, uint line) { return a8[e / 8]; }
+uvec4 b_some(uint e, uint line) { return b8[e / 8]; }
+uint a_one(uint e, uint line) { return uint(a[e]); }
+uint b_one(uint e, uint line) { return uint(b[e]); }
+#else
+vec4 a_some(uint e, uint line) { return LOAD(a4[e / 4]); }
+vec4 b_some(uint e, uint line) { return LOAD(b4[e / 4]); }
+float a_one(uint e, uint line) { return LOAD(a[e]); }
+float b_one(uint e, uint line) { return LOAD(b[e]); }
+#endif
 
 void part_write(uint row, uint at, vec4 sum)
 {
     if (first + row < m && column + at < n) write_sum(first + row, column + at, sum);
 }
+#ifdef COOP
 #include "lib/coop.glsl"
+#else
+#include "lib/tile.glsl"
+#endif
 
 void main()
 {
@@ -48,6 +63,6 @@ void main()
     if (A_ALONG_K || B_ALONG_K) strides |= k;
     if (!A_ALONG_K) strides |= m;
     if (!B_ALONG_K) strides |= n;
-    multiply_panels(share.x, share.y, strides % 8 == 0);
+    multiply_panels(share.x, share.y, strides % WIDE == 0);
     parts_write();
 }

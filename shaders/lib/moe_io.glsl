@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT
+// What the grouped matmuls bind (KERNEL_MOE_MATMUL_UP, _ACT, _NT and _NN in src/kernel.h), by -DUP,
+// -DACT, -DNT or -DNN; which row of A a sorted row reads; how four neighbours of a row of C end.
+#include "activation.glsl"
+#include "ragged.glsl"
+
+#define BINDING 0
+#define QUAD    quad_of_a
+#define TEXELS  a_texels
+#define SCALARS a
+#define VECTORS a4
+#define BLOCK   A
+#define BLOCK4  A4
+#include "operand.glsl"
+#if defined(UP)
+#define NT
+layout(binding = 1) readonly buffer Order { uint order[]; };
+layout(binding = 2) readonly buffer Tiles { uvec4 tiles[]; };
+#define BINDING 3
+#define QUAD    quad_of_b
+#define TEXELS  b_texels
+#define SCALARS b
+#define VECTORS b4
+#define BLOCK   B
+#define BLOCK4  B4
+#include "operand.glsl"
+#define BINDING 4
+#define QUAD    quad_of_b_up
+#define TEXELS  b_up_texels
+#define SCALARS b_up
+#define VECTORS b_up4
+#define BLOCK   BUp
+#define BLOCK4  BUp4
+#include "operand.glsl"
+layout(binding = 5) writeonly buffer C { STORE c[]; };
+layout(binding = 5) writeonly buffer C4 { STORE4 c4[]; };
+layout(binding = 6) writeonly buffer Gate { STORE gate[]; };
+layout(binding = 6) writeonly buffer Gate4 { STORE4 gate4[]; };
+layout(binding = 7) writeonly buffer Up { STORE up[]; };
+layout(binding = 7) writeonly buffer Up4 { STORE4 up4[]; };
+#elif defined(ACT)
+#define NT
+layout(binding = 1) readonly buffer Order { uint order[]; };
+layout(binding = 2) readonly buffer Tiles { uvec4 tiles[]; };
+#define BINDING 3
+#define QUAD    quad_of_b
+#define TEXELS  b_texels
+#define SCALARS b
+#define VECTORS b4
+#define BLOCK   B
+#define BLOCK4  B4
+#include "operand.glsl"
+layout(binding = 4) writeonly buffer C { STORE c[]; };
+layout(binding = 4) writeonly buffer C4 { STORE4 c4[]; };
+layout(binding = 5) writeonly buffer Gate { STORE gate[]; };
+layout(binding = 5) writeonly buffer Gate4 { STORE4 gate4[]; };
+#elif defined(NT)
+layout(binding = 1) readonly buffer Tiles { uvec4 tiles[]; };
+#define BINDING 2
+#define QUAD    quad_of_b
+#define TEXELS  b_texels
+#define SCALARS b
+#define VECTORS b4
+#define BLOCK   B
+#define BLOCK4  B4
+#include "operand.glsl"
+layout(binding = 3) writeonly buffer C { STORE c[]; };
+layout(binding = 3) writeonly buffer C4 { STORE4 c4[]; };
+#else
+layout(binding = 1) readonly buffer Order { uint order[]; };
+layout(binding = 2) readonly buffer Tiles { uvec4 tiles[]; };
+#define BINDING 3
+#define QUAD    quad_of_b
+#define TEXELS  b_texels
+#define SCALARS b
+#define VECTORS b4
+#define BLOCK   B
+#define BLOCK4  B4
+#include "operand.glsl"
+layout(binding = 4) writeonly buffer C { STORE c[]; };
+layout(binding = 4) writeonly buffer C4 { STORE4 c4[]; };
+#define BINDING 5
+#define QUAD    quad_of_a2
+#define TEXELS  a2_texels
+#define SCALARS a2
+#define VECTORS a24
+#define BLOCK   A2
+#define BLOCK4  A24
+#include "operand.glsl"
+#define BINDING 6
+#define QUAD    quad_of_b2
+#define TEXELS  b2_texels
+#define SCALARS b2
+#define VECTORS b24
+#define BLOCK   B2
+#define BLOCK4  B24
+#include "operand.glsl"
+#endif
+layout(push_constant) uniform Push {
+    uint pairs, experts, m, n, k, top_k, save, gather, second, activation;
+};
+
+// Row of A that a sorted row reads.
+uint source(uint row)
+{
+#if defined(UP) || defined(ACT)
+    return order[row] / top_k;
+#elif defined(NN)
+    return gather != 0 ? order[row] / top_k : row;
+#else
+    return row;
+#endif
+}
+
+#if defined(UP)
+void write_row(uint row, uint column, vec4 g, vec4 u)
+{
+    const uint at = row * n + column;
+    vec4 h = activate(activation, g) * u;
+    if (n % 4 == 0) {
+        if (column < n) {
+            c4[at / 4] = SAVE(h);
+            if (save != 0) {
+                gate4[at / 4] = SAVE(g);
+                up4[at / 4] = SAVE(u);
+            }
+        }
+    } else {
+        for (uint i = 0; i < min(n - min(column, n), 4); i++) {
+            c[at + i] = SAVE(h.x);
+            if (save != 0) {
+                gate[at + i] = SAVE(g.x);
+                up[at + i] = SAVE(u.x);
+            }
+            h = h.yzwx, g = g.yzwx, u = u.yzwx;
+        }
+    }
+}
+#else
+void write_row(uint row, uint column, vec4 sum)
+{
+    const uint at = row * n + column;
+#ifdef ACT
+    vec4 y = activate(activation, sum);
+#else
+    vec4 y = sum;
+#endif
+    if (n % 4 == 0) {
+        if (column < n) {
+            c4[at / 4] = SAVE(y);
+#ifdef ACT
+            if (save != 0) gate4[at / 4] = SAVE(sum);
+#endif
+        }
+    } else {
+        for (uint i = 0; i < min(n - min(column, n), 4); i++) {
+            c[at + i] = SAVE(y.x);
+            y = y.yzwx;
+#ifdef ACT
+            if (save != 0) gate[at + i] = SAVE(sum.x);
+            sum = sum.yzwx;
+#endif
+        }
+    }
+}
+#endif
