@@ -16,14 +16,14 @@ layout(set = 0, binding = 3, scalar) readonly buffer id_buffer { uint segment_id
 STORE_IN(4, dx)
 layout(set = 0, binding = 5, scalar) buffer dtable_one { float dtable_1[]; };
 layout(set = 0, binding = 5, scalar) buffer dtable_four { vec4 dtable_4[]; };
-layout(push_constant, scalar) uniform push_words { uint rows, cols, vocab; };
+layout(push_constant, scalar) uniform push_words { uint rows, cols, vocab, first; };
 
 void main()
 {
     const uint chunks = (cols + 4 * LANES - 1) / (4 * LANES);
     const uint s = group_index() / chunks, chunk = group_index() % chunks;
     if (s >= min(words.segments, rows)) return;
-    const uint begin = segment_begin[s], end = segment_begin[s + 1], id = segment_id[s];
+    const uint begin = segment_begin[s], end = segment_begin[s + 1], id = segment_id[s] - first;
     if (id >= vocab || begin >= end) return;
     const uint n = quads(cols), q = chunk * LANES + LANE;
     if (q < n) {

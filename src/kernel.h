@@ -44,7 +44,8 @@ _Static_assert(sizeof(struct step_words) == 128, "step.glsl holds the same 32 wo
 
 // An operation's comment: what it computes; then its push words; then its bindings in order.
 enum kernel_op {
-    // x[t] = table[ids[t]]; an id >= V gives zeros. push_embed
+    // x[t] = table[ids[t] - first]; an id that is not in the table gives zeros, or, where first > 0
+    // (a window of a larger table, in turn after the first), leaves x[t] alone. push_embed
     // r ids u32[T], r table STORE[V][C], w x STORE[T][C]
     KERNEL_EMBED,
     // dtable[segment_id[s]] += sum of dx[order[i]], i in [segment_begin[s], segment_begin[s+1]),
@@ -252,7 +253,7 @@ enum kernel_op {
     KERNEL_COUNT,
 };
 
-struct push_embed { uint32_t rows, cols, vocab; };
+struct push_embed { uint32_t rows, cols, vocab, first; }; // first: id of the table's row 0
 struct push_norm { uint32_t rows, cols, accumulate; float eps; };
 // What an epilogue or a feed-forward body does to a value, by Hugging Face's names of hidden_act
 // (lib/activation.glsl).

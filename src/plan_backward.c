@@ -140,6 +140,22 @@ static void attention_back(struct network *n, int32_t layer)
               hidden, true);
 }
 
+static void embed_back(struct network *n)
+{
+    const uint32_t vocab = n->config->vocab_size, cols = n->config->hidden_size;
+    const uint32_t window = network_window(n, vocab, 4ull * cols);
+    const struct plan_range grad = network_grad(n, ROLE_EMBED, -1);
+    for (uint32_t first = 0; first < vocab; first += window) {
+        const struct push_embed push = {.rows = n->tokens,
+                                        .cols = cols,
+                                        .vocab = min_u32(window, vocab - first),
+                                        .first = first};
+        plan_add(n->plan, KERNEL_EMBED_BACK, 0, &push,
+                 PLAN_BIND(n->io.step, n->io.order, n->io.segment_begin, n->io.segment_id, n->dx,
+                           network_rows(grad, 4ull * cols, first, push.vocab)));
+    }
+}
+
 void network_backward(struct network *n)
 {
     const struct config *c = n->config;
@@ -152,10 +168,5 @@ void network_backward(struct network *n)
         attention_back(n, layer);
     }
     plan_section(n->plan, "embed back");
-    const struct push_embed push = {.rows = n->tokens,
-                                    .cols = c->hidden_size,
-                                    .vocab = c->vocab_size};
-    plan_add(n->plan, KERNEL_EMBED_BACK, 0, &push,
-             PLAN_BIND(n->io.step, n->io.order, n->io.segment_begin, n->io.segment_id, n->dx,
-                       network_grad(n, ROLE_EMBED, -1)));
+    embed_back(n);
 }

@@ -350,16 +350,28 @@ static void last_logits_section(struct network *n)
     logits_steps(n, n->n_final, n->io.logits, 1);
 }
 
+static void embed_steps(struct network *n)
+{
+    const uint32_t vocab = n->config->vocab_size, cols = n->config->hidden_size;
+    const uint64_t row = (uint64_t)cols * n->store_bytes;
+    const uint32_t window = network_window(n, vocab, row);
+    const struct plan_range table = network_weight(n, ROLE_EMBED, -1);
+    for (uint32_t first = 0; first < vocab; first += window) {
+        const struct push_embed push = {.rows = n->tokens,
+                                        .cols = cols,
+                                        .vocab = min_u32(window, vocab - first),
+                                        .first = first};
+        plan_add(n->plan, KERNEL_EMBED, 0, &push,
+                 PLAN_BIND(n->io.ids, network_rows(table, row, first, push.vocab), n->x));
+    }
+}
+
 void network_forward(struct network *n)
 {
     const struct config *c = n->config;
     plan_section(n->plan, "embed");
     n->x = network_temp(n, n->tokens, c->hidden_size, "x", -1);
-    const struct push_embed push = {.rows = n->tokens,
-                                    .cols = c->hidden_size,
-                                    .vocab = c->vocab_size};
-    plan_add(n->plan, KERNEL_EMBED, 0, &push,
-             PLAN_BIND(n->io.ids, network_weight(n, ROLE_EMBED, -1), n->x));
+    embed_steps(n);
     for (int32_t layer = 0; layer < (int32_t)c->num_hidden_layers; layer++) {
         attention_section(n, layer);
         ffn_section(n, layer);

@@ -1,45 +1,101 @@
 // SPDX-License-Identifier: MIT
-// Linear layers as steps: y = x W^T and its two gradients. Weights are [out][in]; T tokens.
+// Linear layers as steps: y = x W^T and its two gradients. Weights are [out][in]; T tokens. A
+// weight that is larger than what one binding may cover is taken in windows of its rows: columns of
+// y, rows of the gradient, and shares of the sum of dx.
 #include "src/base.h"
 #include "src/plan_model.h"
 
-enum { MATVEC_ROWS = 1 }; // up to here a linear layer is a matvec (2 to 4 rows: 4x slower so)
+enum {
+    MATVEC_ROWS = 1,   // up to here a linear layer is a matvec (2 to 4 rows: 4x slower so)
+    WINDOW_ROWS = 128, // windows are multiples, so that every range begins aligned
+};
 
-void network_matmul(struct network *n, enum kernel_op op, const struct push_matmul *push,
-                    struct plan_range a, struct plan_range b, struct plan_range r,
-                    struct plan_range c)
+uint32_t network_window(const struct network *n, uint32_t rows, uint64_t row_bytes)
+{
+    const uint64_t most = n->plan->gpu->caps.max_range / row_bytes;
+    if (most >= rows) return rows;
+    return (uint32_t)max_u64(most / WINDOW_ROWS * WINDOW_ROWS, WINDOW_ROWS);
+}
+
+struct plan_range network_rows(struct plan_range range, uint64_t row_bytes, uint32_t begin,
+                               uint32_t rows)
+{
+    return plan_slice(range, begin * row_bytes, rows * row_bytes);
+}
+
+// All from `begin` bytes on.
+static struct plan_range rest(struct plan_range range, uint64_t begin)
+{
+    return plan_slice(range, begin, range.bytes - begin);
+}
+
+static void matmul(struct network *n, enum kernel_op op, const struct push_matmul *push,
+                   struct plan_range a, struct plan_range b, struct plan_range r,
+                   struct plan_range c)
 {
     plan_add(n->plan, op, push->m, push, PLAN_BIND(a, b, r, c, a));
+}
+
+// Where there is one window, strides stay 0: dense.
+static uint32_t stride(uint32_t window, uint32_t out) { return window < out ? out : 0; }
+
+static void forward(struct network *n, enum kernel_op op, struct plan_range x,
+                    struct plan_range weight, struct plan_range y,
+                    const struct plan_range *residual, uint32_t rows, uint32_t out, uint32_t in,
+                    uint64_t y_bytes)
+{
+    const uint64_t row = (uint64_t)in * n->store_bytes;
+    const uint32_t window = network_window(n, out, row);
+    for (uint32_t begin = 0; begin < out; begin += window) {
+        const uint32_t count = min_u32(window, out - begin);
+        const struct push_matmul push = {.m = rows, .n = count, .k = in, .add = residual != NULL,
+                                         .ldc = stride(window, out)};
+        const struct plan_range c = rest(y, begin * y_bytes);
+        matmul(n, op, &push, x, network_rows(weight, row, begin, count),
+               residual ? rest(*residual, begin * y_bytes) : c, c);
+    }
 }
 
 void network_linear(struct network *n, struct plan_range x, struct plan_range weight,
                     struct plan_range y, const struct plan_range *residual, uint32_t rows,
                     uint32_t out, uint32_t in)
 {
-    const struct push_matmul push = {.m = rows, .n = out, .k = in, .add = residual != NULL};
-    const enum kernel_op op = rows <= MATVEC_ROWS ? KERNEL_MATVEC : KERNEL_MATMUL_NT;
-    network_matmul(n, op, &push, x, weight, residual ? *residual : y, y);
+    forward(n, rows <= MATVEC_ROWS ? KERNEL_MATVEC : KERNEL_MATMUL_NT, x, weight, y, residual,
+            rows, out, in, n->store_bytes);
 }
 
 void network_linear_f32(struct network *n, struct plan_range x, struct plan_range weight,
                         struct plan_range y, uint32_t rows, uint32_t out, uint32_t in)
 {
-    const struct push_matmul push = {.m = rows, .n = out, .k = in};
-    const enum kernel_op op = rows <= MATVEC_ROWS ? KERNEL_MATVECF : KERNEL_MATMUL_NTF;
-    network_matmul(n, op, &push, x, weight, y, y);
+    forward(n, rows <= MATVEC_ROWS ? KERNEL_MATVECF : KERNEL_MATMUL_NTF, x, weight, y, NULL, rows,
+            out, in, 4);
 }
 
 void network_linear_back_weight(struct network *n, struct plan_range dy, struct plan_range x,
                                 struct plan_range grad, uint32_t rows, uint32_t out, uint32_t in)
 {
-    const struct push_matmul push = {.m = out, .n = in, .k = rows, .add = 1};
-    network_matmul(n, KERNEL_MATMUL_TN, &push, dy, x, grad, grad);
+    const uint64_t row = 4ull * in;
+    const uint32_t window = network_window(n, out, row);
+    for (uint32_t begin = 0; begin < out; begin += window) {
+        const uint32_t count = min_u32(window, out - begin);
+        const struct push_matmul push = {.m = count, .n = in, .k = rows, .add = 1,
+                                         .lda = stride(window, out)};
+        const struct plan_range c = network_rows(grad, row, begin, count);
+        matmul(n, KERNEL_MATMUL_TN, &push, rest(dy, (uint64_t)begin * n->store_bytes), x, c, c);
+    }
 }
 
 void network_linear_back_input(struct network *n, struct plan_range dy, struct plan_range weight,
                                struct plan_range dx, uint32_t rows, uint32_t out, uint32_t in,
                                bool add)
 {
-    const struct push_matmul push = {.m = rows, .n = in, .k = out, .add = add};
-    network_matmul(n, KERNEL_MATMUL_NN, &push, dy, weight, dx, dx);
+    const uint64_t row = (uint64_t)in * n->store_bytes;
+    const uint32_t window = network_window(n, out, row);
+    for (uint32_t begin = 0; begin < out; begin += window) {
+        const uint32_t count = min_u32(window, out - begin);
+        const struct push_matmul push = {.m = rows, .n = in, .k = count, .add = add || begin > 0,
+                                         .lda = stride(window, out)};
+        matmul(n, KERNEL_MATMUL_NN, &push, rest(dy, (uint64_t)begin * n->store_bytes),
+               network_rows(weight, row, begin, count), dx, dx);
+    }
 }

@@ -88,10 +88,11 @@ void network_linear_back_weight(struct network *n, struct plan_range dy, struct 
 void network_linear_back_input(struct network *n, struct plan_range dy, struct plan_range weight,
                                struct plan_range dx, uint32_t rows, uint32_t out, uint32_t in,
                                bool add);
-// Any other matmul without bias.
-void network_matmul(struct network *n, enum kernel_op op, const struct push_matmul *push,
-                    struct plan_range a, struct plan_range b, struct plan_range r,
-                    struct plan_range c);
+// A table of `rows` rows in windows that one binding may cover: rows of a window, and the range of
+// some of them.
+uint32_t network_window(const struct network *n, uint32_t rows, uint64_t row_bytes);
+struct plan_range network_rows(struct plan_range range, uint64_t row_bytes, uint32_t begin,
+                               uint32_t rows);
 
 // An operation of the attention family over `keys` keys (queries), in as many passes as it takes.
 void network_attention(struct network *n, enum kernel_op op, struct push_attention push,

@@ -6,11 +6,13 @@ void ref_embed(const struct gpu_ref_call *call)
 {
     const struct push_embed *p = call->push;
     const uint32_t *ids = call->buffer[0];
-    for (size_t t = 0; t < p->rows; t++)
-        for (size_t c = 0; c < p->cols; c++) {
-            const size_t from = (size_t)ids[t] * p->cols + c;
-            ref_store(call, 2, t * p->cols + c, ids[t] < p->vocab ? ref_load(call, 1, from) : 0.0);
-        }
+    for (size_t t = 0; t < p->rows; t++) {
+        const uint32_t id = ids[t] - p->first; // below `first` it wraps to a large number
+        if (p->first && id >= p->vocab) continue;
+        for (size_t c = 0; c < p->cols; c++)
+            ref_store(call, 2, t * p->cols + c,
+                      id < p->vocab ? ref_load(call, 1, (size_t)id * p->cols + c) : 0.0);
+    }
 }
 
 void ref_embed_back(const struct gpu_ref_call *call)
@@ -20,12 +22,13 @@ void ref_embed_back(const struct gpu_ref_call *call)
     const uint32_t *order = call->buffer[1], *begin = call->buffer[2], *id = call->buffer[3];
     float *dtable = call->buffer[5]; // [vocab][cols]
     for (size_t s = 0; s < min_u32(step->segments, p->rows); s++) {
-        if (id[s] >= p->vocab) continue;
+        const uint32_t row = id[s] - p->first;
+        if (row >= p->vocab) continue;
         for (size_t c = 0; c < p->cols; c++) {
-            double sum = dtable[id[s] * (size_t)p->cols + c];
+            double sum = dtable[row * (size_t)p->cols + c];
             for (uint32_t i = begin[s]; i < begin[s + 1]; i++)
                 sum += ref_load(call, 4, (size_t)order[i] * p->cols + c);
-            dtable[id[s] * (size_t)p->cols + c] = (float)sum;
+            dtable[row * (size_t)p->cols + c] = (float)sum;
         }
     }
 }
