@@ -36,7 +36,7 @@ enum {
 // Input types of cooperative matrices whose sums are f32 (i8: i32).
 enum bench_coop { BENCH_COOP_F16, BENCH_COOP_BF16, BENCH_COOP_I8, BENCH_COOPS };
 
-struct bench_peaks {
+struct bench_peaks { // doubles only
     double copy_gbps;         // read + written, the larger of the next two
     double copy_command_gbps; // the driver's copy command
     double copy_kernel_gbps;  // the cast kernel, f32 to f32

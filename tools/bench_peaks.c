@@ -239,9 +239,8 @@ static bool coop_peak(struct bench *bench, enum bench_coop type)
     return true;
 }
 
-bool bench_measure_peaks(struct bench *bench)
+static bool measure(struct bench *bench)
 {
-    bench_show(bench, "peaks", "peaks of the device");
     if (!copies(bench)) return false;
     if (!vector_peak(bench, "bench_fma_f32", spirv_bench_fma_f32, sizeof spirv_bench_fma_f32,
                      &bench->peaks.fma_f32_gflops))
@@ -253,4 +252,17 @@ bool bench_measure_peaks(struct bench *bench)
     for (enum bench_coop type = 0; type < BENCH_COOPS; type++)
         if (!coop_peak(bench, type)) return false;
     return true;
+}
+
+// Measured again, each is the larger: another process may have slowed one of the two.
+bool bench_measure_peaks(struct bench *bench)
+{
+    const struct bench_peaks before = bench->peaks;
+    bench_show(bench, "peaks", "peaks of the device");
+    bench->peaks = (struct bench_peaks){0};
+    const bool ok = measure(bench);
+    for (size_t i = 0; i < sizeof before / sizeof(double); i++)
+        ((double *)&bench->peaks)[i] =
+            fmax(((double *)&bench->peaks)[i], ((const double *)&before)[i]);
+    return ok;
 }
