@@ -131,7 +131,7 @@ static uint32_t tile_shapes(const struct gpu_caps *caps, enum kernel_op op,
     static const struct tile tiles[] = {
         {32, 32, 16, 8, 4}, {16, 32, 8, 4, 4}, // CPU drivers
         {128, 128, 16, 8, 8}, {128, 64, 16, 8, 4}, {64, 128, 16, 8, 8}, {64, 64, 16, 8, 4},
-        {64, 64, 32, 4, 4},   {32, 64, 32, 4, 4},  {32, 32, 32, 4, 4},  {16, 64, 32, 4, 4},
+        {64, 64, 32, 4, 4},   {32, 64, 32, 4, 4},  {32, 32, 32, 4, 4},  {16, 64, 16, 4, 4},
     };
     const uint32_t pairs = op == KERNEL_MOE_MATMUL_UP ? 2 : 1;
     uint32_t count = 0;
