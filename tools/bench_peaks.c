@@ -18,7 +18,7 @@ enum {
     COPY_BYTES = 64 << 20, COPY_CARD_BYTES = 256 << 20, // larger than caches
     COOP_PRODUCTS = 16,               // of shaders/bench_coop.comp
     FMA_UNROLL = 16, FMA_CHAINS = 12, // of shaders/bench_fma.comp
-    FMA_LOOPS_FIRST = 64, FMA_LOOPS_MAX = 1 << 22, FMA_LEAST_MS = 2,
+    FMA_LOOPS_FIRST = 64, FMA_LOOPS_MAX = 1 << 22, FMA_LEAST_MS = 10,
     FMA_GROUPS_CPU = 64, FMA_GROUPS = 8192, FMA_LANES = 64,
 };
 
