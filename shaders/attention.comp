@@ -15,6 +15,8 @@ layout(set = 0, binding = 0, scalar) readonly restrict buffer step_buffer { step
 ROWS_IN(1, q)
 ROWS_IN(2, k)
 ROWS_IN(3, v)
+TILED_ROWS(k)
+TILED_ROWS(v)
 ROWS_IO(4, o)
 layout(set = 0, binding = 5, scalar) restrict buffer lse_buffer { float lse[]; };
 
@@ -77,22 +79,32 @@ void main()
                 if (is_old(row / group)) sum[r * CHUNKS + c] = load_o(at, c);
         }
 
-    uint j = begin;
+#ifdef TILE
+    for (uint at = begin; at < end; at += TILED) {
+    const uint key = key0 + at * kv_heads, stop = min(end - at, TILED);
+    barrier();
+    fetch_k(key, kv_heads, stop);
+    fetch_v(key, kv_heads, stop);
+    barrier();
+#else
+    const uint at = begin, key = key0 + at * kv_heads, stop = end - at;
+#endif
+    uint j = 0; // key number at + j
     do {
         float score[BLOCK][OWN], next[OWN];
         [[unroll]] for (uint o = 0; o < OWN; o++) next[o] = most[o];
         [[unroll]] for (uint n = 0; n < BLOCK; n++) {
-            const uint key = key0 + min(j + n, end - 1) * kv_heads;
+            const uint which = min(j + n, stop - 1);
             float x[HELD];
             [[unroll]] for (uint r = 0; r < HELD; r++) x[r] = 0.0;
             [[unroll]] for (uint c = 0; c < CHUNKS; c++) {
-                const vec4 y = load_k(key, c);
+                const vec4 y = walk_k(key, which, kv_heads, c);
                 [[unroll]] for (uint r = 0; r < HELD; r++)
                     x[r] = dot_add(query[r * CHUNKS + c], y, x[r]);
             }
             fold(x, score[n]);
             [[unroll]] for (uint o = 0; o < OWN; o++) {
-                const bool seen = j + n >= own_begin[o] && j + n < own_end[o];
+                const bool seen = at + j + n >= own_begin[o] && at + j + n < own_end[o];
                 score[n][o] = seen ? score[n][o] : NEVER;
                 next[o] = max(next[o], score[n][o]);
             }
@@ -112,17 +124,20 @@ void main()
             [[unroll]] for (uint c = 0; c < CHUNKS; c++) sum[r * CHUNKS + c] *= factor;
         }
         [[unroll]] for (uint n = 0; n < BLOCK; n++) {
-            const uint key = key0 + min(j + n, end - 1) * kv_heads;
+            const uint which = min(j + n, stop - 1);
             float prob[HELD];
             [[unroll]] for (uint r = 0; r < HELD; r++) prob[r] = spread(score[n], r);
             [[unroll]] for (uint c = 0; c < CHUNKS; c++) {
-                const vec4 y = load_v(key, c);
+                const vec4 y = walk_v(key, which, kv_heads, c);
                 [[unroll]] for (uint r = 0; r < HELD; r++)
                     sum[r * CHUNKS + c] = fma(vec4(prob[r]), y, sum[r * CHUNKS + c]);
             }
         }
         j += BLOCK;
-    } while (j < end);
+    } while (j < stop);
+#ifdef TILE
+    }
+#endif
 
     float share[OWN];
     [[unroll]] for (uint o = 0; o < OWN; o++) {

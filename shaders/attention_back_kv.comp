@@ -20,6 +20,31 @@ layout(set = 0, binding = 5, scalar) readonly restrict buffer delta_buffer { flo
 ROWS_IO(6, dk)
 ROWS_IO(7, dv)
 
+// Walked over: (query, head) pairs, `pair` counting from the first query's first head.
+#ifdef TILE
+shared PACK4 q_tile[TILED * D4], d_o_tile[TILED * D4];
+shared vec2  scalar_tile[TILED]; // log-sum-exp, delta
+
+void fetch_pairs(uint at, uint group, uint pair, uint pairs)
+{
+    for (uint e = lane(); e < TILED * D4; e += LANES) {
+        const uint n = pair + min(e / D4, pairs - 1), row = at + n / group * heads + n % group;
+        q_tile[e] = q_4[row * D4 + e % D4];
+        d_o_tile[e] = d_o_4[row * D4 + e % D4];
+        if (e % D4 == 0) scalar_tile[e / D4] = vec2(lse[row], delta[row]);
+    }
+}
+vec4 of_row(PACK4 x, uint chunk)
+{
+    return EXACT || chunk * SPLIT + part() < D4 ? unpack(x) : vec4(0.0);
+}
+#define WALK(name, row, n, c) of_row(name##_tile[n * D4 + min(c * SPLIT + part(), D4 - 1)], c)
+#define WALK_SCALARS(row, n)  scalar_tile[n]
+#else
+#define WALK(name, row, n, c) load_##name(row, c)
+#define WALK_SCALARS(row, n)  vec2(lse[row], delta[row])
+#endif
+
 // one past the last query that sees key j
 uint queries_of(uint j) { return window != 0 && window < seq - j ? j + window : seq; }
 
@@ -49,14 +74,25 @@ void main()
     }
 
     uint i = queries_begin, h = 0; // query and head: a row of q, do, lse, delta
+#ifdef TILE
+    const uint pairs = (queries_end - queries_begin) * group;
+    for (uint pair = 0; pair < pairs; pair += TILED) {
+    barrier();
+    fetch_pairs(at0 + queries_begin * heads, group, pair, pairs - pair);
+    barrier();
+    const uint stop = min(pairs - pair, TILED);
+    uint n = 0;
     do {
+#else
+    do {
+#endif
         const uint at = at0 + i * heads + h;
         vec4 query[CHUNKS], grad[CHUNKS];
         float x[HELD], z[HELD], prob[OWN], d_score[OWN];
         [[unroll]] for (uint r = 0; r < HELD; r++) x[r] = z[r] = 0.0;
         [[unroll]] for (uint c = 0; c < CHUNKS; c++) {
-            query[c] = load_q(at, c);
-            grad[c] = load_d_o(at, c);
+            query[c] = WALK(q, at, n, c);
+            grad[c] = WALK(d_o, at, n, c);
             [[unroll]] for (uint r = 0; r < HELD; r++) {
                 x[r] = dot_add(key[r * CHUNKS + c], query[c], x[r]);
                 z[r] = dot_add(value[r * CHUNKS + c], grad[c], z[r]);
@@ -64,7 +100,8 @@ void main()
         }
         fold(x, prob);
         fold(z, d_score);
-        const float row_lse = lse[at] * LOG2E, row_delta = delta[at];
+        const vec2 scalars = WALK_SCALARS(at, n);
+        const float row_lse = scalars.x * LOG2E, row_delta = scalars.y;
         [[unroll]] for (uint o = 0; o < OWN; o++) {
             const uint j = j0 + own_row(o);
             const bool seen = j <= i && (window == 0 || i - j < window);
@@ -80,7 +117,13 @@ void main()
         }
         h++;
         if (h == group) h = 0, i++;
+#ifdef TILE
+        n++;
+    } while (n < stop);
+    }
+#else
     } while (i < queries_end);
+#endif
 
     [[unroll]] for (uint r = 0; r < HELD; r++) {
         const uint j = j0 + r, at = key0 + j * kv_heads;

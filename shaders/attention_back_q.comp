@@ -13,6 +13,8 @@
 ROWS_IN(0, q)
 ROWS_IN(1, k)
 ROWS_IN(2, v)
+TILED_ROWS(k)
+TILED_ROWS(v)
 ROWS_IN(3, d_o)
 layout(set = 0, binding = 4, scalar) readonly restrict buffer lse_buffer { float lse[]; };
 layout(set = 0, binding = 5, scalar) readonly restrict buffer delta_buffer { float delta[]; };
@@ -54,15 +56,24 @@ void main()
         own_delta[o] = delta[at];
     }
 
-    uint j = begin;
+#ifdef TILE
+    for (uint at = begin; at < end; at += TILED) {
+    const uint key = key0 + at * kv_heads, stop = min(end - at, TILED);
+    barrier();
+    fetch_k(key, kv_heads, stop);
+    fetch_v(key, kv_heads, stop);
+    barrier();
+#else
+    const uint at = begin, key = key0 + at * kv_heads, stop = end - at;
+#endif
+    uint j = 0; // key number at + j
     do {
-        const uint key = key0 + j * kv_heads;
         vec4 y[CHUNKS];
         float x[HELD], z[HELD], score[OWN], d_score[OWN];
         [[unroll]] for (uint r = 0; r < HELD; r++) x[r] = z[r] = 0.0;
         [[unroll]] for (uint c = 0; c < CHUNKS; c++) {
-            const vec4 value = load_v(key, c);
-            y[c] = load_k(key, c);
+            const vec4 value = walk_v(key, j, kv_heads, c);
+            y[c] = walk_k(key, j, kv_heads, c);
             [[unroll]] for (uint r = 0; r < HELD; r++) {
                 x[r] = dot_add(query[r * CHUNKS + c], y[c], x[r]);
                 z[r] = dot_add(grad[r * CHUNKS + c], value, z[r]);
@@ -71,7 +82,7 @@ void main()
         fold(x, score);
         fold(z, d_score);
         [[unroll]] for (uint o = 0; o < OWN; o++) {
-            const bool seen = j >= own_keys[o].x && j < own_keys[o].y;
+            const bool seen = at + j >= own_keys[o].x && at + j < own_keys[o].y;
             const float prob = seen ? exp2(score[o] - own_lse[o]) : 0.0;
             d_score[o] = prob * (d_score[o] - own_delta[o]);
         }
@@ -81,7 +92,10 @@ void main()
                 sum[r * CHUNKS + c] = fma(factor, y[c], sum[r * CHUNKS + c]);
         }
         j++;
-    } while (j < end);
+    } while (j < stop);
+#ifdef TILE
+    }
+#endif
 
     [[unroll]] for (uint r = 0; r < HELD; r++) {
         const uint row = row0 + r, i = row / group, at = at0 + i * heads + row % group;

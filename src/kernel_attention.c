@@ -11,6 +11,11 @@ enum {
     CARD_GROUPS = 1024,
     MOST_PARTS = 64,
     CPU_LEAST_KEYS = 512,   // keys of a part that pay for merging it
+    VALUES = 32,            // of rows that a lane holds in one array
+    TILE_SUBGROUPS = 4,
+    TILE_BYTES = 16384,
+    MOST_TILED = 64,
+    TILE_LEAST_ROWS = 16,   // below, a row to itself is as good
 };
 
 static const double pass_flops = 3e11; // tens of milliseconds on a card, one second on a small one
@@ -23,25 +28,26 @@ static uint32_t power_of_two(uint32_t least)
 }
 
 // In one subgroup. CPU drivers: as many lanes a row as it has vec4s. Cards: 16 elements of a row a
-// lane, fewer where it holds many rows, so that four waves fit a SIMD of RDNA.
-static struct kernel_shape shape_of(const struct gpu_caps *caps, uint32_t head_dim, uint32_t held)
+// lane, fewer where it holds many rows: the kernels keep up to four such arrays in registers.
+static struct kernel_shape shape_of(const struct gpu_caps *caps, uint32_t head_dim, uint32_t held,
+                                    uint32_t values)
 {
     const uint32_t sure = caps->mask & GPU_CAP_SIZE
                               ? caps->subgroup_size
                               : min_u32(caps->subgroup_size, caps->subgroup_min);
     const bool cpu = caps->type == GPU_TYPE_CPU;
     struct kernel_shape shape = {max_u32(sure, 4), .rows = held, .spread = 1, .depth = head_dim};
-    const uint32_t each = cpu ? 4 : max_u32(32 / max_u32(held, 2), 4);
+    const uint32_t each = cpu ? 4 : max_u32(min_u32(values / held, 16), 4);
     shape.columns = min_u32(power_of_two(ceil_div(head_dim, each)), shape.lanes);
     return shape;
 }
 
-// CPU drivers: as many rows a team as compile within a second.
+// CPU drivers: as many rows a team as compile within a second. One load of 25 ns serves them all.
 static uint32_t most_held(const struct gpu_caps *caps, enum kernel_op op, uint32_t head_dim)
 {
     if (op == KERNEL_ATTENTION_DECODE) return head_dim <= 128 ? 8 : 4;
     if (caps->type != GPU_TYPE_CPU) return 1;
-    return head_dim <= 32 ? 16 : head_dim <= 128 ? 8 : 4;
+    return head_dim <= 64 ? 16 : head_dim <= 128 ? 8 : 4;
 }
 
 // Rows of attention_decode are the heads of a group.
@@ -50,23 +56,48 @@ static uint32_t decode_held(const struct gpu_caps *caps, uint32_t head_dim, uint
     return min_u32(power_of_two(group), most_held(caps, KERNEL_ATTENTION_DECODE, head_dim));
 }
 
+// Through shared memory: four subgroups, and as many rows of the other side at a time as 16 KiB of
+// both operands are. False where the shader cannot.
+static bool tile_shape(const struct gpu_caps *caps, enum kernel_op op, enum dtype store,
+                       uint32_t head_dim, struct kernel_shape *shape)
+{
+    const bool forward = op == KERNEL_ATTENTION; // backward keeps more of each row
+    const uint32_t row = 2 * head_dim * (uint32_t)dtype_bytes(store);
+    const uint32_t tiled = min_u32(TILE_BYTES / row / 4 * 4, MOST_TILED);
+    *shape = forward ? shape_of(caps, head_dim, 4, 32) : shape_of(caps, head_dim, 2, 16);
+    shape->lanes = TILE_SUBGROUPS * shape->lanes;
+    shape->part_rows = tiled;
+    shape->variant = KERNEL_TILE;
+    return op != KERNEL_ATTENTION_DECODE && op != KERNEL_ATTENTION_MERGE && head_dim % 4 == 0 &&
+           shape->lanes <= caps->max_workgroup &&
+           (caps->mask & GPU_CAP_SIZE || caps->subgroup_min == caps->subgroup_max) &&
+           tiled * (row + 8) <= caps->shared_bytes;
+}
+
 uint32_t kernel_attention_candidates(const struct gpu_caps *caps, enum kernel_op op,
-                                     const struct kernel_size *size,
+                                     enum dtype store, const struct kernel_size *size,
                                      struct kernel_shape shape[KERNEL_MAX_CANDIDATES])
 {
     const uint32_t most = most_held(caps, op, size->rows);
+    uint32_t count = 0;
     if (op != KERNEL_ATTENTION_DECODE) {
-        // fewer rows where the self-test finds the first wrong: Mesa 26.1.6's lavapipe drops half
-        // of the stores of attention_back_q_f16 with 8 rows of 128
-        shape[0] = shape_of(caps, size->rows, most);
-        if (most == 1) return 1;
-        return shape[1] = shape_of(caps, size->rows, most / 2), 2;
+        const struct kernel_shape flat = shape_of(caps, size->rows, most, VALUES);
+        struct kernel_shape tile;
+        const bool tiled = caps->type != GPU_TYPE_CPU &&
+                           tile_shape(caps, op, store, size->rows, &tile);
+        const bool few = size->columns * size->inner < TILE_LEAST_ROWS;
+        if (tiled && !few) shape[count++] = tile;
+        shape[count++] = flat;
+        if (tiled && few) shape[count++] = tile;
+        // fewer rows where the self-test finds these wrong: Mesa 26.1.6's lavapipe drops half of the
+        // stores of attention_back_q_f16 with 8 rows of 128
+        if (most > 1) shape[count++] = shape_of(caps, size->rows, most / 2, VALUES);
+        return count;
     }
     const uint32_t first = decode_held(caps, size->rows, size->columns);
-    uint32_t count = 0;
-    shape[count++] = shape_of(caps, size->rows, first);
+    shape[count++] = shape_of(caps, size->rows, first, VALUES);
     for (uint32_t held = most; held; held /= 2)
-        if (held != first) shape[count++] = shape_of(caps, size->rows, held);
+        if (held != first) shape[count++] = shape_of(caps, size->rows, held, VALUES);
     return count;
 }
 

@@ -25,5 +25,5 @@ uint32_t kernel_attention_span(const struct gpu_caps *caps, enum kernel_op op,
 
 // The candidates of the family: HELD, SPLIT and HEAD_DIM of lib/attention.glsl.
 uint32_t kernel_attention_candidates(const struct gpu_caps *caps, enum kernel_op op,
-                                     const struct kernel_size *size,
+                                     enum dtype store, const struct kernel_size *size,
                                      struct kernel_shape shape[KERNEL_MAX_CANDIDATES]);

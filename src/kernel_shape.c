@@ -170,7 +170,7 @@ uint32_t kernel_candidates(const struct gpu_caps *caps, enum kernel_op op, enum 
                            const struct kernel_size *size,
                            struct kernel_shape shape[KERNEL_MAX_CANDIDATES])
 {
-    if (kernel_is_attention(op)) return kernel_attention_candidates(caps, op, size, shape);
+    if (kernel_is_attention(op)) return kernel_attention_candidates(caps, op, store, size, shape);
     if (kernel_is_matmul(op) || kernel_is_matvec(op))
         return matmul_candidates(caps, op, store, size, shape);
     return shape[0] = plain_shape(caps, op), 1;

@@ -37,6 +37,7 @@ enum { NORM_COLUMNS = 16 }; // columns of a workgroup of norm_back_weight
 // (query, head) rows, or keys, that a workgroup of the attention family holds: lib/attention.glsl
 static uint32_t attention_rows(const struct kernel_shape *shape)
 {
+    if (shape->variant == KERNEL_COOP) return shape->rows;
     return shape->lanes / shape->columns * shape->rows;
 }
 

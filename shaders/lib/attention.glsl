@@ -6,11 +6,14 @@
 // one lane, where one exp serves the row; spread() brings a value of row r back to the team.
 // CPU drivers: as many lanes a row as it has vec4s, and many rows (a load costs 25 ns whatever its
 // width, so one load serves them all); GPUs: 16 elements of one row a lane, all in registers.
+// TILE: a workgroup of several subgroups; rows of the other side go through shared memory, TILED at
+// a time, and serve all rows that the workgroup holds. head_dim is a multiple of 4.
 // The includer enables GL_KHR_shader_subgroup_shuffle, _basic and GL_EXT_control_flow_attributes.
 #include "pack.glsl"
 layout(constant_id = 1) const uint HELD = 1;
 layout(constant_id = 2) const uint SPLIT = 4;
 layout(constant_id = 4) const uint HEAD_DIM = 64;
+layout(constant_id = 5) const uint TILED = 16;
 const uint FOLD = HELD < SPLIT ? HELD : SPLIT;    // rows whose sums are added up together
 const uint OWN = HELD / FOLD;                     // rows whose scalars (maximum, ...) a lane keeps
 const uint D4 = (HEAD_DIM + 3) / 4;               // vec4s a row
@@ -96,6 +99,30 @@ float spread(const float y[OWN], uint r)
         [[unroll]] for (uint i = 0; i < 4; i++)                                                    \
             if (4 * at + i < HEAD_DIM) name##_1[row * HEAD_DIM + 4 * at + i] = SAVE(value[i]);     \
     }
+
+// Rows of the other side: TILED_ROWS(name) declares fetch_NAME(row, pitch, rows), after which
+// walk_NAME(row, n, pitch, chunk) is this lane's vec4 of row + n * pitch.
+#ifdef TILE
+#define TILED_ROWS(name)                                                                           \
+    shared PACK4 name##_tile[TILED * D4];                                                          \
+    void fetch_##name(uint row, uint pitch, uint rows)                                             \
+    {                                                                                              \
+        for (uint e = lane(); e < TILED * D4; e += LANES)                                          \
+            name##_tile[e] = name##_4[(row + min(e / D4, rows - 1) * pitch) * D4 + e % D4];        \
+    }                                                                                              \
+    vec4 walk_##name(uint row, uint n, uint pitch, uint chunk)                                     \
+    {                                                                                              \
+        const uint at = chunk * SPLIT + part();                                                    \
+        const vec4 x = unpack(name##_tile[n * D4 + min(at, D4 - 1)]);                              \
+        return EXACT || at < D4 ? x : vec4(0.0);                                                   \
+    }
+#else
+#define TILED_ROWS(name)                                                                           \
+    vec4 walk_##name(uint row, uint n, uint pitch, uint chunk)                                     \
+    {                                                                                              \
+        return load_##name(row + n * pitch, chunk);                                                \
+    }
+#endif
 
 // Declare binding `b`: read, written, both.
 #define ROWS_IN(b, name)  STORE_IN(b, name) ROWS_LOAD(name)

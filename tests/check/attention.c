@@ -11,13 +11,14 @@ static void check_shape(struct check *t, struct attention_case c)
     const uint64_t q = (uint64_t)c.batch * c.seq * c.heads;
     const uint64_t k = (uint64_t)c.batch * c.stride * c.kv_heads;
     check_begin(t, KERNEL_ATTENTION, c.head_dim, ATTENTION_FORMAT, ATTENTION_VALUES(c));
+    const struct push_attention push = attention_push(c);
+    check_some_variant(t, &push);
     check_step(t, 0, &(struct step_words){.base = c.base, .length = c.length});
     check_normal(t, 1, CHECK_STORE, q * c.head_dim, c.scale);
     check_normal(t, 2, CHECK_STORE, k * c.head_dim, c.tied ? 0 : c.scale);
     check_normal(t, 3, CHECK_STORE, k * c.head_dim, 1);
     check_output(t, 4, CHECK_STORE, q * c.head_dim);
     check_output(t, 5, DTYPE_F32, q);
-    const struct push_attention push = attention_push(c);
     check_passes_before(t, &push);
     // an exponent of n has lost log2(n) bits before exp sees it
     check_run(t, &push, c.scale > 2 ? 1e-7 : 1e-10);

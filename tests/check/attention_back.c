@@ -52,11 +52,13 @@ static void check_shape(struct check *t, struct attention_case c)
     const struct push_attention push = attention_push(c);
     const double tolerance = c.scale > 2 ? 1e-6 : 1e-10;
     check_begin(t, KERNEL_ATTENTION_BACK_Q, c.head_dim, ATTENTION_FORMAT, ATTENTION_VALUES(c));
+    check_some_variant(t, &push);
     fill(t, &c, &push);
     check_output(t, 6, CHECK_STORE, q);
     check_passes_before(t, &push);
     check_run(t, &push, tolerance);
     check_begin(t, KERNEL_ATTENTION_BACK_KV, c.head_dim, ATTENTION_FORMAT, ATTENTION_VALUES(c));
+    check_some_variant(t, &push);
     fill(t, &c, &push);
     check_output(t, 6, CHECK_STORE, k);
     check_output(t, 7, CHECK_STORE, k);

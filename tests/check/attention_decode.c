@@ -70,6 +70,7 @@ static void check_shape(struct check *t, struct attention_case c)
     const struct push_attention push = attention_push(c);
     check_begin(t, KERNEL_ATTENTION_DECODE, c.head_dim, ATTENTION_FORMAT,
                 ATTENTION_VALUES(c));
+    check_some_variant(t, &push);
     fill(t, &c);
     check_run(t, &push, tolerance(&c));
     if (c.parts > 1) check_merge(t, &c);
