@@ -20,20 +20,7 @@ TILED_ROWS(v)
 ROWS_IO(4, o)
 layout(set = 0, binding = 5, scalar) restrict buffer lse_buffer { float lse[]; };
 
-// one past the last key that query i sees
-uint keys_end(uint i)
-{
-    const uint valid = words.tokens == 0 ? seq : words.tokens;
-    return min(words.base + min(i + 1, valid), stride);
-}
-
-// whether query i has keys in this pass, and whether it has some before it
-bool is_seen(uint i)
-{
-    const uint end = keys_end(i);
-    return max(window_begin(end), first) < pass_end(end);
-}
-bool is_old(uint i) { return window_begin(keys_end(i)) < first; }
+#include "lib/attention_keys.glsl"
 
 void main()
 {

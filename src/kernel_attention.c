@@ -3,6 +3,7 @@
 #include "src/kernel_attention.h"
 
 #include "src/base.h"
+#include "src/kernel_shape.h"
 
 enum {
     TURNS = 61440,          // of a loop, with room below the 65,535 of CPU drivers
@@ -16,6 +17,8 @@ enum {
     TILE_BYTES = 16384,
     MOST_TILED = 64,
     TILE_LEAST_ROWS = 16,   // below, a row to itself is as good
+    COOP_MOST_DIM = 128,    // sums and queries of a row of matrices are in registers
+    COOP_SHARED = 32768,
 };
 
 static const double pass_flops = 3e11; // tens of milliseconds on a card, one second on a small one
@@ -74,6 +77,27 @@ static bool tile_shape(const struct gpu_caps *caps, enum kernel_op op, enum dtyp
            tiled * (row + 8) <= caps->shared_bytes;
 }
 
+// attention_coop.comp: rows of one matrix a subgroup. False where the device or the head cannot.
+static bool coop_shape(const struct gpu_caps *caps, enum kernel_op op, enum dtype store,
+                       uint32_t head_dim, struct kernel_shape *shape)
+{
+    if (store == DTYPE_F32 || !kernel_exists(op, store, KERNEL_COOP)) return false;
+    const struct gpu_matrix *const x = kernel_matrix_of(caps, GPU_SCALAR_F16);
+    const uint32_t subgroup = x ? kernel_matrix_subgroup(caps, x) : 0;
+    if (!subgroup || subgroup % x->m || head_dim > COOP_MOST_DIM) return false;
+    const bool cpu = caps->type == GPU_TYPE_CPU; // only checks run it there: quick to compile
+    const uint32_t parts = cpu ? 2 : 4, keys = cpu ? 16 : 32, rows = parts * x->m;
+    const uint32_t tiles = max_u32(2 * keys, rows) * (2 * head_dim + 16);
+    const uint32_t slots = parts * x->m * 4 * (keys + 4 + x->n + 4);
+    *shape = (struct kernel_shape){.lanes = parts * subgroup, .rows = rows, .columns = keys,
+                                   .spread = subgroup, .depth = head_dim, .part_rows = x->m,
+                                   .coop = {x->m, x->n, x->k}, .variant = KERNEL_COOP};
+    return head_dim % x->n == 0 && head_dim % x->k == 0 && head_dim % 8 == 0 &&
+           keys % x->n == 0 && keys % x->k == 0 && keys / (subgroup / x->m) % 8 == 0 &&
+           shape->lanes <= caps->max_workgroup &&
+           tiles + slots + 8 * parts <= min_u32(caps->shared_bytes, COOP_SHARED);
+}
+
 uint32_t kernel_attention_candidates(const struct gpu_caps *caps, enum kernel_op op,
                                      enum dtype store, const struct kernel_size *size,
                                      struct kernel_shape shape[KERNEL_MAX_CANDIDATES])
@@ -82,16 +106,20 @@ uint32_t kernel_attention_candidates(const struct gpu_caps *caps, enum kernel_op
     uint32_t count = 0;
     if (op != KERNEL_ATTENTION_DECODE) {
         const struct kernel_shape flat = shape_of(caps, size->rows, most, VALUES);
-        struct kernel_shape tile;
+        struct kernel_shape tile, coop;
+        const bool matrices = coop_shape(caps, op, store, size->rows, &coop);
         const bool tiled = caps->type != GPU_TYPE_CPU &&
                            tile_shape(caps, op, store, size->rows, &tile);
         const bool few = size->columns * size->inner < TILE_LEAST_ROWS;
+        const bool cpu = caps->type == GPU_TYPE_CPU;
+        if (matrices && !few && !cpu) shape[count++] = coop;
         if (tiled && !few) shape[count++] = tile;
         shape[count++] = flat;
         if (tiled && few) shape[count++] = tile;
-        // fewer rows where the self-test finds these wrong: Mesa 26.1.6's lavapipe drops half of the
-        // stores of attention_back_q_f16 with 8 rows of 128
+        // fewer rows where the self-test finds these wrong: Mesa 26.1.6's lavapipe drops half of
+        // the stores of attention_back_q_f16 with 8 rows of 128
         if (most > 1) shape[count++] = shape_of(caps, size->rows, most / 2, VALUES);
+        if (matrices && (few || cpu)) shape[count++] = coop;
         return count;
     }
     const uint32_t first = decode_held(caps, size->rows, size->columns);

@@ -19,3 +19,8 @@ enum kernel_form kernel_form_of(enum kernel_op op);
 uint32_t kernel_tile_candidates(const struct gpu_caps *caps, enum kernel_op op, enum dtype store,
                                 const struct kernel_size *size, struct kernel_shape *shape,
                                 uint32_t room);
+
+// The cooperative matrix to use for inputs of a type: the largest product with f32 sums, of
+// subgroup scope; NULL where there is none. The subgroup for it; 0: it may have any size.
+const struct gpu_matrix *kernel_matrix_of(const struct gpu_caps *caps, enum gpu_scalar in);
+uint32_t kernel_matrix_subgroup(const struct gpu_caps *caps, const struct gpu_matrix *matrix);

@@ -49,7 +49,7 @@ static void best_first(struct kernel_shape *shape, uint32_t count, const struct 
 // ---- coop
 
 // The matrix to use: the largest product of the types, of subgroup scope; NULL where there is none.
-static const struct gpu_matrix *matrix_of(const struct gpu_caps *caps, enum gpu_scalar in)
+const struct gpu_matrix *kernel_matrix_of(const struct gpu_caps *caps, enum gpu_scalar in)
 {
     const struct gpu_matrix *best = NULL;
     uint32_t most = 0;
@@ -65,7 +65,7 @@ static const struct gpu_matrix *matrix_of(const struct gpu_caps *caps, enum gpu_
 
 // Lanes of a subgroup for a matrix. Where matrices of 8 rows come with a choice of sizes, one lane
 // has one column (Intel); else the planned size. 0: a subgroup may have any size.
-static uint32_t matrix_subgroup(const struct gpu_caps *caps, const struct gpu_matrix *matrix)
+uint32_t kernel_matrix_subgroup(const struct gpu_caps *caps, const struct gpu_matrix *matrix)
 {
     if (!(caps->mask & GPU_CAP_SIZE) && caps->subgroup_min != caps->subgroup_max) return 0;
     const bool fits = matrix->n >= caps->subgroup_min && matrix->n <= caps->subgroup_max;
@@ -104,8 +104,8 @@ static uint32_t coop_shapes(const struct gpu_caps *caps, enum kernel_op op, enum
         {64, 128, 32, 32, 64},  {64, 64, 32, 32, 32},   {32, 64, 32, 16, 32},
         {32, 32, 32, 16, 16},   {16, 64, 64, 16, 16},
     };
-    const struct gpu_matrix *matrix = matrix_of(caps, in);
-    const uint32_t subgroup = matrix ? matrix_subgroup(caps, matrix) : 0;
+    const struct gpu_matrix *matrix = kernel_matrix_of(caps, in);
+    const uint32_t subgroup = matrix ? kernel_matrix_subgroup(caps, matrix) : 0;
     const uint32_t pairs = op == KERNEL_MOE_MATMUL_UP ? 2 : 1;
     uint32_t count = 0;
     for (size_t i = 0; i < COUNT_OF(tiles) && subgroup && count < room; i++) {

@@ -21,17 +21,7 @@ const uint CHUNKS = (D4 + SPLIT - 1) / SPLIT;     // vec4s a lane
 const uint BLOCK = HELD == 1 ? 4 : 2;             // keys of attention.comp in flight
 const bool WHOLE = HEAD_DIM % 4 == 0;             // rows are aligned to vec4
 const bool EXACT = D4 % SPLIT == 0;               // no lane holds a vec4 past the row's end
-const float LOG2E = 1.44269504088896;
-const float LN2 = 0.693147180559945;
-const float NEVER = -3.0e38;                      // below every score; finite: no inf - inf
-
-layout(push_constant, scalar) uniform push_words {
-    uint  batch, seq, stride, heads, kv_heads, head_dim, window;
-    float scale;
-    uint  first, count, parts; // first, count: keys (or queries) of this pass; count 0: all
-};
-uint pass_end(uint end) { return count == 0 ? end : min(end, first + count); }
-uint window_begin(uint end) { return window != 0 && end > window ? end - window : 0; }
+#include "attention_push.glsl"
 
 // not gl_LocalInvocationIndex: this is a constant vector to CPU drivers, and agrees with shuffles
 uint lane() { return gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID; }
