@@ -25,6 +25,7 @@ ok   matmul             f32    100 cases  error/allowed      0.1     10 ms
 device\tllvmpipe (LLVM 19)\tllvmpipe Mesa 26.1.6 (LLVM 19)\tcpu\t8\tf16 subgroup coop
 kernel\tmatmul_nt\tflat\t120\t0
 kernel\tmatmul_nt\tcoop\t40\t2
+kernel\tmatmul_nt\ttexel\t9\t0
 kernel\tsum\tflat\t7\t0
 1 passed, 0 failed
 """
@@ -37,7 +38,7 @@ RADV = "\n".join("\t".join(words) for words in (
 
 device, cells, failed = vendors.parse_checks(CHECKS)
 expect(device["driver"] == "llvmpipe Mesa 26.1.6 (LLVM 19)" and "coop" in device["caps"], f"device {device}")
-expect(cells == {("matmul_nt", "flat"): "120 ok", ("matmul_nt", "coop"): "2 of 42 FAIL", ("sum", "flat"): "7 ok"},
+expect(cells == {("matmul_nt", "flat"): "120 ok", ("matmul_nt", "coop"): "2 of 42 FAIL", ("matmul_nt", "texel"): "9 ok", ("sum", "flat"): "7 ok"},
        f"cells {cells}")
 expect(failed == 2, f"{failed} failures, wanted 2")
 expect(vendors.parse_checks("gpu: no device\n")[0] is None, "a device where there is none")
@@ -53,8 +54,8 @@ missing = [title for title, _, _ in vendors.missing_columns(columns)]
 expect(missing == ["lavapipe s4", "lavapipe s16", "vega10", "gfx1100", "navi31", "gfx1201", "NVIDIA"], f"missing {missing}")
 lines = vendors.format_table(columns + vendors.missing_columns(columns))
 expect(len({len(line) for line in lines}) == 1, "the table does not line up:\n" + "\n".join(lines))
-expect([line.split()[:2] for line in lines[2:]] == [["matmul_nt", "flat"], ["matmul_nt", "coop"], ["sum", "flat"],
+expect([line.split()[:2] for line in lines[2:]] == [["matmul_nt", "flat"], ["matmul_nt", "coop"], ["matmul_nt", "texel"], ["sum", "flat"],
                                                     ["moe_matmul_up", "tile"]], "rows:\n" + "\n".join(lines))
-expect(lines[4].count(vendors.NOT_HERE) == 7 and "  -  " in lines[4], f"cells of sum: {lines[4]!r}")
+expect(lines[5].count(vendors.NOT_HERE) == 7 and lines[5].split()[4] == "-", f"cells of sum: {lines[5]!r}")
 print("ok" if failures == 0 else f"{failures} failed")
 sys.exit(failures != 0)

@@ -94,7 +94,7 @@ def parse_radv(text):
         if len(words) != 9:
             continue
         family, driver, kernel = words[:3]
-        name = re.fullmatch(r"(.*?)_(f32|bf16|f16)(?:_(tile|coop|coop_bf16|coop2))?", kernel)
+        name = re.fullmatch(r"(.*?)_(f32|bf16|f16)(?:_([a-z0-9_]+))?", kernel)
         if not name:
             continue
         registers, spills, scratch, shared, waves = map(int, words[4:])
@@ -212,8 +212,7 @@ def rows_of(columns):
     for _, _, cells in columns:
         for key in cells or {}:
             rows.setdefault(key[0], set()).add(key[1])
-    order = ("flat", "tile", "coop", "coop_bf16", "coop2")
-    return [(name, variant) for name in rows for variant in sorted(rows[name], key=order.index)]
+    return [(name, variant) for name in rows for variant in sorted(rows[name], key=lambda v: (v != "flat", v))]
 
 
 def format_table(columns):
