@@ -10,11 +10,33 @@
 #include "lib/moe_tn_io.glsl"
 
 #define TN
-#define GATHER_A
-#define GATHER_B
+#define GATHER
+void find_rows(uint at);
 uint stride_a() { return m; }
 uint stride_b() { return n; }
 #include "lib/matmul.glsl"
+
+// What is gathered, at its token. Each of four lanes looks one row up, and all get it by a shuffle
+// with a constant index; cards (SPREAD 1) load the same for all lanes at once.
+void find_rows(uint at)
+{
+    if (SPREAD == 1) {
+        [[unroll]] for (uint j = 0; j < 4; j++) {
+            const uint row = min(at + j, k_end - 1);
+            uint token = row;
+            if (gather != 0) token = order[row] / top_k;
+            row_a[j] = (gather & 2) != 0 ? token : row;
+            row_b[j] = (gather & 1) != 0 ? token : row;
+        }
+        return;
+    }
+    const uint row = min(at + gl_SubgroupInvocationID % 4, k_end - 1), token = order[row] / top_k;
+    const uint own_a = (gather & 2) != 0 ? token : row, own_b = (gather & 1) != 0 ? token : row;
+    [[unroll]] for (uint j = 0; j < 4; j++) {
+        row_a[j] = subgroupShuffle(own_a, j);
+        row_b[j] = subgroupShuffle(own_b, j);
+    }
+}
 
 void main()
 {

@@ -10,8 +10,9 @@
 // The includer defines one of NT (A [rows][k], B [n][k]), NN (A [rows][k], B [k][n]) and TN (A
 // [k][m], B [k][n]); has the push word n (TN: also m); `uint stride_a()` and `stride_b()`, the
 // elements from row to row; the operands quad_of_a and quad_of_b (UP: also quad_of_b_up) of
-// lib/operand.glsl; and, with GATHER_A (TN) or GATHER_B, `uint row_of_a(uint)` or `uint
-// row_of_b(uint)`. k counts along the sums, four at a time, and is named `at` here. Where RAGGED,
+// lib/operand.glsl; and, with GATHER (TN), `void find_rows(uint at)`, which puts the rows of the
+// next four `at` into row_a and row_b, those past the end as the last one. k counts along the
+// sums, four at a time, and is named `at` here. Where RAGGED,
 // strides, n, m and k are any numbers, else multiples of four, but for the k of TN.
 #ifndef MATMUL_AGAIN
 layout(constant_id = 1) const uint ROWS = 16;
@@ -27,6 +28,9 @@ vec4 held_b[4];     // [at][column]
 uint a_at[HELD];    // element of A at the beginning of each held vector
 uint b_at[4];       // element of B: NT of each column, else [0] of the first column
 uint k_end;         // of this workgroup
+#ifdef GATHER
+uint row_a[4], row_b[4];
+#endif
 #ifdef UP
 vec4 sums_up[ROWS];
 vec4 held_b_up[4];
@@ -75,21 +79,23 @@ void place_b(uint base, uint column)
     target[2] = vec4(c0.z, c1.z, c2.z, c3.z); target[3] = vec4(c0.w, c1.w, c2.w, c3.w); }
 #else
 #ifndef MATMUL_AGAIN
-#ifndef GATHER_B
-uint row_of_b(uint at) { return at; }
-#endif
 // rows past the end are the last one's, times an A of 0
 uint row_before_end(uint at)
 {
 #ifndef TN
     if (RAGGED == 0) return at;
 #endif
-    return row_of_b(min(at, k_end - 1));
+    return min(at, k_end - 1);
 }
+#endif
+#ifdef GATHER
+#define ROW_OF_B(j) row_b[j]
+#else
+#define ROW_OF_B(j) row_before_end(at + j)
 #endif
 #define LOAD_B(target, quad) \
     [[unroll]] for (uint j = 0; j < 4; j++) \
-        target[j] = quad(b_at[0] + row_before_end(at + j) * stride_b());
+        target[j] = quad(b_at[0] + ROW_OF_B(j) * stride_b());
 #endif
 
 void load_b(uint at)
@@ -105,9 +111,6 @@ void load_b(uint at)
 #ifdef TN
 // Rows from `first` on; TN has its rows along A's vectors: vector q is rows 4 (q % GROUPS) .. + 3
 // of the k that is q / GROUPS further.
-#ifndef GATHER_A
-uint row_of_a(uint at) { return at; }
-#endif
 uint k_of_held(uint i) { return (i * SPREAD + spread_lane()) / GROUPS; }
 
 void place_a(uint first)
@@ -119,8 +122,14 @@ void place_a(uint first)
 
 vec4 load_held(uint i, uint at)
 {
-    const uint own = at + k_of_held(i);
-    const vec4 x = quad_of_a(a_at[i] + row_of_a(min(own, k_end - 1)) * stride_a());
+    const uint ahead = k_of_held(i), own = at + ahead;
+#ifdef GATHER
+    uint row = row_a[0];
+    [[unroll]] for (uint j = 1; j < 4; j++) row = j == ahead ? row_a[j] : row;
+#else
+    const uint row = min(own, k_end - 1);
+#endif
+    const vec4 x = quad_of_a(a_at[i] + row * stride_a());
     return own < k_end ? x : vec4(0.0);
 }
 #else
@@ -199,6 +208,9 @@ void accumulate(uint begin, uint end)
     k_end = empty ? 1 : end;
     clear_sums();
     do {
+#ifdef GATHER
+        find_rows(at);
+#endif
         load_b(at);
         multiply(at);
         at += 4;
