@@ -250,6 +250,34 @@ enum kernel_op {
     // push_loss (rows 1)
     // r step, r logits f32[V], m seen u32[V] (1: in the context), w token u32[2] = {id, 0}
     KERNEL_SAMPLE,
+    // What follows is for decoding, one token at a time (plan_decode.c): few dispatches, each
+    // weight read once.
+    // y = w norm(x): RMSNorm, then a linear layer. push_token_linear
+    // r x STORE[k], r norm weight STORE[k], r w STORE[n][k], w y STORE[n]
+    KERNEL_TOKEN_LINEAR,
+    // The same with f32 y (router logits, logits for the host).
+    KERNEL_TOKEN_LINEARF,
+    // From the linear layers to attention over a cache: q = rope(norm(x q)) and, for t < min(T,
+    // step.length) below the capacity, cache_k[step.base + t] = rope(norm(x k)), cache_v = x v; a
+    // row of x is heads queries, then kv_heads keys, then as many values; positions as KERNEL_ROPE,
+    // norm over each head with q_norm, k_norm STORE[D] where normalise. push_heads
+    // r step, r table f32[positions][D/2][2], r x STORE[T][heads + 2 kv_heads][D], r q_norm,
+    // r k_norm, w q STORE[T][heads][D], m cache_k STORE[capacity][kv_heads][D], m cache_v
+    KERNEL_HEADS,
+    // The picks of one token: logits = w norm(x), ids and gates as KERNEL_ROUTER. One workgroup:
+    // for routers of few weights. push_token_router
+    // r x STORE[k], r norm weight STORE[k], r w STORE[E][k], w logits f32[E], w ids u32[K],
+    // w gates f32[K]
+    KERNEL_TOKEN_ROUTER,
+    // h[j] = act(gate_e n) * (up_e n), n = norm(x), e = min(ids[j], E - 1), j < K.
+    // push_token_moe
+    // r x STORE[k], r norm weight STORE[k], r ids u32[K], r gate STORE[E][n][k],
+    // r up STORE[E][n][k], w h STORE[K][n]
+    KERNEL_TOKEN_UP,
+    // y = r + sum over j of gates[j] * (down_e h[j]), e as above; r may be y. push_token_moe
+    // r h STORE[K][k], r ids u32[K], r gates f32[K], r down STORE[E][n][k], r r STORE[n],
+    // w y STORE[n]
+    KERNEL_TOKEN_DOWN,
     KERNEL_COUNT,
 };
 
@@ -302,6 +330,16 @@ struct push_moe_matmul {
 struct push_moe_combine { uint32_t tokens, cols, top_k, weighted, add; };
 struct push_loss { uint32_t rows, vocab, backward; };
 struct push_sum { uint32_t count, index, block, accumulate; };
+struct push_token_linear { uint32_t k, n; float eps; };
+struct push_heads {
+    uint32_t tokens, heads, kv_heads, head_dim, capacity, normalise;
+    float    eps;
+};
+struct push_token_router {
+    uint32_t k, experts, top_k, renormalise;
+    float    inv_temperature, eps;
+};
+struct push_token_moe { uint32_t experts, top_k, n, k, activation; float eps; };
 struct push_adamw { uint32_t count, copy; float beta1, beta2, eps, weight_decay; };
 
 // How an operation is computed. `flat` exists for every operation: registers only, no shared memory
@@ -323,7 +361,8 @@ struct kernel_shape {
     uint32_t columns;      // 2: columns of C a lane (flat) or a workgroup (all others) holds
     uint32_t spread;       // 3: lanes that share out the loads of rows (flat; 1: each loads all);
                            //    lanes of a subgroup (coop)
-    uint32_t depth;        // 4: head_dim of the attention family; k of a shared tile
+    uint32_t depth;        // 4: head_dim of the attention family; k of a shared tile; 1 where every
+                           // row of the token_ family is a whole number of loads
     uint32_t part_rows;    // 5: rows of C that a lane (tile) or a subgroup (coop) holds
     uint32_t part_columns; // 6: columns likewise
     uint32_t coop[3];      // 7 8 9: m, n, k of one cooperative matrix

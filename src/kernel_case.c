@@ -611,6 +611,66 @@ static void sample(struct kernel_case *c)
     output(c, 3, DTYPE_U32, 2);
 }
 
+// ---- decoding
+
+static void token_linear(struct kernel_case *c)
+{
+    PUSH(c, push_token_linear, .k = 64, .n = 37, .eps = 1e-5f);
+    numbers(c, 0, KERNEL_CASE_STORE, 64);
+    positive(c, 1, KERNEL_CASE_STORE, 64);
+    numbers(c, 2, KERNEL_CASE_STORE, 37 * 64);
+    output(c, 3, c->kernel->op == KERNEL_TOKEN_LINEARF ? DTYPE_F32 : KERNEL_CASE_STORE, 37);
+}
+
+static void heads(struct kernel_case *c)
+{
+    PUSH(c, push_heads, .tokens = 3, .heads = 4, .kv_heads = 2, .head_dim = 16, .capacity = 5,
+         .normalise = 1, .eps = 1e-5f);
+    step(c, 0, &(struct step_words){.base = 2, .length = 2});
+    numbers(c, 1, DTYPE_F32, 5 * 16);
+    numbers(c, 2, KERNEL_CASE_STORE, 3 * 8 * 16);
+    positive(c, 3, KERNEL_CASE_STORE, 16);
+    positive(c, 4, KERNEL_CASE_STORE, 16);
+    output(c, 5, KERNEL_CASE_STORE, 3 * 4 * 16);
+    numbers(c, 6, KERNEL_CASE_STORE, 5 * 2 * 16);
+    numbers(c, 7, KERNEL_CASE_STORE, 5 * 2 * 16);
+}
+
+static void token_router(struct kernel_case *c)
+{
+    PUSH(c, push_token_router, .k = 64, .experts = 13, .top_k = 3, .renormalise = 1,
+         .inv_temperature = 0.5f, .eps = 1e-5f);
+    numbers(c, 0, KERNEL_CASE_STORE, 64);
+    positive(c, 1, KERNEL_CASE_STORE, 64);
+    numbers(c, 2, KERNEL_CASE_STORE, 13 * 64);
+    output(c, 3, DTYPE_F32, 13);
+    output(c, 4, DTYPE_U32, 3);
+    output(c, 5, DTYPE_F32, 3);
+}
+
+static void token_up(struct kernel_case *c)
+{
+    PUSH(c, push_token_moe, .experts = 5, .top_k = 2, .n = 11, .k = 64,
+         .activation = ACTIVATION_SILU, .eps = 1e-5f);
+    numbers(c, 0, KERNEL_CASE_STORE, 64);
+    positive(c, 1, KERNEL_CASE_STORE, 64);
+    words_below(c, 2, 2, 5);
+    numbers(c, 3, KERNEL_CASE_STORE, 5 * 11 * 64);
+    numbers(c, 4, KERNEL_CASE_STORE, 5 * 11 * 64);
+    output(c, 5, KERNEL_CASE_STORE, 2 * 11);
+}
+
+static void token_down(struct kernel_case *c)
+{
+    PUSH(c, push_token_moe, .experts = 5, .top_k = 2, .n = 11, .k = 64);
+    numbers(c, 0, KERNEL_CASE_STORE, 2 * 64);
+    words_below(c, 1, 2, 5);
+    positive(c, 2, DTYPE_F32, 2);
+    numbers(c, 3, KERNEL_CASE_STORE, 5 * 11 * 64);
+    numbers(c, 4, KERNEL_CASE_STORE, 11);
+    output(c, 5, KERNEL_CASE_STORE, 11);
+}
+
 // ---- all
 
 static void (*const fills[KERNEL_COUNT])(struct kernel_case *c) = {
@@ -660,6 +720,12 @@ static void (*const fills[KERNEL_COUNT])(struct kernel_case *c) = {
     [KERNEL_ADAMW] = adamw,
     [KERNEL_CAST] = cast,
     [KERNEL_SAMPLE] = sample,
+    [KERNEL_TOKEN_LINEAR] = token_linear,
+    [KERNEL_TOKEN_LINEARF] = token_linear,
+    [KERNEL_HEADS] = heads,
+    [KERNEL_TOKEN_ROUTER] = token_router,
+    [KERNEL_TOKEN_UP] = token_up,
+    [KERNEL_TOKEN_DOWN] = token_down,
 };
 
 bool kernel_case_exists(enum kernel_op op) { return fills[op] != NULL; }

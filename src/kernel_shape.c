@@ -149,14 +149,45 @@ uint32_t kernel_texels(enum kernel_op op, enum kernel_variant variant)
     case KERNEL_MOE_MATMUL_ACT: return 1 << 0 | 1 << 3;
     case KERNEL_MOE_MATMUL_NT: return 1 << 0 | 1 << 2;
     case KERNEL_MOE_MATMUL_NN: return 1 << 0 | 1 << 3 | 1 << 5 | 1 << 6;
+    case KERNEL_TOKEN_LINEAR:
+    case KERNEL_TOKEN_LINEARF:
+    case KERNEL_TOKEN_ROUTER: return 1 << 0 | 1 << 1 | 1 << 2;
+    case KERNEL_TOKEN_UP: return 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4;
+    case KERNEL_TOKEN_DOWN: return 1 << 0 | 1 << 3;
     }
     return 1 << 0 | 1 << 1;
 }
 
 // ---- all
 
+static bool is_of_one_token(enum kernel_op op)
+{
+    return op == KERNEL_TOKEN_LINEAR || op == KERNEL_TOKEN_LINEARF || op == KERNEL_TOKEN_ROUTER ||
+           op == KERNEL_TOKEN_UP || op == KERNEL_TOKEN_DOWN;
+}
+
+// The more columns share the loads of the token, the better; cards have registers for fewer. CPU
+// drivers gather texels where rows are whole texels.
+static uint32_t token_candidates(const struct gpu_caps *caps, const struct kernel_size *size,
+                                 struct kernel_shape shape[KERNEL_MAX_CANDIDATES])
+{
+    static const uint32_t columns[] = {16, 8};
+    const bool cpu = caps->type == GPU_TYPE_CPU, whole = size->inner > 0 && size->inner % 4 == 0;
+    uint32_t count = 0;
+    for (int texel = cpu && whole && caps->mask & GPU_CAP_TEXEL; texel >= 0; texel--)
+        for (int i = cpu ? 0 : 1; i < 2; i++) {
+            struct kernel_shape *s = &shape[count++];
+            *s = flat_shape(caps, 1);
+            s->columns = columns[i];
+            s->variant = texel ? KERNEL_TEXEL : KERNEL_FLAT;
+            s->depth = whole;
+        }
+    return count;
+}
+
 static struct kernel_shape plain_shape(const struct gpu_caps *caps, enum kernel_op op)
 {
+    if (op == KERNEL_HEADS) return flat_shape(caps, 1); // one subgroup
     struct kernel_shape shape = {.lanes = max_u32(caps->subgroup_size, 4),
                                  .rows = 1,
                                  .columns = 4,
@@ -173,6 +204,7 @@ uint32_t kernel_candidates(const struct gpu_caps *caps, enum kernel_op op, enum 
     if (kernel_is_attention(op)) return kernel_attention_candidates(caps, op, store, size, shape);
     if (kernel_is_matmul(op) || kernel_is_matvec(op))
         return matmul_candidates(caps, op, store, size, shape);
+    if (is_of_one_token(op)) return token_candidates(caps, size, shape);
     return shape[0] = plain_shape(caps, op), 1;
 }
 
@@ -191,6 +223,17 @@ uint32_t kernel_moe_columns(enum kernel_op op, const struct kernel_shape *shape,
     return ceil_div(cols, kernel_group_columns(op, shape));
 }
 
+static struct kernel_size token_size(enum kernel_op op, const void *push)
+{
+    const struct push_token_linear *linear = push;
+    const struct push_token_router *router = push;
+    const struct push_token_moe *moe = push;
+    if (op == KERNEL_TOKEN_ROUTER) return (struct kernel_size){1, router->experts, router->k};
+    if (op == KERNEL_TOKEN_UP || op == KERNEL_TOKEN_DOWN)
+        return (struct kernel_size){1, moe->n, moe->k};
+    return (struct kernel_size){1, linear->n, linear->k};
+}
+
 struct kernel_size kernel_size_of(enum kernel_op op, uint32_t rows, const void *push)
 {
     if (kernel_is_grouped(op) || op == KERNEL_MOE_MATMUL_TN) {
@@ -207,5 +250,6 @@ struct kernel_size kernel_size_of(enum kernel_op op, uint32_t rows, const void *
         const struct push_attention *p = push;
         return (struct kernel_size){p->head_dim, p->heads / p->kv_heads, p->seq};
     }
+    if (is_of_one_token(op)) return token_size(op, push);
     return (struct kernel_size){.rows = rows};
 }

@@ -93,6 +93,19 @@ static void groups_matvec(const void *push, const struct kernel_shape *shape, ui
     groups[2] = max_u32(p->parts, 1);
 }
 
+GROUPS_ROWS(token_linear, push_token_linear, ceil_div(p->n, shape->columns))
+GROUPS_ROWS(heads, push_heads, (uint64_t)p->tokens * (p->heads + 2 * p->kv_heads))
+
+static void groups_token_up(const void *push, const struct kernel_shape *shape, uint32_t groups[3])
+{
+    const struct push_token_moe *p = push;
+    groups[0] = ceil_div(p->n, shape->columns / 2); // gate and up
+    groups[1] = p->top_k;
+    groups[2] = 1;
+}
+
+GROUPS_ROWS(token_down, push_token_moe, ceil_div(p->n, shape->columns))
+
 // ---- costs
 
 #define COST(name, type, flop_expression, byte_expression)                                        \
@@ -181,6 +194,12 @@ COST(sum, push_sum, D(p->count), 4 * D(p->count))
 COST(grad_norm, push_sum, 2 * D(p->count), 4 * D(p->count))
 COST(adamw, push_adamw, 12 * D(p->count), D(p->count) * (28 + (p->copy ? store : 0)))
 COST(sample, push_loss, 10 * D(p->vocab), 8 * D(p->vocab))
+COST(token_linear, push_token_linear, 2 * D(p->n) * p->k, D(p->n) * (p->k + 1) * store)
+COST(heads, push_heads, 5 * D(p->tokens) * (p->heads + p->kv_heads) * p->head_dim,
+     2 * D(p->tokens) * (p->heads + 2 * p->kv_heads) * p->head_dim * store)
+COST(token_router, push_token_router, 2 * D(p->experts) * p->k, D(p->experts) * p->k * store)
+COST(token_up, push_token_moe, 4 * D(p->top_k) * p->n * p->k, 2 * D(p->top_k) * p->n * p->k * store)
+COST(token_down, push_token_moe, 2 * D(p->top_k) * p->n * p->k, D(p->top_k) * p->n * p->k * store)
 #undef D
 
 // `reference`: the operation whose reference this one shares
@@ -243,6 +262,12 @@ static const struct kernel_info table[KERNEL_COUNT] = {
     ROW(GRAD_CLIP, grad_clip, groups_one, sum, push_sum, "rrw"),
     ROW(ADAMW, adamw, groups_adamw, adamw, push_adamw, "rrmrmmw"),
     ROW(CAST, cast, groups_elements, cast, push_count, "rw"),
+    ROW(TOKEN_LINEAR, token_linear, groups_token_linear, token_linear, push_token_linear, "rrrw"),
+    ROW(TOKEN_LINEARF, token_linearf, groups_token_linear, token_linear, push_token_linear, "rrrw"),
+    ROW(HEADS, heads, groups_heads, heads, push_heads, "rrrrrwmm"),
+    ROW(TOKEN_ROUTER, token_router, groups_one, token_router, push_token_router, "rrrwww"),
+    ROW(TOKEN_UP, token_up, groups_token_up, token_up, push_token_moe, "rrrrrw"),
+    ROW(TOKEN_DOWN, token_down, groups_token_down, token_down, push_token_moe, "rrrrrw"),
     ROW(SAMPLE, sample, groups_one, sample, push_loss, "rrmw"),
 };
 

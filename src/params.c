@@ -161,14 +161,28 @@ bool params_init(struct params *params)
     return ok;
 }
 
-struct plan_range params_range(const struct params *params, struct plan *plan,
-                               enum params_class which, const struct model_tensor *tensor)
+struct plan_range params_range_of(const struct params *params, struct plan *plan,
+                                  enum params_class which,
+                                  const struct model_tensor *const *tensor, uint32_t count)
 {
     static const char *const prefix[PARAMS_CLASSES] = {"", "", "d ", "m ", "v "};
     const enum params_class held = held_class(params, which);
     const size_t size = dtype_bytes(params_dtype(params, held));
-    char name[sizeof tensor->name + 8];
-    snprintf(name, sizeof name, "%s%s", prefix[held], tensor->name);
-    return plan_external(plan, name, params->buffer[held][tensor->segment], tensor->offset * size,
-                         tensor->count * size);
+    uint64_t elements = tensor[0]->count;
+    for (uint32_t i = 1; i < count; i++) {
+        if (tensor[i]->segment != tensor[0]->segment ||
+            tensor[i]->offset != tensor[0]->offset + elements)
+            return (struct plan_range){0};
+        elements += tensor[i]->count;
+    }
+    char name[sizeof tensor[0]->name + 8];
+    snprintf(name, sizeof name, "%s%s", prefix[held], tensor[0]->name);
+    return plan_external(plan, name, params->buffer[held][tensor[0]->segment],
+                         tensor[0]->offset * size, elements * size);
+}
+
+struct plan_range params_range(const struct params *params, struct plan *plan,
+                               enum params_class which, const struct model_tensor *tensor)
+{
+    return params_range_of(params, plan, which, &tensor, 1);
 }

@@ -36,5 +36,9 @@ bool params_write(struct params *params, enum params_class which, const struct m
 bool params_read(struct params *params, enum params_class which, const struct model_tensor *tensor,
                  uint64_t begin, uint64_t count, float *values);
 // The tensor's range of a class, for the steps of a plan.
+// The range of tensors that lie side by side in one buffer; {0} where they do not.
+struct plan_range params_range_of(const struct params *params, struct plan *plan,
+                                  enum params_class which,
+                                  const struct model_tensor *const *tensor, uint32_t count);
 struct plan_range params_range(const struct params *params, struct plan *plan,
                                enum params_class which, const struct model_tensor *tensor);

@@ -55,6 +55,14 @@ struct plan_range network_weight(const struct network *n, enum model_role role, 
     return params_range(n->params, n->plan, PARAMS_COMPUTE, find_weight(n, role, layer));
 }
 
+struct plan_range network_weight_qkv(const struct network *n, int32_t layer)
+{
+    const struct model_tensor *const qkv[] = {find_weight(n, ROLE_Q, layer),
+                                              find_weight(n, ROLE_K, layer),
+                                              find_weight(n, ROLE_V, layer)};
+    return params_range_of(n->params, n->plan, PARAMS_COMPUTE, qkv, 3);
+}
+
 struct plan_range network_grad(const struct network *n, enum model_role role, int32_t layer)
 {
     return params_range(n->params, n->plan, PARAMS_GRAD, find_weight(n, role, layer));
@@ -174,26 +182,22 @@ static void decode(struct network *n, int32_t layer, struct push_attention push,
                  PLAN_BIND(n->io.step, part, sum, v->o));
 }
 
-static void attend(struct network *n, int32_t layer)
+void network_attend(struct network *n, int32_t layer)
 {
     const struct config *c = n->config;
     struct layer_values *v = &n->layer[layer];
-    struct plan_range k = v->k, values = v->v;
-    struct push_attention push = {
-        .batch = n->batch, .seq = n->seq, .stride = n->seq, .heads = c->num_attention_heads,
-        .kv_heads = c->num_key_value_heads, .head_dim = c->head_dim, .window = c->sliding_window,
+    const bool cached = n->mode == NETWORK_CACHED;
+    const struct plan_range k = cached ? n->io.cache_k[layer] : v->k,
+                            values = cached ? n->io.cache_v[layer] : v->v;
+    const struct push_attention push = {
+        .batch = n->batch, .seq = n->seq, .stride = cached ? n->capacity : n->seq,
+        .heads = c->num_attention_heads, .kv_heads = c->num_key_value_heads,
+        .head_dim = c->head_dim, .window = c->sliding_window,
         .scale = (float)(1.0 / sqrt((double)c->head_dim)),
     };
     v->o = network_temp(n, n->tokens, (uint64_t)c->num_attention_heads * c->head_dim, "o", layer);
     v->lse = network_temp_f32(n, n->tokens, c->num_attention_heads, "lse", layer);
-    if (n->mode == NETWORK_CACHED) {
-        k = n->io.cache_k[layer];
-        values = n->io.cache_v[layer];
-        cache_write(n, v->k, k);
-        cache_write(n, v->v, values);
-        push.stride = n->capacity;
-    }
-    if (n->mode == NETWORK_CACHED && n->tokens == 1) {
+    if (cached && n->tokens == 1) {
         decode(n, layer, push, k, values);
         return;
     }
@@ -212,7 +216,11 @@ static void attention_section(struct network *n, int32_t layer)
     norm(n, v->x_in, network_weight(n, ROLE_NORM_ATTENTION, layer), v->n_attention,
          v->rstd_attention, n->tokens, c->hidden_size);
     queries_keys_values(n, layer);
-    attend(n, layer);
+    if (n->mode == NETWORK_CACHED) {
+        cache_write(n, v->k, n->io.cache_k[layer]);
+        cache_write(n, v->v, n->io.cache_v[layer]);
+    }
+    network_attend(n, layer);
     v->x_mid = network_temp(n, n->tokens, c->hidden_size, "x_mid", layer);
     network_linear(n, v->o, network_weight(n, ROLE_O, layer), v->x_mid, &v->x_in, n->tokens,
                    c->hidden_size, c->num_attention_heads * c->head_dim);
@@ -372,6 +380,10 @@ void network_forward(struct network *n)
     plan_section(n->plan, "embed");
     n->x = network_temp(n, n->tokens, c->hidden_size, "x", -1);
     embed_steps(n);
+    if (network_decodes(n)) {
+        network_decode(n);
+        return;
+    }
     for (int32_t layer = 0; layer < (int32_t)c->num_hidden_layers; layer++) {
         attention_section(n, layer);
         ffn_section(n, layer);

@@ -60,6 +60,9 @@ struct network network_begin(struct plan *plan, struct params *params, enum netw
                              uint32_t batch, uint32_t seq, uint32_t capacity,
                              const struct network_io *io);
 void network_forward(struct network *network);  // plan_forward.c, up to loss or logits
+// plan_decode.c: the rest of forward for one token, where the weights of q, k, v lie side by side
+bool network_decodes(const struct network *network);
+void network_decode(struct network *network);
 void network_backward(struct network *network); // plan_backward.c, after a forward in NETWORK_TRAIN
 void network_zero(struct plan *plan, struct params *params,
                   const struct network_io *io); // plan_update.c: gradients, loss
@@ -68,6 +71,8 @@ void network_update(struct plan *plan, struct params *params,
 
 // ---- helpers that the sections share (plan_forward.c)
 struct plan_range network_weight(const struct network *n, enum model_role role, int32_t layer);
+// The weights of q, k and v as one [q + k + v rows][hidden]; {0} where they do not lie so.
+struct plan_range network_weight_qkv(const struct network *n, int32_t layer);
 struct plan_range network_grad(const struct network *n, enum model_role role, int32_t layer);
 struct plan_range network_temp(const struct network *n, uint64_t rows, uint64_t cols,
                                const char *name, int32_t layer);
@@ -97,6 +102,8 @@ struct plan_range network_rows(struct plan_range range, uint64_t row_bytes, uint
 // An operation of the attention family over `keys` keys (queries), in as many passes as it takes.
 void network_attention(struct network *n, enum kernel_op op, struct push_attention push,
                        uint32_t keys, const struct plan_range *bind, uint32_t bind_count);
+// o of v->q over v->k and v->v, or over the cache that holds them
+void network_attend(struct network *n, int32_t layer);
 uint32_t network_activation(const struct network *n); // enum kernel_activation
 uint32_t network_moe_rows(const struct network *n); // typical rows an expert: picks the tile
 struct push_moe_matmul network_moe_push(const struct network *n, uint32_t cols, uint32_t inner);

@@ -66,6 +66,12 @@ REF_DECLARE(grad_norm)
 REF_DECLARE(grad_clip)
 REF_DECLARE(adamw)
 REF_DECLARE(cast)
+REF_DECLARE(token_linear)
+REF_DECLARE(token_linearf)
+REF_DECLARE(heads)
+REF_DECLARE(token_router)
+REF_DECLARE(token_up)
+REF_DECLARE(token_down)
 REF_DECLARE(sample)
 #undef REF_DECLARE
 
