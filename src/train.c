@@ -193,9 +193,8 @@ static bool choose_kernels(struct run_state *r)
     uint64_t bytes;
     snprintf(path, sizeof path, "%s/kernels.json", r->params->out);
     if (r->params->resume && file_exists(path) && file_read(path, 1 << 20, &text, &bytes)) {
-        char *terminated = os_grow(text, bytes, bytes + 1);
-        const bool taken = tune_take(r->kernels, terminated);
-        free(terminated);
+        const bool taken = tune_take(r->kernels, text, bytes);
+        free(text);
         if (taken) return true;
         log_info("%s: of another device or version: from here on results may differ in rounding",
                  path);

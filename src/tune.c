@@ -230,10 +230,9 @@ static void read_kept(struct kernels *kernels, const char *path)
     void *text;
     uint64_t bytes;
     if (!path[0] || !file_exists(path) || !file_read(path, 1 << 20, &text, &bytes)) return;
-    char *terminated = os_grow(text, bytes, bytes + 1);
-    if (!tune_take(kernels, terminated))
+    if (!tune_take(kernels, text, bytes))
         log_info("%s: of other kernels or damaged: measured anew", path);
-    free(terminated);
+    free(text);
 }
 
 static void write_kept(const struct kernels *kernels, const char *path)

@@ -35,4 +35,4 @@ bool tune_at_start(struct kernels *kernels, enum dtype store, bool quiet);
 // The choices in force, as JSON for the run folder (to be freed), and back. tune_take returns false
 // without a line where the text is of another device, driver or set of kernels.
 char *tune_print(const struct kernels *kernels);
-bool  tune_take(struct kernels *kernels, const char *text);
+bool  tune_take(struct kernels *kernels, const char *text, uint64_t bytes);

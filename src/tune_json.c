@@ -114,9 +114,9 @@ static bool is_ours(const cJSON *json, const struct kernels *kernels)
     return same;
 }
 
-bool tune_take(struct kernels *kernels, const char *text)
+bool tune_take(struct kernels *kernels, const char *text, uint64_t bytes)
 {
-    cJSON *json = cJSON_Parse(text);
+    cJSON *json = cJSON_ParseWithLength(text, bytes);
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(json, "choices"), *item;
     const int count = cJSON_IsArray(list) ? cJSON_GetArraySize(list) : 0;
     struct kernel_choice *choice = calloc((size_t)count + 1, sizeof *choice);
