@@ -24,6 +24,7 @@ struct reader {
     const cJSON   *value[CONFIG_MAX_FIELDS];   // by row; NULL: not given
     const char    *written[CONFIG_MAX_FIELDS]; // the key as it was given (an alias, perhaps)
     bool           set[CONFIG_MAX_FIELDS];     // by --set
+    size_t         shift; // from the members that all layers share to those of one layer
 };
 
 // ---- messages
@@ -139,6 +140,11 @@ static bool given(const struct reader *r, const char *key) { return slot(r, key)
 
 // ---- slots -> values
 
+static char *member(const struct reader *r, const struct config_field *field)
+{
+    return (char *)r->config + r->shift + field->offset;
+}
+
 static bool is_whole(const cJSON *value, double least, double most)
 {
     return cJSON_IsNumber(value) && value->valuedouble >= least && value->valuedouble <= most &&
@@ -147,7 +153,7 @@ static bool is_whole(const cJSON *value, double least, double most)
 
 static bool store_number(struct reader *r, const struct config_field *field, const cJSON *value)
 {
-    char *const at = (char *)r->config + field->offset;
+    char *const at = member(r, field);
     const double number = value->valuedouble;
     if (field->kind == CONFIG_F64) {
         if (!cJSON_IsNumber(value) || !(number >= field->min && number <= field->max)) // NaN fails
@@ -167,7 +173,7 @@ static bool store_choice(struct reader *r, const struct config_field *field, con
     char wanted[200] = "";
     for (uint32_t i = 0; field->names[i]; i++) {
         if (cJSON_IsString(value) && strcmp(value->valuestring, field->names[i]) == 0) {
-            memcpy((char *)r->config + field->offset, &i, sizeof i);
+            memcpy(member(r, field), &i, sizeof i);
             return true;
         }
         const size_t used = strlen(wanted);
@@ -185,7 +191,7 @@ static bool store_token(struct reader *r, const struct config_field *field, cons
         if (!is_whole(value, -1, 1 << 24)) return refuse(r, field->key, "a token id or null");
         token = (int32_t)value->valuedouble;
     }
-    memcpy((char *)r->config + field->offset, &token, sizeof token);
+    memcpy(member(r, field), &token, sizeof token);
     return true;
 }
 
@@ -211,7 +217,7 @@ static bool store(struct reader *r, const struct config_field *field, const cJSO
     case CONFIG_SPECIAL: return true;
     case CONFIG_BOOL:
         if (!cJSON_IsBool(value)) return refuse(r, field->key, "true or false");
-        *(bool *)((char *)r->config + field->offset) = cJSON_IsTrue(value);
+        *(bool *)(void *)member(r, field) = cJSON_IsTrue(value);
         return true;
     }
     return false;
@@ -323,6 +329,62 @@ static bool resolve_layers(struct reader *r)
     return true;
 }
 
+static bool resolve_router(struct reader *r, struct config_router *router)
+{
+    const struct config *c = r->config;
+    const bool mixtral = c->family == CONFIG_MIXTRAL;
+    if (c->num_experts && !router->top_k && !given(r, "num_experts_per_tok"))
+        router->top_k = min_u32(2, c->num_experts);
+    if (router->top_k > c->num_experts || (c->num_experts && !router->top_k))
+        return refuse(r, "num_experts_per_tok", "1 to %u, num_experts", c->num_experts);
+    if (mixtral && given(r, "norm_topk_prob") && !router->norm_topk_prob)
+        return refuse(r, "norm_topk_prob", "true for model_type mixtral, or model_type vkmoe");
+    router->norm_topk_prob |= mixtral;
+    if (c->family != CONFIG_VKMOE && router->temperature != 1)
+        return refuse(r, "router_temperature", "1 for model_type %s, or model_type vkmoe",
+                      config_family_name(c->family));
+    return true;
+}
+
+// What "layers" says of one layer: keys of routers, read as if they stood in a file of their own.
+static bool read_layer(struct reader *all, const cJSON *item)
+{
+    char name[300], *end;
+    const unsigned long layer = strtoul(item->string, &end, 10);
+    snprintf(name, sizeof name, "%.200s: layers: %.16s", all->name, item->string);
+    struct config *c = all->config;
+    if (*end || end == item->string || layer >= c->num_hidden_layers || !c->moe_layer[layer])
+        return refuse(all, "layers", "numbers of MoE layers as keys (not \"%.16s\")",
+                      item->string);
+    if (!cJSON_IsObject(item))
+        return refuse(all, "layers", "an object of router keys for each layer");
+    struct reader r = {.config = c, .name = name};
+    r.shift = (size_t)((char *)&c->layer_router[layer] - (char *)&c->router);
+    if (!gather(&r, item)) return false;
+    for (int i = 0; i < config_field_count; i++) {
+        if (!r.value[i]) continue;
+        if (!(config_fields[i].flags & CONFIG_LAYER))
+            return refuse(&r, config_fields[i].key, "only keys of routers here");
+        if (!store(&r, &config_fields[i], r.value[i])) return false;
+    }
+    return resolve_router(&r, &c->layer_router[layer]);
+}
+
+static bool resolve_routers(struct reader *r)
+{
+    struct config *c = r->config;
+    const cJSON *layers = slot(r, "layers");
+    for (uint32_t i = 0; i < CONFIG_MAX_LAYERS; i++) c->layer_router[i] = c->router;
+    if (layers && !cJSON_IsObject(layers))
+        return refuse(r, "layers", "an object of layer numbers");
+    if (layers && layers->child && c->family != CONFIG_VKMOE)
+        return refuse(r, "layers", "nothing for model_type %s, or model_type vkmoe",
+                      config_family_name(c->family));
+    for (const cJSON *item = layers ? layers->child : NULL; item; item = item->next)
+        if (!read_layer(r, item)) return false;
+    return true;
+}
+
 static bool resolve_experts(struct reader *r)
 {
     struct config *c = r->config;
@@ -330,30 +392,18 @@ static bool resolve_experts(struct reader *r)
     if (!c->num_experts && c->family != CONFIG_VKMOE)
         return refuse(r, mixtral ? "num_local_experts" : "num_experts",
                       "at least 1 for model_type %s", config_family_name(c->family));
-    if (!c->num_experts && c->num_experts_per_tok)
-        return refuse(r, "num_experts", "at least num_experts_per_tok, %u", c->num_experts_per_tok);
-    if (c->num_experts && !c->num_experts_per_tok && given(r, "num_experts_per_tok"))
-        return refuse(r, "num_experts_per_tok", "1 to %u, num_experts", c->num_experts);
-    if (c->num_experts && !c->num_experts_per_tok)
-        c->num_experts_per_tok = min_u32(2, c->num_experts);
-    if (c->num_experts_per_tok > c->num_experts)
-        return refuse(r, "num_experts_per_tok", "1 to %u, num_experts", c->num_experts);
+    if (!c->num_experts && c->router.top_k)
+        return refuse(r, "num_experts", "at least num_experts_per_tok, %u", c->router.top_k);
     if (c->family == CONFIG_QWEN3_MOE && !c->moe_intermediate_size)
         return refuse(r, "moe_intermediate_size", "the key in a qwen3_moe file");
     if (!c->moe_intermediate_size) c->moe_intermediate_size = c->intermediate_size;
     if (mixtral && c->moe_intermediate_size != c->intermediate_size)
         return refuse(r, "moe_intermediate_size", "intermediate_size, %u, for model_type mixtral",
                       c->intermediate_size);
-    if (mixtral && given(r, "norm_topk_prob") && !c->norm_topk_prob)
-        return refuse(r, "norm_topk_prob", "true for model_type mixtral, or model_type vkmoe");
-    c->norm_topk_prob |= mixtral;
-    if (c->family != CONFIG_VKMOE && c->router_temperature != 1)
-        return refuse(r, "router_temperature", "1 for model_type %s, or model_type vkmoe",
-                      config_family_name(c->family));
     if (c->family != CONFIG_VKMOE && !c->mlp_gated)
         return refuse(r, "mlp_gated", "true for model_type %s, or model_type vkmoe",
                       config_family_name(c->family));
-    return resolve_layers(r);
+    return resolve_layers(r) && resolve_router(r, &c->router) && resolve_routers(r);
 }
 
 static bool resolve_training(struct reader *r)

@@ -17,6 +17,15 @@ enum config_act { CONFIG_SILU, CONFIG_GELU, CONFIG_GELU_NEW, CONFIG_GELU_TANH, C
 enum config_init { CONFIG_INIT_NORMAL, CONFIG_INIT_SCALED, CONFIG_INIT_H64LM };
 enum config_schedule { CONFIG_COSINE, CONFIG_LINEAR, CONFIG_CONSTANT, CONFIG_CONSTANT_DECAY };
 
+// Of one MoE layer.
+struct config_router {
+    uint32_t top_k;               // num_experts_per_tok
+    bool     norm_topk_prob;      // divide the picked gates by their sum; mixtral: always
+    double   temperature;         // router_temperature: logits are divided by it; default 1
+    double   balance_coef;        // router_aux_loss_coef: Switch balance loss, mean over MoE layers
+    double   z_coef;              // router_z_loss_coef
+};
+
 struct config {
     // ---- model
     enum config_family family;          // model_type: "vkmoe", "mixtral", "qwen3_moe"
@@ -28,8 +37,9 @@ struct config {
     uint32_t max_position_embeddings;
     uint32_t sliding_window;            // 0 (null): none
     uint32_t num_experts;               // also read as num_local_experts; 0: dense model
-    uint32_t num_experts_per_tok;
-    bool     norm_topk_prob;            // divide the picked gates by their sum; mixtral: always
+    struct config_router router;  // the keys of routers, for all layers ...
+    // ... and what "layers": {"3": {"router_temperature": 2}} says of some
+    struct config_router layer_router[CONFIG_MAX_LAYERS];
     bool     tie_word_embeddings;
     bool     qk_norm;                   // per-head RMSNorm of q and k; qwen3_moe: always true
     // Resolved from decoder_sparse_step and mlp_only_layers as in Qwen3-MoE: MoE where
@@ -40,9 +50,6 @@ struct config {
     bool     mlp_gated;                 // three matrices, f(gate) * up; else two, f(up); default
                                         // true, and so for mixtral and qwen3_moe
     double   rms_norm_eps, rope_theta;
-    double   router_temperature;        // logits are divided by it; default 1
-    double   router_aux_loss_coef;      // Switch balance loss, mean over MoE layers
-    double   router_z_loss_coef;
     enum config_init init;              // "normal" (std initializer_range), "scaled" (o and down
                                         // by 1/sqrt(2 layers)), "h64lm"
     double   initializer_range;

@@ -22,6 +22,7 @@ enum config_flags {
     CONFIG_NEEDED   = 2, // must stand in every file
     CONFIG_NEEDED_HF = 4, // must stand in mixtral and qwen3_moe files: their defaults are huge
     CONFIG_MODEL    = 8, // printed in the model's part
+    CONFIG_LAYER    = 16, // a member of struct config_router: may differ from layer to layer
 };
 
 struct config_field {

@@ -20,10 +20,8 @@ static void print_number(struct bytes *out, double value)
     bytes_printf(out, "%s%s", text, strpbrk(text, ".e") ? "" : ".0");
 }
 
-static void print_value(struct bytes *out, const struct config_field *field,
-                        const struct config *config)
+static void print_value(struct bytes *out, const struct config_field *field, const char *at)
 {
-    const char *const at = (const char *)config + field->offset;
     uint32_t word = 0;
     if (field->kind == CONFIG_BOOL) word = *(const bool *)at;
     else if (field->kind != CONFIG_F64 && field->kind != CONFIG_U64) memcpy(&word, at, sizeof word);
@@ -51,11 +49,42 @@ static void print_dense_layers(struct bytes *out, const struct config *config)
     bytes_printf(out, "]");
 }
 
+static uint32_t field_bytes(const struct config_field *field)
+{
+    if (field->kind == CONFIG_BOOL) return sizeof(bool);
+    return field->kind == CONFIG_F64 ? sizeof(double) : sizeof(uint32_t);
+}
+
+// What the routers of single layers have of their own.
+static void print_layers(struct bytes *out, const struct config *config)
+{
+    const char *comma = "";
+    bytes_printf(out, "{");
+    for (uint32_t layer = 0; layer < config->num_hidden_layers; layer++) {
+        const char *inner = "";
+        for (int i = 0; i < config_field_count; i++) {
+            const struct config_field *field = &config_fields[i];
+            if (!(field->flags & CONFIG_LAYER)) continue;
+            const char *const all = (const char *)config + field->offset;
+            const char *const own = all + ((const char *)&config->layer_router[layer] -
+                                           (const char *)&config->router);
+            if (memcmp(all, own, field_bytes(field)) == 0) continue;
+            if (!*inner) bytes_printf(out, "%s\"%u\": {", comma, layer);
+            bytes_printf(out, "%s\"%s\": ", inner, field->key);
+            print_value(out, field, own);
+            inner = comma = ", ";
+        }
+        if (*inner) bytes_printf(out, "}");
+    }
+    bytes_printf(out, "}");
+}
+
 static bool is_printed(const struct config_field *field, const struct config *config, unsigned part)
 {
     if ((field->flags & CONFIG_MODEL) != part || field->kind == CONFIG_NEUTRAL ||
         field->kind == CONFIG_FIXED)
         return false;
+    if (strcmp(field->key, "layers") == 0) return config->family == CONFIG_VKMOE;
     if (field->kind == CONFIG_SPECIAL) return part && config->family != CONFIG_MIXTRAL;
     return true;
 }
@@ -68,7 +97,8 @@ static void print_part(struct bytes *out, const struct config *config, unsigned 
         bytes_printf(out, ",\n  \"%s\": ", config_field_key(field, config->family));
         if (strcmp(field->key, "mlp_only_layers") == 0) print_dense_layers(out, config);
         else if (strcmp(field->key, "decoder_sparse_step") == 0) bytes_printf(out, "1");
-        else print_value(out, field, config);
+        else if (strcmp(field->key, "layers") == 0) print_layers(out, config);
+        else print_value(out, field, (const char *)config + field->offset);
     }
 }
 

@@ -74,7 +74,8 @@ static void add(struct model *model, enum model_role role, int32_t layer, uint32
     tensor->init_value = is_norm(role) ? 1 : 0;
     tensor->init_std = is_norm(role) ? 0 : init_std(c, tensor);
     model->parameters += tensor->count;
-    model->active += experts ? tensor->count / experts * c->num_experts_per_tok : tensor->count;
+    model->active +=
+        experts ? tensor->count / experts * c->layer_router[layer].top_k : tensor->count;
 }
 
 static void add_layer(struct model *model, uint32_t index)

@@ -67,15 +67,16 @@ static void attention_section(struct network *n, int32_t layer)
 static void pick_in_two_steps(struct network *n, int32_t layer, struct plan_range logits)
 {
     const struct config *c = n->config;
+    const struct config_router *router = network_router(n, layer);
     struct layer_values *v = &n->layer[layer];
     const struct plan_range probs = network_temp_f32(n, 1, c->num_experts, "probs", layer);
     v->router_lse = network_temp_f32(n, 1, 1, "router_lse", layer);
     token_linear(n, KERNEL_TOKEN_LINEARF, v->x_mid, network_weight(n, ROLE_NORM_FFN, layer),
                  network_weight(n, ROLE_ROUTER, layer), c->num_experts, logits);
     const struct push_router push = {.tokens = 1, .total = 1, .experts = c->num_experts,
-                                     .top_k = c->num_experts_per_tok,
-                                     .renormalise = c->norm_topk_prob,
-                                     .inv_temperature = (float)(1.0 / c->router_temperature)};
+                                     .top_k = router->top_k,
+                                     .renormalise = router->norm_topk_prob,
+                                     .inv_temperature = (float)(1.0 / router->temperature)};
     plan_add(n->plan, KERNEL_ROUTER, 1, &push,
              PLAN_BIND(logits, probs, v->ids, v->gates, v->router_lse));
 }
@@ -83,19 +84,20 @@ static void pick_in_two_steps(struct network *n, int32_t layer, struct plan_rang
 static void pick_steps(struct network *n, int32_t layer)
 {
     const struct config *c = n->config;
+    const struct config_router *router = network_router(n, layer);
     struct layer_values *v = &n->layer[layer];
     const struct plan_range logits =
         network_temp_f32(n, 1, c->num_experts, "router_logits", layer);
-    v->ids = network_temp_f32(n, 1, c->num_experts_per_tok, "picks", layer);
-    v->gates = network_temp_f32(n, 1, c->num_experts_per_tok, "gates", layer);
+    v->ids = network_temp_f32(n, 1, router->top_k, "picks", layer);
+    v->gates = network_temp_f32(n, 1, router->top_k, "gates", layer);
     if ((uint64_t)c->num_experts * c->hidden_size > ROUTER_ONE_GROUP) {
         pick_in_two_steps(n, layer, logits);
         return;
     }
     const struct push_token_router push = {.k = c->hidden_size, .experts = c->num_experts,
-                                           .top_k = c->num_experts_per_tok,
-                                           .renormalise = c->norm_topk_prob,
-                                           .inv_temperature = (float)(1.0 / c->router_temperature),
+                                           .top_k = router->top_k,
+                                           .renormalise = router->norm_topk_prob,
+                                           .inv_temperature = (float)(1.0 / router->temperature),
                                            .eps = (float)c->rms_norm_eps};
     plan_add(n->plan, KERNEL_TOKEN_ROUTER, 1, &push,
              PLAN_BIND(v->x_mid, network_weight(n, ROLE_NORM_FFN, layer),
@@ -105,18 +107,19 @@ static void pick_steps(struct network *n, int32_t layer)
 static void moe_steps(struct network *n, int32_t layer)
 {
     const struct config *c = n->config;
+    const struct config_router *router = network_router(n, layer);
     struct layer_values *v = &n->layer[layer];
     const uint32_t inner = c->moe_intermediate_size;
     pick_steps(n, layer);
-    const struct plan_range h = network_temp(n, c->num_experts_per_tok, inner, "h", layer);
-    const struct push_token_moe up = {c->num_experts, c->num_experts_per_tok, inner,
+    const struct plan_range h = network_temp(n, router->top_k, inner, "h", layer);
+    const struct push_token_moe up = {c->num_experts, router->top_k, inner,
                                       c->hidden_size, network_activation(n),
                                       (float)c->rms_norm_eps};
     plan_add(n->plan, KERNEL_TOKEN_UP, 1, &up,
              PLAN_BIND(v->x_mid, network_weight(n, ROLE_NORM_FFN, layer), v->ids,
                        network_weight(n, ROLE_EXPERT_GATE, layer),
                        network_weight(n, ROLE_EXPERT_UP, layer), h));
-    const struct push_token_moe down = {c->num_experts, c->num_experts_per_tok, c->hidden_size,
+    const struct push_token_moe down = {c->num_experts, router->top_k, c->hidden_size,
                                         inner, 0, 0};
     n->x = network_temp(n, 1, c->hidden_size, "x", layer);
     plan_add(n->plan, KERNEL_TOKEN_DOWN, 1, &down,

@@ -105,8 +105,11 @@ void network_attention(struct network *n, enum kernel_op op, struct push_attenti
 // o of v->q over v->k and v->v, or over the cache that holds them
 void network_attend(struct network *n, int32_t layer);
 uint32_t network_activation(const struct network *n); // enum kernel_activation
-uint32_t network_moe_rows(const struct network *n); // typical rows an expert: picks the tile
-struct push_moe_matmul network_moe_push(const struct network *n, uint32_t cols, uint32_t inner);
+// Of a MoE layer: its router's keys; typical rows an expert, which pick the tile.
+const struct config_router *network_router(const struct network *n, int32_t layer);
+uint32_t network_moe_rows(const struct network *n, int32_t layer);
+struct push_moe_matmul network_moe_push(const struct network *n, int32_t layer, uint32_t cols,
+                                        uint32_t inner);
 void network_moe_steps(struct network *n, int32_t layer);     // plan_moe.c
 void network_moe_back(struct network *n, int32_t layer,
                       struct plan_range dn); // plan_moe_back.c: fills dn [T][H]

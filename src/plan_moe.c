@@ -11,34 +11,46 @@ enum {
     ROUTER_ROWS = 64,       // parts are multiples, so that ranges stay aligned
 };
 
-uint32_t network_moe_rows(const struct network *n)
+const struct config_router *network_router(const struct network *n, int32_t layer)
 {
-    return max_u32(n->tokens * n->config->num_experts_per_tok / n->config->num_experts, 1);
+    return &n->config->layer_router[layer];
 }
 
-struct push_moe_matmul network_moe_push(const struct network *n, uint32_t cols, uint32_t inner)
+static uint32_t pairs_of(const struct network *n, int32_t layer)
+{
+    return n->tokens * network_router(n, layer)->top_k;
+}
+
+uint32_t network_moe_rows(const struct network *n, int32_t layer)
+{
+    return max_u32(pairs_of(n, layer) / n->config->num_experts, 1);
+}
+
+struct push_moe_matmul network_moe_push(const struct network *n, int32_t layer, uint32_t cols,
+                                        uint32_t inner)
 {
     const struct config *c = n->config;
-    return (struct push_moe_matmul){.pairs = n->tokens * c->num_experts_per_tok,
+    return (struct push_moe_matmul){.pairs = pairs_of(n, layer),
                                     .experts = c->num_experts,
                                     .n = cols,
                                     .k = inner,
-                                    .top_k = c->num_experts_per_tok,
+                                    .top_k = network_router(n, layer)->top_k,
                                     .activation = network_activation(n)};
 }
 
-static struct push_router router_push(const struct network *n)
+static struct push_router router_push(const struct network *n, int32_t layer)
 {
     const struct config *c = n->config;
+    const struct config_router *router = network_router(n, layer);
     // coefficients are of the mean over the MoE layers
     const float share = 1.0f / (float)config_moe_layers(c);
     return (struct push_router){.tokens = n->tokens,
                                 .experts = c->num_experts,
-                                .top_k = c->num_experts_per_tok,
-                                .renormalise = c->norm_topk_prob,
-                                .inv_temperature = (float)(1.0 / c->router_temperature),
-                                .balance_coef = (float)c->router_aux_loss_coef * share,
-                                .z_coef = (float)c->router_z_loss_coef * share};
+                                .top_k = network_router(n, layer)->top_k,
+                                .renormalise = router->norm_topk_prob,
+                                .inv_temperature = (float)(1.0 / router->temperature),
+                                .balance_coef = (float)router->balance_coef * share,
+                                .z_coef = (float)router->z_coef * share};
 }
 
 // The router works on parts of the tokens: with many experts no binding covers [T][E].
@@ -60,9 +72,10 @@ static struct plan_range rows_of(struct plan_range range, const struct part *par
     return plan_slice(range, part->begin * row, part->rows * row);
 }
 
-static struct push_router part_push(const struct network *n, const struct part *part)
+static struct push_router part_push(const struct network *n, int32_t layer,
+                                    const struct part *part)
 {
-    struct push_router push = router_push(n);
+    struct push_router push = router_push(n, layer);
     push.total = push.tokens;
     push.tokens = part->rows;
     push.accumulate = part->begin > 0;
@@ -73,14 +86,14 @@ static void router_part(struct network *n, int32_t layer, const struct part *par
 {
     const struct config *c = n->config;
     struct layer_values *v = &n->layer[layer];
-    const uint64_t picks = 4ull * c->num_experts_per_tok,
+    const uint64_t picks = 4ull * network_router(n, layer)->top_k,
                    hidden = (uint64_t)c->hidden_size * n->store_bytes;
     const struct plan_range logits =
         network_temp_f32(n, part->rows, c->num_experts, "router_logits", layer);
     v->probs[part->index] = network_temp_f32(n, part->rows, c->num_experts, "probs", layer);
     network_linear_f32(n, rows_of(v->n_ffn, part, hidden), network_weight(n, ROLE_ROUTER, layer),
                        logits, part->rows, c->num_experts, c->hidden_size);
-    const struct push_router push = part_push(n, part);
+    const struct push_router push = part_push(n, layer, part);
     plan_add(n->plan, KERNEL_ROUTER, 0, &push,
              PLAN_BIND(logits, v->probs[part->index], rows_of(v->ids, part, picks),
                        rows_of(v->gates, part, picks), rows_of(v->router_lse, part, 4)));
@@ -88,10 +101,9 @@ static void router_part(struct network *n, int32_t layer, const struct part *par
 
 static void router_steps(struct network *n, int32_t layer)
 {
-    const struct config *c = n->config;
     struct layer_values *v = &n->layer[layer];
-    v->ids = network_temp_f32(n, n->tokens, c->num_experts_per_tok, "picks", layer);
-    v->gates = network_temp_f32(n, n->tokens, c->num_experts_per_tok, "gates", layer);
+    v->ids = network_temp_f32(n, n->tokens, network_router(n, layer)->top_k, "picks", layer);
+    v->gates = network_temp_f32(n, n->tokens, network_router(n, layer)->top_k, "gates", layer);
     v->router_lse = network_temp_f32(n, n->tokens, 1, "router_lse", layer);
     uint32_t parts = 0;
     for (struct part part = {0}; next_part(n, &part);) parts++;
@@ -99,15 +111,15 @@ static void router_steps(struct network *n, int32_t layer)
     for (struct part part = {0}; next_part(n, &part);) router_part(n, layer, &part);
 }
 
-static struct push_moe_sort sort_push(const struct network *n)
+static struct push_moe_sort sort_push(const struct network *n, int32_t layer)
 {
     const struct config *c = n->config;
     const struct kernel_moe_size size = {.tokens = n->tokens,
                                          .experts = c->num_experts,
-                                         .top_k = c->num_experts_per_tok,
+                                         .top_k = network_router(n, layer)->top_k,
                                          .hidden = c->hidden_size,
                                          .inner = c->moe_intermediate_size,
-                                         .rows = network_moe_rows(n),
+                                         .rows = network_moe_rows(n, layer),
                                          .gated = c->mlp_gated};
     return kernel_moe_sort(n->plan->kernels, n->plan->store, &size);
 }
@@ -115,7 +127,7 @@ static struct push_moe_sort sort_push(const struct network *n)
 static void sort_steps(struct network *n, int32_t layer)
 {
     struct layer_values *v = &n->layer[layer];
-    const struct push_moe_sort push = sort_push(n);
+    const struct push_moe_sort push = sort_push(n, layer);
     const uint32_t ranges = min_u32(push.experts, push.pairs) + 1;
     const struct plan_range counts =
         network_temp_f32(n, push.blocks, push.experts, "counts", layer);
@@ -153,11 +165,11 @@ static void stats_steps(struct network *n, int32_t layer)
                                                4ull * (4 + 2 * (uint64_t)experts));
     const struct plan_range entropy = network_temp_f32(n, experts, 1, "entropy", layer);
     for (struct part part = {0}; next_part(n, &part);) {
-        const struct push_router push = part_push(n, &part);
+        const struct push_router push = part_push(n, layer, &part);
         plan_add(n->plan, KERNEL_ROUTER_STATS, 0, &push,
                  PLAN_BIND(v->probs[part.index], v->offsets, stats, entropy));
     }
-    const struct push_router push = router_push(n);
+    const struct push_router push = router_push(n, layer);
     plan_add(n->plan, KERNEL_ROUTER_TOTALS, 0, &push, PLAN_BIND(v->router_lse, entropy, stats));
 }
 
@@ -166,10 +178,10 @@ static struct plan_range body_steps(struct network *n, int32_t layer)
 {
     const struct config *c = n->config;
     const uint32_t hidden = c->hidden_size, inner = c->moe_intermediate_size;
-    const uint32_t rows = network_moe_rows(n), pairs = n->tokens * c->num_experts_per_tok;
+    const uint32_t rows = network_moe_rows(n, layer), pairs = pairs_of(n, layer);
     struct layer_values *v = &n->layer[layer];
     const struct plan_range h = network_temp(n, pairs, inner, "h", layer);
-    struct push_moe_matmul push = network_moe_push(n, inner, hidden);
+    struct push_moe_matmul push = network_moe_push(n, layer, inner, hidden);
     push.save = n->mode == NETWORK_TRAIN;
     v->gate = push.save ? network_temp(n, pairs, inner, "gate", layer) : h;
     v->up = push.save && c->mlp_gated ? network_temp(n, pairs, inner, "up", layer) : v->gate;
@@ -191,12 +203,12 @@ static struct plan_range body_steps(struct network *n, int32_t layer)
 static struct plan_range expert_steps(struct network *n, int32_t layer)
 {
     const uint32_t hidden = n->config->hidden_size, inner = n->config->moe_intermediate_size;
-    const uint32_t pairs = n->tokens * n->config->num_experts_per_tok;
+    const uint32_t pairs = pairs_of(n, layer);
     const struct layer_values *v = &n->layer[layer];
     const struct plan_range h = body_steps(n, layer);
     const struct plan_range y = network_temp(n, pairs, hidden, "y", layer);
-    const struct push_moe_matmul down = network_moe_push(n, hidden, inner);
-    plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_NT, network_moe_rows(n), &down,
+    const struct push_moe_matmul down = network_moe_push(n, layer, hidden, inner);
+    plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_NT, network_moe_rows(n, layer), &down,
                       PLAN_BIND(h, v->tiles, network_weight(n, ROLE_EXPERT_DOWN, layer), y),
                       grid(v, MOE_GRID_DOWN));
     return y;
@@ -212,7 +224,7 @@ void network_moe_steps(struct network *n, int32_t layer)
     n->x = network_temp(n, n->tokens, n->config->hidden_size, "x", layer);
     const struct push_moe_combine push = {.tokens = n->tokens,
                                           .cols = n->config->hidden_size,
-                                          .top_k = n->config->num_experts_per_tok,
+                                          .top_k = network_router(n, layer)->top_k,
                                           .weighted = 1,
                                           .add = 1};
     plan_add(n->plan, KERNEL_MOE_COMBINE, 0, &push,
@@ -230,10 +242,10 @@ static void expert_weight_grad(struct network *n, int32_t layer, enum model_role
     const uint32_t hidden = n->config->hidden_size, inner = n->config->moe_intermediate_size;
     const struct layer_values *v = &n->layer[layer];
     const bool down = role == ROLE_EXPERT_DOWN;
-    struct push_moe_matmul push = network_moe_push(n, down ? inner : hidden, 0);
+    struct push_moe_matmul push = network_moe_push(n, layer, down ? inner : hidden, 0);
     push.m = down ? hidden : inner;
     push.gather = gather;
-    plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_TN, network_moe_rows(n), &push,
+    plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_TN, network_moe_rows(n, layer), &push,
                       PLAN_BIND(a, b, v->order, v->ranges, network_grad(n, role, layer)),
                       grid(v, down ? MOE_GRID_DOWN_WEIGHT : MOE_GRID_UP_WEIGHT));
 }
@@ -244,13 +256,13 @@ static struct plan_range body_back(struct network *n, int32_t layer, struct plan
 {
     const struct config *c = n->config;
     const uint32_t hidden = c->hidden_size, inner = c->moe_intermediate_size;
-    const uint32_t pairs = n->tokens * c->num_experts_per_tok;
+    const uint32_t pairs = pairs_of(n, layer);
     const struct layer_values *v = &n->layer[layer];
     const struct plan_range dh = network_temp(n, pairs, inner, "dh", layer);
-    struct push_moe_matmul down = network_moe_push(n, inner, hidden);
+    struct push_moe_matmul down = network_moe_push(n, layer, inner, hidden);
     down.gather = 1;
     const struct plan_range weight = network_weight(n, ROLE_EXPERT_DOWN, layer);
-    plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_NN, network_moe_rows(n), &down,
+    plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_NN, network_moe_rows(n, layer), &down,
                       PLAN_BIND(n->dx, v->order, v->tiles, weight, dh, n->dx, weight),
                       grid(v, MOE_GRID_BACK_H));
     const struct push_moe_activate push = {pairs, inner, network_activation(n), c->mlp_gated};
@@ -265,7 +277,7 @@ static struct plan_range expert_back(struct network *n, int32_t layer, struct pl
 {
     const struct config *c = n->config;
     const uint32_t hidden = c->hidden_size, inner = c->moe_intermediate_size;
-    const uint32_t pairs = n->tokens * c->num_experts_per_tok;
+    const uint32_t pairs = pairs_of(n, layer);
     const struct layer_values *v = &n->layer[layer];
     const struct plan_range h = body_back(n, layer, dgates);
     expert_weight_grad(n, layer, ROLE_EXPERT_DOWN, n->dx, h, GATHER_A);
@@ -275,9 +287,9 @@ static struct plan_range expert_back(struct network *n, int32_t layer, struct pl
     const struct plan_range dx = network_temp(n, pairs, hidden, "dx_pairs", layer);
     const struct plan_range up = network_weight(n, ROLE_EXPERT_UP, layer);
     const struct plan_range gate = c->mlp_gated ? network_weight(n, ROLE_EXPERT_GATE, layer) : up;
-    struct push_moe_matmul push = network_moe_push(n, hidden, inner);
+    struct push_moe_matmul push = network_moe_push(n, layer, hidden, inner);
     push.second = c->mlp_gated;
-    plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_NN, network_moe_rows(n), &push,
+    plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_NN, network_moe_rows(n, layer), &push,
                       PLAN_BIND(v->gate, v->order, v->tiles, gate, dx, v->up, up),
                       grid(v, MOE_GRID_BACK_X));
     return dx;
@@ -289,9 +301,10 @@ static void router_part_back(struct network *n, int32_t layer, const struct part
     const struct config *c = n->config;
     const struct layer_values *v = &n->layer[layer];
     const uint32_t experts = c->num_experts, hidden = c->hidden_size;
-    const uint64_t picks = 4ull * c->num_experts_per_tok, row = (uint64_t)hidden * n->store_bytes;
+    const uint64_t picks = 4ull * network_router(n, layer)->top_k,
+                   row = (uint64_t)hidden * n->store_bytes;
     const struct plan_range dlogits = network_temp(n, part->rows, experts, "drouter", layer);
-    const struct push_router push = part_push(n, part);
+    const struct push_router push = part_push(n, layer, part);
     plan_add(n->plan, KERNEL_ROUTER_BACK, 0, &push,
              PLAN_BIND(v->probs[part->index], rows_of(v->ids, part, picks),
                        rows_of(v->gates, part, picks), rows_of(dgates, part, picks),
@@ -305,13 +318,13 @@ static void router_part_back(struct network *n, int32_t layer, const struct part
 void network_moe_back(struct network *n, int32_t layer, struct plan_range dn)
 {
     const struct config *c = n->config;
-    const uint32_t pairs = n->tokens * c->num_experts_per_tok;
+    const uint32_t pairs = pairs_of(n, layer);
     const struct layer_values *v = &n->layer[layer];
     const struct plan_range dgates = network_temp_f32(n, pairs, 1, "dgates", layer);
     const struct plan_range dx_pairs = expert_back(n, layer, dgates);
     const struct push_moe_combine push = {.tokens = n->tokens,
                                           .cols = c->hidden_size,
-                                          .top_k = c->num_experts_per_tok};
+                                          .top_k = network_router(n, layer)->top_k};
     plan_add(n->plan, KERNEL_MOE_COMBINE, 0, &push,
              PLAN_BIND(dx_pairs, v->inverse, v->gates, dn, dn));
     for (struct part part = {0}; next_part(n, &part);)

@@ -118,7 +118,7 @@ struct vkmoe_model_info vkmoe_model_info(const struct vkmoe_model *m)
         .layers = c->num_hidden_layers,
         .moe_layers = config_moe_layers(c),
         .experts = c->num_experts,
-        .experts_per_token = c->num_experts_per_tok,
+        .experts_per_token = c->router.top_k,
     };
 }
 

@@ -89,7 +89,8 @@ static void transformers_files_are_read(void **state)
     assert_int_equal(a.sliding_window, 0);
     assert_int_equal(a.moe_intermediate_size, 48);
     assert_int_equal(a.torch_dtype, DTYPE_F32);
-    assert_true(a.norm_topk_prob && !a.qk_norm && a.rope_theta == 1e6 && a.rms_norm_eps == 1e-5);
+    assert_true(a.router.norm_topk_prob && !a.qk_norm);
+    assert_true(a.rope_theta == 1e6 && a.rms_norm_eps == 1e-5);
     assert_int_equal(config_moe_layers(&a), 2);
     assert_int_equal(b.head_dim, 8);
     assert_int_equal(b.sliding_window, 16);
@@ -165,6 +166,40 @@ static void settings_replace_what_the_file_says(void **state)
                 config.rope_theta == 20000);
 }
 
+#define FOUR_EXPERTS "{\"model_type\": \"vkmoe\", \"vocab_size\": 9, \"hidden_size\": 32, " \
+    "\"intermediate_size\": 8, \"num_hidden_layers\": 3, \"num_attention_heads\": 4, " \
+    "\"max_position_embeddings\": 8, \"num_experts\": 4, \"mlp_only_layers\": [1]}"
+
+static void layers_have_routers_of_their_own(void **state)
+{
+    (void)state;
+    struct config config;
+    const char *const set[] = {
+        "router_temperature=3",
+        "layers={\"2\": {\"num_experts_per_tok\": 1, \"router_z_loss_coef\": 0.5}}"};
+    assert_true(config_parse(&config, "test.json", FOUR_EXPERTS, set, COUNT_OF(set)));
+    assert_int_equal(config.layer_router[0].top_k, 2);
+    assert_int_equal(config.layer_router[2].top_k, 1);
+    assert_true(config.layer_router[0].z_coef == 0 && config.layer_router[2].z_coef == 0.5);
+    assert_true(config.layer_router[2].temperature == 3);
+    assert_round_trip(&config);
+    static const struct { const char *set, *first, *second; } bad[] = {
+        {"layers=[]", "layers: found []", "an object"},
+        {"layers={\"1\": {}}", "MoE layers as keys", "\"1\""},
+        {"layers={\"3\": {}}", "MoE layers as keys", "\"3\""},
+        {"layers={\"x\": {}}", "MoE layers as keys", "\"x\""},
+        {"layers={\"0\": 2}", "layers", "an object of router keys"},
+        {"layers={\"0\": {\"hidden_size\": 2}}", "layers: 0: hidden_size: found 2", "routers"},
+        {"layers={\"0\": {\"top\": 2}}", "layers: 0", "unknown key \"top\""},
+        {"layers={\"0\": {\"num_experts_per_tok\": 5}}",
+         "layers: 0: num_experts_per_tok: found 5", "1 to 4"},
+    };
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        assert_false(config_parse(&config, "test.json", FOUR_EXPERTS, &bad[i].set, 1));
+        unit_assert_line(bad[i].first, bad[i].second);
+    }
+}
+
 // Each changes mixtral_4 (m), qwen_4 (q) or the dense defaults (d), and is refused with both texts.
 static const struct { char base; const char *set, *first, *second; } refused[] = {
     {'m', "hiden_size=3", "unknown key \"hiden_size\"", "\"hidden_size\""},
@@ -184,6 +219,7 @@ static const struct { char base; const char *set, *first, *second; } refused[] =
     {'q', "num_experts=0", "num_experts: found 0", "at least 1"},
     {'d', "num_experts_per_tok=2", "num_experts: found nothing", "at least num_experts_per_tok, 2"},
     {'m', "num_experts_per_tok=5", "num_experts_per_tok: found 5", "1 to 4"},
+    {'m', "layers={\"0\": {\"num_experts_per_tok\": 1}}", "layers: found", "model_type mixtral"},
     {'m', "num_experts_per_tok=0", "num_experts_per_tok: found 0", "1 to 4"},
     {'m', "num_key_value_heads=3", "num_key_value_heads: found 3",
      "divisor of num_attention_heads, 4"},
@@ -295,11 +331,11 @@ static void assets_are_what_their_sources_say(void **state)
                         moe = read_asset("shakespeare-moe.json");
     assert_int_equal(tiny.family, CONFIG_MIXTRAL);
     assert_int_equal(tiny.num_experts, 8);
-    assert_int_equal(tiny.num_experts_per_tok, 2);
+    assert_int_equal(tiny.router.top_k, 2);
     assert_int_equal(h64lm.vocab_size, 32000);
     assert_int_equal(config_moe_layers(&h64lm), 3);
     for (uint32_t i = 0; i < 6; i++) assert_int_equal(h64lm.moe_layer[i], i % 2);
-    assert_true(h64lm.router_temperature == 2 && !h64lm.norm_topk_prob &&
+    assert_true(h64lm.router.temperature == 2 && !h64lm.router.norm_topk_prob &&
                 h64lm.init == CONFIG_INIT_H64LM);
     assert_true(h64lm.learning_rate == 3e-4 && h64lm.weight_decay == 0.01 &&
                 h64lm.lr_scheduler_type == CONFIG_LINEAR);
@@ -318,7 +354,7 @@ static void assets_are_what_their_sources_say(void **state)
                     c->adam_beta2 == 0.99 && c->weight_decay == 0.1);
     }
     assert_int_equal(dense.num_experts, 0);
-    assert_int_equal(moe.moe_intermediate_size * moe.num_experts_per_tok, dense.intermediate_size);
+    assert_int_equal(moe.moe_intermediate_size * moe.router.top_k, dense.intermediate_size);
     assert_round_trip(&tiny), assert_round_trip(&h64lm), assert_round_trip(&dense),
         assert_round_trip(&moe);
     struct config defaults;
@@ -332,6 +368,7 @@ int main(void)
         UNIT(transformers_files_are_read),
         UNIT(what_is_printed_reads_back),
         UNIT(settings_replace_what_the_file_says),
+        UNIT(layers_have_routers_of_their_own),
         UNIT(each_rule_refuses_in_one_line),
         UNIT(broken_files_are_refused_in_one_line),
         UNIT(assets_are_what_their_sources_say),

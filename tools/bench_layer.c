@@ -78,7 +78,7 @@ static bool measure(const struct layer *l, const char *name, bool backward)
         struct bench_work work = {0};
         bench_add_work(&work, plan, 1);
         const char *shape = arena_printf(bench->arena, "E%u k%u T%u %ux%u", c->num_experts,
-                                         c->num_experts_per_tok, c->seq_len,
+                                         c->router.top_k, c->seq_len,
                                          c->moe_intermediate_size, c->hidden_size);
         const struct bench_time time = bench_median(ms, BENCH_RUNS);
         struct bench_result *r =

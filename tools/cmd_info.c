@@ -158,7 +158,7 @@ static cJSON *layer_json(const struct model *model, int32_t layer)
                             moe ? c->moe_intermediate_size : c->intermediate_size);
     if (moe) {
         cJSON_AddNumberToObject(json, "experts", c->num_experts);
-        cJSON_AddNumberToObject(json, "experts_per_token", c->num_experts_per_tok);
+        cJSON_AddNumberToObject(json, "experts_per_token", c->layer_router[layer].top_k);
     }
     return json;
 }
@@ -194,7 +194,7 @@ static void print_model(const struct model *model)
                (unsigned long long)layer_parameters(model, (int32_t)i));
         if (c->moe_layer[i])
             printf("%u experts of %u, top-%u\n", c->num_experts, c->moe_intermediate_size,
-                   c->num_experts_per_tok);
+                   c->layer_router[i].top_k);
         else printf("dense, %u\n", c->intermediate_size);
     }
     const uint32_t count = memory_of(model, memory);
