@@ -43,6 +43,8 @@ struct kernels {
     struct slot  *slot[KERNEL_COUNT][3]; // one of each shape
     struct kernel_choice *choice;        // by measurement; NULL: none
     uint32_t      choice_count;
+    struct kernel_use *use;              // what was asked for
+    uint32_t      use_count, use_capacity;
     struct kernel_fault fault;           // planted by a test
     struct kernels_report report;
 };
@@ -214,7 +216,7 @@ const struct kernel_choice *kernels_choices(const struct kernels *kernels, uint3
     return kernels->choice;
 }
 
-static double distance(const struct kernel_size *a, const struct kernel_size *b)
+double kernel_distance(const struct kernel_size *a, const struct kernel_size *b)
 {
     const double rows = log2(a->rows + 1.0) - log2(b->rows + 1.0);
     const double columns = log2(a->columns + 1.0) - log2(b->columns + 1.0);
@@ -228,16 +230,59 @@ static void remove_at(struct kernel_shape *list, uint32_t *count, uint32_t index
     memmove(&list[index], &list[index + 1], (*count - index) * sizeof *list);
 }
 
+// The choice for just this size, or NULL.
+static const struct kernel_choice *choice_at(const struct kernels *kernels, enum kernel_op op,
+                                             enum dtype store, const struct kernel_size *size)
+{
+    for (uint32_t i = 0; i < kernels->choice_count; i++) {
+        const struct kernel_choice *c = &kernels->choice[i];
+        if (c->op == op && c->store == store && memcmp(&c->size, size, sizeof *size) == 0)
+            return c;
+    }
+    return NULL;
+}
+
+uint32_t kernels_parts(const struct kernels *kernels, enum kernel_op op, enum dtype store,
+                       const struct kernel_size *size)
+{
+    const struct kernel_choice *choice = choice_at(kernels, op, store, size);
+    return choice ? max_u32(choice->parts, 1) : 1;
+}
+
+const struct kernel_use *kernels_uses(const struct kernels *kernels, uint32_t *count)
+{
+    *count = kernels->use_count;
+    return kernels->use;
+}
+
+static void note_use(struct kernels *k, enum kernel_op op, enum dtype store,
+                     const struct kernel_size *size)
+{
+    for (uint32_t i = 0; i < k->use_count; i++)
+        if (k->use[i].op == op && k->use[i].store == store &&
+            memcmp(&k->use[i].size, size, sizeof *size) == 0) {
+            k->use[i].count++;
+            return;
+        }
+    if (k->use_count == k->use_capacity) {
+        const struct kernel_use *old = k->use;
+        k->use_capacity = max_u32(64, 2 * k->use_capacity);
+        k->use = arena_array(k->arena, k->use_capacity, sizeof *k->use);
+        if (k->use_count) memcpy(k->use, old, k->use_count * sizeof *old);
+    }
+    k->use[k->use_count++] = (struct kernel_use){op, store, *size, 1};
+}
+
 // The nearest measured choice among the candidates, else the first of them: its index.
 static uint32_t nearest(const struct kernels *kernels, enum kernel_op op, enum dtype store,
                         const struct kernel_size *size, const struct kernel_shape *list,
                         uint32_t count)
 {
     uint32_t best = 0;
-    double least = INFINITY;
+    double least = nextafter(KERNEL_NEAR, INFINITY);
     for (uint32_t i = 0; i < kernels->choice_count; i++) {
         const struct kernel_choice *c = &kernels->choice[i];
-        const double far = distance(size, &c->size);
+        const double far = kernel_distance(size, &c->size);
         if (c->op != op || c->store != store || far >= least) continue;
         for (uint32_t j = 0; j < count; j++)
             if (memcmp(&c->shape, &list[j], sizeof *list) == 0) best = j, least = far;
@@ -293,6 +338,7 @@ const struct kernel *kernels_get(struct kernels *kernels, enum kernel_op op, enu
         return NULL;
     }
     const uint64_t wrong = kernels->report.wrong;
+    note_use(kernels, op, store, size);
     const struct kernel_shape shape = kernels_shape(kernels, op, store, size);
     if (shape.lanes) return kernels_make(kernels, op, store, &shape);
     if (kernels->report.wrong > wrong)

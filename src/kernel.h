@@ -438,16 +438,33 @@ struct kernel_fault {
 void kernels_plant(struct kernels *kernels, const struct kernel_fault *fault);
 
 // A measured choice; kernels_shape takes the nearest one (by the logarithms of its size) of the
-// operation and storage type whose shape is a candidate for the size asked for.
+// operation and storage type whose shape is a candidate for the size asked for, where one is near
+// enough to tell (KERNEL_NEAR), else the first candidate.
 struct kernel_choice {
     enum kernel_op      op;
     enum dtype          store;
     struct kernel_size  size;
     struct kernel_shape shape;
+    uint32_t            parts;          // split-K of a dense matmul; 0 and 1: whole
     double              ms, default_ms; // at this size: of the choice, of the first candidate
 };
+// Of kernel_distance: rows twice or half as many, or columns or sums four times as many, are 1.
+#define KERNEL_NEAR 1.0
+double kernel_distance(const struct kernel_size *a, const struct kernel_size *b);
 void kernels_choose(struct kernels *kernels, const struct kernel_choice *choice, uint32_t count);
 const struct kernel_choice *kernels_choices(const struct kernels *kernels, uint32_t *count);
+// Into how many parts the sums of a dense matmul of this size are split: what was measured at just
+// this size, else 1.
+uint32_t    kernels_parts(const struct kernels *kernels, enum kernel_op op, enum dtype store,
+                          const struct kernel_size *size);
+// What kernels_get was asked for, and how often: what the plans that were built hold.
+struct kernel_use {
+    enum kernel_op     op;
+    enum dtype         store;
+    struct kernel_size size;
+    uint32_t           count;
+};
+const struct kernel_use *kernels_uses(const struct kernels *kernels, uint32_t *count);
 uint64_t    kernels_fingerprint(void); // of the SPIR-V of all kernels
 struct gpu *kernels_gpu(const struct kernels *kernels);
 

@@ -183,8 +183,8 @@ static struct push_matmul matmul_push(const struct kernel_case *c)
 {
     const struct kernel *k = c->kernel;
     if (c->size.rows)
-        return (struct push_matmul){
-            .m = c->size.rows, .n = c->size.columns, .k = c->size.inner};
+        return (struct push_matmul){.m = c->size.rows, .n = c->size.columns, .k = c->size.inner,
+                                    .parts = c->parts};
     const uint32_t columns = kernel_group_columns(k->op, &k->shape) + 3;
     return (struct push_matmul){.m = whole(c, k->shape.rows + 1, is_tn(k->op)),
                                 .n = whole(c, columns, is_tn(k->op) || is_nn(k->op)),
@@ -201,11 +201,18 @@ static void matmul(struct kernel_case *c)
     memcpy(c->push, &push, sizeof push);
     numbers(c, 0, KERNEL_CASE_STORE, (uint64_t)push.m * push.k);
     numbers(c, 1, KERNEL_CASE_STORE, (uint64_t)push.n * push.k);
-    matmul_end(c, 2, push.m, push.n);
+    matmul_end(c, 2, max_u32(push.parts, 1) * push.m, push.n);
 }
 
 static void matmul_sum(struct kernel_case *c)
 {
+    if (c->size.rows) {
+        const uint32_t m = c->size.rows, n = c->size.columns;
+        PUSH(c, push_matmul, .m = m, .n = n, .parts = c->parts);
+        numbers(c, 0, DTYPE_F32, (uint64_t)c->parts * m * n);
+        matmul_end(c, 1, m, n);
+        return;
+    }
     PUSH(c, push_matmul, .m = 5, .n = 37, .parts = 3, .add = 1, .bias = 1, .scale = 0.5f,
          .activation = ACTIVATION_RELU2);
     numbers(c, 0, DTYPE_F32, 3 * 5 * 37);
@@ -217,24 +224,33 @@ static void matmul_sum(struct kernel_case *c)
 static const struct push_attention attend = {.batch = 1, .seq = 5, .stride = 5, .heads = 4,
                                              .kv_heads = 2, .window = 3};
 
-static uint32_t attention_push(struct kernel_case *c)
+static struct push_attention attention_push(struct kernel_case *c)
 {
     struct push_attention push = attend;
     push.head_dim = c->kernel->shape.depth;
+    if (c->size.rows) { // as many heads as two groups have
+        push.seq = push.stride = c->size.inner;
+        push.heads = 2 * c->size.columns;
+        push.window = 0;
+    }
     push.scale = (float)(1 / sqrt(push.head_dim));
     memcpy(c->push, &push, sizeof push);
-    return push.head_dim;
+    return push;
 }
+
+static uint32_t queries(const struct push_attention *p) { return p->seq * p->heads; }
+static uint32_t keys(const struct push_attention *p) { return p->stride * p->kv_heads; }
 
 static void attention(struct kernel_case *c)
 {
-    const uint32_t d = attention_push(c), q = 5 * 4 * d, kv = 5 * 2 * d;
+    const struct push_attention p = attention_push(c);
+    const uint64_t q = (uint64_t)queries(&p) * p.head_dim, kv = (uint64_t)keys(&p) * p.head_dim;
     step(c, 0, &(struct step_words){0});
     numbers(c, 1, KERNEL_CASE_STORE, q);
     numbers(c, 2, KERNEL_CASE_STORE, kv);
     numbers(c, 3, KERNEL_CASE_STORE, kv);
     output(c, 4, KERNEL_CASE_STORE, q);
-    output(c, 5, DTYPE_F32, 5 * 4);
+    output(c, 5, DTYPE_F32, queries(&p));
 }
 
 static void attention_delta(struct kernel_case *c)
@@ -245,23 +261,30 @@ static void attention_delta(struct kernel_case *c)
     output(c, 2, DTYPE_F32, 21);
 }
 
-// The log-sum-exp must be that of the scores, so it comes from the reference of the forward.
-static void attention_back(struct kernel_case *c)
+// The log-sum-exp of the scores, from the reference of the forward.
+static void reference_lse(struct kernel_case *c, uint64_t q)
 {
-    const uint32_t d = attention_push(c), q = 5 * 4 * d, kv = 5 * 2 * d;
     static const struct step_words start;
-    numbers(c, 0, KERNEL_CASE_STORE, q);
-    numbers(c, 1, KERNEL_CASE_STORE, kv);
-    numbers(c, 2, KERNEL_CASE_STORE, kv);
-    numbers(c, 3, KERNEL_CASE_STORE, q);
-    output(c, 4, DTYPE_F32, 5 * 4);
-    numbers(c, 5, DTYPE_F32, 5 * 4);
     struct gpu_ref_call forward = {.push = c->push, .tag = (int)c->kernel->store};
     void *o = arena_alloc(c->arena, (size_t)q * 4);
     void *const buffers[] = {(void *)(uintptr_t)&start, c->binding[0].data, c->binding[1].data,
                              c->binding[2].data, o, c->binding[4].data};
     memcpy(forward.buffer, buffers, sizeof buffers);
     ref_attention(&forward);
+}
+
+static void attention_back(struct kernel_case *c)
+{
+    const struct push_attention p = attention_push(c);
+    const uint64_t q = (uint64_t)queries(&p) * p.head_dim, kv = (uint64_t)keys(&p) * p.head_dim;
+    numbers(c, 0, KERNEL_CASE_STORE, q);
+    numbers(c, 1, KERNEL_CASE_STORE, kv);
+    numbers(c, 2, KERNEL_CASE_STORE, kv);
+    numbers(c, 3, KERNEL_CASE_STORE, q);
+    // of a given size the scores are small: what an even softmax has is near enough
+    fill(c, 4, DTYPE_F32, queries(&p), log(p.seq) + 1, 0);
+    numbers(c, 5, DTYPE_F32, queries(&p));
+    if (!c->size.rows) reference_lse(c, q);
     if (c->kernel->op == KERNEL_ATTENTION_BACK_Q) {
         output(c, 6, KERNEL_CASE_STORE, q);
         return;
@@ -275,7 +298,7 @@ enum { DECODE_KEYS = 67, DECODE_PARTS = 2 };
 
 static uint32_t decode_push(struct kernel_case *c)
 {
-    const uint32_t d = attention_push(c);
+    const uint32_t d = attention_push(c).head_dim;
     struct push_attention *push = (struct push_attention *)c->push;
     push->seq = 1;
     push->stride = DECODE_KEYS + 2;

@@ -17,13 +17,14 @@ struct kernel_case {
     const struct kernel       *kernel;
     struct arena              *arena;
     struct kernel_size         size;      // rows 0: small, with ragged edges
+    uint32_t                   parts;     // of a dense matmul with a size: split-K
     struct kernel_case_binding binding[GPU_MAX_BINDINGS];
     uint8_t                    push[GPU_MAX_PUSH_BYTES];
     uint32_t                   groups[3]; // all 0: the table's
 };
 
 // Fills push words and bindings from kernel, arena and size. Every operation has a small case
-// (tests/unit_kernel.c); only the matmul family follows the size.
+// (tests/unit_kernel.c); only matmuls, their sums, and attention but for decoding follow the size.
 void kernel_case_fill(struct kernel_case *c);
 bool kernel_case_exists(enum kernel_op op);
 // The case as a dispatch on one buffer, which holds the bindings at these offsets.

@@ -184,9 +184,9 @@ static bool open_data(struct run_state *r)
     return r->data != NULL;
 }
 
-// What a resumed run computed with, so that it computes the same bytes; else what was measured on
-// this device, or is now.
-static bool choose_kernels(struct run_state *r)
+// What a resumed run computed with, so that it computes the same bytes: true where it could be
+// taken. Else what was measured on this device before, if anything.
+static bool take_kernels(struct run_state *r)
 {
     char path[4200];
     void *text = NULL;
@@ -199,8 +199,32 @@ static bool choose_kernels(struct run_state *r)
         log_info("%s: of another device or version: from here on results may differ in rounding",
                  path);
     }
-    if (r->params->untuned) return true;
-    return tune_at_start(r->kernels, r->config->torch_dtype, r->params->quiet);
+    if (!r->params->untuned)
+        tune_is_kept(r->kernels, &(struct tune_params){.store = r->config->torch_dtype});
+    return false;
+}
+
+static bool make_plans(struct run_state *r)
+{
+    r->trainer = trainer_create(r->gpu, r->kernels, r->model);
+    if (!r->trainer) return false;
+    r->evaluator = evaluator_create(r->gpu, r->kernels, trainer_params(r->trainer),
+                                    r->config->batch_size, r->config->seq_len);
+    return r->evaluator != NULL;
+}
+
+// Plans, and the kernels that are the fastest for what they ask for.
+static bool make_tuned_plans(struct run_state *r, bool settled)
+{
+    bool changed = false;
+    if (!make_plans(r)) return false;
+    if (settled || r->params->untuned) return true;
+    if (!tune_at_start(r->kernels, r->config->torch_dtype, r->params->quiet, &changed))
+        return false;
+    if (!changed) return true;
+    evaluator_destroy(&r->evaluator);
+    trainer_destroy(&r->trainer);
+    return make_plans(r);
 }
 
 static bool open_device(struct run_state *r)
@@ -209,19 +233,15 @@ static bool open_device(struct run_state *r)
     if (!r->gpu) return false;
     log_info("%s", r->gpu->choice);
     r->kernels = kernels_create(r->gpu);
-    if (!choose_kernels(r)) return false;
     r->model = model_create(r->config, r->gpu->caps.max_allocation);
     if (!r->model) return false;
     log_info("%llu parameters, %llu active a token", (unsigned long long)r->model->parameters,
              (unsigned long long)r->model->active);
-    r->trainer = trainer_create(r->gpu, r->kernels, r->model);
-    if (!r->trainer) return false;
-    r->evaluator = evaluator_create(r->gpu, r->kernels, trainer_params(r->trainer),
-                                    r->config->batch_size, r->config->seq_len);
+    if (!make_tuned_plans(r, take_kernels(r))) return false;
     const struct kernels_report report = kernels_report(r->kernels);
     log_debug("self-test: %u kernels in %.0f ms, %u wrong", report.tested, report.test_ms,
               report.wrong);
-    return r->evaluator != NULL;
+    return true;
 }
 
 static bool open_folder(struct run_state *r)

@@ -1,38 +1,52 @@
 // SPDX-License-Identifier: MIT
-// The choice of kernels by measurement: at first use on a device every candidate of the matmul
-// family is checked against its reference and timed at a few sizes; what is wrong or slow is
-// dropped. The result is kept by device and driver, beside the pipeline cache, and written into the
-// run folder so that a resumed run computes the same bytes.
+// The choice of kernels by measurement: for the sizes that a model's plans ask for, what takes most
+// of their time first, candidates are compared with the default, in what they write and in time,
+// and one that is right and faster for sure takes its place. The result is kept by device and
+// driver, beside the pipeline cache, and written into the run folder so that a resumed run computes
+// the same bytes.
 #pragma once
 
-#include "kernel.h"
+#include "tune_trial.h"
 
 struct tune_params {
     enum dtype  store;      // of the model that is about to run
     const char *cache_dir;  // NULL: the user's cache folder; "": nothing is kept
-    bool        again;      // measure though a result is kept
-    double      seconds;    // stop after; 0: 20. What was not measured takes its default.
-    // Called before each measurement, may be NULL.
+    bool        again;      // forget what is kept of these sizes (without `use`: of this type)
+    double      seconds;    // stop after; 0: 15. What was not measured takes its default.
+    // What to measure (kernels_uses), but what is known already; NULL: a general grid of sizes.
+    const struct kernel_use *use;
+    uint32_t                 use_count;
+    // Called before each candidate, may be NULL.
     void (*progress)(void *user, const char *kernel, uint32_t done, uint32_t total);
     void *user;
+    trial_pretend *pretend; // for tests
+    void          *pretend_user;
 };
 
 struct tune_report {
-    bool     kept;                 // nothing was measured: the kept result was taken
-    uint32_t measured, wrong, late; // candidates: timed, dropped by the self-test, left out of time
+    uint32_t sizes;    // (operation, size) pairs that were not known before
+    uint32_t measured, wrong, late; // candidates: timed, found wrong, left out of time
+    uint32_t changed;  // sizes that took another than their default
     double   seconds;
-    char     path[4096];           // where the result is kept; "" where nowhere
+    char     path[4096]; // where the result is kept; "" where nowhere
 };
 
 // Gives `kernels` the choices for this storage type. False only where the device failed (logged): a
 // kept result that cannot be read or written costs a new measurement and one warning.
 bool tune(struct kernels *kernels, const struct tune_params *params, struct tune_report *report);
-bool     tune_is_kept(struct kernels *kernels, const struct tune_params *params);
-uint32_t tune_count(struct kernels *kernels, enum dtype store); // measurements it would make
-// tune() at the start of a run, with a progress line and what it found in the log.
-bool tune_at_start(struct kernels *kernels, enum dtype store, bool quiet);
+// Reads what is kept, of all types; whether something is of this type.
+bool tune_is_kept(struct kernels *kernels, const struct tune_params *params);
+// tune() for the plans that were just built, with a progress line and what it found in the log.
+// `changed`: they have to be built again to gain from it.
+bool tune_at_start(struct kernels *kernels, enum dtype store, bool quiet, bool *changed);
 
 // The choices in force, as JSON for the run folder (to be freed), and back. tune_take returns false
 // without a line where the text is of another device, driver or set of kernels.
 char *tune_print(const struct kernels *kernels);
 bool  tune_take(struct kernels *kernels, const char *text, uint64_t bytes);
+
+// ---- shared by tune*.c
+bool tune_path(const struct tune_params *params, const struct gpu_caps *caps, char *path,
+               size_t size);
+void tune_read(struct kernels *kernels, const char *path);
+void tune_write(const struct kernels *kernels, const char *path);

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: MIT
-// Choices of kernels as JSON: for the cache folder and the run folder (tune.h).
+// Choices of kernels as JSON: for the run folder, and kept in the cache folder (tune.h).
 #include <cjson/cJSON.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/file.h"
+#include "runtime/log.h"
+#include "runtime/os.h"
 #include "src/base.h"
 #include "src/kernel_shape.h"
 #include "src/tune.h"
+
+enum { TUNE_MOST_PARTS = 64 }; // of a split sum
 
 // the words of a shape, in order; the variant is the last
 enum { SHAPE_WORDS = sizeof(struct kernel_shape) / 4 - 1 };
@@ -25,6 +30,7 @@ static cJSON *print_choice(const struct kernel_choice *c)
     cJSON_AddItemToObject(json, "size", cJSON_CreateDoubleArray(size, 3));
     cJSON_AddStringToObject(json, "variant", kernel_variant_name(c->shape.variant));
     cJSON_AddItemToObject(json, "shape", cJSON_CreateDoubleArray(shape, SHAPE_WORDS));
+    if (c->parts > 1) cJSON_AddNumberToObject(json, "parts", c->parts);
     cJSON_AddNumberToObject(json, "ms", c->ms);
     cJSON_AddNumberToObject(json, "default_ms", c->default_ms);
     return json;
@@ -97,6 +103,9 @@ static bool parse_choice(const cJSON *json, struct kernel_choice *c)
                                 .size = {size[0], size[1], size[2]}};
     memcpy(&c->shape, shape, sizeof shape);
     c->shape.variant = (enum kernel_variant)variant;
+    const double parts = number_of(json, "parts");
+    if (!(parts >= 0 && parts <= TUNE_MOST_PARTS)) return false;
+    c->parts = (uint32_t)parts;
     c->ms = number_of(json, "ms");
     c->default_ms = number_of(json, "default_ms");
     return true;
@@ -127,4 +136,43 @@ bool tune_take(struct kernels *kernels, const char *text, uint64_t bytes)
     free(choice);
     cJSON_Delete(json);
     return ok;
+}
+
+// ---- kept
+
+bool tune_path(const struct tune_params *params, const struct gpu_caps *caps, char *path,
+               size_t size)
+{
+    char folder[3800], uuid[33];
+    path[0] = 0;
+    if (params->cache_dir) snprintf(folder, sizeof folder, "%s", params->cache_dir);
+    else if (!os_cache_folder(folder, sizeof folder)) return false;
+    if (!folder[0]) return false;
+    for (size_t i = 0; i < 16; i++) snprintf(uuid + 2 * i, 3, "%02x", caps->uuid[i]);
+    snprintf(path, size, "%s/tune-%s-%08x-%x-%u.json", folder, uuid, caps->driver_version,
+             caps->mask, caps->subgroup_size);
+    return true;
+}
+
+void tune_read(struct kernels *kernels, const char *path)
+{
+    void *text;
+    uint64_t bytes;
+    if (!path[0] || !file_exists(path) || !file_read(path, 1 << 20, &text, &bytes)) return;
+    if (!tune_take(kernels, text, bytes))
+        log_info("%s: of other kernels or damaged: measured anew", path);
+    free(text);
+}
+
+void tune_write(const struct kernels *kernels, const char *path)
+{
+    char folder[4096], *text = tune_print(kernels);
+    snprintf(folder, sizeof folder, "%s", path);
+    *strrchr(folder, '/') = 0;
+    struct file_writer *writer = file_make_folders(folder) ? file_writer_open(path) : NULL;
+    if (writer) {
+        file_writer_write(writer, text, strlen(text));
+        file_writer_commit(&writer);
+    }
+    free(text);
 }

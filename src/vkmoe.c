@@ -75,9 +75,9 @@ static bool load_model(struct vkmoe_model *m, const char *folder)
     if (!config_read(&config, path, NULL, 0)) return false;
     m->model = model_create(&config, m->device->gpu->caps.max_allocation);
     m->params = m->model ? params_create(m->device->gpu, m->model, false) : NULL;
-    if (m->params && !m->device->untuned &&
-        !tune_at_start(m->device->kernels, config.torch_dtype, false))
-        return false;
+    m->untuned = !m->device->untuned &&
+                 !tune_is_kept(m->device->kernels,
+                               &(struct tune_params){.store = config.torch_dtype});
     if (!m->params || !weights_load(m->model, folder, put_weights, m->params)) return false;
     snprintf(path, sizeof path, "%s/tokenizer.json", folder);
     if (!file_exists(path)) return true;
@@ -173,10 +173,19 @@ bool vkmoe_model_logits(struct vkmoe_model *m, const uint32_t *ids, uint32_t cou
 struct vkmoe_session *vkmoe_session_open(struct vkmoe_model *model, uint32_t capacity)
 {
     struct vkmoe_session *s = calloc(1, sizeof *s);
+    struct kernels *kernels = model->device->kernels;
+    bool changed = false, ok = true;
     s->model = model;
-    s->session =
-        session_create(model->device->gpu, model->device->kernels, model->params, capacity);
-    if (!s->session) vkmoe_session_close(&s);
+    s->session = session_create(model->device->gpu, kernels, model->params, capacity);
+    if (s->session && model->untuned) { // the first use of this device
+        ok = tune_at_start(kernels, model->params->store, false, &changed);
+        model->untuned = false;
+    }
+    if (ok && changed) {
+        session_destroy(&s->session);
+        s->session = session_create(model->device->gpu, kernels, model->params, capacity);
+    }
+    if (!ok || !s->session) vkmoe_session_close(&s);
     return s;
 }
 

@@ -20,6 +20,7 @@ struct vkmoe_model {
     struct model        *model;
     struct params       *params;
     struct tokenizer    *tokenizer; // NULL where the folder has none
+    bool                 untuned;   // nothing of its type was measured on this device yet
 };
 
 struct vkmoe_session {

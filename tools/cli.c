@@ -29,8 +29,8 @@ static const struct command_help commands[] = {
      "f32 logits [positions][vocab], to compare with other engines"},
     {"bench", "[--filter NAME] [--json FILE] [--save DIR] [--compare OLD.json [NEW.json]]",
      "time kernels and steps, in % of the device's measured peaks; show what moved since OLD"},
-    {"tune", "",
-     "measure which kernels are fastest on the device, again, and keep the result"},
+    {"tune", "[DIR|CONFIG.json]",
+     "measure which kernels are fastest for a model, or for common sizes, again; keep the result"},
     {"info", "[DIR|CONFIG.json] [--devices] [--plan] [--json]",
      "what a model, a device or a plan is"},
 };
