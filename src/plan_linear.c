@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Linear layers as steps: y = x W^T and its two gradients. Weights are [out][in]; T tokens. A
 // weight that is larger than what one binding may cover is taken in windows of its rows: columns of
-// y, rows of the gradient, and shares of the sum of dx.
+// y, rows of the gradient, and shares of the sum of dx. A product whose sums were measured to be
+// faster in parts is split (kernels_parts).
 #include "src/base.h"
 #include "src/plan_model.h"
 
@@ -29,11 +30,34 @@ static struct plan_range rest(struct plan_range range, uint64_t begin)
     return plan_slice(range, begin, range.bytes - begin);
 }
 
+// In `parts` shares of the sum, which fill a device that c alone leaves idle; then their sum.
+static void split(struct network *n, enum kernel_op op, const struct push_matmul *push,
+                  uint32_t parts, struct plan_range a, struct plan_range b, struct plan_range r,
+                  struct plan_range c)
+{
+    const bool wide = op != KERNEL_MATMUL_NT && op != KERNEL_MATMUL_NN; // f32 c
+    const struct plan_range partial =
+        plan_temp(n->plan, 4ull * parts * push->m * push->n, "partial");
+    struct push_matmul share = {.m = push->m, .n = push->n, .k = push->k, .lda = push->lda,
+                                .ldb = push->ldb, .parts = parts};
+    struct push_matmul sum = *push;
+    sum.parts = parts;
+    if (op == KERNEL_MATMUL_NT) op = KERNEL_MATMUL_NTF;
+    if (op == KERNEL_MATMUL_NN) op = KERNEL_MATMUL_NNF;
+    plan_add(n->plan, op, share.m, &share, PLAN_BIND(a, b, partial, partial, a));
+    plan_add(n->plan, wide ? KERNEL_MATMUL_SUMF : KERNEL_MATMUL_SUM, sum.m, &sum,
+             PLAN_BIND(partial, r, c, a));
+}
+
 static void matmul(struct network *n, enum kernel_op op, const struct push_matmul *push,
                    struct plan_range a, struct plan_range b, struct plan_range r,
                    struct plan_range c)
 {
-    plan_add(n->plan, op, push->m, push, PLAN_BIND(a, b, r, c, a));
+    const struct kernel_size size = kernel_size_of(op, push->m, push);
+    const uint32_t parts = kernels_parts(n->plan->kernels, op, n->plan->store, &size);
+    const uint64_t bytes = 4ull * parts * push->m * push->n;
+    if (parts > 1 && bytes <= n->plan->gpu->caps.max_range) split(n, op, push, parts, a, b, r, c);
+    else plan_add(n->plan, op, push->m, push, PLAN_BIND(a, b, r, c, a));
 }
 
 // Where there is one window, strides stay 0: dense.

@@ -280,6 +280,29 @@ static void the_result_is_kept(void **state)
     free(third);
 }
 
+// A split sum is part of the choice, so that a resumed run adds in the same order.
+static void parts_are_kept(void **state)
+{
+    struct round *round = *state;
+    const struct kernel_choice choice = {
+        KERNEL_MATMUL_TN, DTYPE_F32, square,
+        kernels_shape(round->kernels, KERNEL_MATMUL_TN, DTYPE_F32, &square), 4, 1, 2};
+    struct kernel_size beside = square;
+    beside.inner++;
+    kernels_choose(round->kernels, &choice, 1);
+    char *text = tune_print(round->kernels);
+    assert_int_equal(kernels_parts(fresh(round), KERNEL_MATMUL_TN, DTYPE_F32, &square), 1);
+    assert_true(tune_take(round->kernels, text, strlen(text)));
+    assert_int_equal(kernels_parts(round->kernels, KERNEL_MATMUL_TN, DTYPE_F32, &square), 4);
+    assert_int_equal(kernels_parts(round->kernels, KERNEL_MATMUL_TN, DTYPE_F32, &beside), 1);
+    assert_int_equal(kernels_parts(round->kernels, KERNEL_MATMUL_NT, DTYPE_F32, &square), 1);
+    char *parts = strstr(text, "\"parts\":\t4");
+    assert_non_null(parts);
+    memcpy(parts, "\"parts\":\t-", strlen("\"parts\":\t-")); // no number
+    assert_false(tune_take(fresh(round), text, strlen(text)));
+    free(text);
+}
+
 static void a_damaged_file_is_measured_anew(void **state)
 {
     struct round *round = *state;
@@ -330,6 +353,7 @@ int main(void)
         ROUND(all_families_are_measured, &vulkan),
         ROUND(time_is_kept_to, &vulkan),
         ROUND(the_result_is_kept, &vulkan),
+        ROUND(parts_are_kept, &vulkan),
         ROUND(a_damaged_file_is_measured_anew, &vulkan),
         ROUND(choices_of_others_are_refused, &vulkan),
     };
