@@ -8,13 +8,15 @@
 #include "runtime/log.h"
 #include "src/base.h"
 
-struct part { uint32_t begin, end; struct gpu_commands *commands; };
+struct part { uint32_t begin, end; double ms; struct gpu_commands *commands[RUN_SETS]; };
 
 struct run {
     struct plan *plan;
     struct part *part;
     uint32_t     part_count;
-    bool         settled;
+    uint32_t     set;       // of commands submitted last
+    uint64_t     submitted; // runs
+    bool         settled;   // else there is one set, with timestamps around each step
 };
 
 // ---- recording
@@ -38,7 +40,6 @@ static void record_step(struct gpu_commands *commands, const struct plan *plan, 
 {
     const struct plan_step *step = &plan->step[index];
     const struct gpu_bind first = plan_bind(plan, &step->bind[0]);
-    if (step->barrier) gpu_commands_barrier(commands);
     switch (step->kind) {
     case PLAN_DISPATCH: record_dispatch(commands, plan, step); break;
     case PLAN_FILL: {
@@ -55,18 +56,19 @@ static void record_step(struct gpu_commands *commands, const struct plan *plan, 
     }
 }
 
-// Steps [begin, end) with a timestamp before the first, after the last and, where `each`, after
-// every one.
+// Steps [begin, end) with a timestamp before the first and after the last, or, where `each`, before
+// and after every one, which then runs alone.
 static struct gpu_commands *record(struct plan *plan, uint32_t begin, uint32_t end, bool each)
 {
     struct gpu_commands *commands = gpu_commands_create(plan->gpu, &(struct gpu_commands_params){
-        .name = plan->name, .timestamps = each ? end - begin + 1 : 2});
+        .name = plan->name, .timestamps = each ? 2 * (end - begin) : 2});
     if (!commands) return NULL;
-    gpu_commands_timestamp(commands, 0);
     for (uint32_t i = begin; i < end; i++) {
+        if (i > begin && plan->step[i].barrier) gpu_commands_barrier(commands);
+        if (each || i == begin) gpu_commands_timestamp(commands, 2 * (i - begin));
         record_step(commands, plan, i);
         if (each) gpu_commands_barrier(commands);
-        if (each || i + 1 == end) gpu_commands_timestamp(commands, each ? i - begin + 1 : 1);
+        if (each || i + 1 == end) gpu_commands_timestamp(commands, each ? 2 * (i - begin) + 1 : 1);
     }
     if (!gpu_commands_end(commands)) gpu_commands_destroy(plan->gpu, &commands);
     return commands;
@@ -99,22 +101,25 @@ static void cut(struct run *run, const double *step_ms)
         }
         ms += own;
         run->part[run->part_count - 1].end = i + 1;
+        run->part[run->part_count - 1].ms = ms;
     }
 }
 
 static void drop_parts(struct run *run)
 {
     for (uint32_t i = 0; i < run->part_count; i++)
-        gpu_commands_destroy(run->plan->gpu, &run->part[i].commands);
+        for (uint32_t set = 0; set < RUN_SETS; set++)
+            gpu_commands_destroy(run->plan->gpu, &run->part[i].commands[set]);
 }
 
-static bool record_parts(struct run *run, bool each)
+static bool record_parts(struct run *run)
 {
-    for (uint32_t i = 0; i < run->part_count; i++) {
-        struct part *part = &run->part[i];
-        part->commands = record(run->plan, part->begin, part->end, each);
-        if (!part->commands) return false;
-    }
+    for (uint32_t i = 0; i < run->part_count; i++)
+        for (uint32_t set = 0; set < (run->settled ? RUN_SETS : 1); set++) {
+            struct part *part = &run->part[i];
+            part->commands[set] = record(run->plan, part->begin, part->end, !run->settled);
+            if (!part->commands[set]) return false;
+        }
     return true;
 }
 
@@ -124,7 +129,7 @@ struct run *run_create(struct plan *plan)
     run->plan = plan;
     run->part = calloc(plan->step_count + 1, sizeof *run->part);
     cut(run, NULL);
-    if (!record_parts(run, true)) run_destroy(&run);
+    if (!record_parts(run)) run_destroy(&run);
     return run;
 }
 
@@ -139,55 +144,84 @@ void run_destroy(struct run **run)
 
 uint64_t run_submit(struct run *run)
 {
-    uint64_t ticket = 0;
-    for (uint32_t i = 0; i < run->part_count; i++) {
-        ticket = gpu_submit(run->plan->gpu, &run->part[i].commands, 1);
-        if (!ticket) return 0;
+    struct run_queue queue = {.gpu = run->plan->gpu};
+    run_queue_run(&queue, run);
+    return run_queue_submit(&queue);
+}
+
+void run_queue_commands(struct run_queue *queue, struct gpu_commands *commands, double ms)
+{
+    if (queue->count == RUN_QUEUE || (queue->count && queue->ms + ms > RUN_SUBMIT_MS))
+        run_queue_submit(queue);
+    queue->held[queue->count++] = commands;
+    queue->ms += ms;
+}
+
+void run_queue_run(struct run_queue *queue, struct run *run)
+{
+    if (run->settled) run->set = (run->set + 1) % RUN_SETS;
+    run->submitted++;
+    for (uint32_t i = 0; i < run->part_count; i++)
+        run_queue_commands(queue, run->part[i].commands[run->set], run->part[i].ms);
+}
+
+uint64_t run_queue_submit(struct run_queue *queue)
+{
+    if (queue->count && !queue->failed) {
+        queue->ticket = gpu_submit(queue->gpu, queue->held, queue->count);
+        queue->failed = !queue->ticket;
+        queue->submits++;
     }
-    return ticket;
+    queue->count = 0;
+    queue->ms = 0;
+    return queue->failed ? 0 : queue->ticket;
 }
 
 // ---- measuring
 
-static bool part_step_ms(const struct run *run, const struct part *part, double *step_ms)
+static bool part_step_ms(const struct run *run, const struct part *part, double *step_ms,
+                         double *all_ms)
 {
     const uint32_t count = part->end - part->begin;
-    double *at = calloc(count + 1, sizeof *at);
-    const bool ok = gpu_commands_times(run->plan->gpu, part->commands, at);
-    for (uint32_t i = 0; ok && i < count; i++) step_ms[part->begin + i] = at[i + 1] - at[i];
+    double *at = calloc(2 * count, sizeof *at);
+    const bool ok = gpu_commands_times(run->plan->gpu, part->commands[0], at);
+    for (uint32_t i = 0; ok && i < count; i++) step_ms[part->begin + i] = at[2 * i + 1] - at[2 * i];
+    *all_ms += at[2 * count - 1];
     free(at);
     return ok;
 }
 
-static bool measured(const struct run *run, double *step_ms)
+static bool measured(const struct run *run, double *step_ms, double *all_ms)
 {
+    *all_ms = 0;
     for (uint32_t i = 0; i < run->part_count; i++)
-        if (!part_step_ms(run, &run->part[i], step_ms)) return false;
+        if (!part_step_ms(run, &run->part[i], step_ms, all_ms)) return false;
     return true;
 }
 
 bool run_settle(struct run *run)
 {
-    if (run->settled) return true;
-    run->settled = true;
-    double *step_ms = calloc(run->plan->step_count + 1, sizeof *step_ms);
-    const bool timed = measured(run, step_ms);
+    if (run->settled || run->submitted < 2) return true;
+    double *step_ms = calloc(run->plan->step_count + 1, sizeof *step_ms), all_ms;
+    const bool timed = measured(run, step_ms, &all_ms);
     drop_parts(run);
     cut(run, timed ? step_ms : NULL);
     free(step_ms);
-    return record_parts(run, false);
+    run->settled = true;
+    return record_parts(run);
 }
 
 uint32_t run_submits(const struct run *run) { return run->part_count; }
 
-double run_kernel_ms(struct run *run)
+double run_kernel_ms(struct run *run, uint32_t back)
 {
+    const uint32_t sets = run->settled ? RUN_SETS : 1, set = (run->set + sets - back % sets) % sets;
     double total = 0;
     for (uint32_t i = 0; i < run->part_count; i++) {
-        const struct part *part = &run->part[i];
-        const uint32_t slots = part->commands->params.timestamps;
+        struct gpu_commands *commands = run->part[i].commands[set];
+        const uint32_t slots = commands->params.timestamps;
         double *at = calloc(slots, sizeof *at);
-        const bool ok = gpu_commands_times(run->plan->gpu, part->commands, at);
+        const bool ok = back < sets && gpu_commands_times(run->plan->gpu, commands, at);
         if (ok) total += at[slots - 1];
         free(at);
         if (!ok) return -1;
@@ -195,12 +229,12 @@ double run_kernel_ms(struct run *run)
     return total;
 }
 
-bool run_profile(struct plan *plan, double *step_ms)
+bool run_profile(struct plan *plan, double *step_ms, double *all_ms)
 {
     struct run *run = run_create(plan);
     if (!run) return false;
     const uint64_t ticket = run_submit(run);
-    const bool ok = ticket && gpu_wait(plan->gpu, ticket) && measured(run, step_ms);
+    const bool ok = ticket && gpu_wait(plan->gpu, ticket) && measured(run, step_ms, all_ms);
     run_destroy(&run);
     return ok;
 }

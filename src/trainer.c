@@ -11,7 +11,7 @@
 #include "src/batch.h"
 #include "src/rope.h"
 
-enum { SLOTS = 2 };
+enum { SLOTS = 2, SETTLE_STEPS = 2 };
 
 struct slot {
     struct gpu_buffer    *input, *output;  // [micro] input blocks; [micro + 1] result blocks
@@ -32,6 +32,7 @@ struct trainer {
     struct run         *zero, *train, *update;
     struct slot         slot[SLOTS];
     uint32_t            submitted, collected;
+    uint32_t            submits;      // of the last step
     uint32_t            micro_count, moe_layers;
     float             **load;
     double             *balance, *z;
@@ -207,21 +208,27 @@ static struct step_words step_words(const struct trainer *t, uint32_t step, doub
 
 static bool submit_all(struct trainer *t, struct slot *slot)
 {
-    bool ok = run_submit(t->zero) != 0;
-    for (uint32_t i = 0; i < t->micro_count && ok; i++)
-        ok = gpu_submit(t->gpu, &slot->copy_in[i], 1) && run_submit(t->train) &&
-             gpu_submit(t->gpu, &slot->copy_out[i], 1);
-    ok = ok && run_submit(t->update);
-    slot->ticket = ok ? gpu_submit(t->gpu, &slot->copy_out[t->micro_count], 1) : 0;
+    struct run_queue queue = {.gpu = t->gpu};
+    run_queue_run(&queue, t->zero);
+    for (uint32_t i = 0; i < t->micro_count; i++) {
+        run_queue_commands(&queue, slot->copy_in[i], 0);
+        run_queue_run(&queue, t->train);
+        run_queue_commands(&queue, slot->copy_out[i], 0);
+    }
+    run_queue_run(&queue, t->update);
+    run_queue_commands(&queue, slot->copy_out[t->micro_count], 0);
+    slot->ticket = run_queue_submit(&queue);
+    t->submits = queue.submits;
     return slot->ticket != 0;
 }
 
-// After the first step everything is cut by what it really took; only then is anything recorded
+// After the first steps everything is cut by what they really took; only then is anything recorded
 // again.
 static bool settle(struct trainer *t, const struct slot *slot)
 {
-    return t->submitted != 1 || (gpu_wait(t->gpu, slot->ticket) && run_settle(t->zero) &&
-                                 run_settle(t->train) && run_settle(t->update));
+    return t->submitted > SETTLE_STEPS ||
+           (gpu_wait(t->gpu, slot->ticket) && run_settle(t->zero) && run_settle(t->train) &&
+            run_settle(t->update));
 }
 
 bool trainer_submit(struct trainer *t, uint32_t step, double learning_rate,
@@ -295,9 +302,13 @@ bool trainer_check(struct trainer *t, const struct batch *batch, double toleranc
     return ticket && gpu_wait(t->gpu, ticket) && run_check(t->train_plan, tolerance);
 }
 
+uint32_t trainer_submits(const struct trainer *t) { return t->submits; }
+
 double trainer_kernel_ms(struct trainer *t)
 {
-    const double train = run_kernel_ms(t->train), update = run_kernel_ms(t->update),
-                 zero = run_kernel_ms(t->zero);
+    const uint32_t back = trainer_in_flight(t);
+    if (back > 0 && t->micro_count > 1) return -1;
+    const double train = run_kernel_ms(t->train, back), update = run_kernel_ms(t->update, back),
+                 zero = run_kernel_ms(t->zero, back);
     return train < 0 || update < 0 || zero < 0 ? -1 : train * t->micro_count + update + zero;
 }

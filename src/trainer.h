@@ -34,7 +34,10 @@ uint32_t trainer_in_flight(const struct trainer *trainer);
 // Every step of the forward and backward plan against its scalar reference on this batch (run.h);
 // no update, no step in flight.
 bool trainer_check(struct trainer *trainer, const struct batch *batch, double tolerance);
-// Milliseconds that kernels of the last finished step took, -1 without timestamps.
-double trainer_kernel_ms(struct trainer *trainer);
+// Milliseconds that the device worked on the step collected last (of micro-batches: as many times
+// the last one), first to last timestamp of each part, copies of inputs and results not among them.
+// -1 without timestamps, and with several micro-batches where another step is in flight.
+double   trainer_kernel_ms(struct trainer *trainer);
+uint32_t trainer_submits(const struct trainer *trainer); // that the last step took
 // The plans, for info, bench and tests: "zero", "train" (one micro-batch), "update".
 struct plan *trainer_plan(struct trainer *trainer, const char *name);

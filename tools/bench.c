@@ -170,9 +170,15 @@ bool bench_run_once(struct bench *bench, struct run *run, double *ms)
     if (!ticket || !gpu_wait(bench->gpu, ticket)) return false;
     *ms = 1e3 * (os_seconds() - began);
     if (!(bench->gpu->caps.mask & GPU_CAP_TIMESTAMP)) return true;
-    const double kernel_ms = run_kernel_ms(run);
+    const double kernel_ms = run_kernel_ms(run, 0);
     if (kernel_ms >= 0) *ms = kernel_ms;
     return true;
+}
+
+bool bench_settle(struct bench *bench, struct run *run, double *ms)
+{
+    return bench_run_once(bench, run, ms) && bench_run_once(bench, run, ms) && run_settle(run) &&
+           bench_run_once(bench, run, ms);
 }
 
 // ---- what plans do

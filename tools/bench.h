@@ -119,6 +119,8 @@ bool bench_fastest(struct bench *bench, struct gpu_commands *commands, double *m
 // One run of a plan, waited for: milliseconds of its kernels (of the host's clock without
 // timestamps).
 bool bench_run_once(struct bench *bench, struct run *run, double *ms);
+// Runs until the plan is cut by measurement, and once more, which gives the milliseconds.
+bool bench_settle(struct bench *bench, struct run *run, double *ms);
 struct bench_result *bench_add(struct bench *bench,
                                const struct bench_result *result); // copies the texts
 void bench_field(struct bench_result *result, const char *name, double value);

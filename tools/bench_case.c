@@ -185,8 +185,7 @@ static bool try_repeats(struct bench_case *c, bool *enough)
     double once = 0;
     c->plan = make_plan(c, c->repeats);
     c->run = c->plan ? run_create(c->plan) : NULL;
-    const bool ok = c->run && bench_run_once(c->bench, c->run, &once) && run_settle(c->run) &&
-                    bench_run_once(c->bench, c->run, &once);
+    const bool ok = c->run && bench_settle(c->bench, c->run, &once);
     *enough = once >= BENCH_MIN_MS * 0.8 || c->repeats >= BENCH_MAX_REPEATS;
     if (ok && *enough) return true;
     const double more = ceil(c->repeats * BENCH_MIN_MS * 1.1 / fmax(once, 1e-4));

@@ -71,8 +71,7 @@ static bool measure(const struct layer *l, const char *name, bool backward)
     double ms[BENCH_RUNS];
     struct plan *plan = make_plan(l, backward);
     struct run *run = plan ? run_create(plan) : NULL;
-    bool ok = run && bench_run_once(bench, run, &ms[0]) && run_settle(run) &&
-              bench_run_once(bench, run, &ms[0]);
+    bool ok = run && bench_settle(bench, run, &ms[0]);
     for (uint32_t i = 0; i < BENCH_RUNS && ok; i++) ok = bench_run_once(bench, run, &ms[i]);
     if (ok) {
         struct bench_work work = {0};

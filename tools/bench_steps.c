@@ -51,7 +51,7 @@ static bool run_plan(struct bench *bench, struct plan *plan, uint32_t *submits, 
 {
     double ms[KERNEL_SAMPLES];
     struct run *run = run_create(plan);
-    bool ok = run && bench_run_once(bench, run, &ms[0]) && run_settle(run);
+    bool ok = run && bench_settle(bench, run, &ms[0]);
     for (int i = 0; i < KERNEL_SAMPLES && ok; i++) ok = bench_run_once(bench, run, &ms[i]);
     if (ok) *submits = run_submits(run);
     if (ok) *kernel_ms = bench_median(ms, KERNEL_SAMPLES).ms;
@@ -78,16 +78,17 @@ struct training {
     struct batch   *batch;   // [BATCHES][gradient_accumulation_steps]
     uint32_t        step;
     double          last;    // time of the last collect
+    double          kernel_ms; // of all collected steps; NAN where they do not say
     double         *took;    // [BLOCKS_MOST * BLOCK_STEPS] milliseconds between collects
     uint32_t        took_count;
 };
 
-// Steps in blocks of BLOCK_STEPS, at most two in flight: the wall time of all, the kernels of each
-// block's last.
+// Steps in blocks of BLOCK_STEPS, at most two in flight, each block from nothing in flight to
+// nothing in flight.
 struct times {
     uint32_t steps, blocks;
     uint64_t tokens;
-    double   wall_ms, kernel_ms[BLOCKS_MOST];
+    double   wall_ms;
 };
 
 static void make_batches(const struct subject *s, struct training *t)
@@ -111,6 +112,8 @@ static bool collect(struct training *t, uint64_t *tokens)
     if (t->took_count < BLOCKS_MOST * BLOCK_STEPS) t->took[t->took_count++] = 1e3 * (now - t->last);
     t->last = now;
     *tokens += result.targets;
+    const double kernel_ms = trainer_kernel_ms(t->trainer);
+    t->kernel_ms += kernel_ms < 0 ? NAN : kernel_ms;
     return true;
 }
 
@@ -128,32 +131,39 @@ static bool train(const struct subject *s, struct training *t, uint32_t steps, u
     return true;
 }
 
-// The plans of a step; the copies of inputs and results are two more submits a micro-batch, and one
-// at the end.
-static bool work_of(const struct subject *s, struct training *t, struct bench_work *work)
+// The share of a plan's time, first to last timestamp, that is not between its steps, each of which
+// ran alone; NAN without timestamps.
+static bool share_in_steps(struct bench *bench, struct plan *plan, double *share)
 {
-    static const char *const plans[] = {"zero", "train", "update"};
-    const uint32_t micro = s->config->gradient_accumulation_steps;
-    *work = (struct bench_work){.dispatches = 2 * micro + 1, .submits = 2 * micro + 1};
-    for (size_t i = 0; i < COUNT_OF(plans); i++) {
-        struct plan *plan = trainer_plan(t->trainer, plans[i]);
-        const uint32_t times = strcmp(plans[i], "train") == 0 ? micro : 1;
-        uint32_t submits;
-        double ms;
-        if (!run_plan(s->bench, plan, &submits, &ms)) return false;
-        bench_add_work(work, plan, times);
-        work->submits += times * submits;
-    }
+    *share = NAN;
+    if (!(bench->gpu->caps.mask & GPU_CAP_TIMESTAMP)) return true;
+    double *ms = arena_array(bench->arena, plan->step_count + 1, sizeof *ms), sum = 0, all;
+    if (!run_profile(plan, ms, &all)) return false;
+    for (uint32_t i = 0; i < plan->step_count; i++) sum += ms[i];
+    *share = sum / all;
     return true;
 }
 
+// The plans of a step, and the copies of inputs and results.
+static struct bench_work work_of(const struct subject *s, struct training *t)
+{
+    const uint32_t micro = s->config->gradient_accumulation_steps;
+    struct bench_work work = {.dispatches = 2 * micro + 1,
+                              .submits = trainer_submits(t->trainer)};
+    bench_add_work(&work, trainer_plan(t->trainer, "zero"), 1);
+    bench_add_work(&work, trainer_plan(t->trainer, "train"), micro);
+    bench_add_work(&work, trainer_plan(t->trainer, "update"), 1);
+    return work;
+}
+
 static void add_training(const struct subject *s, struct training *t, struct times *times,
-                         const struct bench_work *work, double device_growth, double host_growth)
+                         double share_in_steps, double device_growth, double host_growth)
 {
     struct bench *bench = s->bench;
+    const struct bench_work all = work_of(s, t), *work = &all;
     const struct bench_time time = {times->wall_ms / times->steps,
                                     bench_median(t->took, t->took_count).spread};
-    const double kernel_ms = bench_median(times->kernel_ms, times->blocks).ms;
+    const double kernel_ms = t->kernel_ms / times->steps, share = kernel_ms / time.ms;
     struct bench_result *r =
         bench_add(bench, &(struct bench_result){.family = "step",
                                                 .name = name_of(s, "train_step"),
@@ -166,8 +176,9 @@ static void add_training(const struct subject *s, struct training *t, struct tim
                                                 .bytes = work->bytes});
     bench_field(r, "tokens_per_s", 1e3 * (double)times->tokens / times->wall_ms);
     bench_field(r, "steps", times->steps);
-    bench_field(r, "kernel_ms", kernel_ms >= 0 ? kernel_ms : NAN);
-    bench_field(r, "kernel_share", kernel_ms >= 0 ? kernel_ms / time.ms : NAN);
+    bench_field(r, "kernel_ms", kernel_ms);
+    bench_field(r, "kernel_share", share);
+    bench_field(r, "dispatch_share", share * share_in_steps);
     bench_field(r, "dispatches", work->dispatches);
     bench_field(r, "submits", work->submits);
     bench_field(r, "device_growth_bytes", device_growth);
@@ -175,15 +186,14 @@ static void add_training(const struct subject *s, struct training *t, struct tim
     bench_field(r, "device_bytes", (double)gpu_memory_bytes(bench->gpu));
 }
 
-// Reading timestamps waits for what is in flight, so they are read where a block has ended.
 static bool train_blocks(const struct subject *s, struct training *t, struct times *times)
 {
     t->took_count = 0;
+    t->kernel_ms = 0;
     for (uint32_t i = 0; i < times->blocks; i++) {
         const double began = os_seconds();
         if (!train(s, t, times->steps / times->blocks, &times->tokens)) return false;
         times->wall_ms += 1e3 * (os_seconds() - began);
-        times->kernel_ms[i] = trainer_kernel_ms(t->trainer);
     }
     return true;
 }
@@ -191,7 +201,7 @@ static bool train_blocks(const struct subject *s, struct training *t, struct tim
 static bool time_training(const struct subject *s, struct training *t)
 {
     uint64_t tokens = 0;
-    struct bench_work work;
+    double share;
     if (!train(s, t, WARM_STEPS, &tokens)) return false;
     const double each = t->took[WARM_STEPS - 1];
     struct times times = {.steps = STEPS_SLOW, .blocks = 1};
@@ -204,8 +214,8 @@ static bool time_training(const struct subject *s, struct training *t)
     if (!train_blocks(s, t, &times)) return false;
     const double heap_growth = heap_bytes() - heap,
                  growth = (double)gpu_memory_bytes(s->bench->gpu) - device;
-    if (!work_of(s, t, &work)) return false;
-    add_training(s, t, &times, &work, growth, heap_growth);
+    if (!share_in_steps(s->bench, trainer_plan(t->trainer, "train"), &share)) return false;
+    add_training(s, t, &times, share, growth, heap_growth);
     return true;
 }
 
@@ -228,7 +238,9 @@ static void profile_add(struct bench_profile *profile, const char *name, double 
 static bool profile_plan(struct bench *bench, struct bench_profile *profile, struct plan *plan)
 {
     double *ms = arena_array(bench->arena, plan->step_count + 1, sizeof *ms);
-    if (!run_profile(plan, ms) || !run_profile(plan, ms)) return false; // the first run compiles
+    double all;
+    if (!run_profile(plan, ms, &all) || !run_profile(plan, ms, &all))
+        return false; // the first run compiles
     for (uint32_t i = 0; i < plan->step_count; i++) {
         double flops, bytes;
         bench_step_cost(plan, &plan->step[i], &flops, &bytes);
