@@ -19,19 +19,18 @@ static void token_linear(struct network *n, enum kernel_op op, struct plan_range
 
 // ---- attention
 
-// Queries for attention, keys and values into the cache.
-static void heads_step(struct network *n, int32_t layer, struct plan_range qkv)
+void network_heads(struct network *n, int32_t layer, struct plan_range qkv)
 {
     const struct config *c = n->config;
     struct layer_values *v = &n->layer[layer];
-    const struct push_heads push = {.tokens = 1, .heads = c->num_attention_heads,
+    const struct push_heads push = {.tokens = n->tokens, .heads = c->num_attention_heads,
                                     .kv_heads = c->num_key_value_heads, .head_dim = c->head_dim,
                                     .capacity = n->capacity, .normalise = c->qk_norm,
                                     .eps = (float)c->rms_norm_eps};
     // without a norm any weight may be bound
     const enum model_role q_norm = c->qk_norm ? ROLE_Q_NORM : ROLE_NORM_ATTENTION,
                           k_norm = c->qk_norm ? ROLE_K_NORM : ROLE_NORM_ATTENTION;
-    v->q = network_temp(n, 1, c->num_attention_heads * c->head_dim, "q", layer);
+    v->q = network_temp(n, n->tokens, c->num_attention_heads * c->head_dim, "q", layer);
     plan_add(n->plan, KERNEL_HEADS, 1, &push,
              PLAN_BIND(n->io.step, n->io.rope, qkv, network_weight(n, q_norm, layer),
                        network_weight(n, k_norm, layer), v->q, n->io.cache_k[layer],
@@ -47,7 +46,7 @@ static void queries_keys_values(struct network *n, int32_t layer)
                             qkv = network_temp(n, 1, q_cols + 2 * kv_cols, "qkv", layer);
     token_linear(n, KERNEL_TOKEN_LINEAR, n->x, norm, network_weight_qkv(n, layer),
                  q_cols + 2 * kv_cols, qkv);
-    heads_step(n, layer, qkv);
+    network_heads(n, layer, qkv);
 }
 
 static void attention_section(struct network *n, int32_t layer)

@@ -205,6 +205,22 @@ void network_attend(struct network *n, int32_t layer)
                       PLAN_BIND(n->io.step, v->q, k, values, v->o, v->lse));
 }
 
+// Through the cache: the three weights lie side by side, so one product gives all, and one step
+// rotates queries and keys and fills the cache.
+static bool queries_to_cache(struct network *n, int32_t layer)
+{
+    const struct config *c = n->config;
+    const uint32_t cols =
+        (c->num_attention_heads + 2 * c->num_key_value_heads) * c->head_dim;
+    const struct plan_range weight = network_weight_qkv(n, layer);
+    if (!weight.tensor) return false;
+    const struct plan_range qkv = network_temp(n, n->tokens, cols, "qkv", layer);
+    network_linear(n, n->layer[layer].n_attention, weight, qkv, NULL, n->tokens, cols,
+                   c->hidden_size);
+    network_heads(n, layer, qkv);
+    return true;
+}
+
 static void attention_section(struct network *n, int32_t layer)
 {
     const struct config *c = n->config;
@@ -215,10 +231,12 @@ static void attention_section(struct network *n, int32_t layer)
     v->rstd_attention = network_temp_f32(n, n->tokens, 1, "rstd_attention", layer);
     norm(n, v->x_in, network_weight(n, ROLE_NORM_ATTENTION, layer), v->n_attention,
          v->rstd_attention, n->tokens, c->hidden_size);
-    queries_keys_values(n, layer);
-    if (n->mode == NETWORK_CACHED) {
-        cache_write(n, v->k, n->io.cache_k[layer]);
-        cache_write(n, v->v, n->io.cache_v[layer]);
+    if (n->mode != NETWORK_CACHED || !queries_to_cache(n, layer)) {
+        queries_keys_values(n, layer);
+        if (n->mode == NETWORK_CACHED) {
+            cache_write(n, v->k, n->io.cache_k[layer]);
+            cache_write(n, v->v, n->io.cache_v[layer]);
+        }
     }
     network_attend(n, layer);
     v->x_mid = network_temp(n, n->tokens, c->hidden_size, "x_mid", layer);

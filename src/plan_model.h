@@ -104,6 +104,8 @@ void network_attention(struct network *n, enum kernel_op op, struct push_attenti
                        uint32_t keys, const struct plan_range *bind, uint32_t bind_count);
 // o of v->q over v->k and v->v, or over the cache that holds them
 void network_attend(struct network *n, int32_t layer);
+// From the rows of the three linear layers, side by side, to queries and the cache.
+void network_heads(struct network *n, int32_t layer, struct plan_range qkv);
 uint32_t network_activation(const struct network *n); // enum kernel_activation
 // Of a MoE layer: its router's keys; typical rows an expert, which pick the tile.
 const struct config_router *network_router(const struct network *n, int32_t layer);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // One sequence with its KV cache: see session.h. The prompt goes through the prefill plan in
-// chunks, the tail of the last chunk is padding that the cache does not take; single tokens go
-// through the decode plan.
+// chunks, what is left of it through a plan for short chunks, the last of which has padding behind
+// it that the cache does not take; single tokens go through the decode plan.
 #include "src/session.h"
 
 #include <stdlib.h>
@@ -11,16 +11,22 @@
 #include "src/plan_model.h"
 #include "src/rope.h"
 
-enum { PREFILL_CHUNK = 64 };
+enum {
+    SHORT_CHUNK = 64,
+    LONG_CHUNK = 512,
+    MEMORY_SHARE = 64, // of the device's memory, for what a chunk keeps at once
+};
 
 struct session {
     struct gpu          *gpu;
     struct params       *params;
     const struct config *config;
-    uint32_t             capacity, chunk, position;
+    uint32_t             capacity, position;
+    uint32_t             chunk, short_chunk; // tokens; the same where a prompt is short
     struct gpu_buffer   *step, *ids, *rope, *cache, *logits, *seen, *token;
-    struct plan         *prefill_plan, *decode_plan, *sample_plan;
-    struct run          *prefill, *decode, *sample;
+    uint32_t            *marked;             // [vocab_size] what `seen` holds
+    struct plan         *prefill_plan, *short_plan, *decode_plan, *sample_plan;
+    struct run          *prefill, *short_prefill, *decode, *sample; // prefill: NULL where the same
 };
 
 // ---- creation
@@ -107,10 +113,8 @@ static bool make_sample(struct session *s, struct kernels *kernels)
 
 static bool clear_seen(struct session *s)
 {
-    uint32_t *zero = calloc(s->config->vocab_size, sizeof *zero);
-    const bool ok = gpu_buffer_write(s->gpu, s->seen, 0, zero, s->seen->params.bytes);
-    free(zero);
-    return ok;
+    memset(s->marked, 0, s->seen->params.bytes);
+    return gpu_buffer_write(s->gpu, s->seen, 0, s->marked, s->seen->params.bytes);
 }
 
 // The cache begins as zeros: padded queries read positions that were never written.
@@ -126,13 +130,37 @@ static bool clear_cache(struct session *s)
     return ok;
 }
 
+// Experts want many rows each, so chunks are long where memory allows it; a shorter prompt would be
+// mostly padding in them.
+static uint32_t long_chunk(const struct session *s)
+{
+    const struct config *c = s->config;
+    uint32_t picks = 0;
+    for (uint32_t i = 0; i < c->num_hidden_layers; i++)
+        if (c->moe_layer[i]) picks = max_u32(picks, c->layer_router[i].top_k);
+    const uint64_t heads = c->num_attention_heads + 2ull * c->num_key_value_heads,
+                   dense = c->intermediate_size,
+                   experts = (uint64_t)picks * (c->hidden_size + c->moe_intermediate_size);
+    // of a token at the widest point, two layers' residuals among it
+    const uint64_t row = dtype_bytes(s->params->store) *
+                         (4ull * c->hidden_size + max_u64(heads * c->head_dim,
+                                                          max_u64(3 * dense, experts)));
+    uint32_t chunk = LONG_CHUNK;
+    while (chunk > s->short_chunk &&
+           (chunk > s->capacity || chunk * row > s->gpu->caps.heap_bytes / MEMORY_SHARE))
+        chunk /= 2;
+    return max_u32(chunk, s->short_chunk);
+}
+
 struct session *session_create(struct gpu *gpu, struct kernels *kernels, struct params *params,
                                uint32_t capacity)
 {
     const struct config *config = &params->model->config;
     struct session *s = calloc(1, sizeof *s);
-    *s = (struct session){.gpu = gpu, .params = params, .config = config, .capacity = capacity,
-                          .chunk = min_u32(PREFILL_CHUNK, max_u32(capacity, 2))};
+    *s = (struct session){.gpu = gpu, .params = params, .config = config, .capacity = capacity};
+    s->short_chunk = min_u32(SHORT_CHUNK, max_u32(capacity, 2));
+    s->chunk = long_chunk(s);
+    s->marked = calloc(config->vocab_size, sizeof *s->marked);
     if (capacity == 0 || capacity > config->max_position_embeddings) {
         log_error("a session of %u tokens: the model has max_position_embeddings %u", capacity,
                   config->max_position_embeddings);
@@ -140,7 +168,11 @@ struct session *session_create(struct gpu *gpu, struct kernels *kernels, struct 
         return NULL;
     }
     if (!make_buffers(s) || !clear_seen(s) || !clear_cache(s) ||
-        !make_network(s, kernels, "prefill", s->chunk, &s->prefill_plan, &s->prefill) ||
+        (s->chunk > s->short_chunk &&
+         !make_network(s, kernels, "prefill", s->chunk, &s->prefill_plan, &s->prefill)) ||
+        !make_network(s, kernels, s->chunk > s->short_chunk ? "short prefill" : "prefill",
+                      s->short_chunk, &s->short_plan,
+                      &s->short_prefill) ||
         !make_network(s, kernels, "decode", 1, &s->decode_plan, &s->decode) ||
         !make_sample(s, kernels))
         session_destroy(&s);
@@ -152,14 +184,17 @@ void session_destroy(struct session **session)
     struct session *s = *session;
     if (!s) return;
     run_destroy(&s->prefill);
+    run_destroy(&s->short_prefill);
     run_destroy(&s->decode);
     run_destroy(&s->sample);
     plan_destroy(&s->prefill_plan);
+    plan_destroy(&s->short_plan);
     plan_destroy(&s->decode_plan);
     plan_destroy(&s->sample_plan);
     struct gpu_buffer **buffers[] = {&s->step,   &s->ids,  &s->rope, &s->cache,
                                      &s->logits, &s->seen, &s->token};
     for (size_t i = 0; i < COUNT_OF(buffers); i++) gpu_buffer_destroy(s->gpu, buffers[i]);
+    free(s->marked);
     free(s);
     *session = NULL;
 }
@@ -167,6 +202,7 @@ void session_destroy(struct session **session)
 // ---- use
 
 uint32_t session_chunk(const struct session *s) { return s->chunk; }
+uint32_t session_short_chunk(const struct session *s) { return s->short_chunk; }
 uint32_t session_position(const struct session *s) { return s->position; }
 
 void session_reset(struct session *s)
@@ -177,9 +213,9 @@ void session_reset(struct session *s)
 
 struct plan *session_plan(struct session *s, const char *name)
 {
-    struct plan *plans[] = {s->prefill_plan, s->decode_plan, s->sample_plan};
+    struct plan *plans[] = {s->prefill_plan, s->short_plan, s->decode_plan, s->sample_plan};
     for (size_t i = 0; i < COUNT_OF(plans); i++)
-        if (strcmp(plans[i]->name, name) == 0) return plans[i];
+        if (plans[i] && strcmp(plans[i]->name, name) == 0) return plans[i];
     return NULL;
 }
 
@@ -189,26 +225,38 @@ static bool finish(struct session *s, struct run *run)
     return ticket && gpu_wait(s->gpu, ticket) && run_settle(run);
 }
 
-static bool feed_some(struct session *s, const uint32_t *ids, uint32_t count)
+// The tokens that the next plan takes of `count`, and its run.
+static struct run *next_run(const struct session *s, uint32_t count, uint32_t *some)
+{
+    *some = count < s->chunk ? min_u32(count, s->short_chunk) : s->chunk;
+    if (*some == 1) return s->decode;
+    return *some > s->short_chunk ? s->prefill : s->short_prefill;
+}
+
+static bool feed_some(struct session *s, struct run *run, const uint32_t *ids, uint32_t count)
 {
     const struct step_words step = {.base = s->position, .length = count};
     uint32_t *into = s->ids->data;
     memcpy(s->step->data, &step, sizeof step);
     memset(into, 0, 4ull * s->chunk);
     memcpy(into, ids, 4ull * count);
-    if (!finish(s, count == 1 ? s->decode : s->prefill)) return false;
+    if (!finish(s, run)) return false;
     s->position += count;
     return true;
 }
 
+// Nothing to write for a token that was sampled: the device has marked it.
 static bool mark_seen(struct session *s, const uint32_t *ids, uint32_t count)
 {
-    const uint32_t one = 1;
-    for (uint32_t i = 0; i < count; i++)
-        if (ids[i] < s->config->vocab_size &&
-            !gpu_buffer_write(s->gpu, s->seen, 4ull * ids[i], &one, 4))
-            return false;
-    return true;
+    uint32_t first = UINT32_MAX, last = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (ids[i] >= s->config->vocab_size || s->marked[ids[i]]) continue;
+        s->marked[ids[i]] = 1;
+        first = min_u32(first, ids[i]);
+        last = max_u32(last, ids[i]);
+    }
+    return first > last || gpu_buffer_write(s->gpu, s->seen, 4ull * first, s->marked + first,
+                                            4ull * (last - first + 1));
 }
 
 bool session_feed(struct session *s, const uint32_t *ids, uint32_t count)
@@ -220,8 +268,9 @@ bool session_feed(struct session *s, const uint32_t *ids, uint32_t count)
     }
     if (!mark_seen(s, ids, count)) return false;
     while (count > 0) {
-        const uint32_t some = min_u32(count, s->chunk);
-        if (!feed_some(s, ids, some)) return false;
+        uint32_t some;
+        struct run *run = next_run(s, count, &some);
+        if (!feed_some(s, run, ids, some)) return false;
         ids += some;
         count -= some;
     }
@@ -243,6 +292,7 @@ bool session_sample(struct session *s, const struct session_sampling *sampling, 
     memcpy(s->step->data, &step, sizeof step);
     if (!finish(s, s->sample)) return false;
     memcpy(id, s->token->data, sizeof *id);
+    if (*id < s->config->vocab_size) s->marked[*id] = 1;
     return true;
 }
 

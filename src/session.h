@@ -27,10 +27,13 @@ bool     session_feed(struct session *session, const uint32_t *ids, uint32_t cou
 bool session_sample(struct session *session, const struct session_sampling *sampling, uint32_t *id);
 bool     session_read_logits(struct session *session, float *logits); // f32 [vocab_size]
 uint32_t session_position(const struct session *session);             // tokens fed
-uint32_t session_chunk(const struct session *session); // tokens that one prefill pass takes
+// Tokens that a prefill pass takes; what is left of a prompt goes in passes of `short_chunk`.
+uint32_t session_chunk(const struct session *session);
+uint32_t session_short_chunk(const struct session *session);
 void     session_reset(struct session *session);
 struct plan *session_plan(struct session *session,
-                          const char *name); // "prefill", "decode", "sample"
+                          const char *name); // "prefill", "decode", "sample"; where the chunks
+                                             // differ, "short prefill"
 
 // f32 logits [count][vocab_size] of all positions of a sequence in one pass, without a cache.
 bool session_all_logits(struct gpu *gpu, struct kernels *kernels, struct params *params,

@@ -330,7 +330,10 @@ static bool prefill(const struct subject *s, struct session *session, const uint
 {
     double ms[BENCH_RUNS], kernel_ms, first;
     struct bench_work work = {0};
-    if (!feed(session, ids, prompt, &first)) return false; // cut and recorded anew
+    if (!feed(session, ids, prompt, &first)) return false;
+    session_reset(session);
+    if (!feed(session, ids, prompt, &first)) return false; // now cut and recorded anew
+    session_reset(session);
     const uint32_t runs = first > SLOW_MS / BENCH_RUNS ? PREFILL_SLOW : BENCH_RUNS;
     struct plan *plan = session_plan(session, "prefill");
     if (!run_plan(s->bench, plan, &work.submits, &kernel_ms)) return false;

@@ -9,6 +9,7 @@
 #include "runtime/folder.h"
 #include "runtime/log.h"
 #include "src/evaluator.h"
+#include "src/session.h"
 #include "src/trainer.h"
 #include "tools/cli.h"
 
@@ -204,6 +205,21 @@ static void print_model(const struct model *model)
 
 // ---- plan
 
+// How a prompt of the longest context would go through, and what that keeps at once.
+static bool print_prefill(struct gpu *gpu, struct kernels *kernels, struct params *params)
+{
+    struct session *s =
+        session_create(gpu, kernels, params, params->model->config.max_position_embeddings);
+    if (!s) return false;
+    const uint32_t tokens[] = {session_chunk(s), session_short_chunk(s)};
+    const char *const names[] = {"prefill", "short prefill"};
+    for (size_t i = 0; i < COUNT_OF(names) && session_plan(s, names[i]); i++)
+        printf("plan %s: %u tokens at once, %.2f MiB of activations\n", names[i], tokens[i],
+               (double)session_plan(s, names[i])->arena_bytes / 1048576);
+    session_destroy(&s);
+    return true;
+}
+
 static int print_plans(const struct cli *cli, const struct model *model)
 {
     static const char *const names[] = {"zero", "train", "update"};
@@ -217,7 +233,7 @@ static int print_plans(const struct cli *cli, const struct model *model)
     for (size_t i = 0; trainer && i < COUNT_OF(names); i++)
         plan_print_peak(trainer_plan(trainer, names[i]), stdout);
     if (trainer) gpu_memory_print(gpu, stdout);
-    const bool ok = trainer != NULL;
+    const bool ok = trainer && print_prefill(gpu, kernels, trainer_params(trainer));
     trainer_destroy(&trainer);
     kernels_destroy(&kernels);
     gpu_destroy(&gpu);
