@@ -106,13 +106,12 @@ static void add_layer(struct model *model, uint32_t index)
 }
 
 // First fit in order: a tensor that does not fit behind the last one opens the next segment.
-static bool place(struct model *model)
+static bool place_group(struct model *model, bool decay)
 {
     const uint64_t limit = model->bytes_limit / sizeof(float);
-    model->segment_elements =
-        arena_array(model->arena, model->tensor_count, sizeof *model->segment_elements);
     for (uint32_t i = 0; i < model->tensor_count; i++) {
         struct model_tensor *tensor = &model->tensor[i];
+        if (tensor->decay != decay) continue;
         const uint64_t padded = align_up(tensor->count, MODEL_ALIGN);
         if (padded > limit) {
             log_error("tensor %s%s: %llu bytes in f32, a segment of the device takes %llu; make "
@@ -146,7 +145,10 @@ struct model *model_create(const struct config *config, uint64_t segment_bytes)
     add(model, ROLE_NORM_FINAL, -1, 0, 1, config->hidden_size);
     if (!config->tie_word_embeddings)
         add(model, ROLE_HEAD, -1, 0, config->vocab_size, config->hidden_size);
-    if (!place(model)) model_destroy(&model);
+    model->segment_elements =
+        arena_array(arena, model->tensor_count, sizeof *model->segment_elements);
+    // what weight decay is for, then what it is not: each a single span for the optimizer
+    if (!place_group(model, true) || !place_group(model, false)) model_destroy(&model);
     return model;
 }
 

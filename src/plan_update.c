@@ -9,15 +9,16 @@ enum { NORM_BLOCK = 1 << 14 }; // elements a partial sum covers
 
 struct span { uint32_t segment; uint64_t begin, end; bool decay; };
 
-// Spans of the flat space in order: never across segments, decay groups, or what one binding may
-// cover.
+// Spans of the flat space in order (src/model.c: what decays comes first): never across segments,
+// decay groups, or what one binding may cover.
 static uint32_t spans_of(const struct params *params, bool split_decay, struct span *spans)
 {
     const struct model *model = params->model;
     const uint64_t limit = params->gpu->caps.max_range / 4 / NORM_BLOCK * NORM_BLOCK;
     uint32_t count = 0;
-    for (uint32_t t = 0; t < model->tensor_count; t++) {
-        const struct model_tensor *tensor = &model->tensor[t];
+    for (uint32_t t = 0; t < 2 * model->tensor_count; t++) {
+        const struct model_tensor *tensor = &model->tensor[t % model->tensor_count];
+        if (tensor->decay != (t < model->tensor_count)) continue;
         const uint64_t end = tensor->offset + align_up(tensor->count, MODEL_ALIGN);
         struct span *last = count ? &spans[count - 1] : NULL;
         const bool joins =
