@@ -31,7 +31,7 @@ enum gpu_cap {
     GPU_CAP_COOP       = 1u << 9, // "coop": VK_KHR_cooperative_matrix
     GPU_CAP_MAPPED     = 1u << 10, // "mapped": DEVICE buffers are mapped (unified memory)
     GPU_CAP_BF16       = 1u << 11, // "bf16": VK_KHR_shader_bfloat16
-    GPU_CAP_COOP2      = 1u << 12, // "coop2": VK_NV_cooperative_matrix2, flexible dimensions
+    GPU_CAP_COOP2      = 1u << 12, // "coop2": VK_NV_cooperative_matrix2, flexible dimensions; 1.3
     GPU_CAP_TENSOR     = 1u << 13, // "tensor": its workgroup scope and tensor addressing
     GPU_CAP_TEXEL      = 1u << 14, // "texel": texel buffers of 8 and 16 bytes, max_range long
     GPU_CAP_COUNT      = 15,

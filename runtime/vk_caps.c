@@ -82,6 +82,7 @@ struct answers {
     VkPhysicalDeviceShaderBfloat16FeaturesKHR               bf16;
     VkPhysicalDeviceCooperativeMatrix2FeaturesNV            coop2;
     VkPhysicalDeviceCooperativeMatrix2PropertiesNV          coop2_limits;
+    VkPhysicalDeviceMaintenance4Features                    maintenance4;
     VkPhysicalDeviceMemoryProperties                        memory;
 };
 
@@ -90,7 +91,8 @@ static void link_next(void *link, void *next)
     ((VkBaseOutStructure *)link)->pNext = next;
 }
 
-static void ask(VkPhysicalDevice device, const struct extensions *e, bool has_sizes,
+// `core13`: Vulkan 1.3, which modules of VK_NV_cooperative_matrix2 need (SPIR-V 1.6).
+static void ask(VkPhysicalDevice device, const struct extensions *e, bool has_sizes, bool core13,
                 struct answers *a)
 {
     *a = (struct answers){
@@ -112,11 +114,12 @@ static void ask(VkPhysicalDevice device, const struct extensions *e, bool has_si
         .coop = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR},
         .bf16 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_BFLOAT16_FEATURES_KHR},
         .coop2 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_FEATURES_NV},
+        .maintenance4 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_FEATURES},
         .coop2_limits =
             {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_PROPERTIES_NV},
     };
     const bool coop = has(e, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME);
-    const bool coop2 = coop && has(e, VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME);
+    const bool coop2 = coop && core13 && has(e, VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME);
     void *end = &a->features12;
     if (has_sizes) {
         link_next(&a->properties12, &a->sizes);
@@ -137,6 +140,7 @@ static void ask(VkPhysicalDevice device, const struct extensions *e, bool has_si
     }
     if (coop2) {
         link_next(end, &a->coop2);
+        link_next(&a->coop2, &a->maintenance4);
         link_next(has_sizes ? (void *)&a->sizes : &a->properties12, &a->coop2_limits);
     }
     vkGetPhysicalDeviceProperties2(device, &a->properties);
@@ -194,7 +198,8 @@ static uint32_t mask_of(const struct answers *a, const struct extensions *e, boo
     set(&mask, GPU_CAP_BF16, a->bf16.shaderBFloat16Type);
     const VkPhysicalDeviceCooperativeMatrix2FeaturesNV *coop2 = &a->coop2;
     set(&mask, GPU_CAP_COOP2,
-        mask & GPU_CAP_COOP && coop2->cooperativeMatrixFlexibleDimensions &&
+        mask & GPU_CAP_COOP && a->maintenance4.maintenance4 &&
+            coop2->cooperativeMatrixFlexibleDimensions &&
             coop2->cooperativeMatrixConversions && coop2->cooperativeMatrixPerElementOperations);
     set(&mask, GPU_CAP_TENSOR, mask & GPU_CAP_COOP2 && coop2->cooperativeMatrixWorkgroupScope &&
                                    coop2->cooperativeMatrixTensorAddressing);
@@ -324,7 +329,7 @@ void vk_physical_fill(struct vk_physical *p)
     const bool has_sizes =
         !p->size_extension || has(&e, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
     struct answers a;
-    ask(p->handle, &e, has_sizes, &a);
+    ask(p->handle, &e, has_sizes, !p->size_extension, &a);
     p->portability = has(&e, "VK_KHR_portability_subset");
     p->int16 = a.features.features.shaderInt16;
     p->int64 = a.features.features.shaderInt64;

@@ -257,7 +257,12 @@ static VkResult open_device(struct vk_gpu *vk, uint32_t mask)
         .cooperativeMatrixPerElementOperations = VK_TRUE,
         .cooperativeMatrixWorkgroupScope = (mask & GPU_CAP_TENSOR) != 0,
         .cooperativeMatrixTensorAddressing = (mask & GPU_CAP_TENSOR) != 0};
+    // sizes of workgroups by constants, in SPIR-V 1.6
+    VkPhysicalDeviceMaintenance4Features maintenance4 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_FEATURES,
+        .maintenance4 = VK_TRUE};
     if (mask & GPU_CAP_COOP2) {
+        link_front(&chain, &maintenance4);
         link_front(&chain, &coop2);
         names[count++] = VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME;
     }

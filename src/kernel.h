@@ -346,10 +346,12 @@ struct push_adamw { uint32_t count, copy; float beta1, beta2, eps, weight_decay;
 // and no barriers (CPU drivers, and the fallback everywhere). The others are of the matmul and
 // attention families: `tile` through shared memory, `coop` on KHR cooperative matrices (16-bit
 // inputs, f32 sums; bf16 goes through tiles in f16), `coop_bf16` on those of
-// VK_KHR_shader_bfloat16, `coop2` on NV_cooperative_matrix2. `texel` is flat, but reads operands
-// of a matmul through texel buffers: CPU drivers gather from them much faster (lib/operand.glsl).
+// VK_KHR_shader_bfloat16, `coop2` on NV_cooperative_matrix2 (matrices of a workgroup, tensors), and
+// `coop2_staged` the same for CPU drivers that lack those: it runs for the checks alone. `texel` is
+// flat, but reads operands of a matmul through texel buffers: CPU drivers gather from them much
+// faster (lib/operand.glsl).
 enum kernel_variant {
-    KERNEL_FLAT, KERNEL_TILE, KERNEL_COOP, KERNEL_COOP_BF16, KERNEL_COOP2,
+    KERNEL_FLAT, KERNEL_TILE, KERNEL_COOP, KERNEL_COOP_BF16, KERNEL_COOP2, KERNEL_COOP2_STAGED,
     KERNEL_TEXEL, KERNEL_VARIANTS
 };
 const char *kernel_variant_name(enum kernel_variant variant);
@@ -469,7 +471,7 @@ uint64_t    kernels_fingerprint(void); // of the SPIR-V of all kernels
 struct gpu *kernels_gpu(const struct kernels *kernels);
 
 // The shapes worth trying for a size on a device, all right for any size; [0] is the default.
-enum { KERNEL_MAX_CANDIDATES = 32 };
+enum { KERNEL_MAX_CANDIDATES = 48 };
 uint32_t kernel_candidates(const struct gpu_caps *caps, enum kernel_op op, enum dtype store,
                            const struct kernel_size *size,
                            struct kernel_shape shape[KERNEL_MAX_CANDIDATES]);

@@ -11,7 +11,7 @@
 const char *kernel_variant_name(enum kernel_variant variant)
 {
     static const char *const names[KERNEL_VARIANTS] = {"flat", "tile", "coop", "coop_bf16",
-                                                        "coop2", "texel"};
+                                                        "coop2", "coop2_staged", "texel"};
     return names[variant];
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Shapes of the matmuls that go through shared memory (tile) and cooperative matrices (coop), from
-// what the device says of itself: matrices, subgroups, shared memory, invocations. No vendors.
+// Shapes of the matmuls that go through shared memory (tile) and cooperative matrices (coop,
+// coop2), from what the device says of itself: matrices, subgroups, shared memory, invocations. No
+// vendors.
 #include "src/base.h"
 #include "src/kernel_shape.h"
 
@@ -122,6 +123,82 @@ static uint32_t coop_shapes(const struct gpu_caps *caps, enum kernel_op op, enum
     return count;
 }
 
+// ---- coop2
+
+// A tile of a workgroup, and its lanes.
+struct coop2_tile { uint32_t rows, columns, depth, lanes; };
+
+enum {
+    COOP2_ALIGN = 16,    // tensors begin at multiples of so many bytes
+    COOP2_LANE_SUMS = 128, // f32 sums a lane holds in registers
+};
+
+// The flexible matrix whose multiples a tile is; NULL where there is none.
+static const struct gpu_matrix *flexible_of(const struct gpu_caps *caps, enum gpu_scalar in,
+                                            enum gpu_scope scope, const struct coop2_tile *t)
+{
+    const uint32_t longest = max_u32(max_u32(t->rows, t->columns), t->depth);
+    if (caps->flexible_max && longest > caps->flexible_max) return NULL;
+    for (uint32_t i = 0; i < caps->flexible_count; i++) {
+        const struct gpu_matrix *m = &caps->flexible[i];
+        const bool whole = m->m && m->n && m->k && t->rows % m->m == 0 &&
+                           t->columns % m->n == 0 && t->depth % m->k == 0;
+        const bool lanes = scope == GPU_SCOPE_SUBGROUP || m->invocations == t->lanes;
+        if (m->in == in && m->out == GPU_SCALAR_F32 && m->scope == scope && whole && lanes)
+            return m;
+    }
+    return NULL;
+}
+
+static uint32_t coop2_add(const struct gpu_caps *caps, const struct gpu_matrix *matrix,
+                          const struct coop2_tile *t, enum kernel_variant variant,
+                          struct kernel_shape *shape)
+{
+    if (!matrix) return 0;
+    *shape = (struct kernel_shape){
+        .lanes = t->lanes, .rows = t->rows, .columns = t->columns, .spread = caps->subgroup_size,
+        .depth = t->depth, .part_rows = t->rows, .part_columns = t->columns,
+        .coop = {matrix->m, matrix->n, matrix->k}, .variant = variant};
+    return 1;
+}
+
+// lib/coop2.glsl for CPU drivers: one subgroup, matrices of any size, no tensors.
+static uint32_t staged_shapes(const struct gpu_caps *caps, enum gpu_scalar in,
+                              struct kernel_shape *shape)
+{
+    const bool sized = caps->mask & GPU_CAP_SIZE || caps->subgroup_min == caps->subgroup_max;
+    const struct coop2_tile tile = {16, 32, 16, caps->subgroup_size};
+    if (caps->type != GPU_TYPE_CPU || !(caps->mask & GPU_CAP_COOP2) || !sized) return 0;
+    return coop2_add(caps, flexible_of(caps, in, GPU_SCOPE_SUBGROUP, &tile), &tile,
+                     KERNEL_COOP2_STAGED, shape);
+}
+
+static uint32_t coop2_shapes(const struct gpu_caps *caps, enum kernel_op op, enum gpu_scalar in,
+                             const struct kernel_size *size, struct kernel_shape *shape,
+                             uint32_t room)
+{
+    static const struct coop2_tile tiles[] = {
+        {128, 256, 64, 256}, {256, 128, 64, 256}, {128, 128, 64, 256}, {128, 64, 64, 128},
+        {64, 128, 64, 128},  {64, 64, 64, 128},   {32, 128, 64, 128},  {32, 64, 64, 128},
+    };
+    // gathering rows one by one needs addresses (lib/coop2.glsl)
+    const uint32_t needed = GPU_CAP_COOP2 | GPU_CAP_TENSOR | GPU_CAP_ADDRESS;
+    const uint32_t pairs = op == KERNEL_MOE_MATMUL_UP ? 2 : 1;
+    uint32_t count = 0;
+    if ((caps->mask & needed) != needed || caps->offset_alignment % COOP2_ALIGN) return 0;
+    for (size_t i = 0; i < COUNT_OF(tiles) && count < room; i++) {
+        const struct coop2_tile *t = &tiles[i];
+        const uint32_t own = kernel_is_grouped(op) ? 4 * t->rows : 0;
+        if (t->lanes > caps->max_workgroup || own + caps->reserved_shared > caps->shared_bytes ||
+            pairs * t->rows * t->columns > COOP2_LANE_SUMS * t->lanes)
+            continue;
+        count += coop2_add(caps, flexible_of(caps, in, GPU_SCOPE_WORKGROUP, t), t, KERNEL_COOP2,
+                           &shape[count]);
+    }
+    best_first(shape, count, size, op);
+    return count;
+}
+
 // ---- tile
 
 static uint32_t tile_shapes(const struct gpu_caps *caps, enum kernel_op op,
@@ -162,6 +239,12 @@ uint32_t kernel_tile_candidates(const struct gpu_caps *caps, enum kernel_op op, 
     if (store != DTYPE_F32 && kernel_exists(op, store, KERNEL_COOP))
         count += coop_shapes(caps, op, GPU_SCALAR_F16, KERNEL_COOP, size, shape + count,
                              room - count);
+    // behind coop, which it has to beat in the tuner: it has never run on a card
+    const enum gpu_scalar in = store == DTYPE_BF16 ? GPU_SCALAR_BF16 : GPU_SCALAR_F16;
+    if (store != DTYPE_F32 && kernel_exists(op, store, KERNEL_COOP2))
+        count += coop2_shapes(caps, op, in, size, shape + count, room - count);
+    if (store != DTYPE_F32 && kernel_exists(op, store, KERNEL_COOP2_STAGED) && count < room)
+        count += staged_shapes(caps, in, shape + count);
     if (kernel_exists(op, store, KERNEL_TILE))
         count += tile_shapes(caps, op, size, shape + count, room - count);
     return count;

@@ -20,7 +20,8 @@ static double arithmetic_peak(const struct bench_peaks *peaks, const char *varia
 {
     if (!variant || !strstr(variant, " coop")) return peaks->fma_f32_gflops;
     // the variant "coop" takes bf16 through f16 tiles
-    return peaks->coop_gflops[strstr(variant, " coop_bf16") ? BENCH_COOP_BF16 : BENCH_COOP_F16];
+    const bool bf16 = strstr(variant, " coop_bf16") || strstr(variant, "bf16 coop2");
+    return peaks->coop_gflops[bf16 ? BENCH_COOP_BF16 : BENCH_COOP_F16];
 }
 
 double bench_peak_pct(const struct bench *bench, const char *variant, double gflops, double gbps)
