@@ -255,13 +255,14 @@ const struct kernel_use *kernels_uses(const struct kernels *kernels, uint32_t *c
     return kernels->use;
 }
 
-static void note_use(struct kernels *k, enum kernel_op op, enum dtype store,
-                     const struct kernel_size *size)
+void kernels_note(struct kernels *k, enum kernel_op op, enum dtype store,
+                  const struct kernel_size *size, double flops)
 {
     for (uint32_t i = 0; i < k->use_count; i++)
         if (k->use[i].op == op && k->use[i].store == store &&
             memcmp(&k->use[i].size, size, sizeof *size) == 0) {
             k->use[i].count++;
+            k->use[i].flops += flops;
             return;
         }
     if (k->use_count == k->use_capacity) {
@@ -270,7 +271,7 @@ static void note_use(struct kernels *k, enum kernel_op op, enum dtype store,
         k->use = arena_array(k->arena, k->use_capacity, sizeof *k->use);
         if (k->use_count) memcpy(k->use, old, k->use_count * sizeof *old);
     }
-    k->use[k->use_count++] = (struct kernel_use){op, store, *size, 1};
+    k->use[k->use_count++] = (struct kernel_use){op, store, *size, 1, flops};
 }
 
 // The nearest measured choice among the candidates, else the first of them: its index.
@@ -338,7 +339,6 @@ const struct kernel *kernels_get(struct kernels *kernels, enum kernel_op op, enu
         return NULL;
     }
     const uint64_t wrong = kernels->report.wrong;
-    note_use(kernels, op, store, size);
     const struct kernel_shape shape = kernels_shape(kernels, op, store, size);
     if (shape.lanes) return kernels_make(kernels, op, store, &shape);
     if (kernels->report.wrong > wrong)

@@ -459,13 +459,16 @@ const struct kernel_choice *kernels_choices(const struct kernels *kernels, uint3
 // this size, else 1.
 uint32_t    kernels_parts(const struct kernels *kernels, enum kernel_op op, enum dtype store,
                           const struct kernel_size *size);
-// What kernels_get was asked for, and how often: what the plans that were built hold.
+// What the plans that were built with these kernels do: of each size how often and how much.
 struct kernel_use {
     enum kernel_op     op;
     enum dtype         store;
     struct kernel_size size;
     uint32_t           count;
+    double             flops; // in all
 };
+void kernels_note(struct kernels *kernels, enum kernel_op op, enum dtype store,
+                  const struct kernel_size *size, double flops);
 const struct kernel_use *kernels_uses(const struct kernels *kernels, uint32_t *count);
 uint64_t    kernels_fingerprint(void); // of the SPIR-V of all kernels
 struct gpu *kernels_gpu(const struct kernels *kernels);

@@ -456,25 +456,34 @@ static void moe_scatter(struct kernel_case *c)
 }
 
 // ---- grouped matmuls. Small: three experts with a tile and a row, none, and two rows. Sized: all
-// experts have as many rows as kernel_size says.
+// experts have as many rows as kernel_size says, and there are as many as a small batch has.
 
-enum { GROUPED = 3 };
-struct grouped { uint32_t rows[GROUPED], pairs, tokens, m, n, k, tile_count; };
+enum { SMALL_EXPERTS = 3, MOST_EXPERTS = 32, SIZED_PAIRS = 256 };
+struct grouped { uint32_t rows[MOST_EXPERTS], experts, pairs, tokens, m, n, k, tile_count; };
+
+uint32_t kernel_case_experts(uint32_t rows)
+{
+    return min_u32(max_u32(SIZED_PAIRS / rows, SMALL_EXPERTS), MOST_EXPERTS);
+}
 
 static struct grouped grouped_push(struct kernel_case *c, struct push_moe_matmul push)
 {
     const struct kernel *k = c->kernel;
     const bool tn = k->op == KERNEL_MOE_MATMUL_TN;
     const uint32_t tile = k->shape.rows, sized = tn ? c->size.inner : c->size.rows;
-    struct grouped g = {.rows = {sized ? sized : tile + 1, sized, 2},
+    struct grouped g = {.experts = sized ? kernel_case_experts(sized) : SMALL_EXPERTS,
                         .k = sized ? c->size.inner : whole(c, 39, true)};
     const uint32_t columns = kernel_group_columns(k->op, &k->shape) + 3;
     g.n = sized ? c->size.columns : whole(c, columns, tn || is_nn(k->op));
     g.m = sized ? c->size.rows : whole(c, tile + 1, true);
-    g.tokens = sized ? ceil_div(GROUPED * sized, 2) : ceil_div(tile + 3, 2);
+    g.tokens = sized ? ceil_div(g.experts * sized, 2) : ceil_div(tile + 3, 2);
     push.pairs = g.pairs = g.tokens * 2;
-    g.rows[2] = g.pairs - g.rows[0] - g.rows[1];
-    push.experts = GROUPED;
+    const uint32_t last = g.experts - 1;
+    g.rows[0] = tile + 1;
+    for (uint32_t e = 0; sized && e < last; e++) g.rows[e] = sized;
+    g.rows[last] = g.pairs;
+    for (uint32_t e = 0; e < last; e++) g.rows[last] -= g.rows[e];
+    push.experts = g.experts;
     push.top_k = 2;
     push.m = tn ? g.m : 0;
     push.n = g.n;
@@ -493,7 +502,7 @@ static void grouped_tiles(struct kernel_case *c, uint32_t b, struct grouped *g)
 {
     const struct kernel *k = c->kernel;
     uint32_t (*tile)[4] = (uint32_t (*)[4])words(c, b, 4ull * (g->pairs + 1)), first = 0;
-    for (uint32_t e = 0; e < GROUPED; e++)
+    for (uint32_t e = 0; e < g->experts; e++)
         for (uint32_t left = g->rows[e]; left;) {
             const uint32_t take = min_u32(left, k->shape.rows);
             uint32_t *t = tile[g->tile_count++];
@@ -515,7 +524,7 @@ static void moe_matmul_up(struct kernel_case *c)
     grouped_order(c, 1, &g);
     grouped_tiles(c, 2, &g);
     for (uint32_t b = 3; b < h; b++)
-        numbers(c, b, KERNEL_CASE_STORE, (uint64_t)GROUPED * g.n * g.k);
+        numbers(c, b, KERNEL_CASE_STORE, (uint64_t)g.experts * g.n * g.k);
     for (uint32_t b = h; b <= h + matrices; b++)
         output(c, b, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.n);
 }
@@ -525,7 +534,7 @@ static void moe_matmul_nt(struct kernel_case *c)
     struct grouped g = grouped_push(c, (struct push_moe_matmul){0});
     numbers(c, 0, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.k);
     grouped_tiles(c, 1, &g);
-    numbers(c, 2, KERNEL_CASE_STORE, (uint64_t)GROUPED * g.n * g.k);
+    numbers(c, 2, KERNEL_CASE_STORE, (uint64_t)g.experts * g.n * g.k);
     output(c, 3, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.n);
 }
 
@@ -535,24 +544,24 @@ static void moe_matmul_nn(struct kernel_case *c)
     numbers(c, 0, KERNEL_CASE_STORE, (uint64_t)g.tokens * g.k);
     grouped_order(c, 1, &g);
     grouped_tiles(c, 2, &g);
-    numbers(c, 3, KERNEL_CASE_STORE, (uint64_t)GROUPED * g.n * g.k);
+    numbers(c, 3, KERNEL_CASE_STORE, (uint64_t)g.experts * g.n * g.k);
     output(c, 4, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.n);
     numbers(c, 5, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.k);
-    numbers(c, 6, KERNEL_CASE_STORE, (uint64_t)GROUPED * g.n * g.k);
+    numbers(c, 6, KERNEL_CASE_STORE, (uint64_t)g.experts * g.n * g.k);
 }
 
 static void moe_matmul_tn(struct kernel_case *c)
 {
     const struct kernel *k = c->kernel;
     const struct grouped g = grouped_push(c, (struct push_moe_matmul){.gather = 1});
-    uint32_t (*range)[4] = (uint32_t (*)[4])words(c, 3, 4 * (GROUPED + 1)), ranges = 0, first = 0;
-    for (uint32_t e = 0; e < GROUPED; first += g.rows[e++])
+    uint32_t (*range)[4] = (uint32_t (*)[4])words(c, 3, 4 * (g.experts + 1)), ranges = 0, first = 0;
+    for (uint32_t e = 0; e < g.experts; first += g.rows[e++])
         if (g.rows[e])
             memcpy(range[ranges++], (uint32_t[4]){e, first, g.rows[e]}, sizeof *range);
     numbers(c, 0, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.m);
     numbers(c, 1, KERNEL_CASE_STORE, (uint64_t)g.tokens * g.n);
     grouped_order(c, 2, &g);
-    numbers(c, 4, DTYPE_F32, (uint64_t)GROUPED * g.m * g.n);
+    numbers(c, 4, DTYPE_F32, (uint64_t)g.experts * g.m * g.n);
     c->groups[0] = kernel_moe_columns(k->op, &k->shape, g.n);
     c->groups[1] = ceil_div(g.m, k->shape.rows);
     c->groups[2] = ranges;

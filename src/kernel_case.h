@@ -27,6 +27,7 @@ struct kernel_case {
 // (tests/unit_kernel.c); only matmuls, their sums, and attention but for decoding follow the size.
 void kernel_case_fill(struct kernel_case *c);
 bool kernel_case_exists(enum kernel_op op);
+uint32_t kernel_case_experts(uint32_t rows); // of a grouped case with so many rows an expert
 // The case as a dispatch on one buffer, which holds the bindings at these offsets.
 uint64_t            kernel_case_layout(const struct kernel_case *c, uint32_t alignment,
                                        uint64_t offset[GPU_MAX_BINDINGS]); // bytes in all

@@ -154,6 +154,7 @@ void plan_add_indirect(struct plan *plan, enum kernel_op op, uint32_t rows, cons
         return;
     }
     memcpy(step->push, push, info->push_bytes);
+    kernels_note(plan->kernels, op, plan->store, &size, info->flops(push));
     for (uint32_t b = 0; b < bind_count; b++) bind(plan, step, binds[b]);
     check_ranges(plan, step);
     step->indirect = indirect;

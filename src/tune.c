@@ -16,6 +16,7 @@
 #include "runtime/log.h"
 #include "runtime/os.h"
 #include "src/base.h"
+#include "src/kernel_case.h"
 #include "src/kernel_shape.h"
 #include "src/progress.h"
 
@@ -23,6 +24,8 @@ enum {
     SCREEN_RUNS = 3,
     PAIRS = 7,          // that confirm a winner, of which it must win
     PAIRS_WON = 6,
+    MORE_PAIRS = 21,    // where that is not clear
+    MORE_PAIRS_WON = 15,
     MOST_REPEATS = 32,
     MOST_DROPPED = 256,
     MOST_CHOICES = 2048,
@@ -90,13 +93,14 @@ static bool is_measurable(enum kernel_op op)
            op == KERNEL_ATTENTION_BACK_Q || op == KERNEL_ATTENTION_BACK_KV;
 }
 
-// Of the case that kernel_case.c makes for a size: grouped ones have three experts.
+// Of the case that kernel_case.c makes for a size, about.
 static double flops_of(enum kernel_op op, const struct kernel_size *s)
 {
     const double product = 2.0 * s->rows * s->columns * s->inner;
     if (kernel_is_attention(op)) return 4 * product * s->inner;
-    if (op == KERNEL_MOE_MATMUL_UP || op == KERNEL_MOE_MATMUL_NN) return 6 * product;
-    return kernel_is_grouped(op) || op == KERNEL_MOE_MATMUL_TN ? 3 * product : product;
+    if (op == KERNEL_MOE_MATMUL_TN) return kernel_case_experts(s->inner) * product;
+    const uint32_t matrices = op == KERNEL_MOE_MATMUL_UP || op == KERNEL_MOE_MATMUL_NN ? 2 : 1;
+    return kernel_is_grouped(op) ? matrices * kernel_case_experts(s->rows) * product : product;
 }
 
 // Half, with what it is a multiple of: fours, or nothing.
@@ -231,9 +235,7 @@ static void time_base(struct tuner *t, struct item *item)
     get_ready(t, item->trial, item->repeats);
     for (int i = 0; i < SCREEN_RUNS; i++) ms = fmin(ms, trial_run(item->trial));
     item->base_ms = item->best_ms = ms;
-    const double whole = flops_of(item->use.op, &item->use.size) /
-                         flops_of(item->use.op, &item->size);
-    item->weight = item->use.count ? ms * whole * item->use.count : 1;
+    item->weight = item->use.count ? ms * item->use.flops / trial_flops(item->trial) : 1;
     t->weight += item->weight;
     trial_destroy(&item->trial);
 }
@@ -333,8 +335,12 @@ static bool confirm(struct trial *base, struct trial *winner, double *ratio)
 {
     uint32_t won;
     *ratio = trial_compare(base, winner, PAIRS, &won);
-    log_debug("tune: confirmed: %.3f of the default, %u of %d pairs", *ratio, won, PAIRS);
-    return *ratio < WORTH && won >= PAIRS_WON;
+    log_debug("tune: in pairs %.3f of the default, %u of %d won", *ratio, won, PAIRS);
+    if (*ratio >= WORTH || 2 * won < PAIRS) return false;
+    if (won >= PAIRS_WON) return true;
+    *ratio = trial_compare(base, winner, MORE_PAIRS, &won);
+    log_debug("tune: in more pairs %.3f of the default, %u of %d won", *ratio, won, MORE_PAIRS);
+    return *ratio < WORTH && won >= MORE_PAIRS_WON;
 }
 
 // ---- one item

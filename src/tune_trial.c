@@ -161,6 +161,16 @@ double trial_run(struct trial *t)
     return t->pretend ? pretended(t, ms) : ms;
 }
 
+double trial_flops(const struct trial *t)
+{
+    double flops = 0;
+    for (uint32_t p = 0; p < t->part_count; p++) {
+        const struct kernel_case *c = &t->part[p].bound[0].c;
+        flops += kernel_info(c->kernel->op)->flops(c->push);
+    }
+    return flops;
+}
+
 static int by_size(const void *a, const void *b)
 {
     const double x = *(const double *)a, y = *(const double *)b;

@@ -27,6 +27,7 @@ bool trial_repeat(struct trial *trial, uint32_t repeats);
 void trial_set_pretend(struct trial *trial, trial_pretend *pretend, void *user);
 // Milliseconds of one run (the mean of the repeats); INFINITY where the device failed.
 double trial_run(struct trial *trial);
+double trial_flops(const struct trial *trial); // of one run, without split sums
 // Whether the first runs wrote the same, but for rounding. The bytes of outputs are of one layout
 // whatever the shape of a kernel.
 bool trial_agree(const struct trial *a, const struct trial *b);

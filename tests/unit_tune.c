@@ -52,7 +52,7 @@ static struct tune_params params_of(const struct kernel_use *use, uint32_t count
 
 static struct kernel_use use_of(enum kernel_op op, struct kernel_size size)
 {
-    return (struct kernel_use){op, DTYPE_F32, size, 1};
+    return (struct kernel_use){op, DTYPE_F32, size, 1, 1e9};
 }
 
 // The first candidate that has other rows than the default, and its variant.
