@@ -29,7 +29,8 @@
 enum data_split { DATA_TRAIN, DATA_HELD_OUT, DATA_SPLIT_COUNT };
 
 struct data_params {
-    const char *const *path;    // text files, folders, .jsonl with "text", .bin shards
+    // text files, folders, .jsonl with "text", .bin shards, toy tasks (data_toy.h)
+    const char *const *path;
     int                path_count;
     // Kept by reference. NULL: shards only, cut at 50256 (16-bit ids) or 128000 (32-bit ids).
     const struct tokenizer *tokenizer;

@@ -10,6 +10,7 @@
 #include "runtime/folder.h"
 #include "runtime/log.h"
 #include "runtime/os.h"
+#include "src/data_toy.h"
 
 enum {
     READ_LIMIT  = 16 << 20, // larger files are mapped
@@ -71,6 +72,8 @@ const char *data_kind_name(enum data_kind kind)
         [KIND_TEXT] = "text", [KIND_C] = "c", [KIND_GLSL] = "glsl", [KIND_MARKDOWN] = "markdown",
         [KIND_JSON] = "json", [KIND_MESON] = "meson", [KIND_SHELL] = "shell",
         [KIND_PYTHON] = "python", [KIND_JSONL] = "jsonl", [KIND_TOKENS] = "tokens",
+        [KIND_TOY_COPY] = "copy", [KIND_TOY_REVERSE] = "reverse", [KIND_TOY_SORT] = "sort",
+        [KIND_TOY_SUM] = "sum", [KIND_TOY_BRACKETS] = "brackets",
     };
     return name[kind];
 }
@@ -370,10 +373,18 @@ static bool add_folder(const struct collector *c, const char *path, uint32_t dep
     return good;
 }
 
+static void add_example(void *user, enum data_kind kind, const char *text)
+{
+    add_text(user, kind, text, strlen(text));
+}
+
 // A named path gives at least one document.
 static bool add_path(const struct collector *c, const char *path)
 {
     const uint64_t before = c->out->count;
+    if (toy_is(path) && !c->params->tokenizer)
+        return refuse(path, "a toy task is text, but there is no tokenizer");
+    if (toy_is(path)) return toy_generate(path, c->out->arena, add_example, c->out);
     const bool is_folder = folder_is(path);
     if (is_folder ? !add_folder(c, path, 0) : !add_file(c, path, true)) return false;
     if (c->out->count > before) return true;

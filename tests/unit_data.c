@@ -5,6 +5,7 @@
 
 #include "src/baseline.h"
 #include "src/data.h"
+#include "src/data_toy.h"
 
 static struct tokenizer *tokenizer; // made for the group, read by all tests
 
@@ -695,6 +696,67 @@ static void baseline_needs_both_splits(void **state)
     data_close(&data);
 }
 
+// ---- toy tasks
+
+static bool line_is_right(const char *line)
+{
+    char task[16], in[32], out[32] = "", wanted[32] = "";
+    if (sscanf(line, "%15s %31[^=]=%31s", task, in, out) < 2) return false;
+    const size_t length = strlen(in);
+    uint32_t sum = 0, depth = 0;
+    char stack[32];
+    for (size_t i = 0; i < length; i++) {
+        wanted[i] = in[strcmp(task, "reverse") == 0 ? length - 1 - i : i];
+        sum += (uint32_t)(in[i] - '0');
+        if (strchr("([{", in[i])) stack[depth++] = in[i];
+        else if (strchr(")]}", in[i]) && depth-- == 0) return false;
+        else if (in[i] == ')' && stack[depth] != '(') return false;
+        else if (in[i] == ']' && stack[depth] != '[') return false;
+        else if (in[i] == '}' && stack[depth] != '{') return false;
+    }
+    for (size_t i = 0; i + 1 < length && strcmp(task, "sort") == 0; i++)
+        for (size_t j = 0; j + 1 < length; j++)
+            if (wanted[j] > wanted[j + 1]) {
+                const char swap = wanted[j];
+                wanted[j] = wanted[j + 1];
+                wanted[j + 1] = swap;
+            }
+    if (strcmp(task, "sum") == 0) snprintf(wanted, sizeof wanted, "%u", sum % 10);
+    if (strcmp(task, "brackets") == 0) {
+        memset(wanted, 0, sizeof wanted);
+        for (uint32_t i = 0; i < depth; i++) {
+            const char open = stack[depth - 1 - i];
+            wanted[i] = open == '(' ? ')' : open == '[' ? ']' : '}';
+        }
+    }
+    return strcmp(out, wanted) == 0;
+}
+
+static void toy_tasks_are_solved_by_what_they_print(void **state)
+{
+    (void)state;
+    struct data *data = open_good("toy:all", 64, 0, 1);
+    struct data *two = open_good("toy:sum,toy:sort", 64, 0, 7);
+    uint32_t *all = read_split(data, DATA_TRAIN, tokenizer_eot(tokenizer)), lines = 0, length = 0;
+    char line[80];
+    for (uint64_t i = 0; i < data_tokens(data, DATA_TRAIN); i++) {
+        if (all[i] == tokenizer_eot(tokenizer)) continue;
+        line[length++] = (char)all[i];
+        if (all[i] != '\n') continue;
+        line[length - 1] = 0;
+        if (!line_is_right(line)) fail_msg("wrong: %s", line);
+        length = 0, lines++;
+    }
+    free(all);
+    assert_int_equal(lines, 5 * TOY_EXAMPLES);
+    assert_int_equal(data_domain_count(data), 5);
+    assert_int_equal(data_domain_count(two), 2);
+    assert_int_equal(data_documents(two, DATA_TRAIN), 2 * TOY_EXAMPLES);
+    data_close(&data), data_close(&two);
+    assert_null(open_with("toy:copy,toy:add", 64, 0, 1));
+    unit_assert_line("\"add\"", "toy:sort");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -716,6 +778,7 @@ int main(void)
         UNIT(shards_need_no_tokenizer),
         UNIT(bad_shards_are_refused_in_one_line),
         UNIT(bad_input_gives_one_line),
+        UNIT(toy_tasks_are_solved_by_what_they_print),
         UNIT(segments_are_a_stable_sort),
         UNIT(baseline_is_what_the_hand_computes),
         UNIT(baselines_know_what_they_model),
