@@ -36,7 +36,7 @@ static uint64_t cache_layer_bytes(const struct session *s)
     const uint64_t row = (uint64_t)s->config->num_key_value_heads * s->config->head_dim *
                          dtype_bytes(s->params->store);
     // a padded chunk may look past the last position: keep its keys inside the buffer
-    return align_up((s->capacity + s->chunk) * row, 256);
+    return align_up((s->capacity + s->short_chunk) * row, 256);
 }
 
 static struct gpu_buffer *make_buffer(struct gpu *gpu, const char *name, uint64_t bytes,
@@ -55,7 +55,7 @@ static bool make_buffers(struct session *s)
     // the first that cannot be had is the one that is told
     return (s->step = make_buffer(gpu, "step words", step, GPU_MEMORY_UPLOAD)) &&
            (s->ids = make_buffer(gpu, "ids", 4ull * s->chunk, GPU_MEMORY_UPLOAD)) &&
-           (s->rope = rope_table(gpu, s->config, s->capacity + s->chunk)) &&
+           (s->rope = rope_table(gpu, s->config, s->capacity + s->short_chunk)) &&
            (s->cache = make_buffer(gpu, "KV cache", cache, GPU_MEMORY_DEVICE)) &&
            (s->logits = make_buffer(gpu, "logits", vocab, GPU_MEMORY_DEVICE)) &&
            (s->seen = make_buffer(gpu, "seen tokens", vocab, GPU_MEMORY_DEVICE)) &&
@@ -225,7 +225,7 @@ static bool finish(struct session *s, struct run *run)
     return ticket && gpu_wait(s->gpu, ticket) && run_settle(run);
 }
 
-// The tokens that the next plan takes of `count`, and its run.
+// The tokens that the next plan takes of `count`, and its run. Only a short chunk is ever padded.
 static struct run *next_run(const struct session *s, uint32_t count, uint32_t *some)
 {
     *some = count < s->chunk ? min_u32(count, s->short_chunk) : s->chunk;
