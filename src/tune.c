@@ -682,6 +682,7 @@ bool tune(struct kernels *kernels, const struct tune_params *params, struct tune
     struct arena *arena = arena_create("tuner");
     const struct gpu *gpu = kernels_gpu(kernels);
     *report = (struct tune_report){0};
+    if (gpu_is_reference(gpu)) return true; // one way to compute each
     const bool keep = tune_path(params, &gpu->caps, report->path, sizeof report->path);
     tune_is_kept(kernels, params);
     struct tuner *t = tuner_create(arena, kernels, params, report);
@@ -716,15 +717,14 @@ bool tune_at_start(struct kernels *kernels, enum dtype store, bool quiet, bool *
     struct tune_params params = {.store = store, .progress = show, .user = &shown};
     struct tune_report report;
     *changed = false;
-    if (gpu_is_reference(kernels_gpu(kernels))) return true;
     params.use = kernels_uses(kernels, &params.use_count);
     const bool ok = tune(kernels, &params, &report);
     progress_destroy(&shown.progress);
     *changed = report.changed > 0;
     if (ok && report.sizes)
         log_info("tuned for this model: %u candidates of %u sizes measured in %.1f s, %u faster "
-                 "than the default%s%s",
-                 report.measured, report.sizes, report.seconds, report.changed,
+                 "than the default, %u left out of time%s%s",
+                 report.measured, report.sizes, report.seconds, report.changed, report.late,
                  report.path[0] ? "; kept in " : "", report.path);
     return ok;
 }

@@ -34,7 +34,7 @@ static bool tune_store(struct kernels *kernels, enum dtype store, bool of_model,
                        struct tune_report *sum)
 {
     struct tune_report report;
-    struct tune_params params = {.store = store, .again = true, .progress = show,
+    struct tune_params params = {.store = store, .again = true, .seconds = 60, .progress = show,
                                  .user = (void *)(uintptr_t)dtype_name(store)};
     if (of_model) params.use = kernels_uses(kernels, &params.use_count);
     const bool ok = tune(kernels, &params, &report);
