@@ -40,6 +40,8 @@ enum {
 #define LEAST_SHARE    0.01 // of the time of all: below, a size keeps its default
 #define CPU_FLOPS      1e8  // of one run: sizes are cut down to it
 #define CARD_FLOPS     2e10
+#define CPU_BYTES      3.2e7 // of one operand, likewise
+#define CARD_BYTES     2.5e8
 
 // A size of an operation.
 struct item {
@@ -103,13 +105,25 @@ static double flops_of(enum kernel_op op, const struct kernel_size *s)
     return kernel_is_grouped(op) ? matrices * kernel_case_experts(s->rows) * product : product;
 }
 
+// Of the case's largest operand, at most.
+static double bytes_of(enum kernel_op op, const struct kernel_size *s)
+{
+    const double a = (double)s->rows * s->inner, b = (double)s->columns * s->inner,
+                 c = (double)s->rows * s->columns;
+    if (kernel_is_attention(op)) return 8 * b * s->rows;
+    if (op == KERNEL_MOE_MATMUL_TN) return 4 * kernel_case_experts(s->inner) * fmax(fmax(a, b), c);
+    return 4 * (kernel_is_grouped(op) ? kernel_case_experts(s->rows) : 1) * fmax(fmax(a, b), c);
+}
+
 // Half, with what it is a multiple of: fours, or nothing.
 static uint32_t half(uint32_t n) { return n % 4 ? n / 2 | 1 : max_u32(n / 8 * 4, 4); }
 
 static struct kernel_size cut_down(const struct tuner *t, enum kernel_op op, struct kernel_size s)
 {
-    const double most = is_cpu(t) ? CPU_FLOPS : CARD_FLOPS;
-    while (flops_of(op, &s) > most && max_u32(max_u32(s.rows, s.columns), s.inner) > 16) {
+    const double most = is_cpu(t) ? CPU_FLOPS : CARD_FLOPS,
+                 bytes = fmin(is_cpu(t) ? CPU_BYTES : CARD_BYTES, (double)t->gpu->caps.max_range);
+    while ((flops_of(op, &s) > most || bytes_of(op, &s) > bytes) &&
+           max_u32(max_u32(s.rows, s.columns), s.inner) > 16) {
         uint32_t *largest = s.rows >= s.columns ? &s.rows : &s.columns;
         if (s.inner > *largest || kernel_is_attention(op)) largest = &s.inner;
         *largest = half(*largest);

@@ -229,6 +229,28 @@ static void all_families_are_measured(void **state)
     assert_int_equal(measured, COUNT_OF(use) - 1);
 }
 
+// Sizes that would take gigabytes and minutes are cut down to a run of milliseconds.
+static void large_sizes_are_cut_down(void **state)
+{
+    struct round *round = *state;
+    struct tune_report report;
+    const struct kernel_use use[] = {
+        use_of(KERNEL_MATMUL_NT, (struct kernel_size){65536, 4096, 32768}),
+        use_of(KERNEL_MATVEC, (struct kernel_size){1, 131072, 8192}),
+        use_of(KERNEL_MOE_MATMUL_NT, (struct kernel_size){1, 14336, 4096}),
+        use_of(KERNEL_MOE_MATMUL_TN, (struct kernel_size){14336, 4096, 1}),
+        use_of(KERNEL_ATTENTION, (struct kernel_size){64, 8, 131072}),
+    };
+    struct tune_params params = params_of(use, COUNT_OF(use), NULL);
+    params.seconds = 8;
+    assert_true(tune(round->kernels, &params, &report));
+    assert_int_equal(report.sizes, COUNT_OF(use));
+    assert_true(gpu_memory_peak(round->gpu) < UINT64_C(3) << 30);
+    uint32_t count;
+    const struct kernel_choice *choice = kernels_choices(round->kernels, &count);
+    for (uint32_t i = 0; i < count; i++) assert_true(choice[i].default_ms < 1000);
+}
+
 static void time_is_kept_to(void **state)
 {
     struct round *round = *state;
@@ -351,6 +373,7 @@ int main(void)
         ROUND(a_layer_is_judged_as_a_whole, &vulkan),
         ROUND(so_is_one_without_a_gate, &vulkan),
         ROUND(all_families_are_measured, &vulkan),
+        ROUND(large_sizes_are_cut_down, &vulkan),
         ROUND(time_is_kept_to, &vulkan),
         ROUND(the_result_is_kept, &vulkan),
         ROUND(parts_are_kept, &vulkan),
