@@ -31,6 +31,8 @@ static const struct command_help commands[] = {
      "time kernels and steps, in % of the device's measured peaks; show what moved since OLD"},
     {"tune", "[DIR|CONFIG.json]",
      "measure which kernels are fastest for a model, or for common sizes, again; keep the result"},
+    {"sweep", "FILE.json [--out DIR] [--quiet]",
+     "train a list of configs with equal data, steps and seeds; one table, one picture"},
     {"info", "[DIR|CONFIG.json] [--devices] [--plan] [--json]",
      "what a model, a device or a plan is"},
 };
@@ -80,16 +82,16 @@ enum option_id {
     OPTION_HELP,
 };
 
-// `commands`: letters of the commands that take it (t g e l b i; u for tune), * for all
+// `commands`: letters of the commands that take it (t g e l b i s; u for tune), * for all
 static const struct { struct option option; const char *commands; } options[] = {
     {{"data", required_argument, NULL, OPTION_DATA}, "te"},
     {{"set", required_argument, NULL, OPTION_SET}, "ti"},
-    {{"out", required_argument, NULL, OPTION_OUT}, "tl"},
+    {{"out", required_argument, NULL, OPTION_OUT}, "tls"},
     {{"steps", required_argument, NULL, OPTION_STEPS}, "t"},
     {{"seed", required_argument, NULL, OPTION_SEED}, "tg"},
     {{"resume", no_argument, NULL, OPTION_RESUME}, "t"},
     {{"check", no_argument, NULL, OPTION_CHECK}, "t"},
-    {{"quiet", no_argument, NULL, OPTION_QUIET}, "t"},
+    {{"quiet", no_argument, NULL, OPTION_QUIET}, "ts"},
     {{"prompt", required_argument, NULL, OPTION_PROMPT}, "g"},
     {{"max-tokens", required_argument, NULL, OPTION_MAX_TOKENS}, "g"},
     {{"temperature", required_argument, NULL, OPTION_TEMPERATURE}, "g"},
@@ -108,7 +110,7 @@ static const struct { struct option option; const char *commands; } options[] = 
     {{"device", required_argument, NULL, OPTION_DEVICE}, "*"},
     {{"caps", required_argument, NULL, OPTION_CAPS}, "*"},
     {{"validate", optional_argument, NULL, OPTION_VALIDATE}, "*"},
-    {{"untuned", no_argument, NULL, OPTION_UNTUNED}, "tgelb"},
+    {{"untuned", no_argument, NULL, OPTION_UNTUNED}, "tgelbs"},
     {{"log", required_argument, NULL, OPTION_LOG}, "*"},
     {{"help", no_argument, NULL, OPTION_HELP}, "*"},
 };

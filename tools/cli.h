@@ -44,3 +44,4 @@ int command_logits(struct cli *cli);
 int command_bench(struct cli *cli);
 int command_tune(struct cli *cli);
 int command_info(struct cli *cli);
+int command_sweep(struct cli *cli);

@@ -41,6 +41,7 @@ driver:any            mesa-vulkan-drivers     Vulkan drivers: AMD, Intel, and th
 needs_check='
 header:cmocka.h       libcmocka-dev           unit tests
 command:c++           g++                     the header as C++
+header:cairo/cairo.h  libcairo2-dev           pictures of sweeps
 layer:VkLayer_khronos_validation vulkan-validationlayers  Vulkan validation
 '
 

@@ -8,7 +8,7 @@
 static const struct { const char *name; int (*run)(struct cli *cli); } commands[] = {
     {"train", command_train}, {"generate", command_generate}, {"eval", command_eval},
     {"logits", command_logits}, {"bench", command_bench}, {"tune", command_tune},
-    {"info", command_info},
+    {"info", command_info},     {"sweep", command_sweep},
 };
 
 int main(int argc, char **argv)
@@ -26,7 +26,8 @@ int main(int argc, char **argv)
         return EXIT_DONE;
     }
     fprintf(stderr,
-            "vkmoe: no command \"%s\"; there are train, generate, eval, logits, bench, tune, info "
+            "vkmoe: no command \"%s\"; there are train, generate, eval, logits, bench, tune, "
+            "sweep, info "
             "(see vkmoe --help)\n",
             argv[1]);
     return EXIT_USAGE;
