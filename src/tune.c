@@ -634,6 +634,8 @@ static void tune_all(struct tuner *t)
     }
     qsort(t->unit, t->unit_count, sizeof *t->unit, by_weight);
     for (uint32_t i = 0; i < t->unit_count && !gpu_lost(t->gpu); i++) tune_unit(t, &t->unit[i]);
+    if (t->params->progress && t->report->measured) // what was skipped is done as well
+        t->params->progress(t->params->user, "", t->total, t->total);
     for (uint32_t i = 0; i < t->item_count; i++) choose(t, &t->item[i]);
 }
 
