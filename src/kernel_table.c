@@ -166,24 +166,27 @@ COST(router_totals, push_router, 2 * (D(p->tokens) + p->experts),
 COST(moe_count, push_moe_sort, 0, 4 * D(p->pairs) + 4 * D(p->blocks) * p->experts)
 COST(moe_scan, push_moe_sort, 0, 8 * D(p->blocks) * p->experts)
 COST(moe_scatter, push_moe_sort, 0, 12 * D(p->pairs))
+// few pairs touch few experts: no weights are read but those
+#define TOUCHED(p) D(min_u32((p)->experts, (p)->pairs))
 COST(moe_matmul_up, push_moe_matmul, 4 * D(p->pairs) * p->n * p->k,
-     (D(p->pairs) / p->top_k * p->k + 2 * D(p->experts) * p->n * p->k +
+     (D(p->pairs) / p->top_k * p->k + 2 * TOUCHED(p) * p->n * p->k +
       D(p->pairs) * p->n * (p->save ? 3 : 1)) *
          store)
 COST(moe_matmul_act, push_moe_matmul, 2 * D(p->pairs) * p->n * p->k,
-     (D(p->pairs) / p->top_k * p->k + D(p->experts) * p->n * p->k +
+     (D(p->pairs) / p->top_k * p->k + TOUCHED(p) * p->n * p->k +
       D(p->pairs) * p->n * (p->save ? 2 : 1)) *
          store)
 COST(moe_matmul, push_moe_matmul, (p->second ? 4 : 2) * D(p->pairs) * p->n * p->k,
      (D(p->pairs) / (p->gather ? p->top_k : 1) * p->k +
-      (p->second ? 2 : 1) * D(p->experts) * p->n * p->k + (p->second ? D(p->pairs) * p->k : 0) +
+      (p->second ? 2 : 1) * TOUCHED(p) * p->n * p->k + (p->second ? D(p->pairs) * p->k : 0) +
       D(p->pairs) * p->n) *
          store)
 COST(moe_matmul_tn, push_moe_matmul, 2 * D(p->pairs) * p->n * p->m,
      D(p->pairs) * (D(p->m) / (p->gather & 2 ? p->top_k : 1) +
                     D(p->n) / (p->gather & 1 ? p->top_k : 1)) *
              store +
-         8 * D(p->experts) * p->m * p->n)
+         8 * TOUCHED(p) * p->m * p->n)
+#undef TOUCHED
 COST(moe_activate_back, push_moe_activate, 12 * D(p->pairs) * p->cols,
      (p->gated ? 6 : 4) * D(p->pairs) * p->cols * store)
 COST(moe_combine, push_moe_combine, 2 * D(p->tokens) * p->top_k * p->cols,

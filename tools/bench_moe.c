@@ -149,21 +149,13 @@ static struct push_moe_matmul matmul_push(const struct grouped *g, uint32_t n, u
         .activation = ACTIVATION_SILU};
 }
 
-// Few tokens touch few experts: only their weights count.
-static double touched_bytes(const struct at *at, enum kernel_op op, struct push_moe_matmul push)
-{
-    push.experts = min_u32(push.experts, push.pairs);
-    return kernel_info(op)->bytes(&push, (uint32_t)dtype_bytes(at->store));
-}
-
 static bool matmul_up(const struct at *at)
 {
     const struct grouped *g = &at->g;
     const struct push_moe_matmul push = matmul_push(g, g->inner, g->hidden);
     const uint64_t weights = (uint64_t)g->experts * g->inner * g->hidden;
     struct bench_case c;
-    if (!begin(&c, at, NULL, KERNEL_MOE_MATMUL_UP, &push,
-               touched_bytes(at, KERNEL_MOE_MATMUL_UP, push)))
+    if (!begin(&c, at, NULL, KERNEL_MOE_MATMUL_UP, &push, 0))
         return true;
     const struct routing r = make_routing(at->bench, g, at->store);
     const uint32_t x = bench_case_normal(&c, BENCH_STORE, (uint64_t)g->tokens * g->hidden, 1);
@@ -185,7 +177,7 @@ static bool matmul_down(const struct at *at, enum kernel_op op)
     const struct push_moe_matmul push =
         nt ? matmul_push(g, g->hidden, g->inner) : matmul_push(g, g->inner, g->hidden);
     struct bench_case c;
-    if (!begin(&c, at, NULL, op, &push, touched_bytes(at, op, push))) return true;
+    if (!begin(&c, at, NULL, op, &push, 0)) return true;
     const struct routing r = make_routing(at->bench, g, at->store);
     const uint32_t a = bench_case_normal(&c, BENCH_STORE, (uint64_t)push.pairs * push.k, 1);
     const uint32_t order = bench_case_words(&c, r.order, push.pairs);
@@ -211,8 +203,7 @@ static bool matmul_tn(const struct at *at)
     push.m = g->inner;
     push.gather = 1;
     struct bench_case c;
-    if (!begin(&c, at, NULL, KERNEL_MOE_MATMUL_TN, &push,
-               touched_bytes(at, KERNEL_MOE_MATMUL_TN, push)))
+    if (!begin(&c, at, NULL, KERNEL_MOE_MATMUL_TN, &push, 0))
         return true;
     const struct routing r = make_routing(at->bench, g, at->store);
     const uint32_t a = bench_case_normal(&c, BENCH_STORE, (uint64_t)push.pairs * push.m, 1e-3);
