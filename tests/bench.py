@@ -63,63 +63,78 @@ def check_object(found, name):
         expect(close(result["peak_pct"], peak), f"{name}: peak_pct {result['peak_pct']}, wanted {peak}")
 
 
+def check_work(result, variant, flops, moved):
+    """A kernel whose work is known: the rates must be that work over the time."""
+    name = result["name"]
+    expect(result["variant"].startswith(variant), f"{name}: variant {result['variant']}")
+    for rate, work in (("gflops", flops), ("gbps", moved)):
+        expect(close(result[rate] * result["ms"] * 1e6, work),
+               f"{name}: {rate} {result[rate]} for {work} in {result['ms']} ms")
+
+
 def check_kernel(name, shape, variant, flops, moved, model=""):
-    """One kernel whose work is known: the rates must be that work over the time."""
+    """A run of one kernel: one result, a table that lines up."""
     found, table = measured(f"{name} {shape} {model}{variant}")
     if not found:
         return
     check_object(found, name)
     results = found["results"]
-    expect(len(results) == 1, f"{name}: {len(results)} results")
-    result = results[0]
-    expect((result["name"], result["shape"]) == (name, shape), f"{name}: found {result['name']} {result['shape']}")
-    expect(result["variant"].startswith(variant), f"{name}: variant {result['variant']}")
-    for rate, work in (("gflops", flops), ("gbps", moved)):
-        expect(close(result[rate] * result["ms"] * 1e6, work),
-               f"{name}: {rate} {result[rate]} for {work} in {result['ms']} ms")
+    expect([(r["name"], r["shape"]) for r in results] == [(name, shape)], f"{name} {shape}: found {results}")
+    check_work(results[0], variant, flops, moved)
     rows = [line for line in table.splitlines() if " shape " in line or f" {shape} " in line]
     expect(len(rows) == 2 and len(rows[0]) == len(rows[1]), f"{name}: the table does not line up:\n{table}")
 
 
-def check_steps():
-    found, table = measured("train_step tiny B8 S128")
-    if found:
-        check_object(found, "train_step")
-        train = found["results"][0]
-        expect([r["name"] for r in found["results"]] == ["train_step tiny"], f"train_step: {found['results']}")
+def check_together(kernels):
+    """Everything else in one run, since each run measures the peaks first: `--filter` with '|' between."""
+    names = ["train_step tiny B8 S128", "profile tiny", "prefill tiny T128", "decode tiny T1 S128",
+             "grouped/dense moe_matmul_nt E8 k2 T32 256x512 r8", "moe_layer forward+backward E8 k2 T1024 64x128 tiny f32"]
+    names += [f"{name} {shape} {model}{variant}" for name, shape, variant, _, _, model in kernels]
+    found, table = measured("|".join(names))
+    if not found:
+        return
+    check_object(found, "together")
+
+    def named(name, shape=None):
+        return [r for r in found["results"] if r["name"] == name and shape in (None, r["shape"]) and "dense_ms" not in r]
+
+    check_step(named("train_step tiny"))
+    check_profile(found["profiles"], table)
+    for name, shape in (("prefill tiny", "T128"), ("decode tiny", "T1 S128")):
+        results = named(name)
+        expect([r["shape"] for r in results] == [shape] and results[0]["tokens_per_s"] > 0, f"{name}: {results}")
+    check_layers([r for r in found["results"] if "dense_ms" in r], named("moe_layer forward"),
+                 named("moe_layer forward+backward"), table)
+    for name, shape, variant, flops, moved, _ in kernels:
+        results = named(name, shape)
+        expect(len(results) == 1, f"{name} {shape}: {results}")
+        check_work(results[0], variant, flops, moved)
+
+
+def check_step(results):
+    expect(len(results) == 1, f"train_step: {results}")
+    for train in results:
         expect(train["tokens_per_s"] > 0 and train["dispatches"] > 10, f"train_step: {train}")
         expect(train["kernel_share"] > 0.05, f"train_step: kernel_share {train['kernel_share']}")
         expect(train["steps"] >= 3 and train["device_growth_bytes"] == 0, f"train_step: {train}")
-    found, table = measured("profile tiny")
-    if found:
-        kernels = found["profiles"][0]["kernels"]
-        expect(close(sum(kernel["share"] for kernel in kernels), 1), "profile: the shares are not 1 together")
-        expect([k["ms"] for k in kernels] == sorted((k["ms"] for k in kernels), reverse=True), "profile: not sorted")
-        expect("profile tiny" in table, "no profile in the table")
-    for name, shape in (("prefill", "T128"), ("decode", "T1 S128")):
-        found, table = measured(f"{name} tiny {shape}")
-        if found:
-            check_object(found, name)
-            results = [(r["name"], r["shape"]) for r in found["results"]]
-            expect(results == [(f"{name} tiny", shape)], f"{name}: {results}")
-            expect(found["results"][0]["tokens_per_s"] > 0, f"{name}: {found['results'][0]}")
 
 
-def check_layers():
+def check_profile(profiles, table):
+    kernels = profiles[0]["kernels"]
+    expect(close(sum(kernel["share"] for kernel in kernels), 1), "profile: the shares are not 1 together")
+    expect([k["ms"] for k in kernels] == sorted((k["ms"] for k in kernels), reverse=True), "profile: not sorted")
+    expect("profile tiny" in table, "no profile in the table")
+
+
+def check_layers(grouped, forward, both, table):
     """A grouped matmul knows the dense one of the same work; a layer has more work with its backward."""
-    found, table = measured("grouped/dense moe_matmul_nt E8 k2 T32 256x512 r8")
-    if found:
-        check_object(found, "grouped/dense")
-        shapes = [r["shape"][-8:] for r in found["results"]]
-        expect(shapes[:2] == [" r8 even", " r8 10:1"], f"grouped/dense: {shapes}")
-        for r in found["results"]:
-            expect(close(r["dense_pct"], 100 * r["dense_ms"] / r["ms"]), f"dense_pct of {r}")
-        expect("% dense" in table, "no column % dense")
-    found, table = measured("moe_layer forward+backward E8 k2 T1024 64x128 tiny f32")
-    if found:
-        forward, both = found["results"]
-        work = [r["gflops"] * r["ms"] for r in (forward, both)]
-        expect(forward["name"] == "moe_layer forward" and 2.8 < work[1] / work[0] < 3.5, f"layer: work {work}")
+    shapes = [r["shape"][-8:] for r in grouped]
+    expect(shapes[:2] == [" r8 even", " r8 10:1"], f"grouped/dense: {shapes}")
+    for r in grouped:
+        expect(close(r["dense_pct"], 100 * r["dense_ms"] / r["ms"]), f"dense_pct of {r}")
+    expect("% dense" in table, "no column % dense")
+    work = [r["gflops"] * r["ms"] for r in forward + both]
+    expect(len(work) == 2 and 2.8 < work[1] / work[0] < 3.5, f"layer: work {work}")
 
 
 def check_failures():
@@ -218,23 +233,26 @@ def check_saved(folder):
     expect(done.returncode == 1 and "absent" in done.stderr, f"--save absent: {done.returncode}: {done.stderr}")
 
 
+KERNELS = [
+    ("matmul_ntf", "1024x8x128", "f32", 2 * 1024 * 8 * 128, 4 * (1024 * 128 + 8 * 128 + 1024 * 8), "tiny "),
+    # one token: two experts of eight are read
+    ("moe_matmul_up", "E8 k2 T1 512x512", "f32", 2 * 2 * 2 * 512 * 512, 4 * (512 + 2 * 2 * 512 * 512 + 2 * 512), ""),
+]
 if DEVICE == "vulkan":
     devices = subprocess.run([PROGRAM, "info", "--devices", "--json"], capture_output=True, text=True)
     if devices.returncode or not json.loads(devices.stdout)["devices"]:
         print("no Vulkan device")
         sys.exit(77)
-    check_steps()
-    check_layers()
+    check_together(KERNELS)
 else:
     check_failures()
     check_stdout()
     for check in (check_compare, check_compare_failures, check_saved):
         with tempfile.TemporaryDirectory() as here:
             check(here)
+    for kernel in KERNELS:
+        check_kernel(*kernel)
 ELEMENTS = 2048 * 64
 check_kernel("activate", "2048x64", "f32", 4 * ELEMENTS, 12 * ELEMENTS, "tiny ")
-check_kernel("matmul_ntf", "1024x8x128", "f32", 2 * 1024 * 8 * 128, 4 * (1024 * 128 + 8 * 128 + 1024 * 8), "tiny ")
-# one token: two experts of eight are read
-check_kernel("moe_matmul_up", "E8 k2 T1 512x512", "f32", 2 * 2 * 2 * 512 * 512, 4 * (512 + 2 * 2 * 512 * 512 + 2 * 512))
 print("ok" if failures == 0 else f"{failures} failed")
 sys.exit(failures != 0)

@@ -48,6 +48,19 @@ void bench_show(struct bench *bench, const char *family, const char *text)
     fflush(stderr);
 }
 
+// Whether it holds one of the texts that stand between '|'.
+static bool matches(const char *text, const char *filter)
+{
+    char one[256];
+    for (const char *at = filter;; at++) {
+        const size_t length = strcspn(at, "|");
+        snprintf(one, sizeof one, "%.*s", (int)length, at);
+        if (length < sizeof one && strstr(text, one)) return true;
+        at += length;
+        if (!*at) return false;
+    }
+}
+
 bool bench_wants(struct bench *bench, enum bench_level level, const char *family, const char *name,
                  const char *shape, const char *model, const char *variant)
 {
@@ -55,7 +68,7 @@ bool bench_wants(struct bench *bench, enum bench_level level, const char *family
     char text[256];
     snprintf(text, sizeof text, "%s %s %s %s%s%s", family, name, shape, model ? model : "",
              model && model[0] ? " " : "", variant);
-    if (bench->filter ? !strstr(text, bench->filter) : level > (card ? BENCH_CARD : BENCH_DEFAULT))
+    if (bench->filter ? !matches(text, bench->filter) : level > (card ? BENCH_CARD : BENCH_DEFAULT))
         return false;
     bench_show(bench, family, text);
     return true;

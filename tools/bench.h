@@ -72,7 +72,8 @@ struct bench_profile {
 struct bench {
     struct gpu          *gpu;
     struct kernels      *kernels;
-    const char *filter; // part of "family name shape variant"; NULL: the default selection
+    const char *filter; // parts of "family name shape variant", with '|' between; NULL: the
+                        // default selection
     bool                 tuned; // kernels as measured, not by rule
     struct bench_peaks   peaks;
     struct bench_result *result;
