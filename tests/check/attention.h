@@ -48,13 +48,16 @@ static inline void check_passes_before(struct check *t, const struct push_attent
     kernel_info(t->op)->ref(&call);
 }
 
-// Runs the case in any of the variants that its shape has.
-static inline void check_some_variant(struct check *t, const struct push_attention *push)
+// Runs the case in any of the variants that its shape has; false where a brief run leaves it out.
+static inline bool check_some_variant(struct check *t, const struct push_attention *push)
 {
     const struct kernel_size size = kernel_size_of(t->op, push->head_dim, push);
     struct kernel_shape shape[KERNEL_MAX_CANDIDATES];
     const uint32_t count = kernel_candidates(&t->gpu->caps, t->op, t->store, &size, shape);
-    check_with(t, &shape[check_random(t, count)]);
+    const struct kernel_shape *some = &shape[check_random(t, count)];
+    if (!check_chooses(t, t->op, some)) return check_drop(t), false;
+    check_with(t, some);
+    return true;
 }
 
 // The shape of an attention kernel follows the device type: both are checked on any device.

@@ -43,27 +43,26 @@ static void fill(struct check *t, const struct attention_case *c, const struct p
     if (c->seq == 1 || c->window == 1 || c->scale > 2) check_normal(t, 5, DTYPE_F32, rows, 1);
 }
 
+static void check_one(struct check *t, enum kernel_op op, const struct attention_case *c)
+{
+    const uint64_t q = (uint64_t)c->batch * c->seq * c->heads * c->head_dim;
+    const uint64_t k = (uint64_t)c->batch * c->seq * c->kv_heads * c->head_dim;
+    const struct push_attention push = attention_push(*c);
+    check_begin(t, op, c->head_dim, ATTENTION_FORMAT, ATTENTION_VALUES(*c));
+    if (!check_some_variant(t, &push)) return;
+    fill(t, c, &push);
+    check_output(t, 6, CHECK_STORE, op == KERNEL_ATTENTION_BACK_Q ? q : k);
+    if (op == KERNEL_ATTENTION_BACK_KV) check_output(t, 7, CHECK_STORE, k);
+    check_passes_before(t, &push);
+    check_run(t, &push, c->scale > 2 ? 1e-6 : 1e-10);
+}
+
 static void check_shape(struct check *t, struct attention_case c)
 {
-    const uint64_t q = (uint64_t)c.batch * c.seq * c.heads * c.head_dim;
-    const uint64_t k = (uint64_t)c.batch * c.seq * c.kv_heads * c.head_dim;
     c.stride = c.seq;
     if (c.scale == 0) c.scale = 1;
-    const struct push_attention push = attention_push(c);
-    const double tolerance = c.scale > 2 ? 1e-6 : 1e-10;
-    check_begin(t, KERNEL_ATTENTION_BACK_Q, c.head_dim, ATTENTION_FORMAT, ATTENTION_VALUES(c));
-    check_some_variant(t, &push);
-    fill(t, &c, &push);
-    check_output(t, 6, CHECK_STORE, q);
-    check_passes_before(t, &push);
-    check_run(t, &push, tolerance);
-    check_begin(t, KERNEL_ATTENTION_BACK_KV, c.head_dim, ATTENTION_FORMAT, ATTENTION_VALUES(c));
-    check_some_variant(t, &push);
-    fill(t, &c, &push);
-    check_output(t, 6, CHECK_STORE, k);
-    check_output(t, 7, CHECK_STORE, k);
-    check_passes_before(t, &push);
-    check_run(t, &push, tolerance);
+    check_one(t, KERNEL_ATTENTION_BACK_Q, &c);
+    check_one(t, KERNEL_ATTENTION_BACK_KV, &c);
 }
 
 static void check_all(struct check *t)

@@ -70,7 +70,7 @@ static void check_shape(struct check *t, struct attention_case c)
     const struct push_attention push = attention_push(c);
     check_begin(t, KERNEL_ATTENTION_DECODE, c.head_dim, ATTENTION_FORMAT,
                 ATTENTION_VALUES(c));
-    check_some_variant(t, &push);
+    if (!check_some_variant(t, &push)) return;
     fill(t, &c);
     check_run(t, &push, tolerance(&c));
     if (c.parts > 1) check_merge(t, &c);
@@ -93,8 +93,8 @@ static void check_all(struct check *t)
 {
     static const uint32_t dims[] = {16, 33, 64, 1, 3, 128, 256};
     for (size_t i = 0; i < (t->store == DTYPE_F32 ? COUNT_OF(dims) : 3); i++) {
-        check_shape(t, (struct attention_case){1, 1, 40, 4, 2, dims[i], .base = 22});
         check_shape(t, (struct attention_case){1, 1, 140, 8, 2, dims[i], .base = 129, .parts = 3});
+        check_shape(t, (struct attention_case){1, 1, 40, 4, 2, dims[i], .base = 22});
     }
     static const uint32_t bases[] = {0, 1, 2, 31, 32, 63, 64, 96, 127};
     for (size_t i = 0; i < COUNT_OF(bases); i++) {

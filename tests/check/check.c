@@ -54,6 +54,42 @@ void check_begin(struct check *t, enum kernel_op op, uint32_t rows, const char *
     t->cases++;
 }
 
+void check_drop(struct check *t) { t->cases--; }
+
+static bool same_shape(const struct kernel_shape *a, const struct kernel_shape *b)
+{
+    return memcmp(a, b, sizeof *a) == 0;
+}
+
+static bool same_variant(const struct kernel_shape *a, const struct kernel_shape *b)
+{
+    return a->variant == b->variant;
+}
+
+static bool is_seen(const struct check *t, enum kernel_op op, const struct kernel_shape *shape,
+                    bool (*same)(const struct kernel_shape *a, const struct kernel_shape *b))
+{
+    for (uint32_t i = 0; i < t->seen_count; i++) {
+        const struct check_seen *seen = &t->seen[i];
+        if (seen->op == op && seen->store == t->store && same(&seen->shape, shape)) return true;
+    }
+    return false;
+}
+
+bool check_has(struct check *t, enum kernel_op op, const struct kernel_shape *shape)
+{
+    return !t->brief || is_seen(t, op, shape, same_shape) || check_chooses(t, op, shape);
+}
+
+bool check_chooses(struct check *t, enum kernel_op op, const struct kernel_shape *shape)
+{
+    if (!t->brief) return true;
+    if (is_seen(t, op, shape, t->store == DTYPE_F32 ? same_shape : same_variant)) return false;
+    t->seen = realloc(t->seen, (t->seen_count + 1) * sizeof *t->seen);
+    t->seen[t->seen_count++] = (struct check_seen){op, t->store, *shape};
+    return true;
+}
+
 static struct check_binding *prepare(struct check *t, int b, int type, uint64_t count)
 {
     struct check_binding *binding = &t->binding[b];

@@ -23,6 +23,7 @@ struct check {
     enum dtype      store;
     uint64_t        seed;       // printed; reproduces the inputs
     const char     *filter;
+    bool            brief;      // each shape once: check_chooses
     int             cases, failures;
     double          worst;      // largest error / tolerance of the current file
     struct check_count { uint32_t passed, failed; } count[KERNEL_COUNT][KERNEL_VARIANTS]; // cases
@@ -36,6 +37,9 @@ struct check {
     struct check_binding binding[GPU_MAX_BINDINGS];
     uint32_t             groups[3]; // override; all 0: the table's
     uint64_t             stream;
+    // shapes that a brief run had
+    struct check_seen { enum kernel_op op; enum dtype store; struct kernel_shape shape; } *seen;
+    uint32_t             seen_count;
 };
 
 // Starts a case. `rows` as in kernel_size_of.
@@ -43,6 +47,14 @@ void check_begin(struct check *t, enum kernel_op op, uint32_t rows, const char *
     __attribute__((format(printf, 4, 5)));
 // This case runs the kernel of exactly this shape; its variant and tile join the label.
 void check_with(struct check *t, const struct kernel_shape *shape);
+// Whether a case in this shape is run. A brief run takes each shape once, and with 16-bit types one
+// shape of each variant: how a type is loaded does not depend on what brief runs are for, another
+// subgroup size or a sanitizer. List the sizes with the one that says most first.
+bool check_chooses(struct check *t, enum kernel_op op, const struct kernel_shape *shape);
+// The same where a shape may come again: in a brief run one that was chosen before, or is new.
+bool check_has(struct check *t, enum kernel_op op, const struct kernel_shape *shape);
+// The case that was begun is not run after all.
+void check_drop(struct check *t);
 // Fills binding b (input, or modified) with normal numbers of this scale, rounded to the type.
 void check_normal(struct check *t, int b, int type, uint64_t count, double scale);
 void check_values(struct check *t, int b, int type, const double *values, uint64_t count);

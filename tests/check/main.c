@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Runs the operation checks on one device:
-//     check [--device D] [--caps LIST] [--seed N] [--list] [FILTER]
+//     check [--device D] [--caps LIST] [--seed N] [--brief] [--list] [FILTER]
+// --brief, or VKMOE_CHECK=brief: matrices, attention and decoding once in each shape (check.h).
 // --list: at the end, with tabs between, a line "device, name, driver, type, subgroup size, caps"
 // and for each kernel "kernel, operation, variant, cases passed, cases failed" (tools/vendors.py).
 #include <stdio.h>
@@ -53,20 +54,22 @@ int main(int argc, char **argv)
     struct gpu_params params = {.device = getenv("VKMOE_DEVICE"),
                                 .caps = getenv("VKMOE_CAPS"),
                                 .cache_dir = ""};
-    struct check t = {.seed = 1};
+    const char *const how = getenv("VKMOE_CHECK");
+    struct check t = {.seed = 1, .brief = how && !strcmp(how, "brief")};
     bool list = false;
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--device") && i + 1 < argc) params.device = argv[++i];
         else if (!strcmp(argv[i], "--caps") && i + 1 < argc) params.caps = argv[++i];
         else if (!strcmp(argv[i], "--seed") && i + 1 < argc) t.seed = strtoull(argv[++i], NULL, 10);
         else if (!strcmp(argv[i], "--list")) list = true;
+        else if (!strcmp(argv[i], "--brief")) t.brief = true;
         else t.filter = argv[i];
     }
     t.gpu = gpu_create(&params);
     if (!t.gpu) return 1;
     t.kernels = kernels_create(t.gpu);
-    printf("%s\nsubgroup size %u, seed %llu\n", t.gpu->choice, t.gpu->caps.subgroup_size,
-           (unsigned long long)t.seed);
+    printf("%s\nsubgroup size %u, seed %llu%s\n", t.gpu->choice, t.gpu->caps.subgroup_size,
+           (unsigned long long)t.seed, t.brief ? ", brief" : "");
     int passed = 0, failed = 0;
     const enum dtype last = t.gpu->caps.mask & GPU_CAP_STORAGE16 ? DTYPE_F16 : DTYPE_F32;
     for (size_t f = 0; f < COUNT_OF(files); f++) {
@@ -86,6 +89,7 @@ int main(int argc, char **argv)
     }
     check_begin(&t, KERNEL_SUM, 0, "end");
     if (list) print_list(&t);
+    free(t.seen);
     kernels_destroy(&t.kernels);
     gpu_destroy(&t.gpu);
     printf("%d passed, %d failed\n", passed, failed);

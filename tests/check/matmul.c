@@ -68,6 +68,7 @@ static void run_end(struct check *t, enum kernel_op op, const struct size *size,
         push.ldc = size->n + 3 * extra;
     }
     const struct kernel_shape shape = some_shape(t, op, &push, i);
+    if (!check_has(t, op, &shape)) return;
     check_begin(t, op, push.m, "%ux%ux%u, stride +%u, add %u, activation %u, bias %u, scale %g",
                 push.m, push.n, push.k, extra, push.add, push.activation, push.bias,
                 (double)push.scale);
@@ -103,6 +104,7 @@ static void check_parts(struct check *t, enum kernel_op op)
         const uint32_t k = ks[i / 2], m = i * 7 % 29 + 1, n = i % 2 ? 36 : 4 * i + 3;
         const struct push_matmul push = {.m = m, .n = n, .k = k, .parts = i % 5 + 2};
         const struct kernel_shape shape = some_shape(t, op, &push, i);
+        if (!check_has(t, op, &shape)) continue;
         check_begin(t, op, m, "%ux%ux%u in %u parts", m, n, k, push.parts);
         check_with(t, &shape);
         check_normal(t, 0, CHECK_STORE, (uint64_t)m * k, 1);
@@ -169,15 +171,16 @@ void check_matmul(struct check *t)
                                          KERNEL_MATMUL_NNF, KERNEL_MATMUL_TN};
     struct kernel_shape shape[KERNEL_MAX_CANDIDATES];
     for (size_t o = 0; o < COUNT_OF(ops); o++)
-        for (size_t s = 0; s < COUNT_OF(sizes); s++) {
+        for (size_t s = COUNT_OF(sizes); s-- > 0;) {
             const struct kernel_size size = {sizes[s].m, sizes[s].n, sizes[s].k};
             const uint32_t count =
                 kernel_candidates(&t->gpu->caps, ops[o], t->store, &size, shape);
             for (uint32_t i = 0; i < count; i++)
                 // the default at all sizes, every other shape at a third of the small ones (and, if
                 // it is not flat, of the real ones): all of them takes minutes
-                if (i == 0 || ((s + i) % 3 == 0 &&
-                               (sizes[s].m < 100 || !kernel_is_flat(&shape[i]))))
+                if ((i == 0 || ((s + i) % 3 == 0 &&
+                                (sizes[s].m < 100 || !kernel_is_flat(&shape[i])))) &&
+                    check_chooses(t, ops[o], &shape[i]))
                     run(t, ops[o], &sizes[s], &shape[i], (s + i) % 2);
         }
     for (size_t o = 0; o < COUNT_OF(ops); o++) check_ends(t, ops[o]);

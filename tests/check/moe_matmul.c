@@ -223,13 +223,15 @@ static void all_shapes(struct check *t, enum kernel_op op, uint32_t options, con
             const uint32_t turn = (uint32_t)(s - sizes) + i;
             if (i > 0 && (turn % 3 || option != turn / 3 % options)) continue;
             if (s->tokens > 100 && i > 0 && kernel_is_flat(&shape[i])) continue;
+            if (t->brief && i == 0 && option != turn % options) continue;
+            if (!check_chooses(t, op, &shape[i])) continue;
             check(&(struct run){t, s, &shape[i], option}, op);
         }
 }
 
 void check_moe_matmul(struct check *t)
 {
-    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+    for (size_t i = COUNT_OF(sizes); i-- > 0;) {
         all_shapes(t, KERNEL_MOE_MATMUL_UP, 4, &sizes[i], up);
         all_shapes(t, KERNEL_MOE_MATMUL_ACT, 4, &sizes[i], up);
         all_shapes(t, KERNEL_MOE_MATMUL_NT, 1, &sizes[i], down);
