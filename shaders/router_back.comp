@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_ROUTER_BACK (src/kernel.h). One workgroup or one lane a token, as in router.comp. With
-// a_e = aux_scale * balance_coef * E f_e / T and d_e the gradient that reaches a picked probability
-// through its gate: dp = a + d, dlogits = dz / temperature and
-//     dz_e = p_e (dp_e - sum_j p_j dp_j) + aux_scale * z_coef * 2 lse / T * p_e.
-// All experts are written as if not picked; then the lane that owns a picked one writes it again.
+// KERNEL_ROUTER_BACK (src/kernel.h). One workgroup or one lane a token, as in router.comp. With q
+// the scores divided by their sum, A_e = d auxiliary losses / d q_e, d_e the gradient that reaches
+// a picked score s_e through its gate, w = 1 (softmax) or 1 - s_e (sigmoid):
+//     softmax: dz_e = q_e (A_e + d_e - sum_j q_j (A_j + d_j)), s = q
+//     sigmoid: dz_e = (1 - s_e) (q_e (A_e - sum_j q_j A_j) + s_e d_e)
+// plus what z itself is charged with; dlogits = dz / temperature. All experts are written as if not
+// picked; then the lane that owns a picked one writes it again.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
@@ -15,25 +17,31 @@
 #include "lib/router.glsl"
 #include "lib/step.glsl"
 
-layout(binding = 0) readonly buffer Probs { float probs[]; };
+layout(binding = 0) readonly buffer Scores { float scores[]; };
 layout(binding = 1) readonly buffer Ids { uint ids[]; };
-layout(binding = 2) readonly buffer Gates { float gates[]; };
-layout(binding = 3) readonly buffer Dgates { float dgates[]; };
-layout(binding = 4) readonly buffer Lse { float lse[]; };
-layout(binding = 5) readonly buffer Offsets { uint offsets[]; };
-layout(binding = 6) readonly buffer Step { step_words step; };
+layout(binding = 2) readonly buffer Dgates { float dgates[]; };
+layout(binding = 3) readonly buffer Lse { float lse[]; };
+layout(binding = 4) readonly buffer Slope { float slope[]; };
+layout(binding = 5) readonly buffer Step { step_words step; };
+layout(binding = 6) readonly buffer Logits { float logits[]; };
 layout(binding = 7) writeonly buffer Dlogits { STORE dlogits[]; };
-float balance_scale, shift; // shift: what is subtracted from every dp_e
+float mean, to_q, shift; // to_q: q / score; shift: what is subtracted from every A_e
 
-// a_e: the gradient of the balance loss
-float balance(uint e)
+float aux(uint e, float q)
 {
-    return balance_coef == 0.0 ? 0.0 : balance_scale * float(offsets[e + 1] - offsets[e]);
+    const float a = mean * slope[e];
+    return entropy_coef == 0.0 ? a : a + mean * entropy_coef * log(max(q, 1e-38));
 }
 
 void write(uint row, uint e, float pick)
 {
-    dlogits[row + e] = SAVE(probs[row + e] * (balance(e) + pick - shift) * inv_temperature);
+    const float s = scores[row + e], q = s * to_q;
+    float dz = q * (aux(e, q) - shift);
+    if (sigmoid != 0) dz = (1.0 - s) * (dz + s * pick);
+    else dz += s * pick;
+    if (z_square_coef != 0.0)
+        dz += mean * z_square_coef * 2.0 / float(experts) * logits[row + e] * inv_temperature;
+    dlogits[row + e] = SAVE(dz * inv_temperature);
 }
 
 void main()
@@ -41,34 +49,37 @@ void main()
     const uint t = router_token();
     if (t >= tokens) return;
     const uint row = t * experts, picks = t * top_k;
-    const float mean = step.aux_scale / all_tokens();
-    balance_scale = mean * balance_coef * float(experts) / (all_tokens() * float(top_k));
+    mean = step.aux_scale / all_tokens();
+    to_q = sigmoid != 0 ? exp(-lse[t]) : 1.0;
 
-    // through the gates: d_i = dgate_i, or (dgate_i - sum_j dgate_j gate_j) / (sum of picked p)
-    float dot_gates = 0.0, picked = 0.0, dot_picked = 0.0;
+    // through the gates: d_i = dgate_i, or (dgate_i - sum_j dgate_j s_j / S) / S, S = sum of the
+    // picked scores; times scale
+    float picked = 0.0, dot_picked = 0.0;
     for (uint k = 0; k < top_k; k++) {
         const uint e = ids[picks + k];
         if (e >= experts) continue;
-        const float p = probs[row + e];
-        picked += p;
-        dot_gates += dgates[picks + k] * gates[picks + k];
-        dot_picked += dgates[picks + k] * p;
+        const float s = scores[row + e];
+        picked += s;
+        dot_picked += (dgates[picks + k] + step.aux_scale * slope[experts + e]) * s;
     }
-    const float subtract = renormalise != 0 ? dot_gates : 0.0;
-    const float scale = renormalise != 0 ? 1.0 / picked : 1.0;
-    dot_picked = scale * (dot_picked - subtract * picked);
+    const float factor = straight != 0 ? 1.0 : renormalise != 0 ? scale / (picked + 1e-20) : scale;
+    const bool divided = renormalise != 0 && straight == 0;
+    const float subtract = divided ? dot_picked / (picked + 1e-20) : 0.0;
+    dot_picked = factor * (dot_picked - subtract * picked);
 
-    float dot_balance = 0.0;
-    if (balance_coef != 0.0) {
-        for (uint e = FIRST; e < experts; e += STRIDE) dot_balance += probs[row + e] * balance(e);
-        if (!NARROW) dot_balance = reduce_add(dot_balance);
+    float dot_aux = 0.0;
+    for (uint e = FIRST; e < experts; e += STRIDE) {
+        const float q = scores[row + e] * to_q;
+        dot_aux += q * aux(e, q);
     }
-    shift = dot_picked + dot_balance - mean * z_coef * 2.0 * lse[t];
+    if (!NARROW) dot_aux = reduce_add(dot_aux);
+    shift = dot_aux - mean * z_coef * 2.0 * lse[t] + (sigmoid != 0 ? 0.0 : dot_picked);
 
     for (uint e = FIRST; e < experts; e += STRIDE) write(row, e, 0.0);
     for (uint k = 0; k < top_k; k++) {
         const uint e = ids[picks + k];
         if (e >= experts || e % STRIDE != FIRST) continue;
-        write(row, e, scale * (dgates[picks + k] - subtract));
+        const float d = dgates[picks + k] + step.aux_scale * slope[experts + e];
+        write(row, e, factor * (d - subtract));
     }
 }

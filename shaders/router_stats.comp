@@ -1,21 +1,24 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_ROUTER_STATS (src/kernel.h): what the log and the viewers show of each expert. A workgroup
-// does LANES experts, one a lane. Loops take TURN tokens a turn: lavapipe ends the loops of an
-// invocation after 65,535 turns in all.
+// KERNEL_ROUTER_STATS (src/kernel.h): what the losses, the log and the viewers know of each expert.
+// A workgroup does LANES experts, one a lane. Loops take TURN tokens a turn: lavapipe ends the
+// loops of an invocation after 65,535 turns in all.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #include "lib/head.glsl"
 #include "lib/router.glsl"
+#include "lib/router_stats.glsl"
 
-layout(binding = 0) readonly buffer Probs { float probs[]; };
+layout(binding = 0) readonly buffer Scores { float scores[]; };
 layout(binding = 1) readonly buffer Offsets { uint offsets[]; };
-layout(binding = 2) buffer Stats { float stats[]; };
-layout(binding = 3) buffer Entropy { float entropy[]; };
+layout(binding = 2) readonly buffer Lse { float lse[]; };
+layout(binding = 3) readonly buffer Logits { float logits[]; };
+layout(binding = 4) buffer Stats { float stats[]; };
+layout(binding = 5) buffer Sums { vec2 sums[]; };
 
 const uint TURN = 32;
 
-// sums over the tokens of the probability of e, and of its part of the entropy
+// sums over the tokens of q of e, and of its part of the entropy
 vec2 column(uint e)
 {
     vec2 sum = vec2(0.0);
@@ -23,8 +26,24 @@ vec2 column(uint e)
         vec2 part = vec2(0.0); // short sums first: the long one stays exact
         [[unroll]] for (uint i = 0; i < TURN; i++)
             if (t + i < tokens) {
-                const float p = probs[(t + i) * experts + e];
-                part += vec2(p, p > 0.0 ? -p * log(p) : p);
+                float q = scores[(t + i) * experts + e];
+                if (sigmoid != 0) q *= exp(-lse[t + i]);
+                part += vec2(q, q > 0.0 ? -q * log(q) : q);
+            }
+        sum += part;
+    }
+    return sum;
+}
+
+float squares(uint e)
+{
+    float sum = 0.0;
+    for (uint t = 0; t < tokens; t += TURN) {
+        float part = 0.0;
+        [[unroll]] for (uint i = 0; i < TURN; i++)
+            if (t + i < tokens) {
+                const float z = logits[(t + i) * experts + e] * inv_temperature;
+                part += z * z;
             }
         sum += part;
     }
@@ -33,12 +52,12 @@ vec2 column(uint e)
 
 void main()
 {
-    const uint e = group_index() * LANES + LANE, mean = 4 + experts + e;
+    const uint e = group_index() * LANES + LANE;
     if (e >= experts) return;
-    vec2 sum = column(e);
-    sum.x /= all_tokens();
-    if (accumulate != 0) sum += vec2(stats[mean], entropy[e]);
-    stats[4 + e] = float(offsets[e + 1] - offsets[e]);
-    stats[mean] = sum.x;
-    entropy[e] = sum.y;
+    const vec2 own = column(e);
+    const float square = z_square_coef != 0.0 ? squares(e) : 0.0;
+    const bool adds = accumulate != 0;
+    stats[stat_count(e)] = float(offsets[e + 1] - offsets[e]);
+    stats[stat_mean(e)] = own.x / all_tokens() + (adds ? stats[stat_mean(e)] : 0.0);
+    sums[e] = vec2(own.y, square) + (adds ? sums[e] : vec2(0.0));
 }

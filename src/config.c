@@ -4,7 +4,6 @@
 // rules between keys are applied. So a message can always name the key, its value and its origin.
 #include "src/config.h"
 
-#include <cjson/cJSON.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,25 +13,14 @@
 #include "runtime/log.h"
 #include "src/base.h"
 #include "src/config_fields.h"
+#include "src/config_reader.h"
 
-enum { CONFIG_MAX_FIELDS = 128, CONFIG_MAX_FILE = 1 << 20, CONFIG_MAX_TOKENS = 1 << 24 };
+enum { CONFIG_MAX_FILE = 1 << 20, CONFIG_MAX_TOKENS = 1 << 24 };
 #define CONFIG_MAX_PARAMETERS 0x1p42
-
-struct reader {
-    struct config *config;
-    const char    *name;                       // the file, in messages
-    const cJSON   *value[CONFIG_MAX_FIELDS];   // by row; NULL: not given
-    const char    *written[CONFIG_MAX_FIELDS]; // the key as it was given (an alias, perhaps)
-    bool           set[CONFIG_MAX_FIELDS];     // by --set
-    size_t         shift; // from the members that all layers share to those of one layer
-};
 
 // ---- messages
 
-// "config tiny.json: num_experts_per_tok: found 9, wanted ..."
-static bool refuse(const struct reader *r, const char *key, const char *wanted, ...)
-    __attribute__((format(printf, 3, 4)));
-static bool refuse(const struct reader *r, const char *key, const char *wanted, ...)
+bool refuse(const struct reader *r, const char *key, const char *wanted, ...)
 {
     char    text[400], found[80] = "nothing";
     va_list args;
@@ -136,7 +124,7 @@ static const cJSON *slot(const struct reader *r, const char *key)
     return value && !cJSON_IsNull(value) ? value : NULL;
 }
 
-static bool given(const struct reader *r, const char *key) { return slot(r, key) != NULL; }
+bool given(const struct reader *r, const char *key) { return slot(r, key) != NULL; }
 
 // ---- slots -> values
 
@@ -170,7 +158,7 @@ static bool store_number(struct reader *r, const struct config_field *field, con
 
 static bool store_choice(struct reader *r, const struct config_field *field, const cJSON *value)
 {
-    char wanted[200] = "";
+    char wanted[400] = "";
     for (uint32_t i = 0; field->names[i]; i++) {
         if (cJSON_IsString(value) && strcmp(value->valuestring, field->names[i]) == 0) {
             memcpy(member(r, field), &i, sizeof i);
@@ -223,15 +211,25 @@ static bool store(struct reader *r, const struct config_field *field, const cJSO
     return false;
 }
 
+// Whether a key that the family does not know says what its model is anyway.
+static bool is_default(const struct reader *r, const struct config_field *field)
+{
+    return memcmp((const char *)r->config + field->offset,
+                  (const char *)&config_defaults + field->offset, config_field_bytes(field)) == 0;
+}
+
 static bool store_all(struct reader *r, bool from_file)
 {
     for (int i = 0; i < config_field_count; i++)
         if (r->value[i] && !store(r, &config_fields[i], r->value[i])) return false;
     const bool hf = r->config->family != CONFIG_VKMOE;
-    for (int i = 0; from_file && i < config_field_count; i++) {
+    for (int i = 0; i < config_field_count; i++) {
         const unsigned needed =
             config_fields[i].flags & (CONFIG_NEEDED | (hf ? CONFIG_NEEDED_HF : 0));
-        if (needed && !r->value[i])
+        if (hf && config_fields[i].flags & CONFIG_OWN && !is_default(r, &config_fields[i]))
+            return refuse(r, config_fields[i].key, "nothing for model_type %s, or model_type vkmoe",
+                          config_family_name(r->config->family));
+        if (from_file && needed && !r->value[i])
             return refuse(r, config_field_key(&config_fields[i], r->config->family),
                           "the key in a %s file", config_family_name(r->config->family));
     }
@@ -326,23 +324,6 @@ static bool resolve_layers(struct reader *r)
     if (c->family == CONFIG_MIXTRAL && config_moe_layers(c) != c->num_hidden_layers)
         return refuse(r, dense && dense->child ? "mlp_only_layers" : "decoder_sparse_step",
                       "MoE in every layer for model_type mixtral, or model_type vkmoe");
-    return true;
-}
-
-static bool resolve_router(struct reader *r, struct config_router *router)
-{
-    const struct config *c = r->config;
-    const bool mixtral = c->family == CONFIG_MIXTRAL;
-    if (c->num_experts && !router->top_k && !given(r, "num_experts_per_tok"))
-        router->top_k = min_u32(2, c->num_experts);
-    if (router->top_k > c->num_experts || (c->num_experts && !router->top_k))
-        return refuse(r, "num_experts_per_tok", "1 to %u, num_experts", c->num_experts);
-    if (mixtral && given(r, "norm_topk_prob") && !router->norm_topk_prob)
-        return refuse(r, "norm_topk_prob", "true for model_type mixtral, or model_type vkmoe");
-    router->norm_topk_prob |= mixtral;
-    if (c->family != CONFIG_VKMOE && router->temperature != 1)
-        return refuse(r, "router_temperature", "1 for model_type %s, or model_type vkmoe",
-                      config_family_name(c->family));
     return true;
 }
 

@@ -17,13 +17,41 @@ enum config_act { CONFIG_SILU, CONFIG_GELU, CONFIG_GELU_NEW, CONFIG_GELU_TANH, C
 enum config_init { CONFIG_INIT_NORMAL, CONFIG_INIT_SCALED, CONFIG_INIT_H64LM };
 enum config_schedule { CONFIG_COSINE, CONFIG_LINEAR, CONFIG_CONSTANT, CONFIG_CONSTANT_DECAY };
 
-// Of one MoE layer.
+enum { CONFIG_MAX_GROUPS = 256 };
+enum config_routing {
+    CONFIG_ROUTER_TOPK,
+    CONFIG_ROUTER_SWITCH,           // top-1, gate p
+    CONFIG_ROUTER_STRAIGHT_THROUGH, // top-1, gate 1, gradient as if it were p
+    CONFIG_ROUTER_THRESHOLD,        // those above router_threshold, gates divided by their sum
+    CONFIG_ROUTER_TOP_P,            // the fewest that have router_top_p of the probability
+    CONFIG_ROUTER_DYNAMIC,          // the same between min_ and num_experts_per_tok
+    CONFIG_ROUTER_GROUP_LIMITED,    // top-k inside the topk_group best of n_group groups
+    CONFIG_ROUTER_SIGMOID_BIAS,     // top-k of sigmoid + balancing bias (DeepSeek-V3)
+    CONFIG_ROUTER_DENSE,            // all experts, gates p
+};
+
+// Of one MoE layer. Losses are of the mean over MoE layers, coefficient 0: off.
 struct config_router {
-    uint32_t top_k;               // num_experts_per_tok
+    enum config_routing type;     // router_type
+    uint32_t top_k;               // num_experts_per_tok: the most that a token can take
+    uint32_t min_k;               // min_experts_per_tok: threshold, top_p, dynamic
     bool     norm_topk_prob;      // divide the picked gates by their sum; mixtral: always
+    uint32_t sigmoid;             // scoring_func: "softmax" or "sigmoid"
+    double   threshold, top_p;    // router_threshold, router_top_p
+    uint32_t n_group, topk_group;
+    double   scaling_factor;      // routed_scaling_factor: of all gates
+    double   bias_speed;          // router_bias_update_speed
     double   temperature;         // router_temperature: logits are divided by it; default 1
-    double   balance_coef;        // router_aux_loss_coef: Switch balance loss, mean over MoE layers
+    double   balance_coef;        // router_aux_loss_coef: Switch balance loss, divided by k
+    bool     balance_global;      // router_aux_loss_global: its fractions are of the whole step
+    double   pooled_coef;         // router_aux_loss_hf_coef: transformers' balance loss
     double   z_coef;              // router_z_loss_coef
+    double   entropy_coef;        // router_entropy_coef: bonus for the entropy of each token
+    double   mean_entropy_coef;   // ... for the entropy of the mean probabilities
+    double   variance_coef;       // router_variance_coef: variance of the mean probabilities
+    double   importance_coef;     // router_importance_coef: CV^2 of the sums of gates
+    double   z_square_coef;       // router_z_square_coef: mean square of the logits
+    uint32_t loss_layers;         // router_loss_layers: 1 ("all"): divided by all layers instead
 };
 
 struct config {

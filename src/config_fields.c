@@ -18,12 +18,21 @@ static const char *const init_names[] = {
 static const char *const schedule_names[] = {
     [CONFIG_COSINE] = "cosine", [CONFIG_LINEAR] = "linear", [CONFIG_CONSTANT] = "constant",
     [CONFIG_CONSTANT_DECAY] = "constant_with_decay", NULL};
+static const char *const router_names[] = {
+    [CONFIG_ROUTER_TOPK] = "topk", [CONFIG_ROUTER_SWITCH] = "switch",
+    [CONFIG_ROUTER_STRAIGHT_THROUGH] = "straight_through",
+    [CONFIG_ROUTER_THRESHOLD] = "threshold", [CONFIG_ROUTER_TOP_P] = "top_p",
+    [CONFIG_ROUTER_DYNAMIC] = "dynamic", [CONFIG_ROUTER_GROUP_LIMITED] = "group_limited",
+    [CONFIG_ROUTER_SIGMOID_BIAS] = "sigmoid_bias", [CONFIG_ROUTER_DENSE] = "dense", NULL};
+static const char *const scoring_names[] = {"softmax", "sigmoid", NULL};
+static const char *const loss_layer_names[] = {"moe", "all", NULL};
 static const char *const dtype_names[] = {
     [DTYPE_F32] = "float32", [DTYPE_BF16] = "bfloat16", [DTYPE_F16] = "float16", NULL};
 static const char *const is_zero[] = {"0", NULL}, *const is_one[] = {"1", NULL};
 static const char *const is_false[] = {"false", NULL}, *const is_null[] = {"null", NULL};
 
 #define AT(member) offsetof(struct config, member)
+#define ROUTER (CONFIG_MODEL | CONFIG_LAYER | CONFIG_OWN)
 #define MOST_U32 4294967295.0
 #define MOST_EXACT 9007199254740992.0 // 2^53: JSON numbers are doubles
 
@@ -69,6 +78,25 @@ const struct config_field config_fields[] = {
      AT(router.balance_coef), 0, 1e3},
     {"router_z_loss_coef", NULL, CONFIG_F64, CONFIG_MODEL | CONFIG_LAYER,
      AT(router.z_coef), 0, 1e3},
+    {"router_type", NULL, CONFIG_CHOICE, ROUTER, AT(router.type), .names = router_names},
+    {"scoring_func", NULL, CONFIG_CHOICE, ROUTER, AT(router.sigmoid), .names = scoring_names},
+    {"min_experts_per_tok", NULL, CONFIG_U32, ROUTER, AT(router.min_k), 0, 1 << 10},
+    {"router_threshold", NULL, CONFIG_F64, ROUTER, AT(router.threshold), 0, 1},
+    {"router_top_p", NULL, CONFIG_F64, ROUTER, AT(router.top_p), 1e-6, 1},
+    {"n_group", NULL, CONFIG_U32, ROUTER, AT(router.n_group), 1, CONFIG_MAX_GROUPS},
+    {"topk_group", NULL, CONFIG_U32, ROUTER, AT(router.topk_group), 1, CONFIG_MAX_GROUPS},
+    {"routed_scaling_factor", NULL, CONFIG_F64, ROUTER, AT(router.scaling_factor), 1e-3, 1e3},
+    {"router_bias_update_speed", NULL, CONFIG_F64, ROUTER, AT(router.bias_speed), 0, 1},
+    {"router_aux_loss_hf_coef", NULL, CONFIG_F64, ROUTER, AT(router.pooled_coef), 0, 1e3},
+    {"router_aux_loss_global", NULL, CONFIG_BOOL, ROUTER, AT(router.balance_global)},
+    {"router_entropy_coef", NULL, CONFIG_F64, ROUTER, AT(router.entropy_coef), -1e3, 1e3},
+    {"router_mean_entropy_coef", NULL, CONFIG_F64, ROUTER, AT(router.mean_entropy_coef), -1e3,
+     1e3},
+    {"router_variance_coef", NULL, CONFIG_F64, ROUTER, AT(router.variance_coef), 0, 1e3},
+    {"router_importance_coef", NULL, CONFIG_F64, ROUTER, AT(router.importance_coef), 0, 1e3},
+    {"router_z_square_coef", NULL, CONFIG_F64, ROUTER, AT(router.z_square_coef), 0, 1e3},
+    {"router_loss_layers", NULL, CONFIG_CHOICE, ROUTER, AT(router.loss_layers),
+     .names = loss_layer_names},
     {"init", NULL, CONFIG_CHOICE, CONFIG_MODEL, AT(init), .names = init_names},
     {"initializer_range", NULL, CONFIG_F64, CONFIG_MODEL, AT(initializer_range), 0, 10},
     {"torch_dtype", "dtype", CONFIG_CHOICE, CONFIG_MODEL | CONFIG_NULLABLE, AT(torch_dtype),
@@ -133,7 +161,9 @@ const int config_field_count = COUNT_OF(config_fields);
 const struct config config_defaults = {
     .family = CONFIG_VKMOE, .vocab_size = 260, .hidden_size = 96, .intermediate_size = 128,
     .num_hidden_layers = 4, .num_attention_heads = 3, .max_position_embeddings = 256,
-    .rope_theta = 10000, .router = {.temperature = 1, .balance_coef = 0.01},
+    .rope_theta = 10000,
+    .router = {.temperature = 1, .balance_coef = 0.01, .threshold = 0.05, .top_p = 0.9,
+               .n_group = 1, .topk_group = 1, .scaling_factor = 1, .bias_speed = 1e-3},
     .mlp_gated = true, .init = CONFIG_INIT_NORMAL, .initializer_range = 0.02,
     .torch_dtype = DTYPE_F32,
     .bos_token_id = -1, .eos_token_id = -1, .pad_token_id = -1,
@@ -158,4 +188,11 @@ const char *config_field_key(const struct config_field *field, enum config_famil
 {
     const bool experts = field->offset == AT(num_experts) && field->kind == CONFIG_U32;
     return experts && family == CONFIG_MIXTRAL ? field->alias : field->key;
+}
+
+size_t config_field_bytes(const struct config_field *field)
+{
+    if (field->kind == CONFIG_BOOL) return sizeof(bool);
+    const bool wide = field->kind == CONFIG_F64 || field->kind == CONFIG_U64;
+    return wide ? sizeof(double) : sizeof(uint32_t);
 }

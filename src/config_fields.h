@@ -23,6 +23,7 @@ enum config_flags {
     CONFIG_NEEDED_HF = 4, // must stand in mixtral and qwen3_moe files: their defaults are huge
     CONFIG_MODEL    = 8, // printed in the model's part
     CONFIG_LAYER    = 16, // a member of struct config_router: may differ from layer to layer
+    CONFIG_OWN      = 32, // not of mixtral and qwen3_moe: there only at its default
 };
 
 struct config_field {
@@ -42,3 +43,4 @@ extern const struct config       config_defaults;
 int config_field_find(const char *key);
 // The key under which the family's transformers class knows the field.
 const char *config_field_key(const struct config_field *field, enum config_family family);
+size_t config_field_bytes(const struct config_field *field); // of the member

@@ -49,12 +49,6 @@ static void print_dense_layers(struct bytes *out, const struct config *config)
     bytes_printf(out, "]");
 }
 
-static uint32_t field_bytes(const struct config_field *field)
-{
-    if (field->kind == CONFIG_BOOL) return sizeof(bool);
-    return field->kind == CONFIG_F64 ? sizeof(double) : sizeof(uint32_t);
-}
-
 // What the routers of single layers have of their own.
 static void print_layers(struct bytes *out, const struct config *config)
 {
@@ -68,7 +62,7 @@ static void print_layers(struct bytes *out, const struct config *config)
             const char *const all = (const char *)config + field->offset;
             const char *const own = all + ((const char *)&config->layer_router[layer] -
                                            (const char *)&config->router);
-            if (memcmp(all, own, field_bytes(field)) == 0) continue;
+            if (memcmp(all, own, config_field_bytes(field)) == 0) continue;
             if (!*inner) bytes_printf(out, "%s\"%u\": {", comma, layer);
             bytes_printf(out, "%s\"%s\": ", inner, field->key);
             print_value(out, field, own);
@@ -84,6 +78,7 @@ static bool is_printed(const struct config_field *field, const struct config *co
     if ((field->flags & CONFIG_MODEL) != part || field->kind == CONFIG_NEUTRAL ||
         field->kind == CONFIG_FIXED)
         return false;
+    if (field->flags & CONFIG_OWN && config->family != CONFIG_VKMOE) return false;
     if (strcmp(field->key, "layers") == 0) return config->family == CONFIG_VKMOE;
     if (field->kind == CONFIG_SPECIAL) return part && config->family != CONFIG_MIXTRAL;
     return true;

@@ -146,29 +146,66 @@ enum kernel_op {
     // Its gradients in place: gate becomes dgate, up becomes dup, dh becomes h. push_activate
     // m gate STORE[n], m up STORE[n], m dh STORE[n]
     KERNEL_ACTIVATE_BACK,
-    // z = logits * inv_temperature; probs = softmax(z), lse = logsumexp(z); ids = the K largest by
-    // (prob, then lowest id), falling; gates = picked probs, divided by their sum where
-    // renormalise.
+    // Routers. z = logits * inv_temperature; the scores of a token are softmax(z), lse =
+    // logsumexp(z), or, where sigmoid, each 1 / (1 + exp(-z)), lse = the logarithm of their sum; q
+    // = scores divided by their sum in either case. A pick that is not taken is KERNEL_NONE_ID with
+    // gate 0, and comes after those that are.
+    //
+    // The plain router (softmax, PICK_TOP, scale 1), in one pass: ids = the K largest by (score,
+    // then lowest id), falling; gates = picked scores, divided by their sum where renormalise.
     // push_router
     // r logits f32[T][E], w probs f32[T][E], w ids u32[T][K], w gates f32[T][K], w lse f32[T]
     KERNEL_ROUTER,
-    // Back through renormalisation, softmax and temperature, plus the auxiliary losses times
-    // step.aux_scale: balance E * sum_e f_e P_e, f_e = count_e / (T K) constant, P_e = mean prob
-    // (Switch, Fedus et al. 2021, divided by K so that balanced = 1), and z-loss mean lse^2
-    // (ST-MoE,
-    // Zoph et al. 2022). push_router
-    // r probs, r ids, r gates, r dgates f32[T][K], r lse, r offsets u32[E+1], r step,
+    // Any other, in steps: the scores. push_router
+    // r logits f32[T][E], w scores f32[T][E], w lse f32[T]
+    KERNEL_ROUTER_SCORE,
+    // What picks go by where that is not the score: score + bias, and -inf outside of the
+    // `group_picks` groups of E / groups neighbours whose two largest sum to most (DeepSeek-V3,
+    // 2412.19437, 2.1.2); groups 1: all are inside; bias is read only where biased. push_router
+    // r scores f32[T][E], r bias STORE[E], w choice f32[T][E]
+    KERNEL_ROUTER_CHOICE,
+    // The picks by (choice, then lowest id), falling: K of them (PICK_TOP); while the score is
+    // above `limit` (PICK_THRESHOLD), or until the scores sum to `limit` (PICK_MASS), but never
+    // fewer than `least`; or all experts in order (PICK_ALL, K = E). gate = scale * score, divided
+    // by the sum of those taken where renormalise; 1 where straight. push_router
+    // r choice f32[T][E], r scores f32[T][E], w ids u32[T][K], w gates f32[T][K]
+    KERNEL_ROUTER_PICK,
+    // Back through the gates (straight: as if each were its score), the scores and the temperature,
+    // plus the auxiliary losses times step.aux_scale: of slope, what router_losses left: slope[e] =
+    // d loss / d (mean of q_e), slope[E + e] = d loss / d (sum of the gates of e); and per token
+    // z_coef * mean lse^2 (ST-MoE, Zoph et al. 2022), -entropy_coef * mean -sum q log q,
+    // z_square_coef * mean z^2 (over tokens and experts). Logits are read only for that last one.
+    // push_router
+    // r scores, r ids, r dgates f32[T][K], r lse, r slope f32[2E], r step, r logits,
     // w dlogits STORE[T][E]
     KERNEL_ROUTER_BACK,
-    // Of each expert: stats[4 + e] = count_e (as f32), stats[4 + E + e] = P_e, and its part of the
-    // entropy, -sum over tokens of p log p; adds to what other parts left where accumulate.
-    // push_router
-    // r probs, r offsets, m stats f32[4 + 2E], m entropy f32[E]
+    // Of each expert: its count, offsets[e + 1] - offsets[e], and its mean of q into stats
+    // (kernel_router_stats), and its parts of the entropy and of the squares into sums[e] =
+    // {-sum over tokens of q log q, sum of z^2 where z_square_coef}; adds to what other parts left
+    // where accumulate. push_router
+    // r scores, r offsets, r lse f32[T], r logits, m stats, m sums f32[E][2]
     KERNEL_ROUTER_STATS,
-    // After all parts: stats[0 .. 3] = balance loss, z loss, mean token entropy / log E, 0.
-    // push_router (tokens: all)
-    // r lse f32[T], r entropy, m stats
-    KERNEL_ROUTER_TOTALS,
+    // sums[e] = sum of the gates of the rows of expert e. push_router
+    // r gates f32[P], r offsets u32[E+1], r order u32[P], w sums f32[E]
+    KERNEL_ROUTER_GATES,
+    // After all parts: the head of stats and the slopes of the losses. f_e = count_e / sum of
+    // counts, P_e = mean of q_e, I_e = sum of gates (read only where importance_coef), H = entropy:
+    // balance E sum f P (Switch, Fedus et al. 2021, divided by K so that balanced = 1; where
+    // global, f of the whole step so far as in 2501.11873), variance mean (P - 1/E)^2, H(P),
+    // importance Var(I) / mean(I)^2 (Shazeer et al. 2017). Where `count`, the counts are added to
+    // the step's. push_router_losses
+    // r lse f32[T], r sums f32[E][2], r gate sums f32[E], r offsets of what was kept u32[E+1],
+    // m stats, w slope f32[2E]
+    KERNEL_ROUTER_LOSSES,
+    // Hugging Face's balance loss, E sum_e F_e P_e with F_e = picks a token and P_e = mean
+    // probability, both means over all layers (load_balancing_loss_func of transformers): the
+    // part of one layer into its stats, coef * E F_e added to its slope. push_router_pool
+    // m stats f32[layers][stride], m slope f32[2E]
+    KERNEL_ROUTER_POOL,
+    // The balancing bias after a step (2408.15664): b_e += speed * sign(mean load - load_e), load
+    // from stats, where norm[2] is not 0; copy is written only where copy. push_router_bias
+    // r stats, r norm f32[4], m bias f32[E], w copy STORE[E]
+    KERNEL_ROUTER_BIAS,
     // Stable counting sort of the pairs p = t*K + pick by expert, in blocks of `block` pairs: first
     // how many of each block go to each expert. An id >= E is in no expert (dropped). Where
     // slices > 1, totals, zero before, becomes their sum over the blocks. push_moe_sort
@@ -313,12 +350,33 @@ struct push_attention {
 struct push_count { uint32_t count; };
 struct push_activate { uint32_t count, activation, gated; };
 struct push_moe_activate { uint32_t pairs, cols, activation, gated; };
+enum kernel_pick { PICK_TOP, PICK_THRESHOLD, PICK_MASS, PICK_ALL };
 struct push_router {
     uint32_t tokens, experts, top_k, renormalise;
-    float    inv_temperature, balance_coef, z_coef;
+    float    inv_temperature;
     uint32_t total;      // tokens of all parts of the batch, what means are over; 0: tokens
     uint32_t accumulate; // router_stats: not the first part
+    uint32_t sigmoid, biased, groups, group_picks;
+    uint32_t pick;       // enum kernel_pick
+    uint32_t least, straight;
+    float    limit, scale;
+    float    z_coef, entropy_coef, z_square_coef;
 };
+// The head of a layer's router statistics, f32; behind it [E] counts, [E] means of q, [E] counts of
+// the whole step so far.
+enum kernel_router_stats {
+    ROUTER_BALANCE, ROUTER_Z, ROUTER_ENTROPY, ROUTER_POOLED, ROUTER_VARIANCE, ROUTER_MEAN_ENTROPY,
+    ROUTER_IMPORTANCE, ROUTER_Z_SQUARE, // losses before their coefficients, entropies in nats
+    ROUTER_LOSS_COUNT,
+    ROUTER_PICKS = ROUTER_LOSS_COUNT, ROUTER_KEPT, // pairs before and after the capacity's drop
+    ROUTER_STATS_HEAD = 16,
+};
+struct push_router_losses {
+    uint32_t tokens, experts, count, global;
+    float    balance_coef, variance_coef, mean_entropy_coef, importance_coef;
+};
+struct push_router_pool { uint32_t tokens, experts, layers, stride, layer; float coef; };
+struct push_router_bias { uint32_t experts, copy; float speed; };
 struct push_moe_sort {
     uint32_t pairs, experts, block, blocks, slices, tile_rows, max_tiles;
     uint32_t columns[6], rows[2]; // workgroups of the indirect entries: moe_grid

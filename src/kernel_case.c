@@ -351,7 +351,8 @@ enum { TOKENS = 9, EXPERTS = 5, PICKS = 2, PAIRS = TOKENS * PICKS };
 static void router_push(struct kernel_case *c)
 {
     PUSH(c, push_router, .tokens = TOKENS, .experts = EXPERTS, .top_k = PICKS, .renormalise = 1,
-         .inv_temperature = 0.5f, .balance_coef = 0.1f, .z_coef = 0.01f);
+         .inv_temperature = 0.5f, .scale = 1.5f, .z_coef = 0.01f, .entropy_coef = 0.1f,
+         .z_square_coef = 0.1f);
 }
 
 // Experts of the pairs: 0 to 3, so that one has no token. Picks of a token differ.
@@ -380,16 +381,42 @@ static void router(struct kernel_case *c)
     output(c, 4, DTYPE_F32, TOKENS);
 }
 
+static void router_score(struct kernel_case *c)
+{
+    router_push(c);
+    numbers(c, 0, DTYPE_F32, TOKENS * EXPERTS);
+    output(c, 1, DTYPE_F32, TOKENS * EXPERTS);
+    output(c, 2, DTYPE_F32, TOKENS);
+}
+
+static void router_choice(struct kernel_case *c)
+{
+    PUSH(c, push_router, .tokens = 3, .experts = 12, .biased = 1, .groups = 4, .group_picks = 2);
+    positive(c, 0, DTYPE_F32, 3 * 12);
+    numbers(c, 1, KERNEL_CASE_STORE, 12);
+    output(c, 2, DTYPE_F32, 3 * 12);
+}
+
+static void router_pick(struct kernel_case *c)
+{
+    PUSH(c, push_router, .tokens = TOKENS, .experts = EXPERTS, .top_k = 3, .renormalise = 1,
+         .pick = PICK_MASS, .least = 1, .limit = 0.9f, .scale = 2);
+    numbers(c, 0, DTYPE_F32, TOKENS * EXPERTS);
+    positive(c, 1, DTYPE_F32, TOKENS * EXPERTS);
+    output(c, 2, DTYPE_U32, TOKENS * 3);
+    output(c, 3, DTYPE_F32, TOKENS * 3);
+}
+
 static void router_back(struct kernel_case *c)
 {
     router_push(c);
     positive(c, 0, DTYPE_F32, TOKENS * EXPERTS);
     picks(words(c, 1, PAIRS));
-    positive(c, 2, DTYPE_F32, PAIRS);
-    numbers(c, 3, DTYPE_F32, PAIRS);
-    numbers(c, 4, DTYPE_F32, TOKENS);
-    offsets(words(c, 5, EXPERTS + 1));
-    step(c, 6, &(struct step_words){.aux_scale = 0.5f});
+    numbers(c, 2, DTYPE_F32, PAIRS);
+    numbers(c, 3, DTYPE_F32, TOKENS);
+    numbers(c, 4, DTYPE_F32, 2 * EXPERTS);
+    step(c, 5, &(struct step_words){.aux_scale = 0.5f});
+    numbers(c, 6, DTYPE_F32, TOKENS * EXPERTS);
     output(c, 7, KERNEL_CASE_STORE, TOKENS * EXPERTS);
 }
 
@@ -398,16 +425,50 @@ static void router_stats(struct kernel_case *c)
     router_push(c);
     positive(c, 0, DTYPE_F32, TOKENS * EXPERTS);
     offsets(words(c, 1, EXPERTS + 1));
-    numbers(c, 2, DTYPE_F32, 4 + 2 * EXPERTS);
+    numbers(c, 2, DTYPE_F32, TOKENS);
+    numbers(c, 3, DTYPE_F32, TOKENS * EXPERTS);
+    numbers(c, 4, DTYPE_F32, ROUTER_STATS_HEAD + 3 * EXPERTS);
+    output(c, 5, DTYPE_F32, 2 * EXPERTS);
+}
+
+static void router_gates(struct kernel_case *c)
+{
+    router_push(c);
+    positive(c, 0, DTYPE_F32, PAIRS);
+    offsets(words(c, 1, EXPERTS + 1));
+    uint32_t *order = words(c, 2, PAIRS);
+    for (uint32_t i = 0; i < PAIRS; i++) order[i] = PAIRS - 1 - i;
     output(c, 3, DTYPE_F32, EXPERTS);
 }
 
-static void router_totals(struct kernel_case *c)
+static void router_losses(struct kernel_case *c)
 {
-    router_push(c);
+    PUSH(c, push_router_losses, .tokens = TOKENS, .experts = EXPERTS, .count = 1, .global = 1,
+         .balance_coef = 0.1f, .variance_coef = 3, .mean_entropy_coef = 0.2f,
+         .importance_coef = 0.3f);
     numbers(c, 0, DTYPE_F32, TOKENS);
-    positive(c, 1, DTYPE_F32, EXPERTS);
-    positive(c, 2, DTYPE_F32, 4 + 2 * EXPERTS);
+    positive(c, 1, DTYPE_F32, 2 * EXPERTS);
+    positive(c, 2, DTYPE_F32, EXPERTS);
+    offsets(words(c, 3, EXPERTS + 1));
+    positive(c, 4, DTYPE_F32, ROUTER_STATS_HEAD + 3 * EXPERTS);
+    output(c, 5, DTYPE_F32, 2 * EXPERTS);
+}
+
+static void router_pool(struct kernel_case *c)
+{
+    PUSH(c, push_router_pool, .tokens = TOKENS, .experts = EXPERTS, .layers = 3, .stride = 37,
+         .layer = 1, .coef = 0.5f);
+    positive(c, 0, DTYPE_F32, 3 * 37);
+    numbers(c, 1, DTYPE_F32, 2 * EXPERTS);
+}
+
+static void router_bias(struct kernel_case *c)
+{
+    PUSH(c, push_router_bias, .experts = EXPERTS, .copy = 1, .speed = 0.01f);
+    positive(c, 0, DTYPE_F32, ROUTER_STATS_HEAD + 3 * EXPERTS);
+    positive(c, 1, DTYPE_F32, 4);
+    numbers(c, 2, DTYPE_F32, EXPERTS);
+    output(c, 3, KERNEL_CASE_STORE, EXPERTS);
 }
 
 static const struct push_moe_sort sort = {.pairs = PAIRS, .experts = EXPERTS, .block = 7,
@@ -734,7 +795,13 @@ static void (*const fills[KERNEL_COUNT])(struct kernel_case *c) = {
     [KERNEL_ROUTER] = router,
     [KERNEL_ROUTER_BACK] = router_back,
     [KERNEL_ROUTER_STATS] = router_stats,
-    [KERNEL_ROUTER_TOTALS] = router_totals,
+    [KERNEL_ROUTER_SCORE] = router_score,
+    [KERNEL_ROUTER_CHOICE] = router_choice,
+    [KERNEL_ROUTER_PICK] = router_pick,
+    [KERNEL_ROUTER_GATES] = router_gates,
+    [KERNEL_ROUTER_LOSSES] = router_losses,
+    [KERNEL_ROUTER_POOL] = router_pool,
+    [KERNEL_ROUTER_BIAS] = router_bias,
     [KERNEL_MOE_COUNT] = moe_count,
     [KERNEL_MOE_SCAN] = moe_scan,
     [KERNEL_MOE_SCATTER] = moe_scatter,

@@ -62,7 +62,9 @@ GROUPS_ROWS(elements, push_count, ceil_div(p->count, shape->lanes * ELEMENTS_PER
 enum { ROUTER_NARROW = 32 };
 GROUPS_ROWS(router, push_router,
             p->experts <= ROUTER_NARROW ? ceil_div(p->tokens, shape->lanes) : p->tokens)
+GROUPS_ROWS(router_wide, push_router, p->tokens)
 GROUPS_ROWS(router_stats, push_router, ceil_div(p->experts, shape->lanes))
+GROUPS_ROWS(router_gates, push_router, p->experts)
 GROUPS_ROWS(moe_blocks, push_moe_sort, p->blocks)
 GROUPS_ROWS(moe_combine, push_moe_combine, p->tokens)
 GROUPS_ROWS(moe_scan, push_moe_sort, p->slices)
@@ -161,8 +163,15 @@ COST(router, push_router, 5 * D(p->tokens) * p->experts, 8 * D(p->tokens) * p->e
 COST(router_back, push_router, 6 * D(p->tokens) * p->experts,
      (4 + store) * D(p->tokens) * p->experts)
 COST(router_stats, push_router, 4 * D(p->tokens) * p->experts, 4 * D(p->tokens) * p->experts)
-COST(router_totals, push_router, 2 * (D(p->tokens) + p->experts),
-     4 * D(p->tokens) + 12 * D(p->experts))
+COST(router_score, push_router, 4 * D(p->tokens) * p->experts, 8 * D(p->tokens) * p->experts)
+COST(router_choice, push_router, D(p->tokens) * p->experts, 8 * D(p->tokens) * p->experts)
+COST(router_pick, push_router, D(p->tokens) * p->top_k, 4 * D(p->tokens) * p->experts)
+COST(router_gates, push_router, D(p->tokens) * p->top_k, 8 * D(p->tokens) * p->top_k)
+COST(router_losses, push_router_losses, 2 * D(p->tokens) + 20 * D(p->experts),
+     4 * D(p->tokens) + 40 * D(p->experts))
+COST(router_pool, push_router_pool, 4 * D(p->experts) * p->layers,
+     4 * D(p->experts) * (p->layers + 3))
+COST(router_bias, push_router_bias, 2 * D(p->experts), D(p->experts) * (12 + store))
 COST(moe_count, push_moe_sort, 0, 4 * D(p->pairs) + 4 * D(p->blocks) * p->experts)
 COST(moe_scan, push_moe_sort, 0, 8 * D(p->blocks) * p->experts)
 COST(moe_scatter, push_moe_sort, 0, 12 * D(p->pairs))
@@ -245,9 +254,15 @@ static const struct kernel_info table[KERNEL_COUNT] = {
     ROW(ACTIVATE, activate, groups_elements, activate, push_activate, "rrw"),
     ROW(ACTIVATE_BACK, activate_back, groups_elements, activate_back, push_activate, "mmm"),
     ROW(ROUTER, router, groups_router, router, push_router, "rwwww"),
+    ROW(ROUTER_SCORE, router_score, groups_router, router_score, push_router, "rww"),
+    ROW(ROUTER_CHOICE, router_choice, groups_router_wide, router_choice, push_router, "rrw"),
+    ROW(ROUTER_PICK, router_pick, groups_router, router_pick, push_router, "rrww"),
     ROW(ROUTER_BACK, router_back, groups_router, router_back, push_router, "rrrrrrrw"),
-    ROW(ROUTER_STATS, router_stats, groups_router_stats, router_stats, push_router, "rrmm"),
-    ROW(ROUTER_TOTALS, router_totals, groups_one, router_totals, push_router, "rrm"),
+    ROW(ROUTER_STATS, router_stats, groups_router_stats, router_stats, push_router, "rrrrmm"),
+    ROW(ROUTER_GATES, router_gates, groups_router_gates, router_gates, push_router, "rrrw"),
+    ROW(ROUTER_LOSSES, router_losses, groups_one, router_losses, push_router_losses, "rrrrmw"),
+    ROW(ROUTER_POOL, router_pool, groups_one, router_pool, push_router_pool, "mm"),
+    ROW(ROUTER_BIAS, router_bias, groups_one, router_bias, push_router_bias, "rrmw"),
     ROW(MOE_COUNT, moe_count, groups_moe_blocks, moe_count, push_moe_sort, "rwm"),
     ROW(MOE_SCAN, moe_scan, groups_moe_scan, moe_scan, push_moe_sort, "mrwwww"),
     ROW(MOE_SCATTER, moe_scatter, groups_moe_blocks, moe_scatter, push_moe_sort, "rrww"),

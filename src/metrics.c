@@ -24,7 +24,8 @@ void metrics_layer_fill(struct metrics_layer *out, uint32_t layer, const float *
                         uint32_t experts, double balance_loss, double z_loss)
 {
     *out = (struct metrics_layer){.layer = layer, .load = counts, .experts = experts,
-                                  .balance_loss = balance_loss, .z_loss = z_loss};
+                                  .balance_loss = balance_loss, .z_loss = z_loss,
+                                  .dropped = -1};
     for (uint32_t e = 0; e < experts; e++) out->total += counts[e];
     for (uint32_t e = 0; e < experts; e++) {
         const double share = out->total > 0 ? counts[e] / out->total : 0;
@@ -132,6 +133,15 @@ static void add_layer(struct bytes *line, const struct metrics_layer *layer)
     bytes_printf(line, ", \"dead\": %u", layer->dead);
     add_number(line, ", \"balance_loss\": ", layer->balance_loss);
     add_number(line, ", \"z_loss\": ", layer->z_loss);
+    bytes_printf(line, ", \"losses\": {");
+    for (uint32_t i = 0; i < layer->losses; i++) {
+        bytes_printf(line, "%s\"%s\"", i ? ", " : "", layer->loss[i].name);
+        add_number(line, ": ", layer->loss[i].value);
+    }
+    bytes_printf(line, "}");
+    if (layer->experts_per_token > 0)
+        add_rounded(line, ", \"experts_per_token\": ", layer->experts_per_token, 6);
+    if (layer->dropped >= 0) add_number(line, ", \"dropped\": ", layer->dropped);
     bytes_printf(line, "}");
 }
 

@@ -2,14 +2,20 @@
 // metrics.jsonl: one JSON object a line, appended after every step, readable while it grows.
 //
 //   {"step", "loss", "lr", "grad_norm", "tokens_per_s", "device_bytes", "host_bytes", "layers":
-//    [{"layer", "load": [...], "entropy", "max_share", "dead", "balance_loss", "z_loss"}]}
+//    [{"layer", "load": [...], "entropy", "max_share", "dead", "balance_loss", "z_loss",
+//      "losses": {name: value}, "experts_per_token", "dropped"}]}
 //   and "skipped": true where the step was; after an evaluation {"step", "eval_loss", "bpb"}
 //
-// load is the expert's share of the picks divided by the ideal share 1/E: 1 is fair, 0 is dead. A
-// number that is not finite is written as null, so that every line stays valid JSON.
+// load is the expert's share of the picks divided by the ideal share 1/E: 1 is fair, 0 is dead.
+// losses are the auxiliary losses that are on, before their coefficients; dropped, where there is a
+// capacity, counts pairs above it. A number that is not finite is written as null, so that every
+// line stays valid JSON.
 #pragma once
 
 #include "base.h"
+
+enum { METRICS_MAX_LOSSES = 12 };
+struct metrics_loss { const char *name; double value; };
 
 struct metrics_layer {
     uint32_t     layer;
@@ -20,6 +26,10 @@ struct metrics_layer {
     double       max_share;   // largest share of the picks, 0..1
     uint32_t     dead;        // experts without a pick
     double       balance_loss, z_loss;
+    struct metrics_loss loss[METRICS_MAX_LOSSES]; // those that are on
+    uint32_t     losses;
+    double       experts_per_token; // 0: not written
+    double       dropped;           // pairs above the capacity; negative: there is none
 };
 
 struct metrics_step {

@@ -24,6 +24,7 @@ static const struct { const char *name, *mixtral; } role_names[ROLE_COUNT] = {
     [ROLE_UP]             = {"mlp.up_proj.weight"},
     [ROLE_DOWN]           = {"mlp.down_proj.weight"},
     [ROLE_ROUTER]         = {"mlp.gate.weight", "block_sparse_moe.gate.weight"},
+    [ROLE_ROUTER_CORRECTION] = {"mlp.gate.e_score_correction_bias"},
     [ROLE_EXPERT_GATE]    = {"mlp.experts.%u.gate_proj.weight",
                              "block_sparse_moe.experts.%u.w1.weight"},
     [ROLE_EXPERT_UP]      = {"mlp.experts.%u.up_proj.weight",
@@ -70,9 +71,11 @@ static void add(struct model *model, enum model_role role, int32_t layer, uint32
     model_role_name(role, layer, c->family, tensor->name, sizeof tensor->name);
     // fits, for config limits the sum to 2^42
     tensor->count = (uint64_t)max_u32(experts, 1) * rows * cols;
-    tensor->decay = !is_norm(role) && (role != ROLE_EMBED || c->embedding_weight_decay);
+    tensor->ruled = role == ROLE_ROUTER_CORRECTION;
+    tensor->decay = !is_norm(role) && !tensor->ruled &&
+                    (role != ROLE_EMBED || c->embedding_weight_decay);
     tensor->init_value = is_norm(role) ? 1 : 0;
-    tensor->init_std = is_norm(role) ? 0 : init_std(c, tensor);
+    tensor->init_std = is_norm(role) || tensor->ruled ? 0 : init_std(c, tensor);
     model->parameters += tensor->count;
     model->active +=
         experts ? tensor->count / experts * c->layer_router[layer].top_k : tensor->count;
@@ -95,6 +98,8 @@ static void add_layer(struct model *model, uint32_t index)
     add(model, ROLE_NORM_FFN, n, 0, 1, h);
     if (c->moe_layer[index]) {
         add(model, ROLE_ROUTER, n, 0, c->num_experts, h);
+        if (c->layer_router[index].type == CONFIG_ROUTER_SIGMOID_BIAS)
+            add(model, ROLE_ROUTER_CORRECTION, n, 0, 1, c->num_experts);
         if (c->mlp_gated) add(model, ROLE_EXPERT_GATE, n, c->num_experts, m, h);
         add(model, ROLE_EXPERT_UP, n, c->num_experts, m, h);
         add(model, ROLE_EXPERT_DOWN, n, c->num_experts, h, m);
@@ -132,7 +137,7 @@ static bool place_group(struct model *model, bool decay)
 
 struct model *model_create(const struct config *config, uint64_t segment_bytes)
 {
-    enum { MOST_A_LAYER = 12, OTHERS = 3 };
+    enum { MOST_A_LAYER = 24, OTHERS = 3 };
     struct arena *arena = arena_create("model");
     struct model *model = arena_alloc(arena, sizeof *model);
     model->arena = arena;
@@ -181,7 +186,7 @@ bool model_role_name(enum model_role role, int32_t layer, enum config_family fam
 
 uint32_t model_tensor_rank(const struct model_tensor *tensor)
 {
-    return is_norm(tensor->role) ? 1 : 2;
+    return is_norm(tensor->role) || tensor->role == ROLE_ROUTER_CORRECTION ? 1 : 2;
 }
 
 void model_tensor_name(const struct model_tensor *tensor, uint32_t expert, char *out, size_t bytes)

@@ -10,7 +10,8 @@ enum model_role {
     ROLE_EMBED, ROLE_NORM_ATTENTION, ROLE_Q, ROLE_K, ROLE_V, ROLE_Q_NORM, ROLE_K_NORM, ROLE_O,
     ROLE_NORM_FFN,
     ROLE_GATE, ROLE_UP, ROLE_DOWN, // dense feed-forward; no gate where the body is not gated
-    ROLE_ROUTER, ROLE_EXPERT_GATE, ROLE_EXPERT_UP, ROLE_EXPERT_DOWN,
+    ROLE_ROUTER, ROLE_ROUTER_CORRECTION, // the balancing bias of sigmoid_bias
+    ROLE_EXPERT_GATE, ROLE_EXPERT_UP, ROLE_EXPERT_DOWN,
     ROLE_NORM_FINAL, ROLE_HEAD, ROLE_COUNT,
 };
 
@@ -20,6 +21,7 @@ struct model_tensor {
     uint32_t experts;      // 0: one matrix [rows][cols]; else stacked [experts][rows][cols]
     uint32_t rows, cols;   // weight [out][in]; a norm is [1][cols] and has rank 1 in files
     bool     decay;        // weight decay applies
+    bool     ruled;        // moved by a rule of its own: no gradient, no optimizer
     double   init_std;     // 0: filled with init_value
     double   init_value;
     char     name[96];     // Hugging Face's; "%u" stands for the expert where experts > 0

@@ -160,6 +160,7 @@ void network_backward(struct network *n)
 {
     const struct config *c = n->config;
     plan_section(n->plan, "head back");
+    network_route_pool(n);
     n->dx = network_temp(n, n->tokens, c->hidden_size, "dx", -1);
     norm_back(n, n->x, ROLE_NORM_FINAL, -1, n->rstd_final, n->dn_final, n->dx, n->tokens,
               c->hidden_size, false);

@@ -152,7 +152,9 @@ bool network_decodes(const struct network *n)
     for (uint32_t i = 0; i < n->model->tensor_count; i++) // no windows of a weight here
         if (n->model->tensor[i].count * n->store_bytes > n->plan->gpu->caps.max_range) return false;
     for (int32_t layer = 0; layer < (int32_t)n->config->num_hidden_layers; layer++)
-        if (!network_weight_qkv(n, layer).tensor) return false;
+        if (!network_weight_qkv(n, layer).tensor ||
+            (n->config->moe_layer[layer] && !network_router_plain(n, layer)))
+            return false;
     return true;
 }
 

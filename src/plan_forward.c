@@ -13,11 +13,6 @@ enum {
     CHUNK_ROWS = 64,            // chunks are multiples, so that ranges stay aligned
 };
 
-uint32_t network_stats_stride(const struct config *config)
-{
-    return (uint32_t)align_up(4 + 2 * (uint64_t)config->num_experts, 64);
-}
-
 struct network network_begin(struct plan *plan, struct params *params, enum network_mode mode,
                              uint32_t batch, uint32_t seq, uint32_t capacity,
                              const struct network_io *io)

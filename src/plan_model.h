@@ -35,7 +35,8 @@ struct layer_values {
     struct plan_range q, k, v, o, lse; // rotated [T][heads*D] ..., f32 [T][heads]
     struct plan_range x_mid, rstd_ffn, n_ffn;
     struct plan_range gate, up;                               // [T][I] dense, [P][I] MoE
-    struct plan_range ids, gates, router_lse, *probs;         // router; probs by part
+    struct plan_range ids, gates, router_lse, slope;          // router
+    struct plan_range *probs, *logits;                        // by part of the tokens
     struct plan_range offsets, tiles, ranges, indirect, order, inverse;
 };
 
@@ -55,7 +56,7 @@ struct network {
     struct plan_range    dx;                            // backward: gradient of the residual stream
 };
 
-uint32_t network_stats_stride(const struct config *config); // 4 + 2E, to 256 bytes
+uint32_t network_stats_stride(const struct config *config); // head + 3E, to 256 bytes
 struct network network_begin(struct plan *plan, struct params *params, enum network_mode mode,
                              uint32_t batch, uint32_t seq, uint32_t capacity,
                              const struct network_io *io);
@@ -113,5 +114,14 @@ uint32_t network_moe_rows(const struct network *n, int32_t layer);
 struct push_moe_matmul network_moe_push(const struct network *n, int32_t layer, uint32_t cols,
                                         uint32_t inner);
 void network_moe_steps(struct network *n, int32_t layer);     // plan_moe.c
+// ---- routers (plan_router.c)
+// Softmax, top-k, nothing else: what KERNEL_ROUTER and decoding know.
+bool network_router_plain(const struct network *n, int32_t layer);
+void network_route(struct network *n, int32_t layer);       // ids and gates of n_ffn
+void network_route_stats(struct network *n, int32_t layer); // after the sort: losses, slopes
+void network_route_pool(struct network *n); // before backward: losses over all layers
+void network_route_back(struct network *n, int32_t layer, struct plan_range dgates,
+                        struct plan_range dn); // adds to dn [T][H]
+void network_route_update(struct plan *plan, struct params *params, const struct network_io *io);
 void network_moe_back(struct network *n, int32_t layer,
                       struct plan_range dn); // plan_moe_back.c: fills dn [T][H]

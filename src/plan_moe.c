@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: MIT
-// The mixture-of-experts layer as steps: router -> stable counting sort of the (token, pick) pairs
-// -> tile table -> grouped up matmul with gather and activation inside -> grouped down -> weighted
-// combine. Backward mirrors it. Group counts that depend on routing come from the device (indirect
-// dispatch).
+// The mixture-of-experts layer as steps: router (plan_router.c) -> stable counting sort of the
+// (token, pick) pairs -> tile table -> grouped up matmul with gather and activation inside ->
+// grouped down -> weighted combine. Backward mirrors it. Group counts that depend on routing come
+// from the device (indirect dispatch).
 #include "src/base.h"
 #include "src/plan_model.h"
-
-enum {
-    ROUTER_PART = 64 << 20, // bytes of probabilities in one part of the tokens
-    ROUTER_ROWS = 64,       // parts are multiples, so that ranges stay aligned
-};
 
 const struct config_router *network_router(const struct network *n, int32_t layer)
 {
@@ -36,79 +31,6 @@ struct push_moe_matmul network_moe_push(const struct network *n, int32_t layer, 
                                     .k = inner,
                                     .top_k = network_router(n, layer)->top_k,
                                     .activation = network_activation(n)};
-}
-
-static struct push_router router_push(const struct network *n, int32_t layer)
-{
-    const struct config *c = n->config;
-    const struct config_router *router = network_router(n, layer);
-    // coefficients are of the mean over the MoE layers
-    const float share = 1.0f / (float)config_moe_layers(c);
-    return (struct push_router){.tokens = n->tokens,
-                                .experts = c->num_experts,
-                                .top_k = network_router(n, layer)->top_k,
-                                .renormalise = router->norm_topk_prob,
-                                .inv_temperature = (float)(1.0 / router->temperature),
-                                .balance_coef = (float)router->balance_coef * share,
-                                .z_coef = (float)router->z_coef * share};
-}
-
-// The router works on parts of the tokens: with many experts no binding covers [T][E].
-struct part { uint32_t index, begin, rows; };
-
-static bool next_part(const struct network *n, struct part *part)
-{
-    const uint64_t row = 4ull * n->config->num_experts;
-    const uint64_t fits = min_u64(ROUTER_PART, n->plan->gpu->caps.max_range) / row;
-    const uint64_t most = max_u64(fits / ROUTER_ROWS, 1) * ROUTER_ROWS;
-    if (part->rows) part->index++;
-    part->begin += part->rows;
-    part->rows = (uint32_t)min_u64(most, n->tokens - part->begin);
-    return part->rows > 0;
-}
-
-static struct plan_range rows_of(struct plan_range range, const struct part *part, uint64_t row)
-{
-    return plan_slice(range, part->begin * row, part->rows * row);
-}
-
-static struct push_router part_push(const struct network *n, int32_t layer,
-                                    const struct part *part)
-{
-    struct push_router push = router_push(n, layer);
-    push.total = push.tokens;
-    push.tokens = part->rows;
-    push.accumulate = part->begin > 0;
-    return push;
-}
-
-static void router_part(struct network *n, int32_t layer, const struct part *part)
-{
-    const struct config *c = n->config;
-    struct layer_values *v = &n->layer[layer];
-    const uint64_t picks = 4ull * network_router(n, layer)->top_k,
-                   hidden = (uint64_t)c->hidden_size * n->store_bytes;
-    const struct plan_range logits =
-        network_temp_f32(n, part->rows, c->num_experts, "router_logits", layer);
-    v->probs[part->index] = network_temp_f32(n, part->rows, c->num_experts, "probs", layer);
-    network_linear_f32(n, rows_of(v->n_ffn, part, hidden), network_weight(n, ROLE_ROUTER, layer),
-                       logits, part->rows, c->num_experts, c->hidden_size);
-    const struct push_router push = part_push(n, layer, part);
-    plan_add(n->plan, KERNEL_ROUTER, 0, &push,
-             PLAN_BIND(logits, v->probs[part->index], rows_of(v->ids, part, picks),
-                       rows_of(v->gates, part, picks), rows_of(v->router_lse, part, 4)));
-}
-
-static void router_steps(struct network *n, int32_t layer)
-{
-    struct layer_values *v = &n->layer[layer];
-    v->ids = network_temp_f32(n, n->tokens, network_router(n, layer)->top_k, "picks", layer);
-    v->gates = network_temp_f32(n, n->tokens, network_router(n, layer)->top_k, "gates", layer);
-    v->router_lse = network_temp_f32(n, n->tokens, 1, "router_lse", layer);
-    uint32_t parts = 0;
-    for (struct part part = {0}; next_part(n, &part);) parts++;
-    v->probs = arena_array(n->plan->arena, parts, sizeof *v->probs);
-    for (struct part part = {0}; next_part(n, &part);) router_part(n, layer, &part);
 }
 
 static struct push_moe_sort sort_push(const struct network *n, int32_t layer)
@@ -152,25 +74,6 @@ static void sort_steps(struct network *n, int32_t layer)
 static struct plan_range grid(const struct layer_values *v, enum kernel_moe_grid entry)
 {
     return plan_slice(v->indirect, entry * 16ull, 12);
-}
-
-static void stats_steps(struct network *n, int32_t layer)
-{
-    if (n->mode != NETWORK_TRAIN && n->mode != NETWORK_EVAL) return;
-    const struct layer_values *v = &n->layer[layer];
-    const uint32_t experts = n->config->num_experts;
-    uint32_t index = 0;
-    for (int32_t i = 0; i < layer; i++) index += n->config->moe_layer[i];
-    const struct plan_range stats = plan_slice(n->io.stats, 4ull * index * n->stats_stride,
-                                               4ull * (4 + 2 * (uint64_t)experts));
-    const struct plan_range entropy = network_temp_f32(n, experts, 1, "entropy", layer);
-    for (struct part part = {0}; next_part(n, &part);) {
-        const struct push_router push = part_push(n, layer, &part);
-        plan_add(n->plan, KERNEL_ROUTER_STATS, 0, &push,
-                 PLAN_BIND(v->probs[part.index], v->offsets, stats, entropy));
-    }
-    const struct push_router push = router_push(n, layer);
-    plan_add(n->plan, KERNEL_ROUTER_TOTALS, 0, &push, PLAN_BIND(v->router_lse, entropy, stats));
 }
 
 // h [P][I], and in training what the activation was taken of: gate [P][I], where gated up [P][I]
@@ -217,9 +120,9 @@ static struct plan_range expert_steps(struct network *n, int32_t layer)
 void network_moe_steps(struct network *n, int32_t layer)
 {
     struct layer_values *v = &n->layer[layer];
-    router_steps(n, layer);
+    network_route(n, layer);
     sort_steps(n, layer);
-    stats_steps(n, layer);
+    network_route_stats(n, layer);
     const struct plan_range y = expert_steps(n, layer);
     n->x = network_temp(n, n->tokens, n->config->hidden_size, "x", layer);
     const struct push_moe_combine push = {.tokens = n->tokens,
@@ -295,26 +198,6 @@ static struct plan_range expert_back(struct network *n, int32_t layer, struct pl
     return dx;
 }
 
-static void router_part_back(struct network *n, int32_t layer, const struct part *part,
-                             struct plan_range dgates, struct plan_range dn)
-{
-    const struct config *c = n->config;
-    const struct layer_values *v = &n->layer[layer];
-    const uint32_t experts = c->num_experts, hidden = c->hidden_size;
-    const uint64_t picks = 4ull * network_router(n, layer)->top_k,
-                   row = (uint64_t)hidden * n->store_bytes;
-    const struct plan_range dlogits = network_temp(n, part->rows, experts, "drouter", layer);
-    const struct push_router push = part_push(n, layer, part);
-    plan_add(n->plan, KERNEL_ROUTER_BACK, 0, &push,
-             PLAN_BIND(v->probs[part->index], rows_of(v->ids, part, picks),
-                       rows_of(v->gates, part, picks), rows_of(dgates, part, picks),
-                       rows_of(v->router_lse, part, 4), v->offsets, n->io.step, dlogits));
-    network_linear_back_weight(n, dlogits, rows_of(v->n_ffn, part, row),
-                               network_grad(n, ROLE_ROUTER, layer), part->rows, experts, hidden);
-    network_linear_back_input(n, dlogits, network_weight(n, ROLE_ROUTER, layer),
-                              rows_of(dn, part, row), part->rows, experts, hidden, true);
-}
-
 void network_moe_back(struct network *n, int32_t layer, struct plan_range dn)
 {
     const struct config *c = n->config;
@@ -327,6 +210,5 @@ void network_moe_back(struct network *n, int32_t layer, struct plan_range dn)
                                           .top_k = network_router(n, layer)->top_k};
     plan_add(n->plan, KERNEL_MOE_COMBINE, 0, &push,
              PLAN_BIND(dx_pairs, v->inverse, v->gates, dn, dn));
-    for (struct part part = {0}; next_part(n, &part);)
-        router_part_back(n, layer, &part, dgates, dn);
+    network_route_back(n, layer, dgates, dn);
 }

@@ -18,7 +18,7 @@ static uint32_t spans_of(const struct params *params, bool split_decay, struct s
     uint32_t count = 0;
     for (uint32_t t = 0; t < 2 * model->tensor_count; t++) {
         const struct model_tensor *tensor = &model->tensor[t % model->tensor_count];
-        if (tensor->decay != (t < model->tensor_count)) continue;
+        if (tensor->ruled || tensor->decay != (t < model->tensor_count)) continue;
         const uint64_t end = tensor->offset + align_up(tensor->count, MODEL_ALIGN);
         struct span *last = count ? &spans[count - 1] : NULL;
         const bool joins =
@@ -56,6 +56,7 @@ void network_zero(struct plan *plan, struct params *params, const struct network
 {
     plan_section(plan, "zero");
     plan_fill(plan, io->loss, 0);
+    plan_fill(plan, io->stats, 0);
     for (uint32_t s = 0; s < params->model->segment_count; s++) {
         struct gpu_buffer *buffer = params->buffer[PARAMS_GRAD][s];
         plan_fill(plan, plan_external(plan, "gradients", buffer, 0, buffer->params.bytes), 0);
@@ -108,4 +109,5 @@ void network_update(struct plan *plan, struct params *params, const struct netwo
                            span_range(plan, params, PARAMS_V, &spans[i]),
                            copy ? span_range(plan, params, PARAMS_COMPUTE, &spans[i]) : p));
     }
+    network_route_update(plan, params, io);
 }

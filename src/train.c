@@ -339,13 +339,39 @@ static void show_progress(struct run_state *r, const struct trainer_result *resu
     if (r->progress) progress_update(r->progress, &state);
 }
 
+// The auxiliary losses that are on in a layer, by name.
+static void name_losses(struct metrics_layer *out, const struct config_router *router,
+                        const double *loss)
+{
+    const struct { const char *name; double coef; enum kernel_router_stats at; } all[] = {
+        {"balance", router->balance_coef, ROUTER_BALANCE},
+        {"balance_hf", router->pooled_coef, ROUTER_POOLED},
+        {"z", router->z_coef, ROUTER_Z},
+        {"entropy", router->entropy_coef, ROUTER_ENTROPY},
+        {"mean_entropy", router->mean_entropy_coef, ROUTER_MEAN_ENTROPY},
+        {"variance", router->variance_coef, ROUTER_VARIANCE},
+        {"importance", router->importance_coef, ROUTER_IMPORTANCE},
+        {"z_square", router->z_square_coef, ROUTER_Z_SQUARE},
+    };
+    for (size_t i = 0; i < COUNT_OF(all); i++)
+        if (all[i].coef != 0)
+            out->loss[out->losses++] = (struct metrics_loss){all[i].name, loss[all[i].at]};
+}
+
 static void moe_layer_metrics(struct run_state *r, const struct trainer_result *result)
 {
+    const struct config *c = r->config;
+    const double tokens =
+        (double)c->seq_len * c->batch_size * c->gradient_accumulation_steps;
     uint32_t index = 0;
-    for (uint32_t layer = 0; layer < r->config->num_hidden_layers; layer++) {
-        if (!r->config->moe_layer[layer]) continue;
-        metrics_layer_fill(&r->layers[index], layer, result->load[index], r->config->num_experts,
-                           result->balance[index], result->z[index]);
+    for (uint32_t layer = 0; layer < c->num_hidden_layers; layer++) {
+        if (!c->moe_layer[layer]) continue;
+        const struct trainer_layer *own = &result->layer[index];
+        struct metrics_layer *out = &r->layers[index];
+        metrics_layer_fill(out, layer, result->load[index], c->num_experts,
+                           own->loss[ROUTER_BALANCE], own->loss[ROUTER_Z]);
+        name_losses(out, &c->layer_router[layer], own->loss);
+        out->experts_per_token = own->kept / tokens;
         index++;
     }
 }

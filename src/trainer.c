@@ -35,7 +35,7 @@ struct trainer {
     uint32_t            submits;      // of the last step
     uint32_t            micro_count, moe_layers;
     float             **load;
-    double             *balance, *z;
+    struct trainer_layer *layer;
     struct arena       *arena;
 };
 
@@ -128,8 +128,7 @@ struct trainer *trainer_create(struct gpu *gpu, struct kernels *kernels, const s
     t->load = arena_array(arena, t->moe_layers + 1, sizeof *t->load);
     for (uint32_t i = 0; i < t->moe_layers; i++)
         t->load[i] = arena_array(arena, c->num_experts, sizeof(float));
-    t->balance = arena_array(arena, t->moe_layers + 1, sizeof *t->balance);
-    t->z = arena_array(arena, t->moe_layers + 1, sizeof *t->z);
+    t->layer = arena_array(arena, t->moe_layers + 1, sizeof *t->layer);
     const uint64_t in = t->layout.input_bytes, out = t->layout.result_bytes;
     // the first that cannot be had is the one that is told
     if (!(t->params = params_create(gpu, model, true)) ||
@@ -249,19 +248,26 @@ bool trainer_submit(struct trainer *t, uint32_t step, double learning_rate,
     return settle(t, slot);
 }
 
+static void add_stats(const struct trainer *t, const float *stats, struct trainer_layer *layer,
+                      float *load)
+{
+    for (int i = 0; i < ROUTER_LOSS_COUNT; i++)
+        layer->loss[i] += (double)stats[i] / t->micro_count;
+    layer->picks += (double)stats[ROUTER_PICKS];
+    layer->kept += (double)stats[ROUTER_KEPT];
+    for (uint32_t e = 0; e < t->config->num_experts; e++) load[e] += stats[ROUTER_STATS_HEAD + e];
+}
+
 static void sum_stats(struct trainer *t, const struct slot *slot)
 {
-    const uint32_t experts = t->config->num_experts;
     for (uint32_t layer = 0; layer < t->moe_layers; layer++) {
-        memset(t->load[layer], 0, experts * sizeof(float));
-        t->balance[layer] = t->z[layer] = 0;
+        memset(t->load[layer], 0, t->config->num_experts * sizeof(float));
+        t->layer[layer] = (struct trainer_layer){0};
         for (uint32_t i = 0; i < t->micro_count; i++) {
             const uint8_t *block = (const uint8_t *)slot->output->data + i * t->layout.result_bytes;
             const float *stats = (const float *)(const void *)(block + t->layout.stats) +
                                  (size_t)layer * t->layout.stats_stride;
-            t->balance[layer] += (double)stats[0] / t->micro_count;
-            t->z[layer] += (double)stats[1] / t->micro_count;
-            for (uint32_t e = 0; e < experts; e++) t->load[layer][e] += stats[4 + e];
+            add_stats(t, stats, &t->layer[layer], t->load[layer]);
         }
     }
 }
@@ -286,8 +292,7 @@ bool trainer_collect(struct trainer *t, struct trainer_result *result)
         .targets = slot->targets,
         .layers = t->moe_layers,
         .load = (const float *const *)t->load,
-        .balance = t->balance,
-        .z = t->z,
+        .layer = t->layer,
     };
     return true;
 }

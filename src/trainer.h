@@ -17,8 +17,9 @@ struct trainer_result {
     uint64_t targets;       // scored
     uint32_t layers;        // MoE layers
     const float *const *load; // [layers][experts]: picks of each expert, summed over micro-batches
-    const double *balance,
-        *z; // [layers]: auxiliary losses before their coefficient, mean over micro-batches
+    // [layers]: auxiliary losses before their coefficients, mean over micro-batches; pairs (token,
+    // expert) of the whole step that routers picked, and those that were kept
+    const struct trainer_layer { double loss[ROUTER_LOSS_COUNT], picks, kept; } *layer;
 };
 
 struct trainer *trainer_create(struct gpu *gpu, struct kernels *kernels, const struct model *model);

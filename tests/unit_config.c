@@ -200,6 +200,67 @@ static void layers_have_routers_of_their_own(void **state)
     }
 }
 
+static void routers_are_resolved(void **state)
+{
+    (void)state;
+    struct config config;
+    const char *const set[] = {
+        "layers={\"0\": {\"router_type\": \"sigmoid_bias\", \"n_group\": 2, \"topk_group\": 2, "
+        "\"router_bias_update_speed\": 0.01}, \"2\": {\"router_type\": \"dense\", "
+        "\"router_mean_entropy_coef\": -0.002, \"router_loss_layers\": \"all\"}}"};
+    assert_true(config_parse(&config, "test.json", FOUR_EXPERTS, set, COUNT_OF(set)));
+    assert_true(config.layer_router[0].sigmoid && config.layer_router[0].norm_topk_prob);
+    assert_int_equal(config.layer_router[0].top_k, 2);
+    assert_int_equal(config.layer_router[2].top_k, 4); // all of them
+    assert_true(config.layer_router[2].mean_entropy_coef == -0.002);
+    assert_round_trip(&config);
+    const char *const threshold[] = {"router_type=threshold", "router_threshold=0.3",
+                                     "min_experts_per_tok=1"};
+    assert_true(config_parse(&config, "test.json", FOUR_EXPERTS, threshold, COUNT_OF(threshold)));
+    assert_int_equal(config.router.top_k, 3); // four cannot be above 0.3
+    assert_true(config.router.norm_topk_prob);
+    assert_round_trip(&config);
+    // two settings that do not go together, and the key that is named
+    static const struct { const char *set[3], *first, *second; } bad[] = {
+        {{"router_type=top"}, "router_type: found \"top\"", "\"sigmoid_bias\""},
+        {{"scoring_func=tanh"}, "scoring_func: found \"tanh\"", "\"softmax\" or \"sigmoid\""},
+        {{"router_type=switch", "num_experts_per_tok=2"}, "num_experts_per_tok: found 2",
+         "1 for router_type switch"},
+        {{"router_type=straight_through", "norm_topk_prob=true"}, "norm_topk_prob: found true",
+         "false for router_type straight_through"},
+        {{"router_type=dense", "num_experts_per_tok=3"}, "num_experts_per_tok: found 3", "4"},
+        {{"router_type=threshold", "router_threshold=0.25"}, "router_threshold: found 0.25",
+         "under 1/num_experts, 0.25"},
+        {{"router_type=threshold", "norm_topk_prob=false"}, "norm_topk_prob: found false",
+         "true for router_type threshold"},
+        {{"router_threshold=1.5"}, "router_threshold: found 1.5", "from 0 to 1"},
+        {{"router_type=top_p", "router_top_p=0"}, "router_top_p: found 0", "to 1"},
+        {{"router_type=top_p", "scoring_func=sigmoid"}, "scoring_func: found \"sigmoid\"",
+         "softmax"},
+        {{"min_experts_per_tok=1"}, "min_experts_per_tok: found 1", "threshold, top_p or dynamic"},
+        {{"router_type=dynamic", "num_experts_per_tok=2", "min_experts_per_tok=3"},
+         "min_experts_per_tok: found 3", "at most num_experts_per_tok, 2"},
+        {{"router_type=group_limited"}, "n_group: found nothing", "2 or more"},
+        {{"router_type=group_limited", "n_group=3"}, "n_group: found 3",
+         "a divisor of num_experts, 4"},
+        {{"n_group=2"}, "n_group: found 2", "group_limited or sigmoid_bias"},
+        {{"router_type=group_limited", "n_group=2", "topk_group=3"}, "topk_group: found 3",
+         "at most n_group, 2"},
+        {{"router_type=group_limited", "n_group=4", "topk_group=1"}, "num_experts_per_tok",
+         "at most the 1 experts"},
+        {{"router_type=sigmoid_bias", "scoring_func=softmax"}, "scoring_func: found \"softmax\"",
+         "sigmoid"},
+        {{"scoring_func=sigmoid", "router_z_loss_coef=1"}, "router_z_loss_coef: found 1",
+         "0 with scoring_func sigmoid"},
+    };
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        int count = 0;
+        while (count < 3 && bad[i].set[count]) count++;
+        assert_false(config_parse(&config, "test.json", FOUR_EXPERTS, bad[i].set, count));
+        unit_assert_line(bad[i].first, bad[i].second);
+    }
+}
+
 // Each changes mixtral_4 (m), qwen_4 (q) or the dense defaults (d), and is refused with both texts.
 static const struct { char base; const char *set, *first, *second; } refused[] = {
     {'m', "hiden_size=3", "unknown key \"hiden_size\"", "\"hidden_size\""},
@@ -235,6 +296,8 @@ static const struct { char base; const char *set, *first, *second; } refused[] =
     {'m', "qk_norm=true", "qk_norm: found true", "false for model_type mixtral"},
     {'q', "qk_norm=false", "qk_norm: found false", "true for model_type qwen3_moe"},
     {'m', "router_temperature=2", "router_temperature: found 2", "1 for model_type mixtral"},
+    {'m', "router_type=switch", "router_type: found \"switch\"", "model_type mixtral"},
+    {'q', "router_entropy_coef=0.1", "router_entropy_coef: found 0.1", "model_type qwen3_moe"},
     {'m', "moe_intermediate_size=24", "moe_intermediate_size: found 24", "intermediate_size, 48"},
     {'m', "mlp_only_layers=[1]", "mlp_only_layers: found [1]", "MoE in every layer"},
     {'m', "decoder_sparse_step=2", "decoder_sparse_step: found 2", "MoE in every layer"},
@@ -369,6 +432,7 @@ int main(void)
         UNIT(what_is_printed_reads_back),
         UNIT(settings_replace_what_the_file_says),
         UNIT(layers_have_routers_of_their_own),
+        UNIT(routers_are_resolved),
         UNIT(each_rule_refuses_in_one_line),
         UNIT(broken_files_are_refused_in_one_line),
         UNIT(assets_are_what_their_sources_say),

@@ -320,7 +320,7 @@ static struct push_router router_push(const struct at *at)
                                 .top_k = at->shape->top_k,
                                 .renormalise = 1,
                                 .inv_temperature = 1,
-                                .balance_coef = 0.01f,
+                                .scale = 1,
                                 .z_coef = 0.001f};
 }
 
@@ -363,13 +363,12 @@ static bool router_back(const struct at *at)
     if (!router_begin(&c, at, KERNEL_ROUTER_BACK, &push)) return true;
     const uint32_t probs = constant(&c, scores, 1.0f / (float)push.experts),
                    ids = counting_words(&c, pairs, push.experts);
-    const uint32_t gates = constant(&c, pairs, 1.0f / (float)push.top_k);
     const uint32_t dgates = bench_case_normal(&c, DTYPE_F32, pairs, 1e-3),
-                   lse = constant(&c, push.tokens, 1);
-    const uint32_t offsets = even_offsets(&c, &push),
-                   step = step_words(&c, &(struct step_words){.aux_scale = 1});
+                   lse = constant(&c, push.tokens, 1),
+                   slope = constant(&c, 2 * push.experts, 0.01f);
+    const uint32_t step = step_words(&c, &(struct step_words){.aux_scale = 1});
     const uint32_t dlogits = bench_case_zero(&c, BENCH_STORE, scores);
-    bench_case_step(&c, BENCH_BIND(probs, ids, gates, dgates, lse, offsets, step, dlogits),
+    bench_case_step(&c, BENCH_BIND(probs, ids, dgates, lse, slope, step, probs, dlogits),
                     BENCH_DIRECT);
     return bench_case_run(&c);
 }
@@ -382,9 +381,11 @@ static bool router_stats(const struct at *at)
     const uint32_t probs =
         constant(&c, (uint64_t)push.tokens * push.experts, 1.0f / (float)push.experts);
     const uint32_t offsets = even_offsets(&c, &push);
-    const uint32_t stats = bench_case_zero(&c, DTYPE_F32, 4 + 2 * (uint64_t)push.experts),
-                   entropy = bench_case_zero(&c, DTYPE_F32, push.experts);
-    bench_case_step(&c, BENCH_BIND(probs, offsets, stats, entropy), BENCH_DIRECT);
+    const uint32_t lse = constant(&c, push.tokens, 1);
+    const uint32_t stats = bench_case_zero(&c, DTYPE_F32,
+                                           ROUTER_STATS_HEAD + 3 * (uint64_t)push.experts),
+                   sums = bench_case_zero(&c, DTYPE_F32, 2 * (uint64_t)push.experts);
+    bench_case_step(&c, BENCH_BIND(probs, offsets, lse, probs, stats, sums), BENCH_DIRECT);
     return bench_case_run(&c);
 }
 

@@ -44,18 +44,20 @@ ACTIVATIONS = {"silu": torch.nn.functional.silu, "gelu": torch.nn.functional.gel
 class Config:
     def __init__(self, raw):
         self.__dict__.update(raw)
+        self.raw = raw
         self.mixtral = raw["model_type"] == "mixtral"
         self.experts = raw.get("num_local_experts", raw.get("num_experts", 0))
-        self.renormalise = True if self.mixtral else raw.get("norm_topk_prob", False)
         self.window = raw.get("sliding_window") or 0
-        self.temperature = raw.get("router_temperature", 1.0)
         self.qk_norm = raw.get("qk_norm", False)
         self.act = ACTIVATIONS[raw.get("hidden_act", "silu")]
         self.gated = raw.get("mlp_gated", True)
         self.tied = raw.get("tie_word_embeddings", False)
         self.embedding_weight_decay = raw.get("embedding_weight_decay", True)
+        self.moe_layers = sum(self.is_moe(layer) for layer in range(raw["num_hidden_layers"])) if self.experts else 0
 
     def is_moe(self, layer):
+        if not self.experts:
+            return False
         if self.mixtral:
             return True
         sparse_step = getattr(self, "decoder_sparse_step", 1)
@@ -111,43 +113,138 @@ def body_names(c):
     return names if c.gated else names[1:]
 
 
+# the keys of a router, and what they are where a file is silent
+ROUTER = {"router_type": "topk", "scoring_func": "softmax", "min_experts_per_tok": 0, "router_threshold": 0.05,
+          "router_top_p": 0.9, "n_group": 1, "topk_group": 1, "routed_scaling_factor": 1.0,
+          "router_bias_update_speed": 1e-3, "router_temperature": 1.0, "norm_topk_prob": False,
+          "num_experts_per_tok": 0, "router_aux_loss_coef": 0.01, "router_aux_loss_hf_coef": 0.0,
+          "router_aux_loss_global": False, "router_z_loss_coef": 0.0, "router_entropy_coef": 0.0,
+          "router_mean_entropy_coef": 0.0, "router_variance_coef": 0.0, "router_importance_coef": 0.0,
+          "router_z_square_coef": 0.0, "router_loss_layers": "moe"}
+
+
+class Router:
+    """Of one layer: the file's keys, then what "layers" says of it."""
+    def __init__(self, c, layer):
+        own = c.raw.get("layers", {}).get(str(layer), {})
+        self.__dict__.update({k: own.get(k, c.raw.get(k, v)) for k, v in ROUTER.items()})
+        if c.mixtral:
+            self.norm_topk_prob = True
+        self.share = 1 / (c.num_hidden_layers if self.router_loss_layers == "all" else c.moe_layers)
+
+
+def in_groups(r, choice):
+    """DeepSeek-V3: all but the groups whose two best sum to most are out."""
+    groups = choice.view(len(choice), r.n_group, -1)
+    best = groups.topk(min(2, groups.shape[-1]), -1).values.sum(-1).topk(r.topk_group, -1).indices
+    closed = torch.ones(len(choice), r.n_group, dtype=torch.bool).scatter(1, best, False)
+    return groups.masked_fill(closed[..., None], -math.inf).flatten(1)
+
+
+def taken(r, scores, choice):
+    """Which experts each token takes, bool [tokens][experts]."""
+    experts = scores.shape[-1]
+    if r.router_type == "dense":
+        return torch.ones_like(scores, dtype=torch.bool)
+    one = r.router_type in ("switch", "straight_through")
+    most = 1 if one else r.num_experts_per_tok or experts
+    order = choice.sort(dim=-1, descending=True, stable=True).indices[:, :most]
+    ranked = scores.gather(1, order)
+    keep = torch.ones_like(ranked, dtype=torch.bool)
+    if r.router_type == "threshold":
+        keep = ranked > r.router_threshold
+    if r.router_type in ("top_p", "dynamic"):
+        keep = ranked.cumsum(-1) - ranked < r.router_top_p
+    keep[:, :r.min_experts_per_tok] = True
+    return torch.zeros_like(scores, dtype=torch.bool).scatter(1, order, keep)
+
+
+def gates_of(r, scores, mask):
+    gates = scores * mask
+    if r.router_type == "straight_through": # 1 forward, backward as if it were the score
+        return mask + gates - gates.detach()
+    if r.norm_topk_prob or r.router_type in ("threshold", "sigmoid_bias"):
+        gates = gates / gates.sum(-1, keepdim=True).clamp_min(1e-20)
+    return gates * r.routed_scaling_factor
+
+
+def entropy(q, eps=0.0):
+    return -(q * (q + eps).clamp_min(1e-300).log()).sum(-1)
+
+
+def router_losses(c, r, layer, logits, q, gates, mask):
+    """Coefficient times loss, summed: of one layer, without what is over all layers."""
+    counts = mask.sum(0).double()
+    c.step_counts[layer] = c.step_counts.get(layer, 0) + counts
+    load = c.step_counts[layer] if r.router_aux_loss_global else counts
+    mean, importance, experts = q.mean(0), gates.sum(0), q.shape[-1]
+    cv = importance.var(unbiased=False) / (importance.mean() ** 2 + 1e-10)
+    total = r.router_aux_loss_coef * experts * (load / load.sum() * mean).sum()
+    total = total + r.router_z_loss_coef * logits.logsumexp(-1).pow(2).mean()
+    total = total + r.router_z_square_coef * logits.pow(2).mean()
+    total = total - r.router_entropy_coef * entropy(q).mean()
+    total = total - r.router_mean_entropy_coef * entropy(mean, 1e-9)
+    total = total + r.router_variance_coef * (mean - 1 / experts).pow(2).mean()
+    return r.share * (total + r.router_importance_coef * cv)
+
+
 def moe(c, w, layer, x):
-    """Returns the output and the two auxiliary losses (Switch balance divided by k, and z)."""
+    """Returns the output and the auxiliary losses; leaves the load for the balancing bias."""
     prefix = f"model.layers.{layer}." + ("block_sparse_moe." if c.mixtral else "mlp.")
+    r = Router(c, layer)
     flat = x.reshape(-1, x.shape[-1])
-    logits = flat @ w[prefix + "gate.weight"].T / c.temperature
-    probs = logits.softmax(-1)
-    gates, picks = probs.topk(c.num_experts_per_tok, -1)
-    if c.renormalise:
-        gates = gates / gates.sum(-1, keepdim=True)
+    logits = flat @ w[prefix + "gate.weight"].T / r.router_temperature
+    sigmoid = r.scoring_func == "sigmoid" or r.router_type == "sigmoid_bias"
+    scores = logits.sigmoid() if sigmoid else logits.softmax(-1)
+    q = scores / scores.sum(-1, keepdim=True)
+    choice = scores.detach()
+    if r.router_type == "sigmoid_bias":
+        choice = choice + w[prefix + "gate.e_score_correction_bias"].detach()
+    if r.n_group > 1:
+        choice = in_groups(r, choice)
+    mask = taken(r, scores, choice)
+    gates = gates_of(r, scores, mask)
     out = torch.zeros_like(flat)
     for e in range(c.experts):
-        tokens, slot = (picks == e).nonzero(as_tuple=True)
+        tokens = mask[:, e].nonzero(as_tuple=True)[0]
         y = body(c, flat[tokens], [w[f"{prefix}experts.{e}.{n}.weight"] for n in body_names(c)])
-        out = out.index_add(0, tokens, gates[tokens, slot, None] * y)
-    share = torch.bincount(picks.flatten(), minlength=c.experts) / picks.numel()
-    balance = c.experts * (share * probs.mean(0)).sum()
-    z = logits.logsumexp(-1).pow(2).mean()
-    return out.view_as(x), balance, z
+        out = out.index_add(0, tokens, gates[tokens, e, None] * y)
+    c.pooled.append((r, mask.double().mean(0), q.mean(0)))
+    return out.view_as(x), router_losses(c, r, layer, logits, q, gates, mask)
+
+
+def pooled_loss(c):
+    """Hugging Face's load_balancing_loss_func: its means are over the tokens of all layers."""
+    fraction = sum(f for _, f, _ in c.pooled) / len(c.pooled)
+    return sum(r.router_aux_loss_hf_coef * r.share * len(fraction) * (fraction * mean).sum()
+               for r, _, mean in c.pooled)
+
+
+def move_biases(c, w):
+    for layer, load in c.step_counts.items():
+        r = Router(c, layer)
+        if r.router_type == "sigmoid_bias":
+            bias = w[f"model.layers.{layer}.mlp.gate.e_score_correction_bias"]
+            bias.data += r.router_bias_update_speed * (load.mean() - load).sign()
 
 
 def forward(c, w, ids):
-    """Logits and the two auxiliary losses, each the mean over the MoE layers."""
+    """Logits and the auxiliary losses."""
     x = w["model.embed_tokens.weight"][ids]
-    balance, z, layers = 0.0, 0.0, 0
+    aux, c.pooled = 0.0, []
     for layer in range(c.num_hidden_layers):
         p = f"model.layers.{layer}."
         x = x + attention(c, w, p + "self_attn.", rms_norm(x, w[p + "input_layernorm.weight"], c.rms_norm_eps))
         n = rms_norm(x, w[p + "post_attention_layernorm.weight"], c.rms_norm_eps)
         if c.is_moe(layer):
-            y, layer_balance, layer_z = moe(c, w, layer, n)
-            balance, z, layers = balance + layer_balance, z + layer_z, layers + 1
+            y, losses = moe(c, w, layer, n)
+            aux = aux + losses
         else:
             y = body(c, n, [w[p + f"mlp.{k}.weight"] for k in body_names(c)])
         x = x + y
     x = rms_norm(x, w["model.norm.weight"], c.rms_norm_eps)
     head = w["model.embed_tokens.weight" if c.tied else "lm_head.weight"]
-    return x @ head.T, balance / max(layers, 1), z / max(layers, 1)
+    return x @ head.T, aux + (pooled_loss(c) if c.pooled else 0.0)
 
 
 def decays(c, name):
@@ -173,28 +270,30 @@ def stacked(gradients):
 def main():
     raw = json.load(open(sys.argv[1]))
     c, folder = Config(raw), sys.argv[2]
-    w = {k: v.requires_grad_() for k, v in read_safetensors(folder + "/model.safetensors").items()}
+    w = {k: v.requires_grad_(not k.endswith("correction_bias"))
+         for k, v in read_safetensors(folder + "/model.safetensors").items()}
     groups = [{"params": [v for k, v in w.items() if decays(c, k)], "weight_decay": c.weight_decay},
               {"params": [v for k, v in w.items() if not decays(c, k)], "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, betas=(c.adam_beta1, c.adam_beta2), eps=c.adam_epsilon)
     results = []
     for step in json.load(open(folder + "/batches.json")):
         optimizer.zero_grad()
+        c.step_counts = {}
         shape = (c.batch_size, c.seq_len)
         batches = [(torch.tensor(m["ids"]).view(shape), torch.tensor(m["targets"]).view(shape)) for m in step["micro"]]
         scored = sum((targets != -100).sum() for _, targets in batches)
         total = 0.0
         for ids, targets in batches:
-            logits, balance, z = forward(c, w, ids)
+            logits, aux = forward(c, w, ids)
             loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum") / scored
             total += loss.item()
-            aux = c.router_aux_loss_coef * balance + c.router_z_loss_coef * z
             (loss + aux / len(batches)).backward()
-        gradients = {k: v.grad.clone() for k, v in w.items()}
+        gradients = {k: torch.zeros_like(v) if v.grad is None else v.grad.clone() for k, v in w.items()}
         norm = torch.nn.utils.clip_grad_norm_(w.values(), c.max_grad_norm)
         for group in optimizer.param_groups:
             group["lr"] = step["lr"]
         optimizer.step()
+        move_biases(c, w)
         results.append({"loss": total, "grad_norm": norm.item(), "gradients": stacked(gradients)})
     print("[" + ",\n".join(json.dumps(r) for r in results) + "]")
 

@@ -5,8 +5,9 @@
 // the same limit.
 layout(push_constant) uniform Push {
     uint tokens, experts, top_k, renormalise;
-    float inv_temperature, balance_coef, z_coef;
-    uint total, accumulate;
+    float inv_temperature;
+    uint total, accumulate, sigmoid, biased, groups, group_picks, pick, least, straight;
+    float limit, scale, z_coef, entropy_coef, z_square_coef;
 };
 float all_tokens() { return float(total != 0 ? total : tokens); }
 #define NARROW (experts <= 32)            // ROUTER_NARROW of src/kernel_table.c

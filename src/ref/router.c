@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
-// References of router, router_back, router_stats and router_totals: softmax over the experts, k
-// times argmax, gates; its gradient with the auxiliary losses (Switch balance, Fedus et al. 2021;
-// z-loss, Zoph et al. 2022); statistics.
+// References of the routers: scores, what picks go by, picks and gates, and the way back through
+// them. What the losses are made of is in router_stats.c.
 #include "ref.h"
 
 // Order of the picks: the larger logit, then the lower id; NaN after every number.
@@ -54,93 +53,196 @@ void ref_router(const struct gpu_ref_call *call)
     free(part);
 }
 
+static double score_sum(const struct push_router *push, const float *logits, double *score,
+                        double *lse)
+{
+    const double temper = (double)push->inv_temperature;
+    double top = -INFINITY, sum = 0;
+    for (uint32_t e = 0; e < push->experts; e++) top = fmax(top, (double)logits[e] * temper);
+    if (push->sigmoid) top = 0;
+    for (uint32_t e = 0; e < push->experts; e++) {
+        const double z = (double)logits[e] * temper;
+        sum += score[e] = push->sigmoid ? 1 / (1 + exp(-z)) : exp(z - top);
+    }
+    *lse = top + log(sum);
+    return push->sigmoid ? 1 : sum;
+}
+
+void ref_router_score(const struct gpu_ref_call *call)
+{
+    const struct push_router *push = call->push;
+    double *score = malloc(push->experts * sizeof *score), lse;
+    for (uint32_t t = 0; t < push->tokens; t++) {
+        const float *logits = (const float *)call->buffer[0] + (size_t)t * push->experts;
+        float *out = (float *)call->buffer[1] + (size_t)t * push->experts;
+        const double divisor = score_sum(push, logits, score, &lse);
+        for (uint32_t e = 0; e < push->experts; e++) out[e] = (float)(score[e] / divisor);
+        ((float *)call->buffer[2])[t] = (float)lse;
+    }
+    free(score);
+}
+
+static double choice_of(const struct gpu_ref_call *call, const struct push_router *push,
+                        uint32_t t, uint32_t e)
+{
+    const float *scores = call->buffer[0];
+    // in f32, as a device has it: the order of near ties is part of the result
+    const float bias = push->biased ? (float)ref_load(call, 1, e) : 0;
+    return (double)(scores[(size_t)t * push->experts + e] + bias);
+}
+
+static float group_score(const struct gpu_ref_call *call, const struct push_router *push,
+                         uint32_t t, uint32_t group)
+{
+    const uint32_t size = push->experts / push->groups;
+    float first = -INFINITY, second = -INFINITY;
+    for (uint32_t i = 0; i < size; i++) {
+        const float x = (float)choice_of(call, push, t, group * size + i);
+        second = fmaxf(second, fminf(first, x));
+        first = fmaxf(first, x);
+    }
+    return size > 1 ? first + second : first;
+}
+
+static bool group_is_kept(const struct gpu_ref_call *call, const struct push_router *push,
+                          uint32_t t, uint32_t group)
+{
+    uint32_t before = 0;
+    const float own = group_score(call, push, t, group);
+    for (uint32_t g = 0; g < push->groups; g++) {
+        const float other = group_score(call, push, t, g);
+        before += other > own || (other == own && g < group);
+    }
+    return before < push->group_picks;
+}
+
+void ref_router_choice(const struct gpu_ref_call *call)
+{
+    const struct push_router *push = call->push;
+    const uint32_t groups = max_u32(push->groups, 1), size = push->experts / groups;
+    for (uint32_t t = 0; t < push->tokens; t++)
+        for (uint32_t g = 0; g < groups; g++) {
+            const bool kept = groups == 1 || group_is_kept(call, push, t, g);
+            for (uint32_t e = g * size; e < (g + 1) * size; e++)
+                ((float *)call->buffer[2])[(size_t)t * push->experts + e] =
+                    kept ? (float)choice_of(call, push, t, e) : -INFINITY;
+        }
+}
+
+// Whether the k-th pick is taken, where those before it were and have this sum.
+static bool takes(const struct push_router *push, uint32_t k, double score, double before)
+{
+    if (k < push->least) return true;
+    switch ((enum kernel_pick)push->pick) {
+    case PICK_TOP: case PICK_ALL: return true;
+    case PICK_THRESHOLD: return score > (double)push->limit;
+    case PICK_MASS: return before < (double)push->limit;
+    }
+    return true;
+}
+
+void ref_router_pick(const struct gpu_ref_call *call)
+{
+    const struct push_router *push = call->push;
+    for (uint32_t t = 0; t < push->tokens; t++) {
+        const float *choice = (const float *)call->buffer[0] + (size_t)t * push->experts;
+        const float *scores = (const float *)call->buffer[1] + (size_t)t * push->experts;
+        uint32_t *ids = (uint32_t *)call->buffer[2] + (size_t)t * push->top_k, count = 0;
+        float *gates = (float *)call->buffer[3] + (size_t)t * push->top_k;
+        double sum = 0;
+        for (; count < push->top_k; count++) {
+            ids[count] = push->pick == PICK_ALL
+                             ? count : best_of_rest(choice, push->experts, ids, count);
+            if (ids[count] >= push->experts) break;
+            const double score = (double)scores[ids[count]];
+            if (!takes(push, count, score, sum)) break;
+            sum += score;
+        }
+        const double factor = (double)push->scale / (push->renormalise ? sum + 1e-20 : 1);
+        for (uint32_t k = 0; k < count; k++)
+            gates[k] = push->straight ? 1 : (float)((double)scores[ids[k]] * factor);
+        for (uint32_t k = count; k < push->top_k; k++) ids[k] = KERNEL_NONE_ID, gates[k] = 0;
+    }
+}
+
 static double all_tokens(const struct push_router *push)
 {
     return push->total ? push->total : push->tokens;
 }
 
-// d objective / d probability of every expert: through the gates and the balance loss
-static void probability_gradient(const struct gpu_ref_call *call, const struct push_router *push,
-                                 uint32_t t, double *dp)
+// d objective / d score of every expert, through the gates
+static void gate_gradient(const struct gpu_ref_call *call, const struct push_router *push,
+                          uint32_t t, double *ds)
 {
-    const float *probs = (const float *)call->buffer[0] + (size_t)t * push->experts;
+    const float *scores = (const float *)call->buffer[0] + (size_t)t * push->experts;
     const uint32_t *ids = (const uint32_t *)call->buffer[1] + (size_t)t * push->top_k;
-    const float *gates = (const float *)call->buffer[2] + (size_t)t * push->top_k;
-    const float *dgates = (const float *)call->buffer[3] + (size_t)t * push->top_k;
-    const uint32_t *offsets = call->buffer[5];
-    const struct step_words *step = call->buffer[6];
-
-    for (uint32_t e = 0; e < push->experts; e++) {
-        const double f = (offsets[e + 1] - offsets[e]) / (all_tokens(push) * push->top_k);
-        dp[e] = (double)step->aux_scale * (double)push->balance_coef * push->experts * f /
-                all_tokens(push);
-    }
+    const float *dgates = (const float *)call->buffer[2] + (size_t)t * push->top_k;
+    const float *slope = (const float *)call->buffer[4] + push->experts;
+    const struct step_words *step = call->buffer[5];
+    const bool divided = push->renormalise && !push->straight;
     double picked = 0, dot = 0;
     for (uint32_t k = 0; k < push->top_k; k++) {
         if (ids[k] >= push->experts) continue;
-        picked += (double)probs[ids[k]];
-        dot += (double)dgates[k] * (double)gates[k];
+        picked += (double)scores[ids[k]];
+        dot += ((double)dgates[k] + (double)step->aux_scale * (double)slope[ids[k]]) *
+               (double)scores[ids[k]];
     }
+    const double scale = push->straight ? 1 : (double)push->scale;
+    for (uint32_t e = 0; e < push->experts; e++) ds[e] = 0;
     for (uint32_t k = 0; k < push->top_k; k++) {
         if (ids[k] >= push->experts) continue;
-        dp[ids[k]] += push->renormalise ? ((double)dgates[k] - dot) / picked : (double)dgates[k];
+        const double d = (double)dgates[k] + (double)step->aux_scale * (double)slope[ids[k]];
+        ds[ids[k]] += scale * (divided ? (d - dot / (picked + 1e-20)) / (picked + 1e-20) : d);
+    }
+}
+
+// d auxiliary losses / d q_e, without its constant part
+static double aux_gradient(const struct gpu_ref_call *call, const struct push_router *push,
+                           uint32_t e, double q)
+{
+    const float *slope = call->buffer[4];
+    const struct step_words *step = call->buffer[5];
+    const double entropy = push->entropy_coef != 0
+                               ? (double)push->entropy_coef * log(fmax(q, 1e-38)) : 0;
+    return (double)step->aux_scale / all_tokens(push) * ((double)slope[e] + entropy);
+}
+
+static void token_back(const struct gpu_ref_call *call, const struct push_router *push, uint32_t t,
+                       const double *ds)
+{
+    const size_t row = (size_t)t * push->experts;
+    const float *scores = (const float *)call->buffer[0] + row, *lse = call->buffer[3];
+    const float *logits = call->buffer[6];
+    const struct step_words *step = call->buffer[5];
+    const double temper = (double)push->inv_temperature;
+    const double mean = (double)step->aux_scale / all_tokens(push);
+    const double to_q = push->sigmoid ? exp(-(double)lse[t]) : 1;
+    double dot_aux = 0, dot_gates = 0;
+    for (uint32_t e = 0; e < push->experts; e++) {
+        const double s = (double)scores[e];
+        dot_aux += s * to_q * aux_gradient(call, push, e, s * to_q);
+        dot_gates += s * ds[e];
+    }
+    for (uint32_t e = 0; e < push->experts; e++) {
+        const double s = (double)scores[e], q = s * to_q;
+        double dz = q * (aux_gradient(call, push, e, q) - dot_aux +
+                         mean * (double)push->z_coef * 2 * (double)lse[t]);
+        if (push->sigmoid) dz = (1 - s) * (dz + s * ds[e]);
+        else dz += s * (ds[e] - dot_gates);
+        if (push->z_square_coef != 0)
+            dz += mean * (double)push->z_square_coef * 2 * (double)logits[row + e] * temper /
+                  push->experts;
+        ref_store(call, 7, row + e, dz * temper);
     }
 }
 
 void ref_router_back(const struct gpu_ref_call *call)
 {
     const struct push_router *push = call->push;
-    const struct step_words *step = call->buffer[6];
-    const float *lse = call->buffer[4];
-    double *dp = malloc(push->experts * sizeof *dp);
+    double *ds = malloc(push->experts * sizeof *ds);
     for (uint32_t t = 0; t < push->tokens; t++) {
-        const float *probs = (const float *)call->buffer[0] + (size_t)t * push->experts;
-        probability_gradient(call, push, t, dp);
-        double mean = 0;
-        for (uint32_t e = 0; e < push->experts; e++) mean += (double)probs[e] * dp[e];
-        const double dlse =
-            (double)step->aux_scale * (double)push->z_coef * 2 * (double)lse[t] / all_tokens(push);
-        for (uint32_t e = 0; e < push->experts; e++)
-            ref_store(call, 7, (size_t)t * push->experts + e,
-                      (double)probs[e] * (dp[e] - mean + dlse) * (double)push->inv_temperature);
+        gate_gradient(call, push, t, ds);
+        token_back(call, push, t, ds);
     }
-    free(dp);
-}
-
-void ref_router_stats(const struct gpu_ref_call *call)
-{
-    const struct push_router *push = call->push;
-    const float *probs = call->buffer[0];
-    const uint32_t *offsets = call->buffer[1], experts = push->experts;
-    float *count = (float *)call->buffer[2] + 4, *mean = count + experts;
-    float *entropy = call->buffer[3];
-    for (uint32_t e = 0; e < experts; e++) {
-        double sum = push->accumulate ? (double)mean[e] * all_tokens(push) : 0;
-        double own = push->accumulate ? (double)entropy[e] : 0;
-        for (uint32_t t = 0; t < push->tokens; t++) {
-            const double p = (double)probs[(size_t)t * experts + e];
-            sum += p;
-            own -= p > 0 ? p * log(p) : p;
-        }
-        count[e] = (float)(offsets[e + 1] - offsets[e]);
-        mean[e] = (float)(sum / all_tokens(push));
-        entropy[e] = (float)own;
-    }
-}
-
-void ref_router_totals(const struct gpu_ref_call *call)
-{
-    const struct push_router *push = call->push;
-    const float *lse = call->buffer[0], *entropy = call->buffer[1];
-    float *stats = call->buffer[2], *count = stats + 4, *mean = count + push->experts;
-    double balance = 0, square = 0, all = 0;
-    for (uint32_t e = 0; e < push->experts; e++) {
-        balance += (double)mean[e] * (double)count[e];
-        all += (double)entropy[e];
-    }
-    for (uint32_t t = 0; t < push->tokens; t++) square += (double)lse[t] * (double)lse[t];
-    stats[0] = (float)(balance * push->experts / ((double)push->tokens * push->top_k));
-    stats[1] = (float)(square / push->tokens);
-    stats[2] = (float)(all / push->tokens / log(push->experts));
-    stats[3] = 0;
+    free(ds);
 }

@@ -217,60 +217,79 @@ static void activate(uint32_t count, uint32_t function, bool gated)
     grad_end(&c);
 }
 
-// ---- router: gates of the picks, plus both auxiliary losses with the counts held fixed
+// ---- router: gates of the picks, plus every auxiliary loss as router_back knows them
 
 static void router_forward(struct grad_case *c)
 {
-    GRAD_RUN(c, KERNEL_ROUTER, &s.push, s.logits, s.probs, s.ids, s.gates, s.lse);
+    GRAD_RUN(c, KERNEL_ROUTER_SCORE, &s.push, s.logits, s.probs, s.lse);
+    GRAD_RUN(c, KERNEL_ROUTER_PICK, &s.push, s.probs, s.probs, s.ids, s.gates);
 }
 
 static double router_objective(struct grad_case *c)
 {
     const struct push_router *p = &s.push.router;
-    const uint32_t *offsets = (const uint32_t *)(void *)c->array[s.offsets].data;
-    double total = grad_dot(c, s.gates, s.weight), balance = 0, z = 0;
-    for (uint32_t e = 0; e < p->experts; e++) {
-        double mean = 0;
-        for (uint32_t t = 0; t < p->tokens; t++)
-            mean += c->array[s.probs].data[t * p->experts + e] / (double)p->tokens;
-        balance += p->experts * mean * (offsets[e + 1] - offsets[e]) / (p->tokens * p->top_k);
+    const float *slope = c->array[s.offsets].data;
+    const uint32_t *ids = (const uint32_t *)(void *)c->array[s.ids].data;
+    double total = grad_dot(c, s.gates, s.weight), aux = 0;
+    for (uint32_t i = 0; i < p->tokens * p->top_k; i++)
+        if (ids[i] < p->experts)
+            total += 0.5 * slope[p->experts + ids[i]] * c->array[s.gates].data[i];
+    for (uint32_t i = 0; i < p->tokens * p->experts; i++) {
+        const double score = c->array[s.probs].data[i],
+                     lse = c->array[s.lse].data[i / p->experts],
+                     z = c->array[s.logits].data[i] * (double)p->inv_temperature,
+                     q = p->sigmoid ? score * exp(-lse) : score;
+        aux += slope[i % p->experts] * q + p->entropy_coef * q * log(q) +
+               p->z_square_coef * z * z / p->experts + p->z_coef * lse * lse / p->experts;
     }
-    for (uint32_t t = 0; t < p->tokens; t++) z += pow(c->array[s.lse].data[t], 2) / p->tokens;
-    return total + 0.5 * (p->balance_coef * balance + p->z_coef * z);
+    return total + 0.5 * aux / p->tokens;
 }
 
-static void router(uint32_t tokens, uint32_t experts, uint32_t top_k, bool renormalise)
+static void router(const char *name, struct push_router push)
 {
-    struct grad_case c = grad_begin(renormalise ? "router, renormalised" : "router", 6);
-    s.push.router = (struct push_router){.tokens = tokens,
-                                         .experts = experts,
-                                         .top_k = top_k,
-                                         .renormalise = renormalise,
-                                         .inv_temperature = 0.7f,
-                                         .balance_coef = 3,
-                                         .z_coef = 0.5f};
+    struct grad_case c = grad_begin(name, 6);
+    const uint32_t tokens = push.tokens, experts = push.experts, top_k = push.top_k;
+    s.push.router = push;
     s.logits = grad_normal(&c, "logits", tokens * experts, 2);
     s.probs = grad_zeros(&c, "probs", tokens * experts);
     s.ids = grad_words(&c, "ids", NULL, tokens * top_k);
     s.gates = grad_zeros(&c, "gates", tokens * top_k);
     s.lse = grad_zeros(&c, "lse", tokens);
     s.weight = grad_normal(&c, "dgates", tokens * top_k, 1);
-    s.offsets = grad_words(&c, "offsets", NULL, experts + 1);
+    s.offsets = grad_normal(&c, "slope", 2 * experts, 1);
     s.step = step_array(&c, &(struct step_words){.aux_scale = 0.5f});
     c.forward = router_forward;
     c.objective = router_objective;
     c.step = 1e-4; // picks must not change within the difference
     c.tolerance = 5e-3;
     c.forward(&c);
-    uint32_t *offsets = (uint32_t *)(void *)c.array[s.offsets].data;
-    const uint32_t *ids = (const uint32_t *)(void *)c.array[s.ids].data;
-    for (uint32_t i = 0; i < tokens * top_k; i++) offsets[ids[i] + 1]++;
-    for (uint32_t e = 0; e < experts; e++) offsets[e + 1] += offsets[e];
     const int d = grad_zeros(&c, "dlogits", tokens * experts);
-    GRAD_RUN(&c, KERNEL_ROUTER_BACK, &s.push, s.probs, s.ids, s.gates, s.weight, s.lse, s.offsets,
-             s.step, d);
+    GRAD_RUN(&c, KERNEL_ROUTER_BACK, &s.push, s.probs, s.ids, s.weight, s.lse, s.offsets, s.step,
+             s.logits, d);
     tally(grad_compare(&c, s.logits, d));
     grad_end(&c);
+}
+
+static void routers(void)
+{
+    const struct push_router plain = {.tokens = 9, .experts = 5, .top_k = 2, .scale = 1,
+                                      .inv_temperature = 0.7f, .z_coef = 0.5f,
+                                      .entropy_coef = 0.4f, .z_square_coef = 0.3f};
+    struct push_router push = plain;
+    router("router", push);
+    push.renormalise = 1;
+    router("router, renormalised", push);
+    push.top_k = 5, push.pick = PICK_ALL;
+    router("router, dense", push);
+    push.pick = PICK_MASS, push.limit = 0.8f, push.least = 1;
+    router("router, top-p", push);
+    push.pick = PICK_THRESHOLD, push.limit = 0.15f;
+    router("router, threshold", push);
+    push.sigmoid = 1, push.limit = 0.5f, push.z_coef = 0, push.scale = 2.5f;
+    router("router, sigmoid", push);
+    push = plain;
+    push.top_k = 1, push.tokens = 6, push.experts = 8;
+    router("router, switch", push);
 }
 
 // ---- experts: gather, body, down, weighted combine, and back as src/plan_moe.c does it: one case
@@ -483,9 +502,7 @@ int main(void)
         activate(33, f, true);
         activate(33, f, false);
     }
-    router(9, 5, 2, true);
-    router(9, 5, 2, false);
-    router(6, 8, 1, false);
+    routers();
     experts("experts, silu, gated", ACTIVATION_SILU, true);
     experts("experts, gelu, gated", ACTIVATION_GELU, true);
     experts("experts, gelu_tanh", ACTIVATION_GELU_TANH, false);

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT
+// The rules between the keys of a router, for all layers or for one: what each router_type needs,
+// what it excludes, and what follows. A resolved router read back gives the same.
+#include <math.h>
+
+#include "src/base.h"
+#include "src/config_fields.h"
+#include "src/config_reader.h"
+
+static const char *type_name(const struct config_router *router)
+{
+    return config_fields[config_field_find("router_type")].names[router->type];
+}
+
+static bool takes_few(const struct config_router *router) // a variable number of experts
+{
+    return router->type == CONFIG_ROUTER_THRESHOLD || router->type == CONFIG_ROUTER_TOP_P ||
+           router->type == CONFIG_ROUTER_DYNAMIC;
+}
+
+// Most probabilities that can be above a threshold: fewer than its inverse.
+static uint32_t most_above(const struct config *c, const struct config_router *router)
+{
+    if (router->sigmoid || router->threshold <= 0) return c->num_experts;
+    const double most = ceil(1 / router->threshold) - 1;
+    return most < c->num_experts ? max_u32((uint32_t)most, 1) : c->num_experts;
+}
+
+static uint32_t default_top_k(const struct config *c, const struct config_router *router)
+{
+    switch (router->type) {
+    case CONFIG_ROUTER_THRESHOLD: return most_above(c, router);
+    case CONFIG_ROUTER_TOP_P: case CONFIG_ROUTER_DENSE: return c->num_experts;
+    case CONFIG_ROUTER_DYNAMIC: return min_u32(4, c->num_experts);
+    case CONFIG_ROUTER_SWITCH: case CONFIG_ROUTER_STRAIGHT_THROUGH: return 1;
+    case CONFIG_ROUTER_TOPK: case CONFIG_ROUTER_GROUP_LIMITED: case CONFIG_ROUTER_SIGMOID_BIAS:
+        break;
+    }
+    return min_u32(2, c->num_experts);
+}
+
+static bool resolve_count(struct reader *r, struct config_router *router)
+{
+    const struct config *c = r->config;
+    const bool one = router->type == CONFIG_ROUTER_SWITCH ||
+                     router->type == CONFIG_ROUTER_STRAIGHT_THROUGH,
+               all = router->type == CONFIG_ROUTER_DENSE, said = given(r, "num_experts_per_tok");
+    if (!said && (one || all || !router->top_k)) router->top_k = default_top_k(c, router);
+    if (!router->top_k || router->top_k > c->num_experts)
+        return refuse(r, "num_experts_per_tok", "1 to %u, num_experts", c->num_experts);
+    if (one && router->top_k != 1)
+        return refuse(r, "num_experts_per_tok", "1 for router_type %s", type_name(router));
+    if (all && router->top_k != c->num_experts)
+        return refuse(r, "num_experts_per_tok", "num_experts, %u, for router_type dense",
+                      c->num_experts);
+    if (router->type == CONFIG_ROUTER_DYNAMIC && !router->min_k) router->min_k = 1;
+    if (router->min_k && !takes_few(router))
+        return refuse(r, "min_experts_per_tok", "0, or router_type threshold, top_p or dynamic");
+    if (router->min_k > router->top_k)
+        return refuse(r, "min_experts_per_tok", "at most num_experts_per_tok, %u", router->top_k);
+    return true;
+}
+
+static bool resolve_scores(struct reader *r, struct config_router *router)
+{
+    const char *const name = type_name(router);
+    const bool bias = router->type == CONFIG_ROUTER_SIGMOID_BIAS;
+    if (bias && given(r, "scoring_func") && !router->sigmoid)
+        return refuse(r, "scoring_func", "\"sigmoid\" for router_type %s", name);
+    router->sigmoid |= bias;
+    if (router->sigmoid &&
+        (router->type == CONFIG_ROUTER_TOP_P || router->type == CONFIG_ROUTER_DYNAMIC))
+        return refuse(r, "scoring_func", "\"softmax\" for router_type %s", name);
+    if (router->sigmoid && router->z_coef > 0)
+        return refuse(r, "router_z_loss_coef",
+                      "0 with scoring_func sigmoid, which has no logsumexp");
+    const bool divides = bias || router->type == CONFIG_ROUTER_THRESHOLD,
+               never = router->type == CONFIG_ROUTER_SWITCH ||
+                       router->type == CONFIG_ROUTER_STRAIGHT_THROUGH;
+    if (divides && given(r, "norm_topk_prob") && !router->norm_topk_prob)
+        return refuse(r, "norm_topk_prob", "true for router_type %s", name);
+    if (never && given(r, "norm_topk_prob") && router->norm_topk_prob)
+        return refuse(r, "norm_topk_prob", "false for router_type %s: its gate is the probability",
+                      name);
+    router->norm_topk_prob = (router->norm_topk_prob || divides) && !never;
+    return true;
+}
+
+static bool resolve_threshold(struct reader *r, const struct config_router *router)
+{
+    const struct config *c = r->config;
+    if (router->type != CONFIG_ROUTER_THRESHOLD || router->sigmoid || router->min_k) return true;
+    if (router->threshold * c->num_experts < 1) return true;
+    return refuse(r, "router_threshold",
+                  "under 1/num_experts, %g: equal probabilities would send no token anywhere; or "
+                  "min_experts_per_tok 1", 1.0 / c->num_experts);
+}
+
+static bool resolve_groups(struct reader *r, const struct config_router *router)
+{
+    const struct config *c = r->config;
+    const bool may = router->type == CONFIG_ROUTER_GROUP_LIMITED ||
+                     router->type == CONFIG_ROUTER_SIGMOID_BIAS;
+    const uint32_t groups = router->n_group;
+    if (groups > 1 && !may)
+        return refuse(r, "n_group", "1, or router_type group_limited or sigmoid_bias");
+    if (router->type == CONFIG_ROUTER_GROUP_LIMITED && groups < 2)
+        return refuse(r, "n_group", "2 or more for router_type group_limited");
+    if (c->num_experts % groups)
+        return refuse(r, "n_group", "a divisor of num_experts, %u", c->num_experts);
+    if (router->topk_group > groups)
+        return refuse(r, "topk_group", "at most n_group, %u", groups);
+    const uint32_t open = router->topk_group * (c->num_experts / groups);
+    if (router->top_k > open && may)
+        return refuse(r, "num_experts_per_tok", "at most the %u experts of topk_group groups",
+                      open);
+    return true;
+}
+
+bool resolve_router(struct reader *r, struct config_router *router)
+{
+    const struct config *c = r->config;
+    const bool mixtral = c->family == CONFIG_MIXTRAL;
+    if (!c->num_experts) return true;
+    if (mixtral && given(r, "norm_topk_prob") && !router->norm_topk_prob)
+        return refuse(r, "norm_topk_prob", "true for model_type mixtral, or model_type vkmoe");
+    router->norm_topk_prob |= mixtral;
+    if (c->family != CONFIG_VKMOE && router->temperature != 1)
+        return refuse(r, "router_temperature", "1 for model_type %s, or model_type vkmoe",
+                      config_family_name(c->family));
+    return resolve_scores(r, router) && resolve_count(r, router) &&
+           resolve_threshold(r, router) && resolve_groups(r, router);
+}

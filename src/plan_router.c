@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: MIT
+// Routers as steps: logits -> scores -> what picks go by -> picks and gates, in one step where the
+// router is the plain one; the statistics and the auxiliary losses; and the way back. It all works
+// on parts of the tokens, for with many experts no binding covers [T][E].
+#include "src/base.h"
+#include "src/plan_model.h"
+
+enum {
+    ROUTER_PART = 64 << 20, // bytes of scores in one part of the tokens
+    ROUTER_ROWS = 64,       // parts are multiples, so that ranges stay aligned
+};
+
+bool network_router_plain(const struct network *n, int32_t layer)
+{
+    const struct config_router *router = network_router(n, layer);
+    const bool top = router->type == CONFIG_ROUTER_TOPK || router->type == CONFIG_ROUTER_SWITCH;
+    return top && !router->sigmoid && router->scaling_factor == 1;
+}
+
+// ---- push words
+
+static enum kernel_pick pick_of(const struct config_router *router)
+{
+    switch (router->type) {
+    case CONFIG_ROUTER_THRESHOLD: return PICK_THRESHOLD;
+    case CONFIG_ROUTER_TOP_P: case CONFIG_ROUTER_DYNAMIC: return PICK_MASS;
+    case CONFIG_ROUTER_DENSE: return PICK_ALL;
+    case CONFIG_ROUTER_TOPK: case CONFIG_ROUTER_SWITCH: case CONFIG_ROUTER_STRAIGHT_THROUGH:
+    case CONFIG_ROUTER_GROUP_LIMITED: case CONFIG_ROUTER_SIGMOID_BIAS: break;
+    }
+    return PICK_TOP;
+}
+
+// What coefficients are of: the mean over the MoE layers, or over all.
+static float loss_share(const struct network *n, int32_t layer)
+{
+    const bool all = network_router(n, layer)->loss_layers != 0;
+    return 1.0f / (float)(all ? n->config->num_hidden_layers : config_moe_layers(n->config));
+}
+
+static struct push_router router_push(const struct network *n, int32_t layer)
+{
+    const struct config_router *router = network_router(n, layer);
+    const float share = loss_share(n, layer);
+    const double limit =
+        router->type == CONFIG_ROUTER_THRESHOLD ? router->threshold : router->top_p;
+    return (struct push_router){.tokens = n->tokens,
+                                .experts = n->config->num_experts,
+                                .top_k = router->top_k,
+                                .renormalise = router->norm_topk_prob,
+                                .inv_temperature = (float)(1.0 / router->temperature),
+                                .sigmoid = router->sigmoid,
+                                .biased = router->type == CONFIG_ROUTER_SIGMOID_BIAS,
+                                .groups = router->n_group,
+                                .group_picks = router->topk_group,
+                                .pick = pick_of(router),
+                                .least = router->min_k,
+                                .straight = router->type == CONFIG_ROUTER_STRAIGHT_THROUGH,
+                                .limit = (float)limit,
+                                .scale = (float)router->scaling_factor,
+                                .z_coef = (float)router->z_coef * share,
+                                .entropy_coef = (float)router->entropy_coef * share,
+                                .z_square_coef = (float)router->z_square_coef * share};
+}
+
+static struct push_router_losses losses_push(const struct network *n, int32_t layer)
+{
+    const struct config_router *router = network_router(n, layer);
+    const float share = loss_share(n, layer);
+    const bool counts = n->mode == NETWORK_TRAIN;
+    return (struct push_router_losses){
+        .tokens = n->tokens,
+        .experts = n->config->num_experts,
+        .count = counts,
+        .global = counts && router->balance_global,
+        .balance_coef = (float)router->balance_coef * share,
+        .variance_coef = (float)router->variance_coef * share,
+        .mean_entropy_coef = (float)router->mean_entropy_coef * share,
+        .importance_coef = (float)router->importance_coef * share,
+    };
+}
+
+// ---- parts
+
+struct part { uint32_t index, begin, rows; };
+
+static bool next_part(const struct network *n, struct part *part)
+{
+    const uint64_t row = 4ull * n->config->num_experts;
+    const uint64_t fits = min_u64(ROUTER_PART, n->plan->gpu->caps.max_range) / row;
+    const uint64_t most = max_u64(fits / ROUTER_ROWS, 1) * ROUTER_ROWS;
+    if (part->rows) part->index++;
+    part->begin += part->rows;
+    part->rows = (uint32_t)min_u64(most, n->tokens - part->begin);
+    return part->rows > 0;
+}
+
+static struct plan_range rows_of(struct plan_range range, const struct part *part, uint64_t row)
+{
+    return plan_slice(range, part->begin * row, part->rows * row);
+}
+
+static struct push_router part_push(const struct network *n, int32_t layer,
+                                    const struct part *part)
+{
+    struct push_router push = router_push(n, layer);
+    push.total = push.tokens;
+    push.tokens = part->rows;
+    push.accumulate = part->begin > 0;
+    return push;
+}
+
+// ---- forward
+
+// Scores into probs; what picks go by, which is the scores themselves where nothing is added.
+static struct plan_range score_steps(struct network *n, int32_t layer, const struct part *part,
+                                     const struct push_router *push, struct plan_range logits)
+{
+    const struct layer_values *v = &n->layer[layer];
+    const struct plan_range scores = v->probs[part->index];
+    plan_add(n->plan, KERNEL_ROUTER_SCORE, 0, push,
+             PLAN_BIND(logits, scores, rows_of(v->router_lse, part, 4)));
+    if (!push->biased && push->groups < 2) return scores;
+    const struct plan_range choice =
+        network_temp_f32(n, part->rows, push->experts, "choice", layer);
+    const enum model_role bias = push->biased ? ROLE_ROUTER_CORRECTION : ROLE_ROUTER;
+    plan_add(n->plan, KERNEL_ROUTER_CHOICE, 0, push,
+             PLAN_BIND(scores, network_weight(n, bias, layer), choice));
+    return choice;
+}
+
+static void route_part(struct network *n, int32_t layer, const struct part *part)
+{
+    const struct config *c = n->config;
+    struct layer_values *v = &n->layer[layer];
+    const struct push_router push = part_push(n, layer, part);
+    const uint64_t picks = 4ull * push.top_k, hidden = (uint64_t)c->hidden_size * n->store_bytes;
+    const struct plan_range logits =
+        network_temp_f32(n, part->rows, c->num_experts, "router_logits", layer);
+    const struct plan_range probs =
+        network_temp_f32(n, part->rows, c->num_experts, "probs", layer);
+    const struct plan_range ids = rows_of(v->ids, part, picks),
+                            gates = rows_of(v->gates, part, picks);
+    v->probs[part->index] = probs;
+    v->logits[part->index] = push.z_square_coef != 0 ? logits : probs; // else nobody reads them
+    network_linear_f32(n, rows_of(v->n_ffn, part, hidden), network_weight(n, ROLE_ROUTER, layer),
+                       logits, part->rows, c->num_experts, c->hidden_size);
+    if (network_router_plain(n, layer)) {
+        plan_add(n->plan, KERNEL_ROUTER, 0, &push,
+                 PLAN_BIND(logits, probs, ids, gates, rows_of(v->router_lse, part, 4)));
+        return;
+    }
+    const struct plan_range choice = score_steps(n, layer, part, &push, logits);
+    plan_add(n->plan, KERNEL_ROUTER_PICK, 0, &push, PLAN_BIND(choice, probs, ids, gates));
+}
+
+void network_route(struct network *n, int32_t layer)
+{
+    struct layer_values *v = &n->layer[layer];
+    v->ids = network_temp_f32(n, n->tokens, network_router(n, layer)->top_k, "picks", layer);
+    v->gates = network_temp_f32(n, n->tokens, network_router(n, layer)->top_k, "gates", layer);
+    v->router_lse = network_temp_f32(n, n->tokens, 1, "router_lse", layer);
+    uint32_t parts = 0;
+    for (struct part part = {0}; next_part(n, &part);) parts++;
+    v->probs = arena_array(n->plan->arena, parts, sizeof *v->probs);
+    v->logits = arena_array(n->plan->arena, parts, sizeof *v->logits);
+    for (struct part part = {0}; next_part(n, &part);) route_part(n, layer, &part);
+}
+
+// ---- statistics and losses
+
+static uint64_t stats_bytes(const struct network *n)
+{
+    return 4ull * (ROUTER_STATS_HEAD + 3ull * n->config->num_experts);
+}
+
+uint32_t network_stats_stride(const struct config *config)
+{
+    return (uint32_t)align_up(ROUTER_STATS_HEAD + 3ull * config->num_experts, 64);
+}
+
+static uint32_t moe_index(const struct network *n, int32_t layer)
+{
+    uint32_t index = 0;
+    for (int32_t i = 0; i < layer; i++) index += n->config->moe_layer[i];
+    return index;
+}
+
+static struct plan_range stats_of(const struct network *n, int32_t layer)
+{
+    return plan_slice(n->io.stats, 4ull * moe_index(n, layer) * n->stats_stride, stats_bytes(n));
+}
+
+// How much weight each expert was given, where a loss asks.
+static struct plan_range gate_sums(struct network *n, int32_t layer, struct plan_range other)
+{
+    const struct layer_values *v = &n->layer[layer];
+    if (network_router(n, layer)->importance_coef == 0) return other;
+    const struct plan_range sums =
+        network_temp_f32(n, n->config->num_experts, 1, "gate_sums", layer);
+    const struct push_router push = router_push(n, layer);
+    plan_add(n->plan, KERNEL_ROUTER_GATES, 0, &push,
+             PLAN_BIND(v->gates, v->offsets, v->order, sums));
+    return sums;
+}
+
+void network_route_stats(struct network *n, int32_t layer)
+{
+    if (n->mode != NETWORK_TRAIN && n->mode != NETWORK_EVAL) return;
+    struct layer_values *v = &n->layer[layer];
+    const uint32_t experts = n->config->num_experts;
+    const struct plan_range stats = stats_of(n, layer),
+                            sums = network_temp_f32(n, experts, 2, "sums", layer);
+    for (struct part part = {0}; next_part(n, &part);) {
+        const struct push_router push = part_push(n, layer, &part);
+        plan_add(n->plan, KERNEL_ROUTER_STATS, 0, &push,
+                 PLAN_BIND(v->probs[part.index], v->offsets, rows_of(v->router_lse, &part, 4),
+                           v->logits[part.index], stats, sums));
+    }
+    const struct push_router_losses push = losses_push(n, layer);
+    v->slope = network_temp_f32(n, experts, 2, "slope", layer);
+    plan_add(n->plan, KERNEL_ROUTER_LOSSES, 0, &push,
+             PLAN_BIND(v->router_lse, sums, gate_sums(n, layer, sums), v->offsets, stats,
+                       v->slope));
+}
+
+void network_route_pool(struct network *n)
+{
+    for (int32_t layer = 0; layer < (int32_t)n->config->num_hidden_layers; layer++) {
+        if (!n->config->moe_layer[layer] || network_router(n, layer)->pooled_coef == 0) continue;
+        const struct push_router_pool push = {
+            .tokens = n->tokens, .experts = n->config->num_experts,
+            .layers = config_moe_layers(n->config), .stride = n->stats_stride,
+            .layer = moe_index(n, layer),
+            .coef = (float)network_router(n, layer)->pooled_coef * loss_share(n, layer)};
+        plan_add(n->plan, KERNEL_ROUTER_POOL, 0, &push,
+                 PLAN_BIND(n->io.stats, n->layer[layer].slope));
+    }
+}
+
+// ---- backward
+
+static void part_back(struct network *n, int32_t layer, const struct part *part,
+                      struct plan_range dgates, struct plan_range dn)
+{
+    const struct config *c = n->config;
+    const struct layer_values *v = &n->layer[layer];
+    const uint32_t experts = c->num_experts, hidden = c->hidden_size;
+    const uint64_t picks = 4ull * network_router(n, layer)->top_k,
+                   row = (uint64_t)hidden * n->store_bytes;
+    const struct plan_range dlogits = network_temp(n, part->rows, experts, "drouter", layer);
+    const struct push_router push = part_push(n, layer, part);
+    plan_add(n->plan, KERNEL_ROUTER_BACK, 0, &push,
+             PLAN_BIND(v->probs[part->index], rows_of(v->ids, part, picks),
+                       rows_of(dgates, part, picks), rows_of(v->router_lse, part, 4), v->slope,
+                       n->io.step, v->logits[part->index], dlogits));
+    network_linear_back_weight(n, dlogits, rows_of(v->n_ffn, part, row),
+                               network_grad(n, ROLE_ROUTER, layer), part->rows, experts, hidden);
+    network_linear_back_input(n, dlogits, network_weight(n, ROLE_ROUTER, layer),
+                              rows_of(dn, part, row), part->rows, experts, hidden, true);
+}
+
+void network_route_back(struct network *n, int32_t layer, struct plan_range dgates,
+                        struct plan_range dn)
+{
+    for (struct part part = {0}; next_part(n, &part);) part_back(n, layer, &part, dgates, dn);
+}
+
+// ---- after the step
+
+void network_route_update(struct plan *plan, struct params *params, const struct network_io *io)
+{
+    const struct model *model = params->model;
+    const struct config *c = &model->config;
+    const bool copy = params->buffer[PARAMS_COMPUTE] != NULL;
+    uint32_t index = 0;
+    for (int32_t layer = 0; layer < (int32_t)c->num_hidden_layers; layer++) {
+        if (!c->moe_layer[layer]) continue;
+        const uint64_t row = 4ull * network_stats_stride(c);
+        const struct plan_range stats = plan_slice(io->stats, index++ * row, row);
+        const struct model_tensor *bias = model_find(model, ROLE_ROUTER_CORRECTION, layer);
+        if (!bias) continue;
+        const struct push_router_bias push = {.experts = c->num_experts, .copy = copy,
+                                              .speed = (float)c->layer_router[layer].bias_speed};
+        const struct plan_range master = params_range(params, plan, PARAMS_MASTER, bias);
+        plan_add(plan, KERNEL_ROUTER_BIAS, 0, &push,
+                 PLAN_BIND(stats, io->norm, master,
+                           copy ? params_range(params, plan, PARAMS_COMPUTE, bias) : master));
+    }
+}
