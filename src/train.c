@@ -380,7 +380,7 @@ static bool collect(struct run_state *r)
 {
     struct trainer_result result;
     if (!trainer_collect(r->trainer, &result)) return false;
-    const double now = os_seconds(), took = now - r->last_collect;
+    const double now = result.finished, took = now - r->last_collect;
     r->last_collect = now;
     r->run_tokens += result.targets;
     const double tokens_per_s = (double)r->run_tokens / (now - r->began);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "runtime/log.h"
+#include "runtime/os.h"
 #include "src/batch.h"
 #include "src/rope.h"
 
@@ -18,6 +19,7 @@ struct slot {
     struct gpu_commands **copy_in, **copy_out;
     uint64_t              ticket;
     uint32_t              step;
+    double                finished;
     uint64_t              targets;
 };
 
@@ -221,12 +223,19 @@ static bool submit_all(struct trainer *t, struct slot *slot)
     return slot->ticket != 0;
 }
 
+static bool wait_for(struct trainer *t, struct slot *slot)
+{
+    if (!gpu_wait(t->gpu, slot->ticket)) return false;
+    if (!(slot->finished > 0)) slot->finished = os_seconds();
+    return true;
+}
+
 // After the first steps everything is cut by what they really took; only then is anything recorded
 // again.
-static bool settle(struct trainer *t, const struct slot *slot)
+static bool settle(struct trainer *t, struct slot *slot)
 {
     return t->submitted > SETTLE_STEPS ||
-           (gpu_wait(t->gpu, slot->ticket) && run_settle(t->zero) && run_settle(t->train) &&
+           (wait_for(t, slot) && run_settle(t->zero) && run_settle(t->train) &&
             run_settle(t->update));
 }
 
@@ -243,6 +252,7 @@ bool trainer_submit(struct trainer *t, uint32_t step, double learning_rate,
         batch_fill(&t->layout, (uint8_t *)slot->input->data + i * t->layout.input_bytes, &batch[i],
                    words);
     slot->step = step;
+    slot->finished = 0;
     if (!submit_all(t, slot)) return false;
     t->submitted++;
     return settle(t, slot);
@@ -276,7 +286,7 @@ bool trainer_collect(struct trainer *t, struct trainer_result *result)
 {
     if (!trainer_in_flight(t)) return false;
     struct slot *slot = &t->slot[t->collected % SLOTS];
-    if (!gpu_wait(t->gpu, slot->ticket)) return false;
+    if (!wait_for(t, slot)) return false;
     t->collected++;
     const uint8_t *block =
         (const uint8_t *)slot->output->data + t->micro_count * t->layout.result_bytes;
@@ -290,6 +300,7 @@ bool trainer_collect(struct trainer *t, struct trainer_result *result)
         .grad_norm = norm[0],
         .skipped = norm[2] == 0,
         .targets = slot->targets,
+        .finished = slot->finished,
         .layers = t->moe_layers,
         .load = (const float *const *)t->load,
         .layer = t->layer,

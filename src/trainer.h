@@ -15,6 +15,7 @@ struct trainer_result {
     double   grad_norm;     // before clipping
     bool     skipped;       // the loss or the norm was not finite: nothing moved
     uint64_t targets;       // scored
+    double   finished;      // os_seconds when its end was seen
     uint32_t layers;        // MoE layers
     const float *const *load; // [layers][experts]: picks of each expert, summed over micro-batches
     // [layers]: auxiliary losses before their coefficients, mean over micro-batches; pairs (token,
