@@ -29,6 +29,16 @@ const char *vk_result_text(VkResult result)
     }
 }
 
+// Validation's talk of its own settings (GPU-assisted: which it adjusts), no faults of ours.
+static bool is_of_settings(const char *id)
+{
+    static const char *const prefixes[] = {"VALIDATION-SETTINGS", "WARNING-Setting"};
+    for (size_t i = 0; id && i < sizeof prefixes / sizeof *prefixes; i++)
+        if (strncmp(id, prefixes[i], strlen(prefixes[i])) == 0)
+            return true;
+    return false;
+}
+
 static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
                                                  VkDebugUtilsMessageTypeFlagsEXT types,
                                                  const VkDebugUtilsMessengerCallbackDataEXT *data,
@@ -37,6 +47,8 @@ static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlag
     (void)severity;
     if (types == VK_DEBUG_UTILS_MESSAGE_TYPE_GENERAL_BIT_EXT)
         return VK_FALSE; // the loader's own talk of drivers that it skips
+    if (is_of_settings(data->pMessageIdName))
+        return VK_FALSE;
     struct vk_instance *instance = user;
     instance->messages++;
     log_error("validation: %s", data->pMessage);

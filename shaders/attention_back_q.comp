@@ -102,9 +102,10 @@ void main()
         const uvec2 keys = keys_of(i);
         if (row > last || keys.x >= keys.y) continue;
         [[unroll]] for (uint c = 0; c < CHUNKS; c++) {
-            vec4 x = sum[r * CHUNKS + c] * scale;
-            if (window_begin(i + 1) < first) x += load_dq(at, c);
-            save_dq(at, c, x);
+            // loaded in any case: with a branch around it lavapipe of Mesa 26.1.6 loses the stores
+            // of some components (LLVM 21; f32 with 8 rows of 32, f16 with 8 of 128)
+            const vec4 x = sum[r * CHUNKS + c] * scale, old = load_dq(at, c);
+            save_dq(at, c, window_begin(i + 1) < first ? x + old : x);
         }
     }
 }

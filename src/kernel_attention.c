@@ -116,8 +116,8 @@ uint32_t kernel_attention_candidates(const struct gpu_caps *caps, enum kernel_op
         if (tiled && !few) shape[count++] = tile;
         shape[count++] = flat;
         if (tiled && few) shape[count++] = tile;
-        // fewer rows where the self-test finds these wrong: Mesa 26.1.6's lavapipe drops half of
-        // the stores of attention_back_q_f16 with 8 rows of 128
+        // fewer rows where the self-test finds these wrong: CPU drivers miscompile long kernels
+        // (attention_back_q.comp had a branch too many for Mesa 26.1.6's lavapipe)
         if (most > 1) shape[count++] = shape_of(caps, size->rows, most / 2, VALUES);
         if (matrices && (few || cpu)) shape[count++] = coop;
         return count;
