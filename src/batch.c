@@ -6,7 +6,10 @@
 
 #include "src/data.h"
 
-enum { BLOCK_ALIGN = 256 };
+enum {
+    BLOCK_ALIGN = 256,
+    PICK_TOKENS = 256, PICKS = 4096, // of a layer and step that the host sees in training
+};
 
 static uint64_t put(uint64_t *at, uint64_t bytes)
 {
@@ -33,12 +36,67 @@ struct batch_layout batch_layout(const struct config *config, uint32_t tokens)
     return l;
 }
 
+uint32_t batch_pick_tokens(const struct config *c)
+{
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < c->num_hidden_layers; i++)
+        if (c->moe_layer[i]) most = max_u32(most, c->layer_router[i].top_k);
+    const uint32_t few = most == c->num_experts ? 0 : PICKS / max_u32(most, 1);
+    return max_u32(min_u32(few, PICK_TOKENS), c->trace_tokens);
+}
+
+// The model's layer that is the MoE layer `index`.
+static uint32_t moe_layer(const struct config *config, uint32_t index)
+{
+    uint32_t layer = 0;
+    for (;; layer++)
+        if (config->moe_layer[layer] && index-- == 0) return layer;
+}
+
+uint64_t batch_picks_bytes(const struct batch_layout *l, uint32_t index)
+{
+    return 4ull * l->pick_tokens * l->config->layer_router[moe_layer(l->config, index)].top_k;
+}
+
+void batch_layout_picks(struct batch_layout *l, const struct config *config, uint32_t tokens,
+                        bool gates)
+{
+    l->config = config;
+    l->pick_tokens = l->moe_layers ? min_u32(tokens, l->tokens) : 0;
+    l->gates = gates;
+    l->picks = l->result_bytes;
+    for (uint32_t i = 0; l->pick_tokens && i < l->moe_layers; i++)
+        for (int part = 0; part <= gates; part++) put(&l->result_bytes, batch_picks_bytes(l, i));
+}
+
+uint64_t batch_picks(const struct batch_layout *l, uint32_t index, bool gates)
+{
+    uint64_t at = l->picks;
+    for (uint32_t i = 0; i < index; i++)
+        for (int part = 0; part <= l->gates; part++) put(&at, batch_picks_bytes(l, i));
+    if (gates) put(&at, batch_picks_bytes(l, index));
+    return at;
+}
+
+static void name_picks(const struct batch_layout *l, struct plan *plan, struct gpu_buffer *result,
+                       struct network_io *io)
+{
+    io->picks = arena_array(plan->arena, l->moe_layers, sizeof *io->picks);
+    if (l->gates) io->gates = arena_array(plan->arena, l->moe_layers, sizeof *io->gates);
+    for (uint32_t i = 0; i < l->moe_layers; i++) {
+        const uint64_t bytes = batch_picks_bytes(l, i);
+        io->picks[i] = plan_external(plan, "picks", result, batch_picks(l, i, false), bytes);
+        if (l->gates)
+            io->gates[i] = plan_external(plan, "gates", result, batch_picks(l, i, true), bytes);
+    }
+}
+
 struct network_io batch_io(const struct batch_layout *l, struct plan *plan,
                            struct gpu_buffer *input, struct gpu_buffer *result,
                            struct gpu_buffer *rope)
 {
     const uint64_t words = 4ull * l->tokens;
-    return (struct network_io){
+    struct network_io io = {
         .step = plan_external(plan, "step", input, l->step, sizeof(struct step_words)),
         .ids = plan_external(plan, "ids", input, l->ids, words),
         .targets = plan_external(plan, "targets", input, l->targets, words),
@@ -50,6 +108,8 @@ struct network_io batch_io(const struct batch_layout *l, struct plan *plan,
         .stats = plan_external(plan, "stats", result, l->stats, l->stats_bytes),
         .rope = plan_external(plan, "rope", rope, 0, rope->params.bytes),
     };
+    if (l->pick_tokens) name_picks(l, plan, result, &io);
+    return io;
 }
 
 uint64_t batch_scored(const struct batch_layout *l, const struct batch *batch)

@@ -14,9 +14,24 @@ struct batch_layout {
     uint32_t tokens, stats_stride, moe_layers;
     uint64_t step, ids, targets, order, segment_begin, segment_id, input_bytes;
     uint64_t loss, norm, stats, stats_bytes, result_bytes;
+    // of batch_layout_picks, else 0: where picks begin, tokens whose picks come back
+    uint64_t picks;
+    uint32_t pick_tokens;
+    bool     gates;
+    const struct config *config;
 };
 
 struct batch_layout batch_layout(const struct config *config, uint32_t tokens);
+// Adds to the results what the routers picked for the first `tokens` tokens, with the gates if
+// wanted. The config must outlive the layout.
+void batch_layout_picks(struct batch_layout *layout, const struct config *config, uint32_t tokens,
+                        bool gates);
+// Of how many tokens they come back in training: enough for statistics, or what is to be traced.
+// Where a token takes all experts there is nothing to count.
+uint32_t batch_pick_tokens(const struct config *config);
+// Where the picks (gates) of a MoE layer, counted from 0, lie in a result block: [pick_tokens][K].
+uint64_t batch_picks(const struct batch_layout *layout, uint32_t index, bool gates);
+uint64_t batch_picks_bytes(const struct batch_layout *layout, uint32_t index);
 // The plan's names for the parts; `rope` is the whole rope table.
 struct network_io batch_io(const struct batch_layout *layout, struct plan *plan,
                            struct gpu_buffer *input, struct gpu_buffer *result,

@@ -24,6 +24,7 @@ struct checkpoint {
     struct folder_lock *lock;
     struct bytes        path; // the last one handed out
     uint64_t            step;
+    uint32_t            keep; // 0: all
     bool                begun;
 };
 
@@ -91,6 +92,27 @@ bool checkpoint_find(const char *dir, struct checkpoint_found *out)
     return length > 0 && (size_t)length < sizeof out->path;
 }
 
+static int by_step(const void *a, const void *b)
+{
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+uint32_t checkpoint_list(const char *dir, uint64_t *step, uint32_t capacity)
+{
+    struct folder folder;
+    uint32_t count = 0;
+    if (!folder_is(dir) || !folder_list(dir, &folder)) return 0;
+    for (uint32_t i = 0; i < folder.count && count < capacity; i++) {
+        bool old;
+        count += folder.entry[i].is_folder &&
+                 parse_name(folder.entry[i].name, &step[count], &old) && !old;
+    }
+    folder_free(&folder);
+    qsort(step, count, sizeof *step, by_step);
+    return count;
+}
+
 // ---- cleaning
 
 // Renamed first: a folder half removed must not pass for a checkpoint.
@@ -103,7 +125,20 @@ static bool remove_checkpoint(struct checkpoint *c, const char *name)
     return ok;
 }
 
-static bool remove_others(struct checkpoint *c, uint64_t step)
+static uint32_t newer_than(const struct folder *folder, uint64_t step)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < folder->count; i++) {
+        uint64_t s;
+        bool old;
+        count += folder->entry[i].is_folder && parse_name(folder->entry[i].name, &s, &old) &&
+                 !old && s > step;
+    }
+    return count;
+}
+
+// But for the newest, as many as are kept.
+static bool remove_others(struct checkpoint *c)
 {
     struct folder folder;
     if (!folder_list(c->dir, &folder)) return false;
@@ -112,7 +147,7 @@ static bool remove_others(struct checkpoint *c, uint64_t step)
         uint64_t s;
         bool old;
         if (folder.entry[i].is_folder && parse_name(folder.entry[i].name, &s, &old) &&
-            (s != step || old))
+            (old || (c->keep && newer_than(&folder, s) >= c->keep)))
             ok &= remove_checkpoint(c, folder.entry[i].name);
     }
     folder_free(&folder);
@@ -122,7 +157,8 @@ static bool remove_others(struct checkpoint *c, uint64_t step)
 // What file_writer left when its process was killed: NAME.tmp-PID of the run's own files.
 static bool is_left_over(const char *name)
 {
-    static const char *const files[] = {MODEL, "config.json", "tokenizer.json", "metrics.jsonl"};
+    static const char *const files[] = {MODEL, "config.json", "tokenizer.json", "metrics.jsonl",
+                                        "kernels.json", "routing.trace"};
     for (size_t i = 0; i < COUNT_OF(files); i++) {
         const size_t length = strlen(files[i]);
         if (strncmp(name, files[i], length) == 0 && strncmp(name + length, ".tmp-", 5) == 0)
@@ -171,14 +207,17 @@ static bool recover(struct checkpoint *c)
         free(from);
         if (!renamed) return false;
     }
-    return link_model(c, step) && remove_others(c, step);
+    return link_model(c, step) && remove_others(c);
 }
 
 // ---- the object
 
-struct checkpoint *checkpoint_open(const char *dir)
+struct checkpoint *checkpoint_open(const char *dir) { return checkpoint_open_keeping(dir, 1); }
+
+struct checkpoint *checkpoint_open_keeping(const char *dir, uint32_t keep)
 {
     struct checkpoint *c = os_alloc(sizeof *c);
+    c->keep = keep;
     c->dir = os_strdup(dir);
     if (!file_make_folders(dir) || !(c->lock = folder_lock(dir)) || !recover(c))
         checkpoint_close(&c);
@@ -270,7 +309,7 @@ bool checkpoint_commit(struct checkpoint *c)
         return false;
     }
     c->begun = false;
-    return link_model(c, c->step) && remove_others(c, c->step);
+    return link_model(c, c->step) && remove_others(c);
 }
 
 void checkpoint_abort(struct checkpoint *c)

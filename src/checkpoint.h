@@ -17,6 +17,8 @@ struct checkpoint; // a run folder open for writing
 // Makes the folder, takes the lock, cleans up. NULL after one line (unwritable, in use by another
 // process).
 struct checkpoint *checkpoint_open(const char *dir);
+// The same for a run that keeps its newest `keep` checkpoints (0: all), not only the last.
+struct checkpoint *checkpoint_open_keeping(const char *dir, uint32_t keep);
 void               checkpoint_close(struct checkpoint **checkpoint); // drops an unfinished one
 
 // Begins the checkpoint of a step. A step below the newest one's is refused: that is another run's
@@ -26,8 +28,8 @@ bool checkpoint_begin(struct checkpoint *checkpoint, uint64_t step);
 const char *checkpoint_path(struct checkpoint *checkpoint, const char *name);
 // A small file of it, such as state.json.
 bool checkpoint_write(struct checkpoint *checkpoint, const char *name, const char *text);
-// Makes it the newest one and removes the older. False: one line was logged, and the previous one
-// stays usable.
+// Makes it the newest one and removes those that are not kept. False: one line was logged, and
+// the previous one stays usable.
 bool checkpoint_commit(struct checkpoint *checkpoint);
 void checkpoint_abort(struct checkpoint *checkpoint); // NULL or nothing begun: fine
 
@@ -43,3 +45,6 @@ struct checkpoint_found {
     char     path[4096]; // the checkpoint's folder
 };
 bool checkpoint_find(const char *dir, struct checkpoint_found *out);
+// Steps of the checkpoints that a folder keeps, ascending, at most `capacity`; each lies in
+// DIR/checkpoint-NNNNNNNN, eight digits or more.
+uint32_t checkpoint_list(const char *dir, uint64_t *step, uint32_t capacity);

@@ -101,6 +101,11 @@ struct config {
     uint32_t save_every, eval_every;    // in steps; 0: only at the end / never
     uint32_t eval_batches;              // most batches of an evaluation in training; 0: all
     uint32_t final_eval_batches;        // the same for the one at the end
+    uint32_t save_total_limit;          // checkpoints that are kept; 0: all; default 1
+    uint32_t trace_mib, trace_tokens;   // routing.trace: most MiB (0: none), tokens whose picks are
+                                        // in it, of each traced step
+    uint32_t alarm_steps;               // of a collapse in a row, until it is told; 0: never
+    double   alarm_share, alarm_entropy; // see src/routing.h
     double   held_out_fraction;         // share of the text that is never trained on; default 0.1
     uint64_t seed;
 };

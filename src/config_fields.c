@@ -127,6 +127,12 @@ const struct config_field config_fields[] = {
     {"eval_every", NULL, CONFIG_U32, 0, AT(eval_every), 0, 1e9},
     {"eval_batches", NULL, CONFIG_U32, 0, AT(eval_batches), 0, 1e9},
     {"final_eval_batches", NULL, CONFIG_U32, 0, AT(final_eval_batches), 0, 1e9},
+    {"save_total_limit", NULL, CONFIG_U32, 0, AT(save_total_limit), 0, 1e9},
+    {"trace_mib", NULL, CONFIG_U32, 0, AT(trace_mib), 0, 1 << 20},
+    {"trace_tokens", NULL, CONFIG_U32, 0, AT(trace_tokens), 0, 1 << 20},
+    {"alarm_steps", NULL, CONFIG_U32, 0, AT(alarm_steps), 0, 1e9},
+    {"alarm_share", NULL, CONFIG_F64, 0, AT(alarm_share), 0, 1},
+    {"alarm_entropy", NULL, CONFIG_F64, 0, AT(alarm_entropy), 0, 1},
     {"held_out_fraction", NULL, CONFIG_F64, 0, AT(held_out_fraction), 0, 0.9},
     {"seed", NULL, CONFIG_U64, 0, AT(seed), 0, MOST_EXACT},
 
@@ -171,7 +177,8 @@ const struct config config_defaults = {
     .lr_scheduler_type = CONFIG_COSINE, .decay_fraction = 0.2, .learning_rate = 3e-4,
     .adam_beta1 = 0.9, .adam_beta2 = 0.95, .adam_epsilon = 1e-8, .weight_decay = 0.1,
     .max_grad_norm = 1, .embedding_weight_decay = true, .save_every = 500, .eval_every = 250,
-    .eval_batches = 16, .held_out_fraction = 0.1, .seed = 42,
+    .eval_batches = 16, .save_total_limit = 1, .trace_mib = 64, .alarm_steps = 20,
+    .alarm_share = 0.95, .alarm_entropy = 0.15, .held_out_fraction = 0.1, .seed = 42,
 };
 
 int config_field_find(const char *key)

@@ -76,6 +76,11 @@ const char *data_domain_name(const struct data *data, uint32_t domain);
 // The kind that most targets of window `index` belong to.
 uint32_t    data_window_domain(const struct data *data, enum data_split split, uint64_t index);
 
+// The kind that each INPUT of window `index` belongs to: [seq_len]; an end-of-text is its
+// document's; DATA_MASKED is what has none: the context of the split's first token, and padding.
+void data_window_domains(const struct data *data, enum data_split split, uint64_t index,
+                         uint32_t *domains);
+
 // Segments for KERNEL_EMBED_BACK: a stable sort of positions 0..count-1 by id: order[count],
 // segment_begin[count + 1], segment_id[count]. Returns the number of segments. Allocates nothing
 // (segment_begin is its scratch). Positions whose id is DATA_MASKED are left out.

@@ -30,8 +30,8 @@ static bool make_plan(struct evaluator *e, struct kernels *kernels, struct param
     return e->run != NULL;
 }
 
-struct evaluator *evaluator_create(struct gpu *gpu, struct kernels *kernels, struct params *params,
-                                   uint32_t batch, uint32_t seq)
+static struct evaluator *create(struct gpu *gpu, struct kernels *kernels, struct params *params,
+                                uint32_t batch, uint32_t seq, bool picks)
 {
     const struct config *config = &params->model->config;
     struct evaluator *e = calloc(1, sizeof *e);
@@ -39,6 +39,7 @@ struct evaluator *evaluator_create(struct gpu *gpu, struct kernels *kernels, str
                             .layout = batch_layout(config, batch * seq),
                             .batch = batch,
                             .seq = seq};
+    if (picks) batch_layout_picks(&e->layout, config, batch * seq, true);
     e->ids = calloc(e->layout.tokens, sizeof *e->ids);
     e->targets = calloc(e->layout.tokens, sizeof *e->targets);
     const struct gpu_buffer_params in = {.name = "inputs of eval", .bytes = e->layout.input_bytes,
@@ -49,6 +50,18 @@ struct evaluator *evaluator_create(struct gpu *gpu, struct kernels *kernels, str
         !(e->rope = rope_table(gpu, config, seq)) || !make_plan(e, kernels, params))
         evaluator_destroy(&e);
     return e;
+}
+
+struct evaluator *evaluator_create(struct gpu *gpu, struct kernels *kernels, struct params *params,
+                                   uint32_t batch, uint32_t seq)
+{
+    return create(gpu, kernels, params, batch, seq, false);
+}
+
+struct evaluator *evaluator_create_picks(struct gpu *gpu, struct kernels *kernels,
+                                         struct params *params, uint32_t batch, uint32_t seq)
+{
+    return create(gpu, kernels, params, batch, seq, true);
 }
 
 void evaluator_destroy(struct evaluator **evaluator)
@@ -81,6 +94,14 @@ bool evaluator_batch(struct evaluator *e, const struct batch *batch, double *los
     if (!gpu_buffer_read(e->gpu, e->result, e->layout.loss, &loss, sizeof loss)) return false;
     *loss_sum = loss;
     return true;
+}
+
+bool evaluator_picks(struct evaluator *e, uint32_t index, uint32_t *ids, float *gates)
+{
+    const struct batch_layout *l = &e->layout;
+    const uint64_t own = batch_picks_bytes(l, index);
+    return gpu_buffer_read(e->gpu, e->result, batch_picks(l, index, false), ids, own) &&
+           gpu_buffer_read(e->gpu, e->result, batch_picks(l, index, true), gates, own);
 }
 
 // Row `b` of the batch: window `index` behind the windows before it that fit, which are context and

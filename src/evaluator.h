@@ -18,6 +18,9 @@ struct evaluation {
 // Shares the weights of params; batch sequences of seq tokens at a time.
 struct evaluator *evaluator_create(struct gpu *gpu, struct kernels *kernels, struct params *params,
                                    uint32_t batch, uint32_t seq);
+// The same, and what the routers picked comes back: evaluator_picks after each evaluator_batch.
+struct evaluator *evaluator_create_picks(struct gpu *gpu, struct kernels *kernels,
+                                         struct params *params, uint32_t batch, uint32_t seq);
 void              evaluator_destroy(struct evaluator **evaluator);
 // Windows of a split in natural order, at most max_batches batches (0: all). Where the data's
 // windows are shorter than seq (which they must divide), each is scored behind as much context as
@@ -27,4 +30,7 @@ bool evaluator_run(struct evaluator *evaluator, const struct data *data, enum da
 // One batch: sum of the losses in nats, and how many targets were scored.
 bool evaluator_batch(struct evaluator *evaluator, const struct batch *batch, double *loss_sum,
                      uint64_t *targets);
+// Of the batch before, for the MoE layer `index` counted from 0: ids and gates [batch * seq][K],
+// into room that the caller has; an id that is no expert's is a pick that was not taken.
+bool evaluator_picks(struct evaluator *evaluator, uint32_t index, uint32_t *ids, float *gates);
 struct plan *evaluator_plan(struct evaluator *evaluator);

@@ -25,12 +25,15 @@ void metrics_layer_fill(struct metrics_layer *out, uint32_t layer, const float *
 {
     *out = (struct metrics_layer){.layer = layer, .load = counts, .experts = experts,
                                   .balance_loss = balance_loss, .z_loss = z_loss,
-                                  .dropped = -1};
+                                  .dropped = -1, .token_entropy = NAN};
     for (uint32_t e = 0; e < experts; e++) out->total += counts[e];
     for (uint32_t e = 0; e < experts; e++) {
         const double share = out->total > 0 ? counts[e] / out->total : 0;
         if (share > 0) out->entropy -= share * log(share);
-        if (share > out->max_share) out->max_share = share;
+        if (share > out->max_share) {
+            out->max_share = share;
+            out->max_expert = e;
+        }
         out->dead += !(counts[e] > 0);
     }
     // one expert is always balanced
@@ -120,15 +123,81 @@ static void add_number(struct bytes *line, const char *key, double value)
     add_rounded(line, key, value, 9); // an f32 comes back as it was
 }
 
+static double load_of(const struct metrics_layer *layer, uint32_t expert)
+{
+    const double ideal = layer->total / layer->experts;
+    return ideal > 0 ? layer->load[expert] / ideal : 0;
+}
+
+// The experts with most picks, the lower id first where they are equal.
+static void add_top(struct bytes *line, const struct metrics_layer *layer)
+{
+    uint32_t top[METRICS_TOP + 1], count = 0;
+    for (uint32_t e = 0; e < layer->experts; e++) {
+        uint32_t at = count;
+        for (; at > 0 && layer->load[e] > layer->load[top[at - 1]]; at--) top[at] = top[at - 1];
+        top[at] = e;
+        count = min_u32(count + 1, METRICS_TOP);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        bytes_printf(line, "%s[%u", i ? ", " : "", top[i]);
+        add_rounded(line, ", ", load_of(layer, top[i]), 4);
+        bytes_printf(line, "]");
+    }
+}
+
+// Of experts with 0, 1, 2-3, 4-7 ... picks.
+static void add_histogram(struct bytes *line, const struct metrics_layer *layer)
+{
+    uint32_t count[34] = {0}, last = 0;
+    for (uint32_t e = 0; e < layer->experts; e++) {
+        const uint32_t picks = (uint32_t)layer->load[e];
+        const uint32_t at = picks ? 32 - (uint32_t)__builtin_clz(picks) : 0;
+        count[at]++;
+        last = max_u32(last, at);
+    }
+    for (uint32_t i = 0; i <= last; i++) bytes_printf(line, "%s%u", i ? ", " : "", count[i]);
+}
+
+static void add_load(struct bytes *line, const struct metrics_layer *layer)
+{
+    if (layer->experts > METRICS_LOADS) {
+        bytes_printf(line, "\"load_top\": [");
+        add_top(line, layer);
+        bytes_printf(line, "], \"load_histogram\": [");
+        add_histogram(line, layer);
+        bytes_printf(line, "]");
+        return;
+    }
+    bytes_printf(line, "\"load\": [");
+    for (uint32_t e = 0; e < layer->experts; e++)
+        add_rounded(line, e ? ", " : "", load_of(layer, e), 4);
+    bytes_printf(line, "]");
+}
+
+static void add_routing(struct bytes *line, const struct metrics_layer *layer)
+{
+    const double active = 1 - (double)layer->dead / max_u32(layer->experts, 1);
+    add_number(line, ", \"token_entropy\": ", layer->token_entropy);
+    bytes_printf(line, ", \"max_expert\": %u", layer->max_expert);
+    add_rounded(line, ", \"active\": ", active, 6);
+    bytes_printf(line, ", \"used\": %u", layer->used);
+    add_number(line, ", \"kept\": ", layer->total);
+    bytes_printf(line, ", \"together\": [");
+    for (uint32_t i = 0; i < layer->pairs; i++) {
+        const struct metrics_pair *pair = &layer->pair[i];
+        bytes_printf(line, "%s[%u, %u", i ? ", " : "", pair->low, pair->high);
+        add_rounded(line, ", ", pair->share, 4);
+        bytes_printf(line, "]");
+    }
+    bytes_printf(line, "]%s", layer->alarm ? ", \"alarm\": true" : "");
+}
+
 static void add_layer(struct bytes *line, const struct metrics_layer *layer)
 {
-    bytes_printf(line, "{\"layer\": %u, \"load\": [", layer->layer);
-    for (uint32_t e = 0; e < layer->experts; e++) {
-        const double ideal = layer->total / layer->experts;
-        const double load = ideal > 0 ? layer->load[e] / ideal : 0;
-        add_rounded(line, e ? ", " : "", load, 4);
-    }
-    add_number(line, "], \"entropy\": ", layer->entropy);
+    bytes_printf(line, "{\"layer\": %u, ", layer->layer);
+    add_load(line, layer);
+    add_number(line, ", \"entropy\": ", layer->entropy);
     add_number(line, ", \"max_share\": ", layer->max_share);
     bytes_printf(line, ", \"dead\": %u", layer->dead);
     add_number(line, ", \"balance_loss\": ", layer->balance_loss);
@@ -142,6 +211,7 @@ static void add_layer(struct bytes *line, const struct metrics_layer *layer)
     if (layer->experts_per_token > 0)
         add_rounded(line, ", \"experts_per_token\": ", layer->experts_per_token, 6);
     if (layer->dropped >= 0) add_number(line, ", \"dropped\": ", layer->dropped);
+    add_routing(line, layer);
     bytes_printf(line, "}");
 }
 

@@ -3,19 +3,32 @@
 //
 //   {"step", "loss", "lr", "grad_norm", "tokens_per_s", "device_bytes", "host_bytes", "layers":
 //    [{"layer", "load": [...], "entropy", "max_share", "dead", "balance_loss", "z_loss",
-//      "losses": {name: value}, "experts_per_token", "dropped"}]}
+//      "losses": {name: value}, "experts_per_token", "dropped", "token_entropy", "max_expert",
+//      "active", "used", "kept", "together": [[expert, expert, share], ...]}]}
 //   and "skipped": true where the step was; after an evaluation {"step", "eval_loss", "bpb"}
 //
 // load is the expert's share of the picks divided by the ideal share 1/E: 1 is fair, 0 is dead.
 // losses are the auxiliary losses that are on, before their coefficients; dropped, where there is a
 // capacity, counts pairs above it. A number that is not finite is written as null, so that every
 // line stays valid JSON.
+//
+// token_entropy is the mean over the tokens of the entropy of their router probabilities, over log
+// E; max_expert has the largest share; active is the share of the experts with a pick in this step,
+// used counts those that ever had one; kept counts pairs (token, expert); together: the experts
+// most often taken by the same token, with the share of the tokens that did, of up to 256 tokens a
+// step. "alarm": true stands where the routing of a layer was found collapsed (routing.h).
+//
+// A layer of more than METRICS_LOADS experts has no list of them: "load_top" holds the largest
+// loads as [expert, load], and "load_histogram" how many experts had 0, 1, 2-3, 4-7, ... picks.
+// All picks of all experts are in routing.trace (trace.h).
 #pragma once
 
 #include "base.h"
 
 enum { METRICS_MAX_LOSSES = 12 };
 struct metrics_loss { const char *name; double value; };
+enum { METRICS_PAIRS = 4, METRICS_LOADS = 256, METRICS_TOP = 8 };
+struct metrics_pair { uint32_t low, high; double share; };
 
 struct metrics_layer {
     uint32_t     layer;
@@ -25,6 +38,13 @@ struct metrics_layer {
     double       entropy;     // of the shares, over log(experts): 1 is balanced, 0 is one expert
     double       max_share;   // largest share of the picks, 0..1
     uint32_t     dead;        // experts without a pick
+    uint32_t     max_expert;  // that has it
+    double       token_entropy; // of a token's probabilities, over log(experts); NAN: unknown
+    // by routing_observe
+    uint32_t     used;        // experts that ever had a pick
+    struct metrics_pair pair[METRICS_PAIRS];
+    uint32_t     pairs;
+    bool         alarm;       // found collapsed
     double       balance_loss, z_loss;
     struct metrics_loss loss[METRICS_MAX_LOSSES]; // those that are on
     uint32_t     losses;

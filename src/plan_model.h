@@ -24,6 +24,9 @@ struct network_io {
     struct plan_range loss;          // f32 [1]: sum over the tokens, accumulated
     struct plan_range norm;          // f32 [4]: grad_clip
     struct plan_range stats;         // f32 [MoE layers][stats_stride]
+    // Per MoE layer, or NULL: what its router picked for the first tokens, as many as fit the
+    // range: u32, f32 [tokens][K].
+    struct plan_range *picks, *gates;
     struct plan_range rope;          // f32 [positions][D/2][2]
     struct plan_range logits;        // f32: [T][V] (logits) or [V] (cached)
     struct plan_range *cache_k, *cache_v; // per layer: STORE [capacity][kv_heads*D]

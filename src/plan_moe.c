@@ -117,10 +117,23 @@ static struct plan_range expert_steps(struct network *n, int32_t layer)
     return y;
 }
 
+// What was picked, for the host: the first tokens, as many as it has room for.
+static void picks_steps(struct network *n, int32_t layer)
+{
+    const struct layer_values *v = &n->layer[layer];
+    uint32_t index = 0;
+    for (int32_t i = 0; i < layer; i++) index += n->config->moe_layer[i];
+    if (n->io.picks)
+        plan_copy(n->plan, plan_slice(v->ids, 0, n->io.picks[index].bytes), n->io.picks[index]);
+    if (n->io.gates)
+        plan_copy(n->plan, plan_slice(v->gates, 0, n->io.gates[index].bytes), n->io.gates[index]);
+}
+
 void network_moe_steps(struct network *n, int32_t layer)
 {
     struct layer_values *v = &n->layer[layer];
     network_route(n, layer);
+    picks_steps(n, layer);
     sort_steps(n, layer);
     network_route_stats(n, layer);
     const struct plan_range y = expert_steps(n, layer);

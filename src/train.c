@@ -16,7 +16,9 @@
 #include "src/evaluator.h"
 #include "src/metrics.h"
 #include "src/progress.h"
+#include "src/routing.h"
 #include "src/schedule.h"
+#include "src/trace.h"
 #include "src/trainer.h"
 #include "src/tune.h"
 #include "src/weights.h"
@@ -33,6 +35,8 @@ struct run_state {
     struct trainer            *trainer;
     struct evaluator          *evaluator;
     struct metrics            *metrics;
+    struct routing            *routing;
+    struct trace_writer       *trace;   // NULL: none is wanted
     struct progress           *progress;
     struct metrics_layer      *layers;   // of the last collected step
     struct batch              *batch;    // [gradient_accumulation_steps]
@@ -48,12 +52,17 @@ struct run_state {
 
 static bool write_state(struct run_state *r)
 {
-    char text[512];
-    snprintf(text, sizeof text,
-             "{\"step\": %u, \"windows\": %llu, \"seed\": %llu, \"data\": \"%016llx\"}\n", r->step,
-             (unsigned long long)r->windows, (unsigned long long)r->config->seed,
-             (unsigned long long)data_fingerprint(r->data));
-    return checkpoint_write(r->folder, "state.json", text);
+    char *routing = routing_print(r->routing);
+    struct bytes text = {0};
+    bytes_printf(&text,
+                 "{\"step\": %u, \"windows\": %llu, \"seed\": %llu, \"data\": \"%016llx\", "
+                 "\"routing\": %s}\n",
+                 r->step, (unsigned long long)r->windows, (unsigned long long)r->config->seed,
+                 (unsigned long long)data_fingerprint(r->data), routing);
+    const bool ok = checkpoint_write(r->folder, "state.json", (const char *)text.data);
+    bytes_free(&text);
+    free(routing);
+    return ok;
 }
 
 static bool parse_state(struct run_state *r, const char *path, const cJSON *json)
@@ -67,6 +76,9 @@ static bool parse_state(struct run_state *r, const char *path, const cJSON *json
     }
     r->step = (uint32_t)step->valuedouble;
     r->windows = (uint64_t)windows->valuedouble;
+    const cJSON *routing = cJSON_GetObjectItemCaseSensitive(json, "routing");
+    if (routing && !routing_parse(r->routing, routing))
+        log_warn("%s: \"routing\" is of another model; experts count as never used", path);
     if (strtoull(data->valuestring, NULL, 16) == data_fingerprint(r->data)) return true;
     log_error("%s: the run was trained on other data, another split or another seq_len; give "
               "--data as in the first part of the run",
@@ -80,7 +92,7 @@ static bool read_state(struct run_state *r, const char *folder)
     void *text;
     uint64_t bytes;
     snprintf(path, sizeof path, "%s/state.json", folder);
-    if (!file_read(path, 1 << 20, &text, &bytes)) return false;
+    if (!file_read(path, 64 << 20, &text, &bytes)) return false;
     cJSON *json = cJSON_ParseWithLength(text, bytes);
     const bool ok = parse_state(r, path, json);
     cJSON_Delete(json);
@@ -248,7 +260,7 @@ static bool open_folder(struct run_state *r)
 {
     struct checkpoint_found found;
     const char *out = r->params->out;
-    r->folder = checkpoint_open(out);
+    r->folder = checkpoint_open_keeping(out, r->config->save_total_limit);
     if (!r->folder) return false;
     const bool there = checkpoint_find(out, &found);
     if (there && !r->params->resume) {
@@ -271,7 +283,10 @@ static bool write_run_files(struct run_state *r)
     free(kernels);
     if (!ok) return false;
     r->metrics = metrics_open(checkpoint_run_path(r->folder, "metrics.jsonl"), r->step);
-    return r->metrics != NULL;
+    if (!r->metrics || !config_moe_layers(r->config) || !r->config->trace_mib)
+        return r->metrics != NULL;
+    r->trace = trace_create(checkpoint_run_path(r->folder, "routing.trace"), r->config, r->step);
+    return r->trace != NULL;
 }
 
 static void make_batch(struct run_state *r)
@@ -287,6 +302,7 @@ static void make_batch(struct run_state *r)
 
 static bool open_all(struct run_state *r)
 {
+    r->routing = routing_create(r->config);
     if (!open_data(r) || !open_device(r) || !open_folder(r) || !write_run_files(r)) return false;
     make_batch(r);
     r->progress = r->params->quiet ? NULL : progress_create(&(struct progress_params){
@@ -304,6 +320,8 @@ static void close_all(struct run_state *r)
     free(r->batch);
     free(r->layers);
     metrics_close(&r->metrics);
+    trace_close(&r->trace);
+    routing_destroy(&r->routing);
     evaluator_destroy(&r->evaluator);
     trainer_destroy(&r->trainer);
     kernels_destroy(&r->kernels);
@@ -358,6 +376,27 @@ static void name_losses(struct metrics_layer *out, const struct config_router *r
             out->loss[out->losses++] = (struct metrics_loss){all[i].name, loss[all[i].at]};
 }
 
+// What the run knows of layer `index` beyond the step's counts, and the step's part of the trace.
+static void observe_routing(struct run_state *r, const struct trainer_result *result,
+                            uint32_t index)
+{
+    const struct config *c = r->config;
+    routing_observe(r->routing,
+                    &(struct routing_step){
+                        .step = result->step,
+                        .index = index,
+                        .tokens = (double)c->batch_size * c->seq_len *
+                                  c->gradient_accumulation_steps,
+                        .picks = result->picks[index],
+                        .pick_tokens = result->pick_tokens,
+                    },
+                    &r->layers[index]);
+    if (!r->trace || !trace_wants(r->trace, result->step)) return;
+    if (index == 0) trace_ids(r->trace, result->step, result->ids);
+    trace_counts(r->trace, result->step, index, result->load[index]);
+    trace_picks(r->trace, result->step, index, result->picks[index]);
+}
+
 static void moe_layer_metrics(struct run_state *r, const struct trainer_result *result)
 {
     const struct config *c = r->config;
@@ -372,8 +411,12 @@ static void moe_layer_metrics(struct run_state *r, const struct trainer_result *
                            own->loss[ROUTER_BALANCE], own->loss[ROUTER_Z]);
         name_losses(out, &c->layer_router[layer], own->loss);
         out->experts_per_token = own->kept / tokens;
+        out->token_entropy =
+            c->num_experts > 1 ? own->loss[ROUTER_ENTROPY] / log(c->num_experts) : 1;
+        observe_routing(r, result, index);
         index++;
     }
+    if (r->trace) trace_flush(r->trace);
 }
 
 static bool collect(struct run_state *r)

@@ -38,6 +38,7 @@ struct trainer {
     uint32_t            micro_count, moe_layers;
     float             **load;
     struct trainer_layer *layer;
+    uint32_t          **picks, *ids;
     struct arena       *arena;
 };
 
@@ -115,6 +116,15 @@ static bool make_plans(struct trainer *t, struct kernels *kernels)
            finish_plan(t->update_plan, &t->update);
 }
 
+static void make_picks(struct trainer *t)
+{
+    const struct batch_layout *l = &t->layout;
+    t->picks = arena_array(t->arena, t->moe_layers + 1, sizeof *t->picks);
+    t->ids = arena_array(t->arena, l->pick_tokens + 1, sizeof *t->ids);
+    for (uint32_t i = 0; l->pick_tokens && i < t->moe_layers; i++)
+        t->picks[i] = arena_alloc(t->arena, batch_picks_bytes(l, i));
+}
+
 struct trainer *trainer_create(struct gpu *gpu, struct kernels *kernels, const struct model *model)
 {
     struct arena *arena = arena_create("trainer");
@@ -127,6 +137,8 @@ struct trainer *trainer_create(struct gpu *gpu, struct kernels *kernels, const s
     t->micro_count = c->gradient_accumulation_steps;
     t->moe_layers = config_moe_layers(c);
     t->layout = batch_layout(c, c->batch_size * c->seq_len);
+    batch_layout_picks(&t->layout, c, batch_pick_tokens(c), false);
+    make_picks(t);
     t->load = arena_array(arena, t->moe_layers + 1, sizeof *t->load);
     for (uint32_t i = 0; i < t->moe_layers; i++)
         t->load[i] = arena_array(arena, c->num_experts, sizeof(float));
@@ -282,6 +294,17 @@ static void sum_stats(struct trainer *t, const struct slot *slot)
     }
 }
 
+// Of the first micro-batch.
+static void read_picks(struct trainer *t, const struct slot *slot)
+{
+    const struct batch_layout *l = &t->layout;
+    const uint8_t *in = slot->input->data, *out = slot->output->data;
+    if (!l->pick_tokens) return;
+    memcpy(t->ids, in + l->ids, l->pick_tokens * sizeof *t->ids);
+    for (uint32_t i = 0; i < t->moe_layers; i++)
+        memcpy(t->picks[i], out + batch_picks(l, i, false), batch_picks_bytes(l, i));
+}
+
 bool trainer_collect(struct trainer *t, struct trainer_result *result)
 {
     if (!trainer_in_flight(t)) return false;
@@ -294,6 +317,7 @@ bool trainer_collect(struct trainer *t, struct trainer_result *result)
     memcpy(&loss, block + t->layout.loss, sizeof loss);
     memcpy(norm, block + t->layout.norm, sizeof norm);
     sum_stats(t, slot);
+    read_picks(t, slot);
     *result = (struct trainer_result){
         .step = slot->step,
         .loss = (double)loss / (double)max_u64(slot->targets, 1),
@@ -302,6 +326,9 @@ bool trainer_collect(struct trainer *t, struct trainer_result *result)
         .targets = slot->targets,
         .finished = slot->finished,
         .layers = t->moe_layers,
+        .picks = (const uint32_t *const *)t->picks,
+        .ids = t->ids,
+        .pick_tokens = t->layout.pick_tokens,
         .load = (const float *const *)t->load,
         .layer = t->layer,
     };

@@ -21,6 +21,10 @@ struct trainer_result {
     // [layers]: auxiliary losses before their coefficients, mean over micro-batches; pairs (token,
     // expert) of the whole step that routers picked, and those that were kept
     const struct trainer_layer { double loss[ROUTER_LOSS_COUNT], picks, kept; } *layer;
+    // [layers]: [pick_tokens][K] experts of the first tokens of the first micro-batch; the tokens
+    const uint32_t *const *picks;
+    const uint32_t *ids;
+    uint32_t pick_tokens;
 };
 
 struct trainer *trainer_create(struct gpu *gpu, struct kernels *kernels, const struct model *model);

@@ -136,6 +136,33 @@ static void the_newest_checkpoint_replaces_the_older(void **state)
     unit_assert_silent();
 }
 
+static void as_many_as_wanted_are_kept(void **state)
+{
+    (void)state;
+    struct model *model = make();
+    const char *dir = unit_path("runs/some");
+    uint64_t step[8];
+    assert_int_equal(checkpoint_list(dir, step, 8), 0);
+    struct checkpoint *checkpoint = checkpoint_open_keeping(dir, 3);
+    for (uint64_t s = 1; s <= 5; s++) assert_true(save(checkpoint, model, s * s * s));
+    assert_true(save(checkpoint, model, 125)); // again
+    assert_int_equal(checkpoint_list(dir, step, 8), 3);
+    assert_true(step[0] == 27 && step[1] == 64 && step[2] == 125);
+    assert_holds(dir, model, 125);
+    checkpoint_close(&checkpoint);
+    checkpoint = checkpoint_open_keeping(dir, 0); // all
+    assert_true(save(checkpoint, model, 200));
+    assert_int_equal(checkpoint_list(dir, step, 8), 4);
+    assert_int_equal(checkpoint_list(dir, step, 2), 2);
+    checkpoint_close(&checkpoint);
+    checkpoint = checkpoint_open(dir); // the newest
+    assert_int_equal(checkpoint_list(dir, step, 8), 1);
+    assert_int_equal(step[0], 200);
+    checkpoint_close(&checkpoint);
+    model_destroy(&model);
+    unit_assert_silent();
+}
+
 static void a_second_process_is_refused(void **state)
 {
     (void)state;
@@ -323,6 +350,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         UNIT(the_newest_checkpoint_replaces_the_older),
+        UNIT(as_many_as_wanted_are_kept),
         UNIT(a_second_process_is_refused),
         UNIT(unusable_folders_are_refused),
         UNIT(what_a_crash_left_is_cleaned_up),

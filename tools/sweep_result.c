@@ -32,10 +32,9 @@ static void layers_of(const cJSON *line, double *entropy, double *share, double 
     *entropy = *share = *dead = count ? 0 : NAN;
     cJSON_ArrayForEach(layer, layers)
     {
-        const int experts = cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(layer, "load"));
         *entropy += number(layer, "entropy") / count;
         *share += number(layer, "max_share") / count;
-        *dead += number(layer, "dead") / (experts ? experts : 1) / count;
+        *dead += (1 - number(layer, "active")) / count;
     }
 }
 

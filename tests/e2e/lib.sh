@@ -78,7 +78,7 @@ steady()
 # The one checkpoint of a run folder.
 checkpoint() { echo "$1"/checkpoint-????????; }
 
-# same_run A B: weights, optimizer, loop state, configuration and metrics are the same bytes
+# same_run A B: weights, optimizer, loop state, configuration, trace and metrics are the same bytes
 same_run()
 {
     same "$1/model.safetensors" "$2/model.safetensors"
@@ -86,6 +86,7 @@ same_run()
         same "$(checkpoint "$1")/$file" "$(checkpoint "$2")/$file"
     done
     same "$1/config.json" "$2/config.json"
+    same "$1/routing.trace" "$2/routing.trace"
     same "$1/tokenizer.json" "$2/tokenizer.json"
     steady "$1/metrics.jsonl" >"$tmp/metrics.a"
     steady "$2/metrics.jsonl" >"$tmp/metrics.b"
