@@ -53,6 +53,8 @@ static inline bool check_some_variant(struct check *t, const struct push_attenti
 {
     const struct kernel_size size = kernel_size_of(t->op, push->head_dim, push);
     struct kernel_shape shape[KERNEL_MAX_CANDIDATES];
+    // long unrolled rows: a minute of compilation with four lanes
+    if (t->brief && push->head_dim > 16 * t->gpu->caps.subgroup_size) return check_drop(t), false;
     const uint32_t count = kernel_candidates(&t->gpu->caps, t->op, t->store, &size, shape);
     const struct kernel_shape *some = &shape[check_random(t, count)];
     if (!check_chooses(t, t->op, some)) return check_drop(t), false;
