@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // KERNEL_ADAMW (src/kernel.h): AdamW (Loshchilov & Hutter 2019) in the order of torch.optim.AdamW.
-// The gradient is first multiplied by norm[1]; nothing moves where norm[2] is 0, but the copy is
-// written, so that it always is the parameter rounded to the storage type. A workgroup does LANES *
-// PER_LANE elements.
+// Where norm[2] is 0 nothing moves, but the copy is written, so that it always is the parameter
+// rounded to the storage type. A workgroup does LANES * PER_LANE elements of one part; those of
+// experts that do not move end at once.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_shader_16bit_storage : enable
@@ -22,21 +22,17 @@ layout(binding = 5) buffer V { float v[]; };
 layout(binding = 5) buffer V4 { vec4 v4[]; };
 layout(binding = 6) writeonly buffer Copy { STORE copy[]; };
 layout(binding = 6) writeonly buffer Copy4 { STORE4 copy4[]; };
-layout(push_constant) uniform Push {
-    uint count, write_copy;
-    float beta1, beta2, eps, weight_decay;
-};
+layout(binding = 7) readonly buffer Moves { uint moves[]; };
+#include "lib/optimizer.glsl"
 
-const uint PER_LANE = 16; // ELEMENTS_PER_LANE of src/kernel_table.c
+float decay, speed, root_inverse; // of this part: 1 - rate * weight_decay, rate / correction1, ...
 
 void update(inout vec4 x, vec4 gradient, inout vec4 mean, inout vec4 square)
 {
     gradient *= norm[1];
-    x *= 1.0 - step.learning_rate * weight_decay;
     mean += (1.0 - beta1) * (gradient - mean);
     square = beta2 * square + (1.0 - beta2) * gradient * gradient;
-    const vec4 divisor = sqrt(square) / sqrt(step.correction2) + eps;
-    x -= step.learning_rate / step.correction1 * mean / divisor;
+    x = x * decay - speed * mean / (sqrt(square) * root_inverse + eps);
 }
 
 void four(uint i)
@@ -67,9 +63,13 @@ void one(uint i)
 
 void main()
 {
-    const uint begin = group_index() * LANES * PER_LANE;
-    if (begin >= count) return;
-    const uint end = min(count, begin + LANES * PER_LANE);
-    for (uint q = begin / 4 + LANE; q < end / 4; q += LANES) four(q);
-    for (uint i = end / 4 * 4 + LANE; i < end; i += LANES) one(i);
+    const piece own = piece_of_group(step.step);
+    if (own.t == 0) return;
+    const float pace = step.learning_rate * rate;
+    decay = 1.0 - pace * weight_decay;
+    speed = pace / correction(own.t, log_beta1);
+    root_inverse = inversesqrt(correction(own.t, log_beta2));
+    const uint rest = own.quads ? own.end / 4 * 4 : own.begin;
+    for (uint q = own.begin / 4 + LANE; q < rest / 4; q += LANES) four(q);
+    for (uint i = max(rest, own.begin) + LANE; i < own.end; i += LANES) one(i);
 }

@@ -15,6 +15,10 @@ enum { CONFIG_MAX_LAYERS = 256 };
 enum config_family { CONFIG_VKMOE, CONFIG_MIXTRAL, CONFIG_QWEN3_MOE }; // "model_type": tensor names
 enum config_act { CONFIG_SILU, CONFIG_GELU, CONFIG_GELU_NEW, CONFIG_GELU_TANH, CONFIG_RELU2 };
 enum config_init { CONFIG_INIT_NORMAL, CONFIG_INIT_SCALED, CONFIG_INIT_H64LM };
+// What experts without a token do (KERNEL_EXPERT_STEPS): nothing, with t_e steps of their own for
+// bias correction; a step like all others, with zero gradients (torch.optim.AdamW on the stacked
+// tensor); nothing, with the step of all (TensorFlow's LazyAdam, torch.optim.SparseAdam).
+enum config_expert_optimizer { CONFIG_PER_EXPERT, CONFIG_DENSE_EXACT, CONFIG_LAZY_GLOBAL };
 enum config_schedule { CONFIG_COSINE, CONFIG_LINEAR, CONFIG_CONSTANT, CONFIG_CONSTANT_DECAY };
 
 enum { CONFIG_MAX_GROUPS = 256 };
@@ -96,6 +100,7 @@ struct config {
                                         // falls linearly to min_learning_rate
     double   learning_rate, min_learning_rate;
     double   adam_beta1, adam_beta2, adam_epsilon, weight_decay, max_grad_norm;
+    enum config_expert_optimizer expert_optimizer; // "per-expert", "dense-exact", "lazy-global"
     bool     embedding_weight_decay;    // embeddings' own choice
     double   loss_scale;                // multiplies the loss before backward; default 1, f16 1024
     uint32_t save_every, eval_every;    // in steps; 0: only at the end / never

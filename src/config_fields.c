@@ -26,6 +26,9 @@ static const char *const router_names[] = {
     [CONFIG_ROUTER_SIGMOID_BIAS] = "sigmoid_bias", [CONFIG_ROUTER_DENSE] = "dense", NULL};
 static const char *const scoring_names[] = {"softmax", "sigmoid", NULL};
 static const char *const loss_layer_names[] = {"moe", "all", NULL};
+static const char *const expert_optimizer_names[] = {
+    [CONFIG_PER_EXPERT] = "per-expert", [CONFIG_DENSE_EXACT] = "dense-exact",
+    [CONFIG_LAZY_GLOBAL] = "lazy-global", NULL};
 static const char *const dtype_names[] = {
     [DTYPE_F32] = "float32", [DTYPE_BF16] = "bfloat16", [DTYPE_F16] = "float16", NULL};
 static const char *const is_zero[] = {"0", NULL}, *const is_one[] = {"1", NULL};
@@ -121,6 +124,8 @@ const struct config_field config_fields[] = {
     {"adam_epsilon", NULL, CONFIG_F64, 0, AT(adam_epsilon), 1e-20, 1},
     {"weight_decay", NULL, CONFIG_F64, 0, AT(weight_decay), 0, 10},
     {"max_grad_norm", NULL, CONFIG_F64, 0, AT(max_grad_norm), 0, 1e9},
+    {"expert_optimizer", NULL, CONFIG_CHOICE, 0, AT(expert_optimizer),
+     .names = expert_optimizer_names},
     {"embedding_weight_decay", NULL, CONFIG_BOOL, 0, AT(embedding_weight_decay)},
     {"loss_scale", NULL, CONFIG_F64, 0, AT(loss_scale), 1e-6, 1e9},
     {"save_every", NULL, CONFIG_U32, 0, AT(save_every), 0, 1e9},

@@ -11,6 +11,7 @@
 // rounded once. No float atomics: the order of every sum is fixed, so two runs give the same bytes.
 #pragma once
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -26,8 +27,7 @@ struct step_words {
     float    aux_scale;       // multiplies gradients of auxiliary losses: scale / micro-batches
     float    unscale;         // 1 / scale, applied to gradients before the norm and the update
     float    max_grad_norm;   // 0: no clipping
-    float    correction1;     // 1 - beta1^step
-    float    correction2;     // 1 - beta2^step
+    float    average;         // average: how far towards the weights; 0: not in this step
     uint32_t base;            // position in the KV cache of the first token of this call
     uint32_t length;          // valid tokens in this call (prefill may be padded)
     uint32_t segments;        // distinct token ids in the batch (embed_back)
@@ -36,7 +36,7 @@ struct step_words {
     uint32_t top_k;           // 0: off
     float    top_p;           // 1: off
     float    repetition_penalty; // 1: off; seen tokens: l > 0 ? l / r : l * r (Keskar et al. 2019)
-    uint32_t reserved[15];
+    uint32_t reserved[16];
 };
 _Static_assert(sizeof(struct step_words) == 128, "step.glsl holds the same 32 words");
 
@@ -274,10 +274,25 @@ enum kernel_op {
     // max_grad_norm is 0. push_sum
     // r step, r partial f32[n], w norm f32[4]
     KERNEL_GRAD_CLIP,
-    // AdamW (Loshchilov & Hutter 2019), as torch.optim.AdamW; nothing moves where norm[2] is 0;
-    // copy
-    // is written only where copy. push_adamw
-    // r step, r norm f32[4], m p f32[n], r g f32[n], m m f32[n], m v f32[n], w copy STORE[n]
+    // Optimizers. One dispatch is for `matrices` parts of `count` elements each. Part i is number
+    // first + i of a run of parts; where experts is 0 it takes the optimizer's step t = step.step,
+    // else t = moves[(first + i) / per_layer * stride + (first + i) % experts], and where that is 0
+    // not one byte of the part, its moments or its copy is touched (nor read). Gradients are
+    // multiplied by norm[1] first; nothing moves where norm[2] is 0; the rate is
+    // step.learning_rate * rate; weight decay is decoupled and comes first:
+    // p *= 1 - rate * weight_decay. copy is written only where push.copy. push_optimizer
+    //
+    // touched[e] = 1 where expert e has rows. push_count
+    // r offsets u32[E+1], m touched u32[E]
+    KERNEL_EXPERT_TOUCH,
+    // What touched experts do in this step: touched[i] becomes the step t of expert i, 0 where it
+    // was not touched or norm[2] is 0. t = ++steps[i], or step.step where push.global (steps
+    // stays). push_expert_steps
+    // r step, r norm f32[4], m steps u32[n], m touched u32[n]
+    KERNEL_EXPERT_STEPS,
+    // AdamW (Loshchilov & Hutter 2019) as torch.optim.AdamW: bias corrections are 1 - beta^t.
+    // r step, r norm f32[4], m p f32[n], r g f32[n], m m f32[n], m v f32[n], w copy STORE[n],
+    // r moves u32[...]
     KERNEL_ADAMW,
     // push_count
     // r from f32[n], w to STORE[n]
@@ -398,7 +413,17 @@ struct push_token_router {
     float    inv_temperature, eps;
 };
 struct push_token_moe { uint32_t experts, top_k, n, k, activation; float eps; };
-struct push_adamw { uint32_t count, copy; float beta1, beta2, eps, weight_decay; };
+struct push_expert_steps { uint32_t count, global; };
+struct push_optimizer {
+    uint32_t count, matrices, first;      // elements of a part, parts, number of the first one
+    uint32_t experts, per_layer, stride;  // 0: all move; parts of a layer; words of a layer's moves
+    uint32_t copy, nesterov;
+    float    rate, weight_decay;
+    float    beta1, beta2, eps;           // beta1 is the momentum of sgd and muon
+    float    log_beta1, log_beta2;        // natural logarithms
+};
+// 1 - beta^t = -expm1(t log_beta): for any t without a power that rounds to 1
+static inline float kernel_log_beta(double beta) { return beta > 0 ? (float)log(beta) : -1e4f; }
 
 // How an operation is computed. `flat` exists for every operation: registers only, no shared memory
 // and no barriers (CPU drivers, and the fallback everywhere). The others are of the matmul and

@@ -683,16 +683,43 @@ static void grad_clip(struct kernel_case *c)
     output(c, 2, DTYPE_F32, 4);
 }
 
+static void expert_touch(struct kernel_case *c)
+{
+    static const uint32_t offsets[] = {0, 0, 3, 3, 4, 9, 9}, touched[] = {0, 0, 0, 1, 0, 1};
+    PUSH(c, push_count, .count = 6);
+    memcpy(words(c, 0, 7), offsets, sizeof offsets);
+    memcpy(words(c, 1, 6), touched, sizeof touched);
+}
+
+static void expert_steps(struct kernel_case *c)
+{
+    PUSH(c, push_expert_steps, .count = 37);
+    step(c, 0, &(struct step_words){.step = 9});
+    positive(c, 1, DTYPE_F32, 4);
+    words_below(c, 2, 37, 9);
+    words_below(c, 3, 37, 2);
+}
+
+// Two layers of two stacks of three matrices each; expert 1 of the second layer does not move.
+static void optimizer(struct kernel_case *c, uint32_t moves_at)
+{
+    static const uint32_t moves[] = {3, 1, 7, 99, 5, 0, 2, 99};
+    PUSH(c, push_optimizer, .count = 137, .matrices = 11, .first = 1, .experts = 3, .per_layer = 6,
+         .stride = 4, .copy = 1, .nesterov = 1, .rate = 0.5f, .weight_decay = 0.1f, .beta1 = 0.9f,
+         .beta2 = 0.99f, .eps = 1e-6f, .log_beta1 = kernel_log_beta(0.9),
+         .log_beta2 = kernel_log_beta(0.99));
+    memcpy(words(c, moves_at, 8), moves, sizeof moves);
+}
+
 static void adamw(struct kernel_case *c)
 {
-    PUSH(c, push_adamw, .count = 309, .copy = 1, .beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-6f,
-         .weight_decay = 0.1f);
-    step(c, 0, &(struct step_words){.step = 3, .learning_rate = 0.01f, .correction1 = 0.271f,
-                                    .correction2 = 0.0297f});
+    enum { ALL = 11 * 137 };
+    optimizer(c, 7);
+    step(c, 0, &(struct step_words){.step = 3, .learning_rate = 0.01f});
     positive(c, 1, DTYPE_F32, 4); // norm: a factor, and finite
-    for (uint32_t b = 2; b < 5; b++) numbers(c, b, DTYPE_F32, 309);
-    positive(c, 5, DTYPE_F32, 309);
-    output(c, 6, KERNEL_CASE_STORE, 309);
+    for (uint32_t b = 2; b < 5; b++) numbers(c, b, DTYPE_F32, ALL);
+    positive(c, 5, DTYPE_F32, ALL);
+    output(c, 6, KERNEL_CASE_STORE, ALL);
 }
 
 static void sample(struct kernel_case *c)
@@ -816,6 +843,8 @@ static void (*const fills[KERNEL_COUNT])(struct kernel_case *c) = {
     [KERNEL_SUM] = sum,
     [KERNEL_GRAD_NORM] = grad_norm,
     [KERNEL_GRAD_CLIP] = grad_clip,
+    [KERNEL_EXPERT_TOUCH] = expert_touch,
+    [KERNEL_EXPERT_STEPS] = expert_steps,
     [KERNEL_ADAMW] = adamw,
     [KERNEL_CAST] = cast,
     [KERNEL_SAMPLE] = sample,

@@ -71,7 +71,9 @@ GROUPS_ROWS(moe_scan, push_moe_sort, p->slices)
 GROUPS_ROWS(moe_activate_back, push_moe_activate, p->pairs)
 GROUPS_ROWS(loss, push_loss, p->rows)
 GROUPS_ROWS(grad_norm, push_sum, ceil_div(p->count, p->block))
-GROUPS_ROWS(adamw, push_adamw, ceil_div(p->count, shape->lanes * ELEMENTS_PER_LANE))
+GROUPS_ROWS(words, push_count, ceil_div(p->count, shape->lanes))
+GROUPS_ROWS(optimizer, push_optimizer,
+            (uint64_t)p->matrices * ceil_div(p->count, shape->lanes * ELEMENTS_PER_LANE))
 
 static void groups_matmul(const void *push, const struct kernel_shape *shape, uint32_t groups[3])
 {
@@ -204,7 +206,9 @@ COST(loss, push_loss, 5 * D(p->rows) * p->vocab,
      D(p->rows) * p->vocab * store * (p->backward ? 2 : 1))
 COST(sum, push_sum, D(p->count), 4 * D(p->count))
 COST(grad_norm, push_sum, 2 * D(p->count), 4 * D(p->count))
-COST(adamw, push_adamw, 12 * D(p->count), D(p->count) * (28 + (p->copy ? store : 0)))
+COST(words, push_count, 0, 12 * D(p->count))
+COST(adamw, push_optimizer, 12 * D(p->count) * p->matrices,
+     D(p->count) * p->matrices * (28 + (p->copy ? store : 0)))
 COST(sample, push_loss, 10 * D(p->vocab), 8 * D(p->vocab))
 COST(token_linear, push_token_linear, 2 * D(p->n) * p->k, D(p->n) * (p->k + 1) * store)
 COST(heads, push_heads, 5 * D(p->tokens) * (p->heads + p->kv_heads) * p->head_dim,
@@ -278,7 +282,9 @@ static const struct kernel_info table[KERNEL_COUNT] = {
     ROW(SUM, sum, groups_one, sum, push_sum, "rm"),
     ROW(GRAD_NORM, grad_norm, groups_grad_norm, grad_norm, push_sum, "rm"),
     ROW(GRAD_CLIP, grad_clip, groups_one, sum, push_sum, "rrw"),
-    ROW(ADAMW, adamw, groups_adamw, adamw, push_adamw, "rrmrmmw"),
+    ROW(EXPERT_TOUCH, expert_touch, groups_words, words, push_count, "rm"),
+    ROW(EXPERT_STEPS, expert_steps, groups_words, words, push_expert_steps, "rrmm"),
+    ROW(ADAMW, adamw, groups_optimizer, adamw, push_optimizer, "rrmrmmwr"),
     ROW(CAST, cast, groups_elements, cast, push_count, "rw"),
     ROW(TOKEN_LINEAR, token_linear, groups_token_linear, token_linear, push_token_linear, "rrrw"),
     ROW(TOKEN_LINEARF, token_linearf, groups_token_linear, token_linear, push_token_linear, "rrrw"),

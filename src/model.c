@@ -110,13 +110,48 @@ static void add_layer(struct model *model, uint32_t index)
     }
 }
 
+// ---- groups
+
+static struct model_group group_of(const struct config *c, const struct model_tensor *tensor)
+{
+    return (struct model_group){
+        .weight_decay = tensor->decay ? c->weight_decay : 0,
+        .beta1 = c->adam_beta1,
+        .beta2 = c->adam_beta2,
+        .rate = 1,
+        .by_expert = tensor->experts > 0 && c->expert_optimizer != CONFIG_DENSE_EXACT};
+}
+
+static bool same_group(const struct model_group *a, const struct model_group *b)
+{
+    return a->weight_decay == b->weight_decay && a->beta1 == b->beta1 && a->beta2 == b->beta2 &&
+           a->rate == b->rate && a->by_expert == b->by_expert;
+}
+
+// Groups in the order in which their first tensors stand, those with weight decay in front.
+static void group_tensors(struct model *model)
+{
+    model->group = arena_array(model->arena, model->tensor_count, sizeof *model->group);
+    for (uint32_t i = 0; i < 2 * model->tensor_count; i++) {
+        struct model_tensor *tensor = &model->tensor[i % model->tensor_count];
+        if (tensor->decay != (i < model->tensor_count)) continue;
+        const struct model_group own = group_of(&model->config, tensor);
+        uint32_t at = 0;
+        while (at < model->group_count && !same_group(&own, &model->group[at])) at++;
+        if (at == model->group_count) model->group[model->group_count++] = own;
+        tensor->group = at;
+    }
+}
+
+// ---- places
+
 // First fit in order: a tensor that does not fit behind the last one opens the next segment.
-static bool place_group(struct model *model, bool decay)
+static bool place_group(struct model *model, uint32_t group)
 {
     const uint64_t limit = model->bytes_limit / sizeof(float);
     for (uint32_t i = 0; i < model->tensor_count; i++) {
         struct model_tensor *tensor = &model->tensor[i];
-        if (tensor->decay != decay) continue;
+        if (tensor->group != group) continue;
         const uint64_t padded = align_up(tensor->count, MODEL_ALIGN);
         if (padded > limit) {
             log_error("tensor %s%s: %llu bytes in f32, a segment of the device takes %llu; make "
@@ -152,8 +187,12 @@ struct model *model_create(const struct config *config, uint64_t segment_bytes)
         add(model, ROLE_HEAD, -1, 0, config->vocab_size, config->hidden_size);
     model->segment_elements =
         arena_array(arena, model->tensor_count, sizeof *model->segment_elements);
-    // what weight decay is for, then what it is not: each a single span for the optimizer
-    if (!place_group(model, true) || !place_group(model, false)) model_destroy(&model);
+    group_tensors(model);
+    for (uint32_t g = 0; g < model->group_count; g++)
+        if (!place_group(model, g)) {
+            model_destroy(&model);
+            break;
+        }
     return model;
 }
 
@@ -172,6 +211,13 @@ const struct model_tensor *model_find(const struct model *model, enum model_role
         if (model->tensor[i].role == role && model->tensor[i].layer == layer)
             return &model->tensor[i];
     return NULL;
+}
+
+uint32_t model_moe_index(const struct model *model, uint32_t layer)
+{
+    uint32_t index = 0;
+    for (uint32_t i = 0; i < layer; i++) index += model->config.moe_layer[i];
+    return index;
 }
 
 bool model_role_name(enum model_role role, int32_t layer, enum config_family family, char *out,

@@ -15,11 +15,20 @@ enum model_role {
     ROLE_NORM_FINAL, ROLE_HEAD, ROLE_COUNT,
 };
 
+// Tensors that the optimizer treats alike; they lie side by side.
+struct model_group {
+    double weight_decay;
+    double beta1, beta2;
+    double rate;         // times the step's learning rate
+    bool   by_expert;    // an expert without a token does not move: stacks of experts only
+};
+
 struct model_tensor {
     enum model_role role;
     int32_t  layer;        // -1: none
     uint32_t experts;      // 0: one matrix [rows][cols]; else stacked [experts][rows][cols]
     uint32_t rows, cols;   // weight [out][in]; a norm is [1][cols] and has rank 1 in files
+    uint32_t group;        // of struct model
     bool     decay;        // weight decay applies
     bool     ruled;        // moved by a rule of its own: no gradient, no optimizer
     double   init_std;     // 0: filled with init_value
@@ -36,6 +45,8 @@ struct model {
     struct config        config;
     struct model_tensor *tensor;       // in the order of the forward pass
     uint32_t             tensor_count;
+    struct model_group  *group;        // in the order of the flat space
+    uint32_t             group_count;
     uint32_t             segment_count;
     uint64_t            *segment_elements; // with alignment padding
     uint64_t             parameters;   // elements of all tensors
@@ -48,6 +59,8 @@ struct model {
 // where a tensor is larger.
 struct model *model_create(const struct config *config, uint64_t segment_bytes);
 void          model_destroy(struct model **model);
+// Which of the MoE layers a layer is, counted from 0.
+uint32_t model_moe_index(const struct model *model, uint32_t layer);
 // NULL where the model has none (tied head, dense layer, ...).
 const struct model_tensor *model_find(const struct model *model, enum model_role role,
                                       int32_t layer);

@@ -44,19 +44,39 @@ static bool make_class(struct params *params, enum params_class which)
     return true;
 }
 
-static bool zero_class(struct params *params, enum params_class which)
+// `buffer` filled with zeros
+static bool zero_buffers(struct params *params, struct gpu_buffer *const *buffer, uint32_t count)
 {
     struct gpu_commands *commands =
         gpu_commands_create(params->gpu, &(struct gpu_commands_params){.name = "zero"});
     if (!commands) return false;
-    for (uint32_t s = 0; s < params->model->segment_count; s++) {
-        struct gpu_buffer *buffer = params->buffer[which][s];
-        gpu_commands_fill(commands, &(struct gpu_bind){buffer, 0, buffer->params.bytes}, 0);
-    }
+    for (uint32_t i = 0; i < count; i++)
+        gpu_commands_fill(commands, &(struct gpu_bind){buffer[i], 0, buffer[i]->params.bytes}, 0);
     const uint64_t ticket = gpu_commands_end(commands) ? gpu_submit(params->gpu, &commands, 1) : 0;
     const bool ok = ticket && gpu_wait(params->gpu, ticket);
     gpu_commands_destroy(params->gpu, &commands);
     return ok;
+}
+
+enum { MOVES_ALIGN = 64 }; // words: 256 bytes
+
+static bool make_moves(struct params *params)
+{
+    const struct config *c = &params->model->config;
+    bool wanted = false;
+    for (uint32_t g = 0; g < params->model->group_count; g++)
+        wanted |= params->model->group[g].by_expert;
+    if (!params->training || !wanted) return true;
+    params->moves_stride = (uint32_t)align_up(c->num_experts, MOVES_ALIGN);
+    params->moves_layers = config_moe_layers(c);
+    const uint64_t bytes = 4ull * params->moves_stride * params->moves_layers;
+    struct gpu_buffer **const made[] = {&params->expert_steps, &params->moves};
+    for (size_t i = 0; i < COUNT_OF(made); i++) {
+        *made[i] = gpu_buffer_create(
+            params->gpu, &(struct gpu_buffer_params){.name = "steps of experts", .bytes = bytes});
+        if (!*made[i] || !zero_buffers(params, made[i], 1)) return false;
+    }
+    return true;
 }
 
 struct params *params_create(struct gpu *gpu, const struct model *model, bool training)
@@ -72,7 +92,10 @@ struct params *params_create(struct gpu *gpu, const struct model *model, bool tr
         if (class_kept(params, which) && !make_class(params, which)) goto fail;
     // padding between tensors is zero in every class: optimizer and norm run over it
     for (int which = 0; which < PARAMS_CLASSES; which++)
-        if (params->buffer[which] && !zero_class(params, which)) goto fail;
+        if (params->buffer[which] &&
+            !zero_buffers(params, params->buffer[which], model->segment_count))
+            goto fail;
+    if (!make_moves(params)) goto fail;
     return params;
 fail:
     params_destroy(&params);
@@ -86,6 +109,8 @@ void params_destroy(struct params **params)
     for (int which = 0; which < PARAMS_CLASSES; which++)
         for (uint32_t s = 0; p->buffer[which] && s < p->model->segment_count; s++)
             gpu_buffer_destroy(p->gpu, &p->buffer[which][s]);
+    gpu_buffer_destroy(p->gpu, &p->expert_steps);
+    gpu_buffer_destroy(p->gpu, &p->moves);
     struct arena *arena = p->arena;
     arena_destroy(&arena);
     *params = NULL;
@@ -159,6 +184,20 @@ bool params_init(struct params *params)
     }
     free(values);
     return ok;
+}
+
+bool params_write_steps(struct params *params, uint32_t moe_layer, const uint32_t *steps)
+{
+    return gpu_buffer_write(params->gpu, params->expert_steps,
+                            4ull * params->moves_stride * moe_layer, steps,
+                            4ull * params->model->config.num_experts);
+}
+
+bool params_read_steps(struct params *params, uint32_t moe_layer, uint32_t *steps)
+{
+    return gpu_buffer_read(params->gpu, params->expert_steps,
+                           4ull * params->moves_stride * moe_layer, steps,
+                           4ull * params->model->config.num_experts);
 }
 
 struct plan_range params_range_of(const struct params *params, struct plan *plan,

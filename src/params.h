@@ -21,6 +21,10 @@ struct params {
     enum dtype          store;   // of the compute copy; f32: masters are the copy
     bool                training;
     struct gpu_buffer **buffer[PARAMS_CLASSES]; // [segment]; NULL where the class is not kept
+    // Where experts that no token came to stay as they are: u32 [MoE layers][moves_stride]
+    struct gpu_buffer  *expert_steps; // how many steps each took; kept
+    struct gpu_buffer  *moves;        // in this step: touched, then the step that it takes, or 0
+    uint32_t            moves_stride, moves_layers; // layers 0: there are no such experts
     struct arena       *arena;
 };
 
@@ -35,6 +39,9 @@ bool params_write(struct params *params, enum params_class which, const struct m
                   uint64_t begin, uint64_t count, const float *values);
 bool params_read(struct params *params, enum params_class which, const struct model_tensor *tensor,
                  uint64_t begin, uint64_t count, float *values);
+// The steps that each expert of a MoE layer took: [experts].
+bool params_write_steps(struct params *params, uint32_t moe_layer, const uint32_t *steps);
+bool params_read_steps(struct params *params, uint32_t moe_layer, uint32_t *steps);
 // The tensor's range of a class, for the steps of a plan.
 // The range of tensors that lie side by side in one buffer; {0} where they do not.
 struct plan_range params_range_of(const struct params *params, struct plan *plan,

@@ -70,6 +70,8 @@ void network_decode(struct network *network);
 void network_backward(struct network *network); // plan_backward.c, after a forward in NETWORK_TRAIN
 void network_zero(struct plan *plan, struct params *params,
                   const struct network_io *io); // plan_update.c: gradients, loss
+// The experts of a layer that have a token in this micro-batch, for the update.
+void network_touch(struct network *n, int32_t layer);
 void network_update(struct plan *plan, struct params *params,
                     const struct network_io *io); // plan_update.c: norm, clip, AdamW
 

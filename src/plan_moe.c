@@ -214,6 +214,7 @@ static struct plan_range expert_back(struct network *n, int32_t layer, struct pl
 void network_moe_back(struct network *n, int32_t layer, struct plan_range dn)
 {
     const struct config *c = n->config;
+    network_touch(n, layer);
     const uint32_t pairs = pairs_of(n, layer);
     const struct layer_values *v = &n->layer[layer];
     const struct plan_range dgates = network_temp_f32(n, pairs, 1, "dgates", layer);

@@ -1,45 +1,118 @@
 // SPDX-License-Identifier: MIT
-// The optimizer step as steps: the gradient norm (one reduction), the clip factor, AdamW with the
-// cast to the compute copy. Neighbouring tensors with the same decay share a dispatch: a span of
-// the flat space.
+// The optimizer step as steps: the gradient norm (one reduction), the clip factor, which experts
+// move, then each group's optimizer with the cast to the compute copy. What lies side by side and
+// is treated alike shares a dispatch: a span of the flat space.
 #include "src/base.h"
 #include "src/plan_model.h"
 
 enum { NORM_BLOCK = 1 << 14 }; // elements a partial sum covers
 
-struct span { uint32_t segment; uint64_t begin, end; bool decay; };
+// Elements [begin, end) of a segment. Where its group goes by expert: `matrices` parts of `count`
+// elements each, from part `first` of MoE layer `layer` on, `stacks` tensors a layer; a span of
+// several layers has all of theirs.
+struct span {
+    uint32_t segment, group;
+    uint64_t begin, end;
+    uint64_t count;
+    uint32_t matrices, first, layer, tensors, stacks;
+};
 
-// Spans of the flat space in order (src/model.c: what decays comes first): never across segments,
-// decay groups, or what one binding may cover.
-static uint32_t spans_of(const struct params *params, bool split_decay, struct span *spans)
+struct span_list { struct span *span; uint32_t count; uint64_t limit; };
+
+static struct span_list list_create(struct plan *plan, const struct params *params)
 {
     const struct model *model = params->model;
     const uint64_t limit = params->gpu->caps.max_range / 4 / NORM_BLOCK * NORM_BLOCK;
-    uint32_t count = 0;
-    for (uint32_t t = 0; t < 2 * model->tensor_count; t++) {
-        const struct model_tensor *tensor = &model->tensor[t % model->tensor_count];
-        if (tensor->ruled || tensor->decay != (t < model->tensor_count)) continue;
-        const uint64_t end = tensor->offset + align_up(tensor->count, MODEL_ALIGN);
-        struct span *last = count ? &spans[count - 1] : NULL;
-        const bool joins =
-            last && last->segment == tensor->segment && last->end == tensor->offset &&
-            (!split_decay || last->decay == tensor->decay) && end - last->begin <= limit;
-        if (joins) {
-            last->end = end;
-            continue;
-        }
-        for (uint64_t at = tensor->offset; at < end; at += limit)
-            spans[count++] =
-                (struct span){tensor->segment, at, min_u64(at + limit, end), tensor->decay};
-    }
-    return count;
+    // parts of experts begin at multiples of MODEL_ALIGN, so up to half of the limit may be lost
+    const uint64_t most = model->tensor_count + 2 * (model->parameters / limit) +
+                          model->segment_count + model->tensor_count;
+    return (struct span_list){.span = arena_array(plan->arena, most, sizeof(struct span)),
+                              .limit = limit};
 }
 
-static uint32_t span_limit(const struct params *params)
+static void add_dense(struct span_list *list, const struct model_tensor *tensor, bool split)
 {
-    const uint64_t limit = params->gpu->caps.max_range / 4 / NORM_BLOCK * NORM_BLOCK;
-    return params->model->tensor_count + (uint32_t)(params->model->parameters / limit) +
-           params->model->segment_count + 1;
+    const uint64_t end = tensor->offset + align_up(tensor->count, MODEL_ALIGN);
+    struct span *last = list->count ? &list->span[list->count - 1] : NULL;
+    if (last && last->segment == tensor->segment && last->end == tensor->offset &&
+        (!split || last->group == tensor->group) && end - last->begin <= list->limit) {
+        last->end = end;
+        return;
+    }
+    for (uint64_t at = tensor->offset; at < end; at += list->limit)
+        list->span[list->count++] = (struct span){.segment = tensor->segment,
+                                                  .group = tensor->group,
+                                                  .begin = at,
+                                                  .end = min_u64(at + list->limit, end)};
+}
+
+// Whether a stack of experts goes on where the last span ends: the next of the same layer, while
+// that is the first one, else the next in the order of the first layer's.
+static bool joins(const struct span_list *list, const struct model_tensor *tensor, uint32_t layer)
+{
+    if (!list->count) return false;
+    struct span *last = &list->span[list->count - 1];
+    const uint64_t count = tensor->count / tensor->experts;
+    if (last->segment != tensor->segment || last->group != tensor->group || last->first != 0 ||
+        last->count != count || last->end != tensor->offset ||
+        last->end + tensor->count - last->begin > list->limit ||
+        last->tensors * tensor->experts != last->matrices)
+        return false;
+    if (layer == last->layer && last->tensors == last->stacks) {
+        last->stacks++;
+        return true;
+    }
+    return layer == last->layer + last->tensors / last->stacks;
+}
+
+// A stack larger than the limit goes in parts, each of whole experts that begin at a multiple of
+// MODEL_ALIGN.
+static void add_experts(struct span_list *list, const struct model_tensor *tensor, uint32_t layer)
+{
+    const uint64_t count = tensor->count / tensor->experts;
+    if (joins(list, tensor, layer)) {
+        struct span *last = &list->span[list->count - 1];
+        last->end += tensor->count;
+        last->matrices += tensor->experts;
+        last->tensors++;
+        return;
+    }
+    uint64_t step = list->limit / count;
+    if (step < tensor->experts) {
+        uint64_t whole = 1; // experts that make a multiple
+        while (whole * count % MODEL_ALIGN) whole *= 2;
+        step = max_u64(step / whole, 1) * whole;
+    }
+    for (uint64_t first = 0; first < tensor->experts; first += step) {
+        const uint64_t experts = min_u64(step, tensor->experts - first);
+        list->span[list->count++] = (struct span){.segment = tensor->segment,
+                                                  .group = tensor->group,
+                                                  .begin = tensor->offset + first * count,
+                                                  .end = tensor->offset + (first + experts) * count,
+                                                  .count = count,
+                                                  .matrices = (uint32_t)experts,
+                                                  .first = (uint32_t)first,
+                                                  .layer = layer,
+                                                  .tensors = 1,
+                                                  .stacks = 1};
+    }
+}
+
+// Spans in the order of the flat space: never across segments or what one binding may cover;
+// where `split`, never across groups.
+static struct span_list spans_of(struct plan *plan, const struct params *params, bool split)
+{
+    const struct model *model = params->model;
+    struct span_list list = list_create(plan, params);
+    for (uint32_t g = 0; g < model->group_count; g++)
+        for (uint32_t t = 0; t < model->tensor_count; t++) {
+            const struct model_tensor *tensor = &model->tensor[t];
+            if (tensor->ruled || tensor->group != g) continue;
+            if (split && model->group[g].by_expert)
+                add_experts(&list, tensor, model_moe_index(model, (uint32_t)tensor->layer));
+            else add_dense(&list, tensor, split);
+        }
+    return list;
 }
 
 static struct plan_range span_range(struct plan *plan, const struct params *params,
@@ -52,62 +125,121 @@ static struct plan_range span_range(struct plan *plan, const struct params *para
                          span->begin * size, (span->end - span->begin) * size);
 }
 
+// ---- which experts move
+
+static struct plan_range moves_range(struct plan *plan, const struct params *params)
+{
+    return plan_external(plan, "moves", params->moves, 0, params->moves->params.bytes);
+}
+
+void network_touch(struct network *n, int32_t layer)
+{
+    const struct params *params = n->params;
+    if (!params->moves) return;
+    const uint64_t row = 4ull * params->moves_stride;
+    const struct push_count push = {n->config->num_experts};
+    plan_add(n->plan, KERNEL_EXPERT_TOUCH, 0, &push,
+             PLAN_BIND(n->layer[layer].offsets,
+                       plan_slice(moves_range(n->plan, params),
+                                  row * model_moe_index(n->model, (uint32_t)layer), row)));
+}
+
+static void move_steps(struct plan *plan, const struct params *params, const struct network_io *io)
+{
+    if (!params->moves) return;
+    const struct push_expert_steps push = {
+        .count = params->moves_stride * params->moves_layers,
+        .global = params->model->config.expert_optimizer == CONFIG_LAZY_GLOBAL};
+    plan_section(plan, "experts");
+    plan_add(plan, KERNEL_EXPERT_STEPS, 0, &push,
+             PLAN_BIND(io->step, io->norm,
+                       plan_external(plan, "steps of experts", params->expert_steps, 0,
+                                     params->expert_steps->params.bytes),
+                       moves_range(plan, params)));
+}
+
+// ---- zero, norm, update
+
 void network_zero(struct plan *plan, struct params *params, const struct network_io *io)
 {
     plan_section(plan, "zero");
     plan_fill(plan, io->loss, 0);
     plan_fill(plan, io->stats, 0);
+    if (params->moves) plan_fill(plan, moves_range(plan, params), 0);
     for (uint32_t s = 0; s < params->model->segment_count; s++) {
         struct gpu_buffer *buffer = params->buffer[PARAMS_GRAD][s];
         plan_fill(plan, plan_external(plan, "gradients", buffer, 0, buffer->params.bytes), 0);
     }
 }
 
-static void norm_steps(struct plan *plan, struct params *params, const struct network_io *io,
-                       struct span *spans)
+static void norm_steps(struct plan *plan, struct params *params, const struct network_io *io)
 {
-    const uint32_t count = spans_of(params, false, spans);
+    const struct span_list spans = spans_of(plan, params, false);
     uint32_t partials = 0;
-    for (uint32_t i = 0; i < count; i++)
-        partials += (uint32_t)((spans[i].end - spans[i].begin + NORM_BLOCK - 1) / NORM_BLOCK);
+    for (uint32_t i = 0; i < spans.count; i++)
+        partials += (uint32_t)((spans.span[i].end - spans.span[i].begin + NORM_BLOCK - 1) /
+                               NORM_BLOCK);
     const struct plan_range partial = plan_temp(plan, 4ull * partials, "squares");
     uint32_t index = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        const struct push_sum push = {.count = (uint32_t)(spans[i].end - spans[i].begin),
+    for (uint32_t i = 0; i < spans.count; i++) {
+        const struct span *span = &spans.span[i];
+        const struct push_sum push = {.count = (uint32_t)(span->end - span->begin),
                                       .index = index,
                                       .block = NORM_BLOCK};
         plan_add(plan, KERNEL_GRAD_NORM, 0, &push,
-                 PLAN_BIND(span_range(plan, params, PARAMS_GRAD, &spans[i]), partial));
+                 PLAN_BIND(span_range(plan, params, PARAMS_GRAD, span), partial));
         index += ceil_div(push.count, NORM_BLOCK);
     }
     const struct push_sum push = {.count = partials};
     plan_add(plan, KERNEL_GRAD_CLIP, 0, &push, PLAN_BIND(io->step, partial, io->norm));
 }
 
-void network_update(struct plan *plan, struct params *params, const struct network_io *io)
+static struct push_optimizer optimizer_push(const struct params *params, const struct span *span)
 {
     const struct config *c = &params->model->config;
-    struct span *spans = arena_array(plan->arena, span_limit(params), sizeof *spans);
+    const struct model_group *group = &params->model->group[span->group];
+    struct push_optimizer push = {
+        .count = (uint32_t)(span->end - span->begin),
+        .matrices = 1,
+        .copy = params->buffer[PARAMS_COMPUTE] != NULL,
+        .rate = (float)group->rate,
+        .weight_decay = (float)group->weight_decay,
+        .beta1 = (float)group->beta1,
+        .beta2 = (float)group->beta2,
+        .eps = (float)c->adam_epsilon,
+        .log_beta1 = kernel_log_beta(group->beta1),
+        .log_beta2 = kernel_log_beta(group->beta2),
+    };
+    if (!group->by_expert) return push;
+    push.count = (uint32_t)span->count;
+    push.matrices = span->matrices;
+    push.experts = c->num_experts;
+    push.per_layer = span->stacks * c->num_experts;
+    push.stride = params->moves_stride;
+    push.first = span->layer * push.per_layer + span->first;
+    return push;
+}
+
+static void adamw_steps(struct plan *plan, struct params *params, const struct network_io *io,
+                        const struct span *span)
+{
+    const struct push_optimizer push = optimizer_push(params, span);
+    const struct plan_range p = span_range(plan, params, PARAMS_MASTER, span);
+    plan_add(plan, KERNEL_ADAMW, 0, &push,
+             PLAN_BIND(io->step, io->norm, p, span_range(plan, params, PARAMS_GRAD, span),
+                       span_range(plan, params, PARAMS_M, span),
+                       span_range(plan, params, PARAMS_V, span),
+                       push.copy ? span_range(plan, params, PARAMS_COMPUTE, span) : p,
+                       push.experts ? moves_range(plan, params) : io->norm));
+}
+
+void network_update(struct plan *plan, struct params *params, const struct network_io *io)
+{
     plan_section(plan, "norm");
-    norm_steps(plan, params, io, spans);
+    norm_steps(plan, params, io);
+    move_steps(plan, params, io);
     plan_section(plan, "adamw");
-    const uint32_t count = spans_of(params, true, spans);
-    const bool copy = params->buffer[PARAMS_COMPUTE] != NULL;
-    for (uint32_t i = 0; i < count; i++) {
-        const struct push_adamw push = {
-            .count = (uint32_t)(spans[i].end - spans[i].begin),
-            .copy = copy,
-            .beta1 = (float)c->adam_beta1,
-            .beta2 = (float)c->adam_beta2,
-            .eps = (float)c->adam_epsilon,
-            .weight_decay = spans[i].decay ? (float)c->weight_decay : 0,
-        };
-        const struct plan_range p = span_range(plan, params, PARAMS_MASTER, &spans[i]);
-        plan_add(plan, KERNEL_ADAMW, 0, &push,
-                 PLAN_BIND(io->step, io->norm, p, span_range(plan, params, PARAMS_GRAD, &spans[i]),
-                           span_range(plan, params, PARAMS_M, &spans[i]),
-                           span_range(plan, params, PARAMS_V, &spans[i]),
-                           copy ? span_range(plan, params, PARAMS_COMPUTE, &spans[i]) : p));
-    }
+    const struct span_list spans = spans_of(plan, params, true);
+    for (uint32_t i = 0; i < spans.count; i++) adamw_steps(plan, params, io, &spans.span[i]);
     network_route_update(plan, params, io);
 }

@@ -15,6 +15,7 @@
 #include "src/checkpoint.h"
 #include "src/evaluator.h"
 #include "src/metrics.h"
+#include "src/optimizer_state.h"
 #include "src/progress.h"
 #include "src/routing.h"
 #include "src/schedule.h"
@@ -100,50 +101,29 @@ static bool read_state(struct run_state *r, const char *folder)
     return ok;
 }
 
-// ---- weights and moments
+// ---- weights and the optimizer's state
 
 static bool put_master(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
                        const float *values)
 {
     return params_write(user, PARAMS_MASTER, t, begin, count, values);
 }
-static bool put_m(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
-                  const float *values)
-{
-    return params_write(user, PARAMS_M, t, begin, count, values);
-}
-static bool put_v(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
-                  const float *values)
-{
-    return params_write(user, PARAMS_V, t, begin, count, values);
-}
+
 static bool get_master(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
                        float *values)
 {
     return params_read(user, PARAMS_MASTER, t, begin, count, values);
-}
-static bool get_m(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
-                  float *values)
-{
-    return params_read(user, PARAMS_M, t, begin, count, values);
-}
-static bool get_v(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
-                  float *values)
-{
-    return params_read(user, PARAMS_V, t, begin, count, values);
 }
 
 static bool load_checkpoint(struct run_state *r, const struct checkpoint_found *found)
 {
     char path[4200];
     struct params *params = trainer_params(r->trainer);
-    const struct weights_part moments[] = {{.prefix = "m.", .put = put_m, .user = params},
-                                           {.prefix = "v.", .put = put_v, .user = params}};
     if (!read_state(r, found->path)) return false;
     snprintf(path, sizeof path, "%s/model.safetensors", found->path);
     if (!weights_load(r->model, path, put_master, params)) return false;
     snprintf(path, sizeof path, "%s/optimizer.safetensors", found->path);
-    if (!weights_load_parts(r->model, path, moments, 2)) return false;
+    if (!optimizer_state_load(params, path)) return false;
     r->saved = r->step;
     log_info("resumed at step %u from %s", r->step, found->path);
     return true;
@@ -155,15 +135,13 @@ static bool save(struct run_state *r)
     if (r->saved == r->step) return true;
     char step[16];
     struct params *params = trainer_params(r->trainer);
-    const struct weights_part moments[] = {{.prefix = "m.", .get = get_m, .user = params},
-                                           {.prefix = "v.", .get = get_v, .user = params}};
     snprintf(step, sizeof step, "%u", r->step);
     const struct safetensors_metadata metadata[] = {{"format", "pt"}, {"step", step}};
     if (!checkpoint_begin(r->folder, r->step)) return false;
     if (!weights_save(r->model, checkpoint_path(r->folder, "model.safetensors"), get_master, params,
                       metadata, 2) ||
-        !weights_save_parts(r->model, checkpoint_path(r->folder, "optimizer.safetensors"), moments,
-                            2, metadata, 2) ||
+        !optimizer_state_save(params, checkpoint_path(r->folder, "optimizer.safetensors"), metadata,
+                              2) ||
         !write_state(r)) {
         checkpoint_abort(r->folder);
         return false;

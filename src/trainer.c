@@ -213,8 +213,6 @@ static struct step_words step_words(const struct trainer *t, uint32_t step, doub
         .aux_scale = (float)(scale / t->micro_count),
         .unscale = (float)(1 / scale),
         .max_grad_norm = (float)c->max_grad_norm,
-        .correction1 = (float)(1 - pow(c->adam_beta1, step)),
-        .correction2 = (float)(1 - pow(c->adam_beta2, step)),
         .length = t->layout.tokens,
     };
 }

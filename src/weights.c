@@ -69,19 +69,26 @@ static bool load_piece(const struct weights_piece *piece, const struct weights_p
     return true;
 }
 
-bool weights_load_parts(const struct model *model, const char *path,
-                        const struct weights_part *part, uint32_t part_count)
+bool weights_load_state(const struct model *model, const char *path,
+                        const struct weights_state *state)
 {
     struct weights_files files;
     struct weights_pieces pieces;
     if (!weights_files_open(&files, path)) return false;
-    bool ok = weights_match(model, &files, part, part_count, &pieces);
+    bool ok = weights_match(model, &files, state, &pieces);
     float *chunk = os_alloc(WEIGHTS_CHUNK * sizeof *chunk);
     for (uint64_t i = 0; ok && i < pieces.count; i++)
-        ok = load_piece(&pieces.piece[i], &part[pieces.piece[i].part], chunk);
+        ok = load_piece(&pieces.piece[i], &state->part[pieces.piece[i].part], chunk);
     free(chunk);
     weights_files_close(&files);
     return ok;
+}
+
+bool weights_load_parts(const struct model *model, const char *path,
+                        const struct weights_part *part, uint32_t part_count)
+{
+    return weights_load_state(
+        model, path, &(struct weights_state){.part = part, .part_count = part_count});
 }
 
 bool weights_load(const struct model *model, const char *path, weights_put_fn *put, void *user)
@@ -92,20 +99,29 @@ bool weights_load(const struct model *model, const char *path, weights_put_fn *p
 
 // ---- saving
 
+static bool part_has(const struct weights_part *part, const struct model_tensor *tensor)
+{
+    return !part->has || part->has(part->user, tensor);
+}
+
 // The file's table: parts in order, tensors in the model's order, experts ascending, so a stack's
-// bytes are one run.
+// bytes are one run; then the words.
 static struct safetensors_tensor *make_table(const struct model *model,
-                                             const struct weights_part *part, uint32_t part_count,
+                                             const struct weights_state *state,
                                              struct arena *arena, uint32_t *count)
 {
+    const struct weights_part *const part = state->part;
+    const uint32_t part_count = state->part_count;
     uint64_t most = 0;
     for (uint32_t i = 0; i < model->tensor_count; i++) most += max_u32(model->tensor[i].experts, 1);
-    struct safetensors_tensor *table = arena_array(arena, most * part_count, sizeof *table);
+    struct safetensors_tensor *table =
+        arena_array(arena, state->words_count + most * part_count, sizeof *table);
     *count = 0;
     for (uint32_t p = 0; p < part_count; p++)
         for (uint32_t i = 0; i < model->tensor_count; i++)
             for (uint32_t expert = 0; expert < max_u32(model->tensor[i].experts, 1); expert++) {
                 const struct model_tensor *tensor = &model->tensor[i];
+                if (!part_has(&part[p], tensor)) break;
                 const bool vector = model_tensor_rank(tensor) == 1;
                 char name[sizeof tensor->name + 16];
                 model_tensor_name(tensor, expert, name, sizeof name);
@@ -115,6 +131,11 @@ static struct safetensors_tensor *make_table(const struct model *model,
                     .rank = vector ? 1 : 2,
                     .shape = {vector ? tensor->cols : tensor->rows, vector ? 0 : tensor->cols}};
             }
+    for (uint32_t i = 0; i < state->words_count; i++)
+        table[(*count)++] = (struct safetensors_tensor){.name = state->words[i].name,
+                                                        .dtype = DTYPE_U32,
+                                                        .rank = 1,
+                                                        .shape = {state->words[i].count}};
     return table;
 }
 
@@ -145,8 +166,8 @@ static bool save_tensor(struct safetensors_writer *writer, const char *path,
     return true;
 }
 
-bool weights_save_parts(const struct model *model, const char *path,
-                        const struct weights_part *part, uint32_t part_count,
+bool weights_save_state(const struct model *model, const char *path,
+                        const struct weights_state *state,
                         const struct safetensors_metadata *metadata, uint32_t metadata_count)
 {
     struct arena *arena = arena_create("weights");
@@ -154,19 +175,32 @@ bool weights_save_parts(const struct model *model, const char *path,
     all[0] = (struct safetensors_metadata){"format", "pt"}; // transformers asks for it
     if (metadata_count) memcpy(all + 1, metadata, metadata_count * sizeof *all);
     uint32_t count;
-    const struct safetensors_tensor *table = make_table(model, part, part_count, arena, &count);
+    const struct safetensors_tensor *table = make_table(model, state, arena, &count);
     struct safetensors_writer *writer =
         safetensors_writer_open(path, table, count, all, metadata_count + 1);
     float *chunk = os_alloc(WEIGHTS_CHUNK * sizeof *chunk);
     bool ok = writer != NULL;
-    for (uint32_t p = 0; p < part_count; p++)
+    for (uint32_t p = 0; p < state->part_count; p++)
         for (uint32_t i = 0; ok && i < model->tensor_count; i++)
-            ok = save_tensor(writer, path, &model->tensor[i], &part[p], chunk);
+            ok = !part_has(&state->part[p], &model->tensor[i]) ||
+                 save_tensor(writer, path, &model->tensor[i], &state->part[p], chunk);
+    for (uint32_t i = 0; ok && i < state->words_count; i++)
+        ok = safetensors_writer_write(writer, state->words[i].values,
+                                      state->words[i].count * sizeof(uint32_t));
     if (ok) ok = safetensors_writer_commit(&writer);
     else safetensors_writer_abort(&writer);
     free(chunk);
     arena_destroy(&arena);
     return ok;
+}
+
+bool weights_save_parts(const struct model *model, const char *path,
+                        const struct weights_part *part, uint32_t part_count,
+                        const struct safetensors_metadata *metadata, uint32_t metadata_count)
+{
+    return weights_save_state(model, path,
+                              &(struct weights_state){.part = part, .part_count = part_count},
+                              metadata, metadata_count);
 }
 
 bool weights_save(const struct model *model, const char *path, weights_get_fn *get, void *user,

@@ -21,6 +21,19 @@ struct weights_part {
     weights_put_fn *put;    // for loading
     weights_get_fn *get;    // for saving
     void           *user;
+    // NULL: all tensors have it
+    bool          (*has)(const void *user, const struct model_tensor *tensor);
+};
+
+// Numbers that are no element's: a tensor U32 [count] of its own.
+struct weights_words { const char *name; uint32_t *values; uint32_t count; };
+
+// What one file holds.
+struct weights_state {
+    const struct weights_part  *part;
+    uint32_t                    part_count;
+    const struct weights_words *words;
+    uint32_t                    words_count;
 };
 
 // `path`: a .safetensors file, a model.safetensors.index.json, or a folder that holds
@@ -31,6 +44,8 @@ struct weights_part {
 bool weights_load(const struct model *model, const char *path, weights_put_fn *put, void *user);
 bool weights_load_parts(const struct model *model, const char *path,
                         const struct weights_part *part, uint32_t part_count);
+bool weights_load_state(const struct model *model, const char *path,
+                        const struct weights_state *state);
 
 // Writes f32 beside PATH and renames it: one tensor an expert, named as in Hugging Face's files. A
 // value that is not finite is refused. On failure nothing is left and an older file stays.
@@ -38,4 +53,7 @@ bool weights_save(const struct model *model, const char *path, weights_get_fn *g
                   const struct safetensors_metadata *metadata, uint32_t metadata_count);
 bool weights_save_parts(const struct model *model, const char *path,
                         const struct weights_part *part, uint32_t part_count,
+                        const struct safetensors_metadata *metadata, uint32_t metadata_count);
+bool weights_save_state(const struct model *model, const char *path,
+                        const struct weights_state *state,
                         const struct safetensors_metadata *metadata, uint32_t metadata_count);

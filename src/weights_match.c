@@ -282,6 +282,25 @@ static bool match_tensor(struct matcher *m, const struct model_tensor *tensor)
     return match_matrices(m, tensor, chosen);
 }
 
+// Read here and now: they are few.
+static bool match_words(struct matcher *m, const struct weights_words *words)
+{
+    const struct safetensors *file;
+    const struct safetensors_tensor *source;
+    const uint64_t shape[] = {words->count};
+    if (!take(m, words->name, &file, &source)) {
+        note_missing(m, words->name);
+        return true;
+    }
+    if (source->dtype != DTYPE_U32 || !same_shape(source, shape, 1)) {
+        log_error("%s: tensor %s: wanted U32 [%u]; " WRONG_CONFIG, file->name, source->name,
+                  words->count);
+        return false;
+    }
+    memcpy(words->values, file->data + source->begin, words->count * sizeof *words->values);
+    return true;
+}
+
 // What may be there without being needed: a tied head's copy, the buffers of old checkpoints.
 static bool is_spare(const struct matcher *m, const struct weights_part *part, uint32_t part_count,
                      const char *name)
@@ -322,8 +341,10 @@ static bool check_missing(const struct matcher *m)
 }
 
 bool weights_match(const struct model *model, struct weights_files *files,
-                   const struct weights_part *part, uint32_t part_count, struct weights_pieces *out)
+                   const struct weights_state *state, struct weights_pieces *out)
 {
+    const struct weights_part *const part = state->part;
+    const uint32_t part_count = state->part_count;
     struct matcher m = {.model = model, .files = files, .out = out};
     uint64_t most = 0;
     for (uint32_t i = 0; i < model->tensor_count; i++) most += max_u32(model->tensor[i].experts, 1);
@@ -335,7 +356,11 @@ bool weights_match(const struct model *model, struct weights_files *files,
     for (m.part = 0; m.part < part_count; m.part++) {
         m.prefix = part[m.part].prefix;
         for (uint32_t i = 0; i < model->tensor_count; i++)
-            if (!match_tensor(&m, &model->tensor[i])) return false;
+            if ((!part[m.part].has || part[m.part].has(part[m.part].user, &model->tensor[i])) &&
+                !match_tensor(&m, &model->tensor[i]))
+                return false;
     }
+    for (uint32_t i = 0; i < state->words_count; i++)
+        if (!match_words(&m, &state->words[i])) return false;
     return check_missing(&m) && check_left(&m, part, part_count);
 }

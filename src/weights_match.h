@@ -27,7 +27,7 @@ struct weights_piece {
 };
 struct weights_pieces { struct weights_piece *piece; uint64_t count; };
 
-// Finds the pieces of every part; pieces live in files->arena. False after one line.
+// Finds the pieces of every part, which live in files->arena, and takes the words. False after one
+// line.
 bool weights_match(const struct model *model, struct weights_files *files,
-                   const struct weights_part *part, uint32_t part_count,
-                   struct weights_pieces *out);
+                   const struct weights_state *state, struct weights_pieces *out);

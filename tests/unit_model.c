@@ -82,9 +82,12 @@ static void tensors_lie_in_segments_without_overlap(void **state)
         make("h64lm.json", NULL, 0, 99 << 20); // the head, 93.75 MiB, and little else
     uint64_t parameters = 0, end = 0;
     uint32_t segment = 0;
-    for (uint32_t i = 0; i < 2 * model->tensor_count; i++) { // those that decay come first
+    assert_int_equal(model->group_count, 3); // decay, decay by expert, none
+    for (uint32_t i = 0; i < model->group_count * model->tensor_count; i++) { // group by group
         const struct model_tensor *tensor = &model->tensor[i % model->tensor_count];
-        if (tensor->decay != (i < model->tensor_count)) continue;
+        if (tensor->group != i / model->tensor_count) continue;
+        assert_true(model->group[tensor->group].by_expert == (tensor->experts > 0));
+        assert_true((model->group[tensor->group].weight_decay > 0) == tensor->decay);
         if (tensor->segment != segment) {
             assert_int_equal(tensor->segment, segment + 1);
             assert_int_equal(model->segment_elements[segment], align_up(end, MODEL_ALIGN));

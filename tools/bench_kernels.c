@@ -443,27 +443,29 @@ static bool grad_clip(const struct at *at)
 static bool adamw(const struct at *at)
 {
     const bool copy = at->store != DTYPE_F32;
-    const struct push_adamw push = {.count = at->shape->parameters,
-                                    .copy = copy,
-                                    .beta1 = 0.9f,
-                                    .beta2 = 0.95f,
-                                    .eps = 1e-8f,
-                                    .weight_decay = 0.1f};
+    const struct push_optimizer push = {.count = at->shape->parameters,
+                                        .matrices = 1,
+                                        .copy = copy,
+                                        .rate = 1,
+                                        .beta1 = 0.9f,
+                                        .beta2 = 0.95f,
+                                        .eps = 1e-8f,
+                                        .log_beta1 = kernel_log_beta(0.9),
+                                        .log_beta2 = kernel_log_beta(0.95),
+                                        .weight_decay = 0.1f};
     static const float norm_values[4] = {1, 1, 1, 0};
     struct bench_case c;
     if (!begin(&c, at, "update", KERNEL_ADAMW, 0, &push, "%u", push.count)) return true;
     const uint32_t step = step_words(&c, &(struct step_words){.step = 100,
                                                               .learning_rate = 1e-4f,
-                                                              .unscale = 1,
-                                                              .correction1 = 1,
-                                                              .correction2 = 0.99f});
+                                                              .unscale = 1});
     const uint32_t clip = bench_case_words(&c, norm_values, 4);
     const uint32_t p = bench_case_normal(&c, DTYPE_F32, push.count, 1),
                    g = bench_case_normal(&c, DTYPE_F32, push.count, 1e-3);
     const uint32_t m = bench_case_zero(&c, DTYPE_F32, push.count),
                    v = bench_case_zero(&c, DTYPE_F32, push.count);
     const uint32_t to = copy ? bench_case_zero(&c, BENCH_STORE, push.count) : p;
-    bench_case_step(&c, BENCH_BIND(step, clip, p, g, m, v, to), BENCH_DIRECT);
+    bench_case_step(&c, BENCH_BIND(step, clip, p, g, m, v, to, clip), BENCH_DIRECT);
     return bench_case_run(&c);
 }
 

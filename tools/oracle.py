@@ -54,6 +54,7 @@ class Config:
         self.tied = raw.get("tie_word_embeddings", False)
         self.embedding_weight_decay = raw.get("embedding_weight_decay", True)
         self.moe_layers = sum(self.is_moe(layer) for layer in range(raw["num_hidden_layers"])) if self.experts else 0
+        self.expert_optimizer = raw.get("expert_optimizer", "per-expert")
 
     def is_moe(self, layer):
         if not self.experts:
@@ -188,8 +189,8 @@ def router_losses(c, r, layer, logits, q, gates, mask):
     return r.share * (total + r.router_importance_coef * cv)
 
 
-def moe(c, w, layer, x):
-    """Returns the output and the auxiliary losses; leaves the load for the balancing bias."""
+def moe(c, w, layer, x, touched):
+    """Returns the output and the auxiliary losses; leaves the load for the balancing bias, and who got tokens."""
     prefix = f"model.layers.{layer}." + ("block_sparse_moe." if c.mixtral else "mlp.")
     r = Router(c, layer)
     flat = x.reshape(-1, x.shape[-1])
@@ -207,6 +208,8 @@ def moe(c, w, layer, x):
     out = torch.zeros_like(flat)
     for e in range(c.experts):
         tokens = mask[:, e].nonzero(as_tuple=True)[0]
+        if len(tokens):
+            touched.add(f"{prefix}experts.{e}.")
         y = body(c, flat[tokens], [w[f"{prefix}experts.{e}.{n}.weight"] for n in body_names(c)])
         out = out.index_add(0, tokens, gates[tokens, e, None] * y)
     c.pooled.append((r, mask.double().mean(0), q.mean(0)))
@@ -228,7 +231,7 @@ def move_biases(c, w):
             bias.data += r.router_bias_update_speed * (load.mean() - load).sign()
 
 
-def forward(c, w, ids):
+def forward(c, w, ids, touched):
     """Logits and the auxiliary losses."""
     x = w["model.embed_tokens.weight"][ids]
     aux, c.pooled = 0.0, []
@@ -237,7 +240,7 @@ def forward(c, w, ids):
         x = x + attention(c, w, p + "self_attn.", rms_norm(x, w[p + "input_layernorm.weight"], c.rms_norm_eps))
         n = rms_norm(x, w[p + "post_attention_layernorm.weight"], c.rms_norm_eps)
         if c.is_moe(layer):
-            y, losses = moe(c, w, layer, n)
+            y, losses = moe(c, w, layer, n, touched)
             aux = aux + losses
         else:
             y = body(c, n, [w[p + f"mlp.{k}.weight"] for k in body_names(c)])
@@ -250,6 +253,61 @@ def forward(c, w, ids):
 def decays(c, name):
     """The usual groups: matrices decay, norms do not, embeddings as the config says."""
     return "norm" not in name and ("embed_tokens" not in name or c.embedding_weight_decay)
+
+
+def expert_of(name):
+    """model.layers.0.mlp.experts.3. of a tensor of an expert, else None."""
+    parts = name.split(".")
+    return ".".join(parts[:parts.index("experts") + 2]) + "." if "experts" in parts else None
+
+
+class LazyAdamW:
+    """What TensorFlow's LazyAdam and torch.optim.SparseAdam do with rows that have no gradient, whole experts at
+    a time: they stay as they are, and bias correction goes by the step of all. Weight decay as AdamW."""
+
+    def __init__(self, params, betas, eps, weight_decay):
+        self.params, self.betas, self.eps, self.weight_decay = params, betas, eps, weight_decay
+        self.mean = [torch.zeros_like(p) for p in params]
+        self.square = [torch.zeros_like(p) for p in params]
+
+    def step(self, lr, t):
+        b1, b2 = self.betas
+        with torch.no_grad():
+            for p, m, v in zip(self.params, self.mean, self.square):
+                m.copy_(b1 * m + (1 - b1) * p.grad)
+                v.copy_(b2 * v + (1 - b2) * p.grad ** 2)
+                p.mul_(1 - lr * self.weight_decay)
+                p.sub_(lr * (m / (1 - b1 ** t)) / ((v / (1 - b2 ** t)).sqrt() + self.eps))
+
+
+class Optimizers:
+    """torch.optim.AdamW for what always moves; for each expert one of its own, stepped when it got a token."""
+
+    def __init__(self, c, w):
+        self.t = 0
+        self.options = {"betas": (c.adam_beta1, c.adam_beta2), "eps": c.adam_epsilon}
+        self.experts, dense = {}, dict(w)
+        if c.expert_optimizer != "dense-exact":
+            dense = {k: v for k, v in w.items() if not expert_of(k)}
+            names = {expert_of(k) for k in w} - {None}
+            for name in names:
+                params = [v for k, v in w.items() if k.startswith(name)]
+                kind = torch.optim.AdamW if c.expert_optimizer == "per-expert" else LazyAdamW
+                self.experts[name] = kind(params, weight_decay=c.weight_decay, **self.options)
+        groups = [{"params": [v for k, v in dense.items() if decays(c, k)], "weight_decay": c.weight_decay},
+                  {"params": [v for k, v in dense.items() if not decays(c, k)], "weight_decay": 0.0}]
+        self.dense = torch.optim.AdamW(groups, **self.options)
+
+    def step(self, lr, touched):
+        self.t += 1
+        used = [self.dense] + [self.experts[name] for name in touched if name in self.experts]
+        for optimizer in used:
+            if isinstance(optimizer, LazyAdamW):
+                optimizer.step(lr, self.t)
+                continue
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            optimizer.step()
 
 
 def stacked(gradients):
@@ -272,29 +330,27 @@ def main():
     c, folder = Config(raw), sys.argv[2]
     w = {k: v.requires_grad_(not k.endswith("correction_bias"))
          for k, v in read_safetensors(folder + "/model.safetensors").items()}
-    groups = [{"params": [v for k, v in w.items() if decays(c, k)], "weight_decay": c.weight_decay},
-              {"params": [v for k, v in w.items() if not decays(c, k)], "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, betas=(c.adam_beta1, c.adam_beta2), eps=c.adam_epsilon)
+    optimizer = Optimizers(c, w)
     results = []
     for step in json.load(open(folder + "/batches.json")):
-        optimizer.zero_grad()
-        c.step_counts = {}
+        c.step_counts, touched = {}, set()
+        for v in w.values():
+            v.grad = torch.zeros_like(v) if v.requires_grad else None
         shape = (c.batch_size, c.seq_len)
         batches = [(torch.tensor(m["ids"]).view(shape), torch.tensor(m["targets"]).view(shape)) for m in step["micro"]]
         scored = sum((targets != -100).sum() for _, targets in batches)
         total = 0.0
         for ids, targets in batches:
-            logits, aux = forward(c, w, ids)
+            logits, aux = forward(c, w, ids, touched)
             loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum") / scored
             total += loss.item()
             (loss + aux / len(batches)).backward()
         gradients = {k: torch.zeros_like(v) if v.grad is None else v.grad.clone() for k, v in w.items()}
         norm = torch.nn.utils.clip_grad_norm_(w.values(), c.max_grad_norm)
-        for group in optimizer.param_groups:
-            group["lr"] = step["lr"]
-        optimizer.step()
+        optimizer.step(step["lr"], touched)
         move_biases(c, w)
-        results.append({"loss": total, "grad_norm": norm.item(), "gradients": stacked(gradients)})
+        results.append({"loss": total, "grad_norm": norm.item(), "experts": len(touched),
+                        "gradients": stacked(gradients)})
     print("[" + ",\n".join(json.dumps(r) for r in results) + "]")
 
 

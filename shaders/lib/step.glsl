@@ -3,10 +3,10 @@
 // `length` is `tokens` here: glslang 12 takes .length for the method).
 struct step_words {
     uint  step;
-    float learning_rate, loss_scale, aux_scale, unscale, max_grad_norm, correction1, correction2;
+    float learning_rate, loss_scale, aux_scale, unscale, max_grad_norm, average;
     uint  base, tokens, segments, seed_low, seed_high;
     float temperature;
     uint  top_k;
     float top_p, repetition_penalty;
-    uint  reserved[15];
+    uint  reserved[16];
 };

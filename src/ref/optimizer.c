@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// References of sum, grad_norm, grad_clip and adamw: from gradients to the next parameters.
+// References of sum, grad_norm, grad_clip, of the experts' steps, and of adamw: from gradients to
+// the next parameters.
 #include "ref.h"
 
 void ref_sum(const struct gpu_ref_call *call)
@@ -44,27 +45,67 @@ void ref_grad_clip(const struct gpu_ref_call *call)
     norm[3] = 0;
 }
 
-// torch.optim.AdamW's order: decay first, then the moments, then the step.
-void ref_adamw(const struct gpu_ref_call *call)
+void ref_expert_touch(const struct gpu_ref_call *call)
 {
-    const struct push_adamw *push = call->push;
+    const struct push_count *push = call->push;
+    const uint32_t *offsets = call->buffer[0];
+    uint32_t *touched = call->buffer[1];
+    for (uint32_t e = 0; e < push->count; e++)
+        if (offsets[e + 1] > offsets[e]) touched[e] = 1;
+}
+
+void ref_expert_steps(const struct gpu_ref_call *call)
+{
+    const struct push_expert_steps *push = call->push;
+    const struct step_words *step = call->buffer[0];
+    const float *norm = call->buffer[1];
+    uint32_t *steps = call->buffer[2], *touched = call->buffer[3];
+    for (uint32_t i = 0; i < push->count; i++) {
+        const bool moves = touched[i] != 0 && norm[2] != 0;
+        if (moves && !push->global) steps[i]++;
+        touched[i] = !moves ? 0 : push->global ? step->step : steps[i];
+    }
+}
+
+uint32_t ref_optimizer_step(const struct push_optimizer *push, const struct step_words *step,
+                            const uint32_t *moves, uint32_t matrix)
+{
+    const uint32_t index = push->first + matrix;
+    if (!push->experts) return step->step;
+    return moves[index / push->per_layer * push->stride + index % push->experts];
+}
+
+static void adamw_element(const struct gpu_ref_call *call, uint32_t t, size_t i)
+{
+    const struct push_optimizer *push = call->push;
     const struct step_words *step = call->buffer[0];
     const float *norm = call->buffer[1], *g = call->buffer[3];
     float *p = call->buffer[2], *m = call->buffer[4], *v = call->buffer[5];
-    const double rate = (double)step->learning_rate, beta1 = (double)push->beta1,
-                 beta2 = (double)push->beta2;
-    for (uint32_t i = 0; i < push->count; i++) {
-        if (norm[2] != 0) {
-            const double gradient = (double)g[i] * (double)norm[1];
-            const double mean = beta1 * (double)m[i] + (1 - beta1) * gradient;
-            const double square = beta2 * (double)v[i] + (1 - beta2) * gradient * gradient;
-            const double divisor =
-                sqrt(square) / sqrt((double)step->correction2) + (double)push->eps;
-            const double decayed = (double)p[i] * (1 - rate * (double)push->weight_decay);
-            p[i] = (float)(decayed - rate / (double)step->correction1 * mean / divisor);
-            m[i] = (float)mean;
-            v[i] = (float)square;
+    const double rate = (double)step->learning_rate * (double)push->rate,
+                 beta1 = (double)push->beta1, beta2 = (double)push->beta2;
+    const double correction1 = -expm1(t * (double)push->log_beta1),
+                 correction2 = -expm1(t * (double)push->log_beta2);
+    const double gradient = (double)g[i] * (double)norm[1];
+    const double mean = beta1 * (double)m[i] + (1 - beta1) * gradient;
+    const double square = beta2 * (double)v[i] + (1 - beta2) * gradient * gradient;
+    const double divisor = sqrt(square) / sqrt(correction2) + (double)push->eps;
+    const double decayed = (double)p[i] * (1 - rate * (double)push->weight_decay);
+    p[i] = (float)(decayed - rate / correction1 * mean / divisor);
+    m[i] = (float)mean;
+    v[i] = (float)square;
+}
+
+// torch.optim.AdamW's order: decay first, then the moments, then the step.
+void ref_adamw(const struct gpu_ref_call *call)
+{
+    const struct push_optimizer *push = call->push;
+    const float *norm = call->buffer[1], *p = call->buffer[2];
+    for (uint32_t matrix = 0; matrix < push->matrices; matrix++) {
+        const uint32_t t = ref_optimizer_step(push, call->buffer[0], call->buffer[7], matrix);
+        for (uint32_t at = 0; t && at < push->count; at++) {
+            const size_t i = (size_t)matrix * push->count + at;
+            if (norm[2] != 0) adamw_element(call, t, i);
+            if (push->copy) ref_store(call, 6, i, (double)p[i]);
         }
-        if (push->copy) ref_store(call, 6, i, (double)p[i]);
     }
 }

@@ -70,6 +70,8 @@ REF_DECLARE(loss)
 REF_DECLARE(sum)
 REF_DECLARE(grad_norm)
 REF_DECLARE(grad_clip)
+REF_DECLARE(expert_touch)
+REF_DECLARE(expert_steps)
 REF_DECLARE(adamw)
 REF_DECLARE(cast)
 REF_DECLARE(token_linear)
@@ -80,6 +82,10 @@ REF_DECLARE(token_up)
 REF_DECLARE(token_down)
 REF_DECLARE(sample)
 #undef REF_DECLARE
+
+// The step that a part of an optimizer's dispatch takes; 0: none.
+uint32_t ref_optimizer_step(const struct push_optimizer *push, const struct step_words *step,
+                            const uint32_t *moves, uint32_t matrix);
 
 // f(x) and f'(x): the same for the dense and the grouped products (activate.c).
 double ref_activation(enum kernel_activation activation, double x);

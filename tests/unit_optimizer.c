@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: MIT
+// What an optimizer step does to the experts: those without a token in any micro-batch of the step
+// stay as they are, bit by bit (per-expert, lazy-global), the others take their own number of
+// steps; weight decay is applied; the state survives a file.
+#include "tests/unit.h"
+
+#include "src/optimizer_state.h"
+#include "src/trainer.h"
+
+static const char config_text[] =
+    "{\"model_type\": \"vkmoe\", \"vocab_size\": 61, \"hidden_size\": 32,"
+    " \"intermediate_size\": 40,"
+    " \"moe_intermediate_size\": 20, \"num_hidden_layers\": 2, \"num_attention_heads\": 2,"
+    " \"num_key_value_heads\": 1, \"head_dim\": 8, \"max_position_embeddings\": 16,"
+    " \"num_experts\": 20, \"num_experts_per_tok\": 1, \"initializer_range\": 0.3, \"seq_len\": 8,"
+    " \"router_z_loss_coef\": 0.1, \"max_grad_norm\": 0,"
+    " \"batch_size\": 1, \"gradient_accumulation_steps\": 2, \"steps\": 9, \"seed\": 5}";
+
+enum { TOKENS = 8, VOCAB = 61, EXPERTS = 20, MICRO = 2, LAYERS = 2, STEPS = 4 };
+
+struct side {
+    struct gpu     *gpu;
+    struct kernels *kernels;
+    struct config   config;
+    struct model   *model;
+    struct trainer *trainer;
+    uint32_t        steps[LAYERS][EXPERTS]; // that each expert had a token
+    bool            touched[LAYERS][EXPERTS]; // in the last one
+};
+
+static void open_side(struct side *s, uint64_t max_range, const char *const *set, int set_count)
+{
+    memset(s, 0, sizeof *s);
+    assert_true(config_parse(&s->config, "config", config_text, set, set_count));
+    s->gpu = gpu_create(&(struct gpu_params){.device = getenv("VKMOE_DEVICE"), .cache_dir = ""});
+    assert_non_null(s->gpu);
+    if (max_range) s->gpu->caps.max_range = max_range;
+    s->kernels = kernels_create(s->gpu);
+    s->model = model_create(&s->config, 1 << 30);
+    s->trainer = trainer_create(s->gpu, s->kernels, s->model);
+    assert_non_null(s->trainer);
+    assert_true(params_init(trainer_params(s->trainer)));
+}
+
+static void close_side(struct side *s)
+{
+    trainer_destroy(&s->trainer);
+    model_destroy(&s->model);
+    kernels_destroy(&s->kernels);
+    gpu_destroy(&s->gpu);
+}
+
+static void take_step(struct side *s, uint32_t step, double rate)
+{
+    static uint32_t ids[MICRO][TOKENS], targets[MICRO][TOKENS];
+    struct batch batch[MICRO];
+    struct trainer_result result;
+    for (uint32_t i = 0; i < MICRO; i++) {
+        for (uint32_t t = 0; t < TOKENS; t++) {
+            ids[i][t] = (uint32_t)rng_below(11, 10 * step + i, t, VOCAB);
+            targets[i][t] = (uint32_t)rng_below(12, 10 * step + i, t, VOCAB);
+        }
+        batch[i] = (struct batch){ids[i], targets[i]};
+    }
+    assert_true(trainer_submit(s->trainer, step, rate, batch));
+    assert_true(trainer_collect(s->trainer, &result));
+    assert_false(result.skipped);
+    for (uint32_t l = 0; l < LAYERS; l++)
+        for (uint32_t e = 0; e < EXPERTS; e++) {
+            s->touched[l][e] = result.load[l][e] > 0; // summed over the micro-batches
+            s->steps[l][e] += s->touched[l][e];
+        }
+}
+
+static float *values_of(struct side *s, enum params_class which, const struct model_tensor *tensor)
+{
+    float *values = malloc(tensor->count * sizeof *values);
+    assert_true(params_read(trainer_params(s->trainer), which, tensor, 0, tensor->count, values));
+    return values;
+}
+
+// ---- which experts move
+
+static const enum params_class state[] = {PARAMS_MASTER, PARAMS_M, PARAMS_V, PARAMS_COMPUTE};
+enum { CLASSES = COUNT_OF(state) };
+
+struct snapshot { float *values[64][CLASSES]; };
+
+static void take_snapshot(struct side *s, struct snapshot *shot)
+{
+    for (uint32_t t = 0; t < s->model->tensor_count; t++)
+        for (int c = 0; c < CLASSES; c++)
+            shot->values[t][c] = values_of(s, state[c], &s->model->tensor[t]);
+}
+
+static void free_snapshot(struct side *s, struct snapshot *shot)
+{
+    for (uint32_t t = 0; t < s->model->tensor_count; t++)
+        for (int c = 0; c < CLASSES; c++) free(shot->values[t][c]);
+}
+
+static bool expert_moved(const struct snapshot *a, const struct snapshot *b, uint32_t t, int which,
+                         uint64_t count, uint32_t expert)
+{
+    return memcmp(a->values[t][which] + expert * count, b->values[t][which] + expert * count,
+                  count * sizeof(float)) != 0;
+}
+
+// How many experts of the last step did not move.
+static uint32_t compare_experts(struct side *s, const struct snapshot *a, const struct snapshot *b)
+{
+    uint32_t still = 0;
+    for (uint32_t t = 0; t < s->model->tensor_count; t++) {
+        const struct model_tensor *tensor = &s->model->tensor[t];
+        const uint64_t count = tensor->count / max_u32(tensor->experts, 1);
+        for (uint32_t e = 0; e < tensor->experts; e++)
+            for (int c = 0; c < CLASSES; c++) {
+                const bool moved = expert_moved(a, b, t, c, count, e);
+                if (moved != s->touched[tensor->layer][e])
+                    fail_msg("%s, expert %u, class %d: %s", tensor->name, e, (int)state[c],
+                             moved ? "moved without a token" : "did not move");
+                still += !moved && c == 0;
+            }
+    }
+    return still;
+}
+
+static void compare_steps(struct side *s, bool own)
+{
+    uint32_t steps[EXPERTS];
+    for (uint32_t l = 0; l < LAYERS; l++) {
+        assert_true(params_read_steps(trainer_params(s->trainer), l, steps));
+        for (uint32_t e = 0; e < EXPERTS; e++)
+            assert_int_equal(steps[e], own ? s->steps[l][e] : 0);
+    }
+}
+
+static void experts_case(const char *mode, const char *dtype, uint64_t max_range)
+{
+    char optimizer[80], store[80];
+    snprintf(optimizer, sizeof optimizer, "expert_optimizer=%s", mode);
+    snprintf(store, sizeof store, "torch_dtype=%s", dtype);
+    const char *const set[] = {optimizer, store};
+    struct side s;
+    struct snapshot before, after;
+    uint32_t still = 0;
+    open_side(&s, max_range, set, 2);
+    for (uint32_t step = 1; step <= STEPS; step++) {
+        take_snapshot(&s, &before);
+        take_step(&s, step, 0.05); // large: what moves is seen in 16 bits too
+        take_snapshot(&s, &after);
+        still += compare_experts(&s, &before, &after);
+        free_snapshot(&s, &before);
+        free_snapshot(&s, &after);
+    }
+    compare_steps(&s, strcmp(mode, "per-expert") == 0);
+    assert_true(still > STEPS * LAYERS * EXPERTS / 5); // there was something to see
+    close_side(&s);
+}
+
+static void experts_without_tokens_stay(void **unused)
+{
+    (void)unused;
+    experts_case("per-expert", "float32", 0);
+    experts_case("per-expert", "bfloat16", 0);
+    experts_case("lazy-global", "float32", 0);
+}
+
+// torch.optim.AdamW on the stacked tensor: weight decay moves every expert.
+static void dense_exact_moves_all(void **unused)
+{
+    (void)unused;
+    struct side s;
+    open_side(&s, 0, (const char *const[]){"expert_optimizer=dense-exact"}, 1);
+    assert_null(trainer_params(s.trainer)->moves);
+    struct snapshot before, after;
+    take_snapshot(&s, &before);
+    take_step(&s, 1, 0.05);
+    take_snapshot(&s, &after);
+    const struct model_tensor *up = model_find(s.model, ROLE_EXPERT_UP, 1);
+    for (uint32_t e = 0; e < EXPERTS; e++)
+        assert_true(expert_moved(&before, &after, (uint32_t)(up - s.model->tensor), 0,
+                                 up->count / EXPERTS, e));
+    free_snapshot(&s, &before);
+    free_snapshot(&s, &after);
+    close_side(&s);
+}
+
+// A stack goes in parts where no binding covers it: 16 experts at a time.
+static void stacks_in_parts(void **unused)
+{
+    (void)unused;
+    enum { RANGE = (1 << 16) };
+    struct side whole, parts;
+    open_side(&whole, 0, NULL, 0);
+    open_side(&parts, RANGE, NULL, 0);
+    const struct plan *a = trainer_plan(whole.trainer, "update"),
+                      *b = trainer_plan(parts.trainer, "update");
+    assert_true(b->step_count > a->step_count && plan_verify(b));
+    for (uint32_t step = 1; step <= 2; step++) {
+        take_step(&whole, step, 0.05);
+        take_step(&parts, step, 0.05);
+    }
+    for (uint32_t t = 0; t < whole.model->tensor_count; t++) {
+        const struct model_tensor *tensor = &whole.model->tensor[t];
+        float *x = values_of(&whole, PARAMS_MASTER, tensor),
+              *y = values_of(&parts, PARAMS_MASTER, tensor);
+        assert_memory_equal(x, y, tensor->count * sizeof *x);
+        free(x), free(y);
+    }
+    close_side(&whole);
+    close_side(&parts);
+}
+
+// ---- weight decay
+
+static double largest_difference(struct side *a, struct side *b, uint32_t t, double rate)
+{
+    const struct model_tensor *tensor = &a->model->tensor[t];
+    float *x = values_of(a, PARAMS_MASTER, tensor),
+          *y = values_of(b, PARAMS_MASTER, &b->model->tensor[t]); // which lies elsewhere
+    float *initial = malloc(tensor->count * sizeof *initial);
+    double worst = 0;
+    model_init_values(a->model, tensor, 0, tensor->count, initial);
+    const uint64_t count = tensor->count / max_u32(tensor->experts, 1);
+    for (uint64_t i = 0; i < tensor->count; i++) {
+        const bool stays = tensor->experts && !a->touched[tensor->layer][i / count];
+        const double decayed = stays || !tensor->decay ? 0 : rate * 0.5 * (double)initial[i];
+        worst = fmax(worst, fabs((double)y[i] - ((double)x[i] - decayed)));
+    }
+    free(x), free(y), free(initial);
+    return worst;
+}
+
+// One step with and without: every element that moves differs by rate * weight_decay * p.
+static void weight_decay_is_applied(void **unused)
+{
+    (void)unused;
+    struct side without, with;
+    open_side(&without, 0, (const char *const[]){"weight_decay=0"}, 1);
+    open_side(&with, 0, (const char *const[]){"weight_decay=0.5"}, 1);
+    take_step(&without, 1, 0.1);
+    take_step(&with, 1, 0.1);
+    for (uint32_t t = 0; t < with.model->tensor_count; t++)
+        unit_assert_near(largest_difference(&without, &with, t, 0.1), 0, 1e-6);
+    close_side(&without);
+    close_side(&with);
+}
+
+// ---- files
+
+static void state_survives_a_file(void **unused)
+{
+    (void)unused;
+    struct side a, b;
+    struct snapshot x, y;
+    open_side(&a, 0, NULL, 0);
+    open_side(&b, 0, NULL, 0);
+    for (uint32_t step = 1; step <= 2; step++) take_step(&a, step, 0.05);
+    const char *path = unit_path("optimizer.safetensors");
+    assert_true(optimizer_state_save(trainer_params(a.trainer), path, NULL, 0));
+    assert_true(optimizer_state_load(trainer_params(b.trainer), path));
+    memcpy(b.steps, a.steps, sizeof b.steps);
+    compare_steps(&b, true);
+    take_snapshot(&a, &x);
+    take_snapshot(&b, &y);
+    for (uint32_t t = 0; t < a.model->tensor_count; t++)
+        for (int c = 1; c < 3; c++)
+            assert_memory_equal(x.values[t][c], y.values[t][c], a.model->tensor[t].count * 4);
+    free_snapshot(&a, &x);
+    free_snapshot(&b, &y);
+    close_side(&b);
+    open_side(&b, 0, (const char *const[]){"expert_optimizer=dense-exact"}, 1);
+    assert_false(optimizer_state_load(trainer_params(b.trainer), path));
+    unit_assert_line("steps.model.layers.0.experts", "the model has no such tensor");
+    close_side(&a);
+    close_side(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        UNIT(experts_without_tokens_stay),
+        UNIT(dense_exact_moves_all),
+        UNIT(stacks_in_parts),
+        UNIT(weight_decay_is_applied),
+        UNIT(state_survives_a_file),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
