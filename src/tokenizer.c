@@ -207,18 +207,24 @@ static struct tokenizer *build(const char *path, const cJSON *root)
     return tokenizer;
 }
 
+struct tokenizer *tokenizer_parse(const char *name, const char *text, size_t bytes)
+{
+    cJSON *root = cJSON_ParseWithLength(text, bytes);
+    struct tokenizer *tokenizer = NULL;
+    if (cJSON_IsObject(root))
+        tokenizer = build(name, root);
+    else
+        log_error("%s: not JSON; wanted a Hugging Face tokenizer.json", name);
+    cJSON_Delete(root);
+    return tokenizer;
+}
+
 struct tokenizer *tokenizer_load(const char *path)
 {
     void *text;
     uint64_t bytes;
     if (!file_read(path, FILE_LIMIT, &text, &bytes)) return NULL;
-    cJSON *root = cJSON_ParseWithLength(text, bytes);
-    struct tokenizer *tokenizer = NULL;
-    if (cJSON_IsObject(root))
-        tokenizer = build(path, root);
-    else
-        log_error("%s: not JSON; wanted a Hugging Face tokenizer.json", path);
-    cJSON_Delete(root);
+    struct tokenizer *tokenizer = tokenizer_parse(path, text, bytes);
     free(text);
     return tokenizer;
 }

@@ -23,6 +23,8 @@ struct tokenizer;
 struct tokenizer *tokenizer_create_bytes(void);
 // Reads a tokenizer.json. What it cannot do is refused in one line that says what is supported.
 struct tokenizer *tokenizer_load(const char *path);
+// The same from text; `name` stands for the file in messages.
+struct tokenizer *tokenizer_parse(const char *name, const char *text, size_t bytes);
 void              tokenizer_destroy(struct tokenizer **tokenizer);
 // Writes Hugging Face's tokenizer.json (beside, then renamed): the package `tokenizers` loads it
 // and gives the same ids.

@@ -2,11 +2,14 @@
 // The public interface: thin, over gpu, params, session and train.
 #include "src/vkmoe_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/file.h"
+#include "runtime/folder.h"
 #include "runtime/log.h"
+#include "src/export.h"
 #include "src/train.h"
 #include "src/tune.h"
 #include "src/weights.h"
@@ -67,33 +70,72 @@ static bool put_weights(void *user, const struct model_tensor *tensor, uint64_t 
     return params_write(user, PARAMS_MASTER, tensor, begin, count, values);
 }
 
-static bool load_model(struct vkmoe_model *m, const char *folder)
+static bool make_params(struct vkmoe_model *m, const struct config *config)
+{
+    m->model = model_create(config, m->device->gpu->caps.max_allocation);
+    m->params = m->model ? params_create(m->device->gpu, m->model, false) : NULL;
+    m->untuned = !m->device->untuned &&
+                 !tune_is_kept(m->device->kernels,
+                               &(struct tune_params){.store = config->torch_dtype});
+    return m->params != NULL;
+}
+
+static bool check_tokenizer(const struct vkmoe_model *m, const char *path)
+{
+    const uint32_t vocab = m->model->config.vocab_size;
+    if (!m->tokenizer || tokenizer_count(m->tokenizer) <= vocab) return m->tokenizer != NULL;
+    log_error("%s: the tokenizer has %u ids, but vocab_size of the config is %u; the tokenizer of "
+              "another model?", path, tokenizer_count(m->tokenizer), vocab);
+    return false;
+}
+
+static bool load_folder(struct vkmoe_model *m, const char *folder)
 {
     char path[4096];
     struct config config;
     snprintf(path, sizeof path, "%s/config.json", folder);
-    if (!config_read(&config, path, NULL, 0)) return false;
-    m->model = model_create(&config, m->device->gpu->caps.max_allocation);
-    m->params = m->model ? params_create(m->device->gpu, m->model, false) : NULL;
-    m->untuned = !m->device->untuned &&
-                 !tune_is_kept(m->device->kernels,
-                               &(struct tune_params){.store = config.torch_dtype});
-    if (!m->params || !weights_load(m->model, folder, put_weights, m->params)) return false;
+    if (!config_read(&config, path, NULL, 0) || !make_params(m, &config) ||
+        !weights_load(m->model, folder, put_weights, m->params))
+        return false;
     snprintf(path, sizeof path, "%s/tokenizer.json", folder);
     if (!file_exists(path)) return true;
     m->tokenizer = tokenizer_load(path);
-    if (!m->tokenizer) return false;
-    if (tokenizer_count(m->tokenizer) <= config.vocab_size) return true;
-    log_error("%s: %u ids, but vocab_size of %s/config.json is %u; the tokenizer of another model?",
-              path, tokenizer_count(m->tokenizer), folder, config.vocab_size);
-    return false;
+    return check_tokenizer(m, path);
 }
 
-struct vkmoe_model *vkmoe_model_open(struct vkmoe_device *device, const char *folder)
+static bool load_texts(struct vkmoe_model *m, const char *path, const char *config_text,
+                       const char *tokenizer_text)
+{
+    struct config config;
+    char name[4096];
+    snprintf(name, sizeof name, "%s: config", path);
+    if (!config_parse(&config, name, config_text, NULL, 0) || !make_params(m, &config))
+        return false;
+    if (!tokenizer_text) return true;
+    snprintf(name, sizeof name, "%s: tokenizer", path);
+    m->tokenizer = tokenizer_parse(name, tokenizer_text, strlen(tokenizer_text));
+    return check_tokenizer(m, name);
+}
+
+static bool load_export(struct vkmoe_model *m, const char *path)
+{
+    char *config = NULL, *tokenizer = NULL;
+    struct export_file *file = export_file_open(path);
+    const bool ok = file && export_read_texts(file, &config, &tokenizer) &&
+                    load_texts(m, path, config, tokenizer) &&
+                    export_read_weights(file, m->model, put_weights, m->params);
+    free(config);
+    free(tokenizer);
+    export_file_close(&file);
+    return ok;
+}
+
+struct vkmoe_model *vkmoe_model_open(struct vkmoe_device *device, const char *path)
 {
     struct vkmoe_model *m = calloc(1, sizeof *m);
     m->device = device;
-    if (!load_model(m, folder)) vkmoe_model_close(&m);
+    const bool file = file_exists(path) && !folder_is(path);
+    if (!(file ? load_export(m, path) : load_folder(m, path))) vkmoe_model_close(&m);
     return m;
 }
 

@@ -69,9 +69,9 @@ struct vkmoe_model_info {
     uint32_t layers, moe_layers, experts, experts_per_token;
 };
 
-// The folder holds config.json, model.safetensors (or shards with an index) and, for text,
-// tokenizer.json.
-VKMOE_API struct vkmoe_model *vkmoe_model_open(struct vkmoe_device *device, const char *folder);
+// `path`: a folder with config.json, model.safetensors (or shards with an index) and, for text,
+// tokenizer.json; or one file that `vkmoe export` wrote, which holds all three.
+VKMOE_API struct vkmoe_model *vkmoe_model_open(struct vkmoe_device *device, const char *path);
 VKMOE_API void                vkmoe_model_close(struct vkmoe_model **model); // after its sessions
 VKMOE_API struct vkmoe_model_info vkmoe_model_info(const struct vkmoe_model *model);
 // Text -> ids: writes at most `capacity`, returns how many there are. Needs the folder's tokenizer;

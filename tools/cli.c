@@ -20,12 +20,17 @@ static const struct command_help commands[] = {
      "key=value]... [--check] [--quiet]",
      "train a model; without --data on the text of the current folder"},
     {"generate",
-     "DIR --prompt TEXT [--max-tokens N] [--temperature T] [--top-k K] [--top-p P] "
+     "DIR|FILE --prompt TEXT [--max-tokens N] [--temperature T] [--top-k K] [--top-p P] "
      "[--repetition-penalty R] [--seed N]",
      "continue a text"},
-    {"eval", "DIR --data PATH... [--stride N] [--json]",
+    {"export",
+     "DIR --out FILE [--bits PATTERN=KIND,...] [--prune Q] [--level N] [--data PATH... [--stride "
+     "N]] [--json]",
+     "a model in one small file: packed int5, int6 and int8, zstd; KIND is int2 to int8, f16 or "
+     "f32; eval, generate and logits open it"},
+    {"eval", "DIR|FILE --data PATH... [--stride N] [--json]",
      "loss, perplexity and bits per byte of a text"},
-    {"logits", "DIR --ids 1,2,3 --out FILE.npy",
+    {"logits", "DIR|FILE --ids 1,2,3 --out FILE.npy",
      "f32 logits [positions][vocab], to compare with other engines"},
     {"bench", "[--filter NAME] [--json FILE] [--save DIR] [--compare OLD.json [NEW.json]]",
      "time kernels and steps, in % of the device's measured peaks; show what moved since OLD"},
@@ -46,7 +51,7 @@ void cli_usage(const char *command)
     printf(
         "  common: --device N|NAME|ref  --caps LIST (e.g. -f16,-subgroup)  --validate[=accesses]  "
         "--log error|warn|info|debug  --help\n"
-        "  train, generate, eval, logits, bench: --untuned takes kernels by rule, not by "
+        "  train, generate, eval, export, logits, bench: --untuned takes kernels by rule, not by "
         "measurement\n"
         "  exit status: 0 done, 1 failed, 2 usage, 130 interrupted with the checkpoint written\n");
 }
@@ -67,6 +72,9 @@ enum option_id {
     OPTION_TOP_P,
     OPTION_PENALTY,
     OPTION_STRIDE,
+    OPTION_BITS,
+    OPTION_PRUNE,
+    OPTION_LEVEL,
     OPTION_JSON,
     OPTION_IDS,
     OPTION_FILTER,
@@ -82,11 +90,11 @@ enum option_id {
     OPTION_HELP,
 };
 
-// `commands`: letters of the commands that take it (t g e l b i s; u for tune), * for all
+// `commands`: letters of the commands that take it (t g e l b i s; u: tune, x: export), * for all
 static const struct { struct option option; const char *commands; } options[] = {
-    {{"data", required_argument, NULL, OPTION_DATA}, "te"},
+    {{"data", required_argument, NULL, OPTION_DATA}, "tex"},
     {{"set", required_argument, NULL, OPTION_SET}, "ti"},
-    {{"out", required_argument, NULL, OPTION_OUT}, "tls"},
+    {{"out", required_argument, NULL, OPTION_OUT}, "tlsx"},
     {{"steps", required_argument, NULL, OPTION_STEPS}, "t"},
     {{"seed", required_argument, NULL, OPTION_SEED}, "tg"},
     {{"resume", no_argument, NULL, OPTION_RESUME}, "t"},
@@ -98,8 +106,11 @@ static const struct { struct option option; const char *commands; } options[] = 
     {{"top-k", required_argument, NULL, OPTION_TOP_K}, "g"},
     {{"top-p", required_argument, NULL, OPTION_TOP_P}, "g"},
     {{"repetition-penalty", required_argument, NULL, OPTION_PENALTY}, "g"},
-    {{"stride", required_argument, NULL, OPTION_STRIDE}, "e"},
-    {{"json", no_argument, NULL, OPTION_JSON}, "ei"},
+    {{"stride", required_argument, NULL, OPTION_STRIDE}, "ex"},
+    {{"bits", required_argument, NULL, OPTION_BITS}, "x"},
+    {{"prune", required_argument, NULL, OPTION_PRUNE}, "x"},
+    {{"level", required_argument, NULL, OPTION_LEVEL}, "x"},
+    {{"json", no_argument, NULL, OPTION_JSON}, "eix"},
     {{"json", required_argument, NULL, OPTION_JSON}, "b"},
     {{"ids", required_argument, NULL, OPTION_IDS}, "l"},
     {{"filter", required_argument, NULL, OPTION_FILTER}, "b"},
@@ -110,7 +121,7 @@ static const struct { struct option option; const char *commands; } options[] = 
     {{"device", required_argument, NULL, OPTION_DEVICE}, "*"},
     {{"caps", required_argument, NULL, OPTION_CAPS}, "*"},
     {{"validate", optional_argument, NULL, OPTION_VALIDATE}, "*"},
-    {{"untuned", no_argument, NULL, OPTION_UNTUNED}, "tgelbs"},
+    {{"untuned", no_argument, NULL, OPTION_UNTUNED}, "tgelbsx"},
     {{"log", required_argument, NULL, OPTION_LOG}, "*"},
     {{"help", no_argument, NULL, OPTION_HELP}, "*"},
 };
@@ -207,6 +218,11 @@ static bool take_option(struct cli *cli, int id, const char *value)
         return parse_number(cli, "repetition-penalty", value, 0.01, 100,
                             &cli->sampling.repetition_penalty);
     case OPTION_STRIDE: return parse_u32(cli, "stride", value, &cli->stride);
+    case OPTION_BITS: cli->bits = value; return true;
+    case OPTION_PRUNE: return parse_number(cli, "prune", value, 0, 1, &cli->prune);
+    case OPTION_LEVEL:
+        if (!parse_u32(cli, "level", value, &cli->level)) return false;
+        return cli->level <= 22 || wrong(cli, "level", value, "0 (not compressed) to 22");
     case OPTION_JSON: cli->json = true; cli->json_file = value; return true;
     case OPTION_IDS: cli->ids = value; return true;
     case OPTION_FILTER: cli->filter = value; return true;
@@ -228,10 +244,17 @@ static bool take_option(struct cli *cli, int id, const char *value)
     return false;
 }
 
+// The first letter, but where two commands share it.
+static char option_letter(const char *command)
+{
+    if (strcmp(command, "tune") == 0) return 'u';
+    return strcmp(command, "export") == 0 ? 'x' : command[0];
+}
+
 static int command_options(const struct cli *cli, struct option *list)
 {
     int count = 0;
-    const char letter = strcmp(cli->command, "tune") ? cli->command[0] : 'u';
+    const char letter = option_letter(cli->command);
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         if (options[i].commands[0] == '*' || strchr(options[i].commands, letter))
             list[count++] = options[i].option;

@@ -8,6 +8,7 @@
 
 #include "src/vkmoe.h"
 
+enum { CLI_LEVEL = 22 }; // of --level, where it is not given
 enum { CLI_MAX_LIST = 256, EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 
 struct cli {
@@ -27,6 +28,9 @@ struct cli {
     uint32_t    steps;                 // --steps, 0: not given
     uint32_t    max_tokens;            // --max-tokens, 0: not given
     uint32_t    stride;                // --stride
+    const char *bits;                  // export --bits PATTERN=KIND,...
+    double      prune;                 // export --prune Q
+    uint32_t    level;                 // export --level N
     char        seed[32];              // "seed=N", one of `set`
     struct vkmoe_sampling sampling;    // --temperature --top-k --top-p --repetition-penalty --seed
     bool        resume, check, quiet, json, devices, plan, help;
@@ -45,3 +49,4 @@ int command_bench(struct cli *cli);
 int command_tune(struct cli *cli);
 int command_info(struct cli *cli);
 int command_sweep(struct cli *cli);
+int command_export(struct cli *cli);

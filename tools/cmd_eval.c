@@ -5,9 +5,9 @@
 
 #include "runtime/log.h"
 #include "runtime/os.h"
-#include "src/evaluator.h"
 #include "src/vkmoe_internal.h"
 #include "tools/cli.h"
+#include "tools/eval.h"
 
 enum { BATCH_TOKENS = 1024 };
 
@@ -29,8 +29,8 @@ static void print_result(const struct evaluation *e, bool json)
            (unsigned long long)e->bytes);
 }
 
-static bool evaluate(struct cli *cli, struct vkmoe_device *device, struct vkmoe_model *m,
-                     struct evaluation *out)
+bool eval_model(const struct cli *cli, struct vkmoe_device *device, struct vkmoe_model *m,
+                struct evaluation *out)
 {
     const struct config *c = &m->model->config;
     const uint32_t seq = min_u32(c->seq_len, c->max_position_embeddings),
@@ -57,7 +57,8 @@ static bool evaluate(struct cli *cli, struct vkmoe_device *device, struct vkmoe_
 int command_eval(struct cli *cli)
 {
     if (cli->operand_count != 1 || cli->data_count == 0) {
-        fprintf(stderr, "vkmoe eval: wants one DIR and --data PATH...; see vkmoe eval --help\n");
+        fprintf(stderr, "vkmoe eval: wants one DIR or FILE and --data PATH...; see vkmoe eval "
+                        "--help\n");
         return EXIT_USAGE;
     }
     os_interrupt_catch();
@@ -65,7 +66,7 @@ int command_eval(struct cli *cli)
     struct vkmoe_device *device = vkmoe_device_open(&cli->device);
     if (device) log_info("%s", vkmoe_device_choice(device));
     struct vkmoe_model *model = device ? vkmoe_model_open(device, cli->operand[0]) : NULL;
-    const bool ok = model && evaluate(cli, device, model, &result);
+    const bool ok = model && eval_model(cli, device, model, &result);
     if (ok) print_result(&result, cli->json);
     vkmoe_model_close(&model);
     vkmoe_device_close(&device);

@@ -35,6 +35,8 @@ command:glslangValidator glslang-tools        shader compiler
 header:vulkan/vulkan.h libvulkan-dev          Vulkan headers
 header:volk.h         libvulkan-volk-dev      Vulkan function loader
 header:cjson/cJSON.h  libcjson-dev            JSON
+header:zstd.h         libzstd-dev             compression of exports
+header:xxhash.h       libxxhash-dev           checksums of exports
 library:libvulkan.so.1 libvulkan1             Vulkan loader
 driver:any            mesa-vulkan-drivers     Vulkan drivers: AMD, Intel, and the CPU (lavapipe)
 '

@@ -9,6 +9,7 @@ static const struct { const char *name; int (*run)(struct cli *cli); } commands[
     {"train", command_train}, {"generate", command_generate}, {"eval", command_eval},
     {"logits", command_logits}, {"bench", command_bench}, {"tune", command_tune},
     {"info", command_info},     {"sweep", command_sweep},
+    {"export", command_export},
 };
 
 int main(int argc, char **argv)
@@ -19,7 +20,7 @@ int main(int argc, char **argv)
     }
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         if (strcmp(argv[1], commands[i].name) != 0) continue;
-        struct cli cli = {.command = commands[i].name};
+        struct cli cli = {.command = commands[i].name, .level = CLI_LEVEL};
         if (!cli_parse(&cli, argc - 1, argv + 1)) return EXIT_USAGE;
         if (!cli.help) return commands[i].run(&cli);
         cli_usage(cli.command);
@@ -27,7 +28,7 @@ int main(int argc, char **argv)
     }
     fprintf(stderr,
             "vkmoe: no command \"%s\"; there are train, generate, eval, logits, bench, tune, "
-            "sweep, info "
+            "sweep, export, info "
             "(see vkmoe --help)\n",
             argv[1]);
     return EXIT_USAGE;

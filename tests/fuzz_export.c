@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: MIT
+// The reader of exports against damaged files. LLVMFuzzerTestOneInput is libFuzzer's entry (build
+// with -DVKMOE_LIBFUZZER -fsanitize=fuzzer,address); without libFuzzer main mutates its own small
+// corpus, seeded, for a few seconds: fuzz_export [SECONDS] [SEED]. The checksum of most is put
+// right again, else nothing behind it would be tried. What must hold for any input: no access
+// outside the file (run it under ASan), one log line if it is refused, while it is opened or while
+// it is read, none if it is taken, and in a taken file tensors that cover the data exactly.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "runtime/log.h"
+#include "src/export.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum { MOST_TENSOR = 1 << 20 }; // a model's own shapes bound it outside of this test
+
+static int lines;
+
+static void count_line(void *user, enum log_level level, const char *line)
+{
+    (void)user, (void)level;
+    lines += strchr(line, '\n') ? 2 : 1;
+}
+
+static void require(bool condition, const char *what)
+{
+    if (condition) return;
+    fprintf(stderr, "fuzz_export: %s\n", what);
+    abort();
+}
+
+// 1: read, 0: refused, -1: too large to try
+static int read_tensor(struct export_file *file, const struct export_tensor *tensor)
+{
+    const uint64_t size = tensor->rows * tensor->cols;
+    uint64_t bytes, bad;
+    require(quant_bytes(tensor->kind, tensor->rows, tensor->cols, &bytes) &&
+                bytes == tensor->bytes, "a wrong size was taken");
+    if (bytes > MOST_TENSOR || size > MOST_TENSOR) return -1;
+    uint8_t *packed = malloc(bytes ? bytes : 1); // so that one byte too far is seen
+    float *values = malloc(size ? size * sizeof *values : 1);
+    const int ok = export_file_read(file, packed, bytes);
+    if (ok) quant_decode(tensor->kind, packed, tensor->rows, tensor->cols, values, &bad);
+    free(packed);
+    free(values);
+    return ok;
+}
+
+static int read_all(struct export_file *file)
+{
+    char *config = NULL, *tokenizer = NULL;
+    const struct export_table *table = &file->table;
+    uint64_t end = table->config_bytes + table->tokenizer_bytes;
+    if (end > MOST_TENSOR) return -1;
+    int ok = export_read_texts(file, &config, &tokenizer);
+    free(config);
+    free(tokenizer);
+    for (uint32_t i = 0; i < table->count; i++) {
+        require(table->tensor[i].offset == end, "a hole or an overlap was taken");
+        end += table->tensor[i].bytes;
+        if (ok > 0) ok = read_tensor(file, &table->tensor[i]);
+    }
+    require(end == table->data_bytes, "bytes behind the last tensor were taken");
+    return ok > 0 ? export_file_end(file) : ok;
+}
+
+// Returns 1 where the file was taken (libFuzzer wants 0).
+static int try_one(const uint8_t *data, size_t size)
+{
+    uint8_t *exact = malloc(size ? size : 1);
+    memcpy(exact, data, size);
+    lines = 0;
+    struct export_file *file = export_file_parse("fuzz", exact, size);
+    require(lines == (file ? 0 : 1),
+            "not exactly one line for a refused file, none for a good one");
+    const int taken = file ? read_all(file) : 0;
+    require(lines == (taken == 0), "not exactly one line while the data was read");
+    export_file_close(&file);
+    free(exact);
+    return taken > 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    log_set(count_line, NULL, LOG_DEBUG);
+    try_one(data, size);
+    return 0;
+}
+
+#ifndef VKMOE_LIBFUZZER
+
+enum { MOST_BYTES = 4096 };
+
+static const char *const headers[] = {
+    "{\"compression\":\"none\",\"config_bytes\":2,\"tokenizer_bytes\":0,\"prune\":0,"
+    "\"tensors\":[]}",
+    "{\"compression\":\"none\",\"config_bytes\":2,\"tokenizer_bytes\":3,\"prune\":0.03,"
+    "\"tensors\":["
+    "{\"shape\":[2,3],\"name\":\"a\",\"kind\":\"int5\",\"offset\":5,\"bytes\":8},"
+    "{\"shape\":[4],\"name\":\"b\",\"kind\":\"f16\",\"offset\":13,\"bytes\":8}]}",
+    "{\"compression\":\"zstd\",\"config_bytes\":2,\"tokenizer_bytes\":0,\"prune\":0,"
+    "\"tensors\":["
+    "{\"shape\":[3,7],\"name\":\"a\",\"kind\":\"int6\",\"offset\":2,\"bytes\":22},"
+    "{\"shape\":[1,9],\"name\":\"b\",\"kind\":\"int8\",\"offset\":24,\"bytes\":11}]}",
+};
+static const size_t data_bytes[] = {2, 21, 35};
+
+static bool append(void *user, const void *data, uint64_t bytes)
+{
+    bytes_append(user, data, bytes);
+    return true;
+}
+
+static void put(uint8_t *out, uint64_t value, int bytes)
+{
+    for (int i = 0; i < bytes; i++) out[i] = (uint8_t)(value >> 8 * i);
+}
+
+static void fix_hash(uint8_t *out, size_t size)
+{
+    if (size >= EXPORT_HASH)
+        put(out + size - EXPORT_HASH, codec_hash(out, size - EXPORT_HASH), EXPORT_HASH);
+}
+
+// A good file; *data: its bytes behind the header.
+static size_t make_seed(uint8_t *out, uint64_t which, size_t *data)
+{
+    const size_t length = strlen(headers[which]);
+    uint8_t plain[64];
+    struct bytes stored = {0};
+    memset(plain, 0x25, sizeof plain);
+    struct codec_writer *codec = codec_writer_create(strstr(headers[which], "zstd") ? 3 : 0,
+                                                     data_bytes[which], append, &stored);
+    require(codec && codec_writer_put(codec, plain, data_bytes[which]) && codec_writer_end(codec),
+            "the corpus cannot be made");
+    codec_writer_destroy(&codec);
+    memcpy(out, "vkmoe-x\n", 8);
+    put(out + 8, EXPORT_VERSION, 4);
+    put(out + 12, length, 4);
+    put(out + 16, data_bytes[which], 8);
+    memcpy(out + EXPORT_PREFIX, headers[which], length);
+    memcpy(out + EXPORT_PREFIX + length, stored.data, stored.count);
+    const size_t size = EXPORT_PREFIX + length + stored.count + EXPORT_HASH;
+    *data = stored.count + EXPORT_HASH;
+    bytes_free(&stored);
+    fix_hash(out, size);
+    return size;
+}
+
+struct mutator { uint64_t seed, stream, index; };
+static uint64_t pick(struct mutator *m, uint64_t bound)
+{
+    return rng_below(m->seed, m->stream, m->index++, bound);
+}
+
+// The pieces of JSON and the numbers that parsers trip over.
+static const char *const words[] = {"-1",
+                                    "0",
+                                    "1e9",
+                                    "1e400",
+                                    "9007199254740991",
+                                    "18446744073709551616",
+                                    "0.5",
+                                    "null",
+                                    "true",
+                                    "[]",
+                                    "{}",
+                                    "\"",
+                                    "\\u0000",
+                                    "\\ud800",
+                                    ",",
+                                    ":",
+                                    "]",
+                                    "}",
+                                    "[",
+                                    "{",
+                                    "\"int4\"",
+                                    "\"f32\"",
+                                    "\"kind\"",
+                                    "\"shape\"",
+                                    "4294967296",
+                                    "\"zstd\"",
+                                    "\"a\"",
+                                    " ",
+                                    "\n"};
+
+static size_t replace(uint8_t *out, size_t size, size_t at, size_t old, const void *text,
+                      size_t length)
+{
+    if (at > size || old > size - at || size - old + length > MOST_BYTES) return size;
+    memmove(out + at + length, out + at + old, size - at - old);
+    memmove(out + at, text, length);
+    return size - old + length;
+}
+
+static size_t mutate(struct mutator *m, uint8_t *out, size_t size)
+{
+    const size_t at = size ? pick(m, size) : 0, run = pick(m, 8);
+    const char *word = words[pick(m, COUNT_OF(words))];
+    const uint8_t byte = (uint8_t)pick(m, 256), digit = (uint8_t)('0' + pick(m, 10));
+    switch (pick(m, 7)) {
+    case 0: return size ? (out[at] ^= (uint8_t)(1u << pick(m, 8)), size) : 0;
+    case 1: return replace(out, size, at, size ? 1 : 0, &byte, 1);
+    case 2: return replace(out, size, at, run, word, strlen(word));
+    case 3: return replace(out, size, at, run, word, 0);
+    case 4: return at; // cut off
+    case 5: return replace(out, size, at, 0, out, min_u64(run * 16, size));
+    default:
+        for (size_t i = at; i < size; i++) // a number of the header
+            if (out[i] >= '0' && out[i] <= '9') return out[i] = digit, size;
+        return size;
+    }
+}
+
+// Most mutated headers get their length put right, so that they are read at all.
+static void fix_length(uint8_t *out, size_t size, size_t data)
+{
+    if (size >= EXPORT_PREFIX + data) put(out + 12, size - EXPORT_PREFIX - data, 4);
+}
+
+int main(int argc, char **argv)
+{
+#ifndef HAVE_EXPORT
+    (void)argc, (void)argv;
+    return 77; // skipped
+#else
+    const double seconds = argc > 1 ? atof(argv[1]) : 2;
+    struct mutator m = {.seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1};
+    const clock_t end = clock() + (clock_t)(seconds * CLOCKS_PER_SEC);
+    uint8_t bytes[2 * MOST_BYTES];
+    uint64_t taken = 0;
+    size_t data;
+    log_set(count_line, NULL, LOG_DEBUG);
+    for (size_t i = 0; i < COUNT_OF(headers); i++) {
+        const size_t size = make_seed(bytes, i, &data);
+        require(try_one(bytes, size), "an undamaged file was refused");
+    }
+    for (m.stream = 1; clock() < end; m.stream++) {
+        m.index = 0;
+        const uint64_t which = pick(&m, COUNT_OF(headers)), times = 1 + pick(&m, 5);
+        size_t size = make_seed(bytes, which, &data);
+        for (uint64_t i = 0; i < times; i++) size = mutate(&m, bytes, size);
+        if (pick(&m, 4)) fix_length(bytes, size, data);
+        if (pick(&m, 8)) fix_hash(bytes, size);
+        taken += (uint64_t)try_one(bytes, size);
+    }
+    printf("fuzz_export: seed %llu, %llu files, %llu taken\n", (unsigned long long)m.seed,
+           (unsigned long long)m.stream - 1, (unsigned long long)taken);
+    require(m.stream > 100 && taken > 0 && taken < m.stream / 2,
+            "the mutations are too mild or too wild");
+    return 0;
+#endif
+}
+
+#endif
