@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "runtime/os.h"
 #include "src/rope.h"
@@ -104,32 +105,43 @@ bool evaluator_picks(struct evaluator *e, uint32_t index, uint32_t *ids, float *
            gpu_buffer_read(e->gpu, e->result, batch_picks(l, index, true), gates, own);
 }
 
-// Row `b` of the batch: window `index` behind the windows before it that fit, which are context and
-// not scored. Rows beyond the end are masked. Returns the bytes of text that are scored.
+// How often a window of seq tokens begins, one of the data's windows after the other, until the end
+// of the text is reached.
+static uint64_t count_rows(const struct evaluator *e, const struct data *data,
+                           enum data_split split)
+{
+    const uint64_t windows = data_windows(data, split), group = e->seq / data_seq_len(data);
+    return windows > group ? windows - group + 1 : min_u64(windows, 1);
+}
+
+// Row `b` of the batch: as many windows as fit, from window `first` on. The first row scores all of
+// its windows, any other the last alone, behind the others as its context: every token once. Rows
+// beyond the end are masked. Returns the bytes of text that are scored.
 static uint64_t load_row(struct evaluator *e, const struct data *data, enum data_split split,
-                         uint32_t b, uint64_t index)
+                         uint32_t b, uint64_t first)
 {
     const uint32_t stride = data_seq_len(data), group = e->seq / stride;
+    const uint64_t windows = data_windows(data, split);
     uint32_t *ids = e->ids + (size_t)b * e->seq, *targets = e->targets + (size_t)b * e->seq;
-    uint32_t at = 0;
-    if (index < data_windows(data, split)) {
-        for (uint64_t w = index + 1 > group ? index + 1 - group : 0; w <= index;
-             w++, at += stride) {
-            data_window_at(data, split, w, ids + at, targets + at, true);
-            for (uint32_t i = 0; w < index && i < stride; i++) targets[at + i] = KERNEL_NONE_ID;
-        }
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < group; i++, ids += stride, targets += stride) {
+        const bool there = first < count_rows(e, data, split) && first + i < windows;
+        if (there) data_window_at(data, split, first + i, ids, targets, true);
+        else memset(ids, 0, stride * sizeof *ids);
+        if (there && (first == 0 || i + 1 == group))
+            bytes += data_window_bytes(data, split, first + i);
+        else
+            for (uint32_t j = 0; j < stride; j++) targets[j] = KERNEL_NONE_ID;
     }
-    for (; at < e->seq; at++) ids[at] = 0, targets[at] = KERNEL_NONE_ID;
-    return index < data_windows(data, split) ? data_window_bytes(data, split, index) : 0;
+    return bytes;
 }
 
 bool evaluator_run(struct evaluator *e, const struct data *data, enum data_split split,
                    uint32_t max_batches, struct evaluation *out)
 {
     *out = (struct evaluation){0};
-    const uint64_t windows = data_windows(data, split);
-    uint64_t end = windows;
-    if (max_batches) end = min_u64(windows, (uint64_t)max_batches * e->batch);
+    uint64_t end = count_rows(e, data, split);
+    if (max_batches) end = min_u64(end, (uint64_t)max_batches * e->batch);
     for (uint64_t first = 0; first < end; first += e->batch) {
         if (os_interrupted()) return false;
         const struct batch batch = {e->ids, e->targets};

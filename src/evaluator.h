@@ -23,8 +23,9 @@ struct evaluator *evaluator_create_picks(struct gpu *gpu, struct kernels *kernel
                                          struct params *params, uint32_t batch, uint32_t seq);
 void              evaluator_destroy(struct evaluator **evaluator);
 // Windows of a split in natural order, at most max_batches batches (0: all). Where the data's
-// windows are shorter than seq (which they must divide), each is scored behind as much context as
-// fits: a sliding window with that stride. False on a device failure or an interrupt.
+// windows are shorter than seq (which they must divide), rows of seq tokens begin at each of them:
+// a sliding window with that stride. The first row scores all of its tokens, the others the last
+// window alone, so every token is scored once. False on a device failure or an interrupt.
 bool evaluator_run(struct evaluator *evaluator, const struct data *data, enum data_split split,
                    uint32_t max_batches, struct evaluation *out);
 // One batch: sum of the losses in nats, and how many targets were scored.
