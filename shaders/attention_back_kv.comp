@@ -45,7 +45,8 @@ vec4 of_row(PACK4 x, uint chunk)
 #define WALK_SCALARS(row, n)  vec2(lse[row], delta[row])
 #endif
 
-// one past the last query that sees key j
+// the first query that sees key j, and one past the last
+uint queries_from(uint j) { return bidirectional != 0 ? 0 : j; }
 uint queries_of(uint j) { return window != 0 && window < seq - j ? j + window : seq; }
 
 void main()
@@ -57,7 +58,8 @@ void main()
     const uint tile = index % tiles; // the longest first
     const uint b = index / tiles / kv_heads, kv = index / tiles % kv_heads;
     const uint top = tile * TEAMS * HELD, last = min(top + TEAMS * HELD, seq) - 1;
-    const uint queries_begin = max(top, first), queries_end = pass_end(queries_of(last));
+    const uint queries_begin = max(queries_from(top), first);
+    const uint queries_end = pass_end(queries_of(last));
     if (queries_begin >= queries_end) return;
     const uint j0 = top + team() * HELD;
     const uint at0 = b * seq * heads + kv * group;
@@ -104,7 +106,7 @@ void main()
         const float row_lse = scalars.x * LOG2E, row_delta = scalars.y;
         [[unroll]] for (uint o = 0; o < OWN; o++) {
             const uint j = j0 + own_row(o);
-            const bool seen = j <= i && (window == 0 || i - j < window);
+            const bool seen = (bidirectional != 0 || j <= i) && (window == 0 || i - j < window);
             prob[o] = seen ? exp2(prob[o] - row_lse) : 0.0;
             d_score[o] = prob[o] * (d_score[o] - row_delta);
         }
@@ -127,10 +129,10 @@ void main()
 
     [[unroll]] for (uint r = 0; r < HELD; r++) {
         const uint j = j0 + r, at = key0 + j * kv_heads;
-        if (j > last || max(j, first) >= pass_end(queries_of(j))) continue;
+        if (j > last || max(queries_from(j), first) >= pass_end(queries_of(j))) continue;
         [[unroll]] for (uint c = 0; c < CHUNKS; c++) {
             vec4 x = sum_k[r * CHUNKS + c] * scale, y = sum_v[r * CHUNKS + c];
-            if (j < first) x += load_dk(at, c), y += load_dv(at, c);
+            if (queries_from(j) < first) x += load_dk(at, c), y += load_dv(at, c);
             save_dk(at, c, x);
             save_dv(at, c, y);
         }

@@ -20,8 +20,12 @@ layout(set = 0, binding = 4, scalar) readonly restrict buffer lse_buffer { float
 layout(set = 0, binding = 5, scalar) readonly restrict buffer delta_buffer { float delta[]; };
 ROWS_IO(6, dq)
 
+uint keys_end(uint i) { return bidirectional != 0 ? seq : i + 1; }
 // keys [x, y) that query i sees, of this pass
-uvec2 keys_of(uint i) { return uvec2(max(window_begin(i + 1), first), pass_end(i + 1)); }
+uvec2 keys_of(uint i)
+{
+    return uvec2(max(window_begin(keys_end(i)), first), pass_end(keys_end(i)));
+}
 
 void main()
 {
@@ -105,7 +109,7 @@ void main()
             // loaded in any case: with a branch around it lavapipe of Mesa 26.1.6 loses the stores
             // of some components (LLVM 21; f32 with 8 rows of 32, f16 with 8 of 128)
             const vec4 x = sum[r * CHUNKS + c] * scale, old = load_dq(at, c);
-            save_dq(at, c, window_begin(i + 1) < first ? x + old : x);
+            save_dq(at, c, window_begin(keys_end(i)) < first ? x + old : x);
         }
     }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_LOSS (src/kernel.h): softmax cross-entropy of a row, and its gradient in place. One
-// workgroup a row; every lane keeps a running maximum and a sum relative to it (Milakov &
-// Gimelshein 2018), four elements at a time, so that a row is read once for the loss and once more
-// for the gradient.
+// KERNEL_LOSS and, with SOFTCAP, KERNEL_LOSS_CAPPED (src/kernel.h): softmax cross-entropy of a row,
+// and its gradient in place. One workgroup a row; every lane keeps a running maximum and a sum
+// relative to it (Milakov & Gimelshein 2018), four elements at a time, so that a row is read once
+// for the loss and once more for the gradient.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
@@ -18,7 +18,15 @@ layout(binding = 0) readonly buffer Step { step_words step; };
 layout(binding = 1) buffer Logits { STORE logits[]; };
 layout(binding = 2) readonly buffer Targets { uint targets[]; };
 layout(binding = 3) writeonly buffer Loss { float loss[]; };
-layout(push_constant) uniform Push { uint rows, vocab, backward; };
+layout(push_constant) uniform Push { uint rows, vocab, backward; float softcap; };
+#ifdef SOFTCAP
+#include "lib/softcap.glsl"
+#define VALUE(x) softcap_of(LOAD(x), softcap)
+#define SLOPE(y) (1.0 - (y) * (y) / (softcap * softcap)) // of the cap, where its value is y
+#else
+#define VALUE(x) LOAD(x)
+#define SLOPE(y) 1.0
+#endif
 
 const float LOWEST = -3.402823466e38; // not -inf: -inf minus -inf is NaN
 
@@ -28,15 +36,16 @@ vec2 lane_sum(uint row)
     float top = LOWEST, sum = 0.0;
     uint c = LANE;
     for (; c + 3 * LANES < vocab; c += 4 * LANES) {
-        const vec4 x = vec4(LOAD(logits[row + c]), LOAD(logits[row + c + LANES]),
-                            LOAD(logits[row + c + 2 * LANES]), LOAD(logits[row + c + 3 * LANES]));
+        const vec4 x = vec4(VALUE(logits[row + c]), VALUE(logits[row + c + LANES]),
+                            VALUE(logits[row + c + 2 * LANES]),
+                            VALUE(logits[row + c + 3 * LANES]));
         const float next = max(top, max(max(x.x, x.y), max(x.z, x.w)));
         const vec4 parts = exp(x - next);
         sum = sum * exp(top - next) + ((parts.x + parts.y) + (parts.z + parts.w));
         top = next;
     }
     for (; c < vocab; c += LANES) {
-        const float x = LOAD(logits[row + c]), next = max(top, x);
+        const float x = VALUE(logits[row + c]), next = max(top, x);
         sum = sum * exp(top - next) + exp(x - next);
         top = next;
     }
@@ -59,14 +68,20 @@ void main()
     const float sum = reduce_add(own.y * exp(own.x - top));
     // the lane that owns the target's column: nobody else writes it
     const bool owner = target % LANES == LANE;
-    const float distance = owner ? LOAD(logits[row + target]) - top : 0.0;
+    const float own_value = owner ? VALUE(logits[row + target]) : 0.0;
+    const float distance = owner ? own_value - top : 0.0;
     if (owner) loss[r] = log(sum) - distance;
     if (backward == 0) return;
     const float scale = step.loss_scale / sum;
     for (uint base = LANE; base < vocab; base += 4 * LANES)
         [[unroll]] for (uint i = 0; i < 4; i++) {
             const uint c = base + i * LANES;
-            if (c < vocab) logits[row + c] = SAVE(scale * exp(LOAD(logits[row + c]) - top));
+            if (c < vocab) {
+                const float x = VALUE(logits[row + c]);
+                logits[row + c] = SAVE(scale * exp(x - top) * SLOPE(x));
+            }
         }
-    if (owner) logits[row + target] = SAVE(step.loss_scale * (exp(distance) / sum - 1.0));
+    if (owner)
+        logits[row + target] =
+            SAVE(step.loss_scale * (exp(distance) / sum - 1.0) * SLOPE(own_value));
 }

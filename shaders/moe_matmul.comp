@@ -37,7 +37,8 @@ void row_times_expert(uint expert, uint row)
         const vec4 sum_up = DOT_SUM(dot_parts_up, v);
         if (LANE == 0) write_row(row, column + v * 4, sum, sum_up);
 #else
-        if (LANE == 0) write_row(row, column + v * 4, sum);
+        const vec4 bias4 = bias_at(expert, column + v * 4);
+        if (LANE == 0) write_row(row, column + v * 4, sum + bias4);
 #endif
     }
 }
@@ -56,11 +57,12 @@ void tile_times_expert(uint expert, uint first, uint rows)
         accumulate_second(0);
     }
 #endif
+    const vec4 bias4 = bias_at(expert, column);
     [[dont_unroll]] for (uint row = 0; row < rows; row++) {
 #ifdef UP
         write_row(first + row, column, row_of_sums(row), row_of_sums_up(row));
 #else
-        write_row(first + row, column, row_of_sums(row));
+        write_row(first + row, column, row_of_sums(row) + bias4);
 #endif
     }
 }

@@ -113,7 +113,8 @@ void part_write(uint row, uint at, vec4 gate_sum, vec4 up_sum)
 #else
 void part_write(uint row, uint at, vec4 sum)
 {
-    if (row < tile.z && column + at < n) write_row(tile.y + row, column + at, sum);
+    if (row < tile.z && column + at < n)
+        write_row(tile.y + row, column + at, sum + bias_at(tile.x, column + at));
 }
 #endif
 #ifdef COOP

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// RMSNorm (Zhang & Sennrich 2019), one workgroup a row: y = x rstd weight. y may be x.
+// KERNEL_NORM (src/kernel.h), one workgroup a row: y = x rstd weight. y may be x.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
@@ -11,7 +11,12 @@ STORE_IN(0, x)
 STORE_IN(1, weight)
 STORE_OUT(2, y)
 layout(set = 0, binding = 3, scalar) writeonly buffer rstd_buffer { float rstd[]; };
-layout(push_constant, scalar) uniform push_words { uint rows, cols, accumulate; float eps; };
+layout(push_constant, scalar) uniform push_words {
+    uint rows, cols, accumulate;
+    float eps;
+    uint weights;
+};
+#include "lib/norm_weight.glsl"
 
 void main()
 {
@@ -27,10 +32,10 @@ void main()
         const float v = LOAD(x_1[row * cols + c]);
         sum += v * v;
     }
-    const float scale = 1.0 / sqrt(reduce_add(sum) / float(cols) + eps);
+    const float scale = 1.0 / sqrt(reduce_add(sum) / float(cols) + eps), own = weight_of(row);
     for (uint i = LANE; i < n; i += LANES)
-        y_4[row * n + i] = pack(unpack(x_4[row * n + i]) * scale * unpack(weight_4[i]));
+        y_4[row * n + i] = pack(unpack(x_4[row * n + i]) * scale * weights_at(own, i));
     for (uint c = 4 * n + LANE; c < cols; c += LANES)
-        y_1[row * cols + c] = SAVE(LOAD(x_1[row * cols + c]) * scale * LOAD(weight_1[c]));
+        y_1[row * cols + c] = SAVE(LOAD(x_1[row * cols + c]) * scale * weight_at(own, c));
     if (LANE == 0) rstd[row] = scale;
 }

@@ -55,7 +55,7 @@ enum kernel_op {
     // m dtable f32[V][C]
     KERNEL_EMBED_BACK,
     // RMSNorm (Zhang & Sennrich 2019): y = x * rstd * weight, rstd = 1/sqrt(mean(x^2) + eps);
-    // y may be x. push_norm
+    // y may be x. weight is STORE[weights] where push.weights is a number of rows. push_norm
     // r x STORE[R][C], r weight STORE[C], w y STORE[R][C], w rstd f32[R]
     KERNEL_NORM,
     // dx (+)= rstd * (g - xhat * mean(g*xhat)), g = dy*weight, xhat = x*rstd; adds where
@@ -66,6 +66,24 @@ enum kernel_op {
     // dweight[c] += sum over rows of dy*x*rstd. push_norm
     // r x, r rstd, r dy, m dweight f32[C]
     KERNEL_NORM_BACK_WEIGHT,
+    // y = a x + b r, by enum kernel_factor: a factor is 1, one a column, one for all, or (b) its
+    // term is absent and r not read. Factors are read only where they are said to be there; y may
+    // be x or r. push_mix
+    // r x STORE[R][C], r r STORE[R][C], r a STORE[C] or STORE[1], r b likewise, w y STORE[R][C]
+    KERNEL_MIX,
+    // sum[c] += sum over rows of a[r][c] (* b[r][c] where product). push_column_sum
+    // r a STORE[R][C], r b STORE[R][C], m sum f32[C]
+    KERNEL_COLUMN_SUM,
+    // The same with f32 a and b.
+    KERNEL_COLUMN_SUMF,
+    // y[t] = (1 - g) x[first + t] + g x[first + t - 1], g = 1/(1 + exp(-gate)) by columns; the row
+    // before is 0 where first is 0 and t % seq is 0. back (first 0): the gradient, dx from dy in
+    // x's place: the row after instead, 0 where (t + 1) % seq is 0. push_smear
+    // r x STORE[first + R][C], r gate STORE[C], w y STORE[R][C]
+    KERNEL_SMEAR,
+    // dgate[c] += g (1 - g) * sum over rows of dy[t] * (x[t - 1] - x[t]). push_smear
+    // r x STORE[R][C], r gate STORE[C], r dy STORE[R][C], m dgate f32[C]
+    KERNEL_SMEAR_BACK_GATE,
     // Every matmul ends in the same way (lib/epilogue.glsl):
     //     c = act(scale * sum + bias[column]) (+ r where add),
     // r may be c; bias is bound always (anything of its own range) and read only where push.bias.
@@ -109,7 +127,8 @@ enum kernel_op {
     KERNEL_SELECT_ROW,
     // o = softmax(scale q k^T) v, online (Milakov & Gimelshein 2018; Dao et al. 2022): the S x S
     // matrix is never written; lse = log-sum-exp of the scaled scores. Query i of a sequence sees
-    // keys j <= step.base + i, and j > step.base + i - window where window > 0. Padding
+    // keys j <= step.base + i (bidirectional: those of all valid queries), and
+    // j > step.base + i - window where window > 0. Padding
     // (i >= step.length > 0) sees what query step.length - 1 sees, so that no key is read that was
     // not written. One pass is for the keys [first, first + count), count 0: all from first; a row
     // none of whose keys are among them is not touched, one with keys before `first` is merged with
@@ -229,12 +248,14 @@ enum kernel_op {
     // r x STORE[T][H], r order, r tiles, r wgate STORE[E][I][H], r wup STORE[E][I][H],
     // w h STORE[P][I], w gate STORE[P][I], w up STORE[P][I]
     KERNEL_MOE_MATMUL_UP,
-    // Bodies of two matrices: h = f(x w_e^T), gate (what f was taken of) only where save.
+    // Bodies of two matrices: h = f(x w_e^T + bias_e), gate (what f was taken of) only where save.
+    // bias is bound always and read only where push.bias, here and in moe_matmul_nt.
     // push_moe_matmul (n = I, k = H)
-    // r x STORE[T][H], r order, r tiles, r w STORE[E][I][H], w h STORE[P][I], w gate STORE[P][I]
+    // r x STORE[T][H], r order, r tiles, r w STORE[E][I][H], w h STORE[P][I], w gate STORE[P][I],
+    // r bias STORE[E][I]
     KERNEL_MOE_MATMUL_ACT,
-    // c = a w_e^T; indirect over tiles. push_moe_matmul
-    // r a STORE[P][k], r tiles, r w STORE[E][n][k], w c STORE[P][n]
+    // c = a w_e^T + bias_e; indirect over tiles. push_moe_matmul
+    // r a STORE[P][k], r tiles, r w STORE[E][n][k], w c STORE[P][n], r bias STORE[E][n]
     KERNEL_MOE_MATMUL_NT,
     // c = a w_e (+ a2 w2_e where second), one pass, written once; where gather, row i of a (not of
     // a2) is a[order[i] / K]; indirect over tiles. push_moe_matmul
@@ -254,6 +275,14 @@ enum kernel_op {
     // m gate STORE[P][I], m up STORE[P][I], m dh STORE[P][I], r inverse, r gates f32[P],
     // w dgates f32[P]
     KERNEL_MOE_ACTIVATE_BACK,
+    // sum[e][c] += sum over the sorted rows i of expert e of a[i][c], or, where gather, of
+    // gates[order[i]] * a[order[i] / K][c]; an expert without rows is not touched.
+    // push_moe_column_sum
+    // r a STORE[P][C] or STORE[T][C], r order, r offsets u32[E+1], r gates f32[P], m sum f32[E][C]
+    KERNEL_MOE_COLUMN_SUM,
+    // dgates[p] += dot(dy[p / K], bias[ids[p]]); an id >= E is no expert. push_moe_bias_back
+    // r dy STORE[T][C], r ids u32[P], r bias STORE[E][C], m dgates f32[P]
+    KERNEL_MOE_BIAS_BACK,
     // out[t] = sum over picks of (weighted ? gates : 1) * y[inverse[t*K + pick]] (+ r[t] where
     // add);
     // r may be out. push_moe_combine
@@ -263,6 +292,11 @@ enum kernel_op {
     // step.loss_scale * (softmax - onehot), 0 where masked. push_loss
     // r step, m logits STORE[R][V], r targets u32[R] (KERNEL_NONE_ID: masked), w loss f32[R]
     KERNEL_LOSS,
+    // The same of softcap * tanh(logits / softcap), and back through it.
+    KERNEL_LOSS_CAPPED,
+    // x = cap * tanh(x / cap). push_softcap
+    // m x f32[n]
+    KERNEL_SOFTCAP,
     // out[index] (+)= sum of x; adds where accumulate. push_sum
     // r x f32[n], m out f32[...]
     KERNEL_SUM,
@@ -334,7 +368,12 @@ enum kernel_op {
 };
 
 struct push_embed { uint32_t rows, cols, vocab, first; }; // first: id of the table's row 0
-struct push_norm { uint32_t rows, cols, accumulate; float eps; };
+// weights: 0: weight[column]; n: row r has weight[r % n]; KERNEL_NONE_ID: no weight is read
+struct push_norm { uint32_t rows, cols, accumulate; float eps; uint32_t weights; };
+enum kernel_factor { FACTOR_ONE, FACTOR_COLUMN, FACTOR_NUMBER, FACTOR_ABSENT };
+struct push_mix { uint32_t rows, cols, a, b; }; // enum kernel_factor
+struct push_column_sum { uint32_t rows, cols, product; };
+struct push_smear { uint32_t rows, cols, seq, first, back; };
 // What an epilogue or a feed-forward body does to a value, by Hugging Face's names of hidden_act
 // (lib/activation.glsl).
 enum kernel_activation {
@@ -361,6 +400,7 @@ struct push_attention {
     float    scale;
     uint32_t first, count; // keys, or queries (attention_back_kv), of this pass
     uint32_t parts;        // attention_decode, attention_merge
+    uint32_t bidirectional; // every query sees every key: window 0, no decoding
 };
 struct push_count { uint32_t count; };
 struct push_activate { uint32_t count, activation, gated; };
@@ -398,10 +438,13 @@ struct push_moe_sort {
 };
 // m only for tn; top_k turns a pair into its token where rows are gathered
 struct push_moe_matmul {
-    uint32_t pairs, experts, m, n, k, top_k, save, gather, second, activation;
+    uint32_t pairs, experts, m, n, k, top_k, save, gather, second, activation, bias;
 };
+struct push_moe_column_sum { uint32_t experts, cols, top_k, gather; };
+struct push_moe_bias_back { uint32_t pairs, experts, cols, top_k; };
 struct push_moe_combine { uint32_t tokens, cols, top_k, weighted, add; };
-struct push_loss { uint32_t rows, vocab, backward; };
+struct push_loss { uint32_t rows, vocab, backward; float softcap; };
+struct push_softcap { uint32_t count; float cap; };
 struct push_sum { uint32_t count, index, block, accumulate; };
 struct push_token_linear { uint32_t k, n; float eps; };
 struct push_heads {

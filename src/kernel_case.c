@@ -144,6 +144,41 @@ static void activate_back(struct kernel_case *c)
     for (uint32_t b = 0; b < 3; b++) numbers(c, b, KERNEL_CASE_STORE, 309);
 }
 
+static void mix(struct kernel_case *c)
+{
+    PUSH(c, push_mix, .rows = 3, .cols = 75, .a = FACTOR_COLUMN, .b = FACTOR_NUMBER);
+    numbers(c, 0, KERNEL_CASE_STORE, 3 * 75);
+    numbers(c, 1, KERNEL_CASE_STORE, 3 * 75);
+    numbers(c, 2, KERNEL_CASE_STORE, 75);
+    positive(c, 3, KERNEL_CASE_STORE, 1);
+    output(c, 4, KERNEL_CASE_STORE, 3 * 75);
+}
+
+static void column_sum(struct kernel_case *c)
+{
+    PUSH(c, push_column_sum, .rows = 11, .cols = 75, .product = 1);
+    numbers(c, 0, KERNEL_CASE_STORE, 11 * 75);
+    numbers(c, 1, KERNEL_CASE_STORE, 11 * 75);
+    numbers(c, 2, DTYPE_F32, 75);
+}
+
+static void smear(struct kernel_case *c)
+{
+    PUSH(c, push_smear, .rows = 6, .cols = 75, .seq = 3);
+    numbers(c, 0, KERNEL_CASE_STORE, 6 * 75);
+    numbers(c, 1, KERNEL_CASE_STORE, 75);
+    output(c, 2, KERNEL_CASE_STORE, 6 * 75);
+}
+
+static void smear_back_gate(struct kernel_case *c)
+{
+    PUSH(c, push_smear, .rows = 6, .cols = 75, .seq = 3);
+    numbers(c, 0, KERNEL_CASE_STORE, 6 * 75);
+    numbers(c, 1, KERNEL_CASE_STORE, 75);
+    numbers(c, 2, KERNEL_CASE_STORE, 6 * 75);
+    numbers(c, 3, DTYPE_F32, 75);
+}
+
 static void cast(struct kernel_case *c)
 {
     PUSH(c, push_count, .count = 309);
@@ -580,7 +615,8 @@ static void moe_matmul_up(struct kernel_case *c)
 {
     const uint32_t matrices = c->kernel->op == KERNEL_MOE_MATMUL_UP ? 2 : 1, h = 3 + matrices;
     struct grouped g =
-        grouped_push(c, (struct push_moe_matmul){.save = 1, .activation = ACTIVATION_SILU});
+        grouped_push(c, (struct push_moe_matmul){
+                            .save = 1, .activation = ACTIVATION_SILU, .bias = 1});
     numbers(c, 0, KERNEL_CASE_STORE, (uint64_t)g.tokens * g.k);
     grouped_order(c, 1, &g);
     grouped_tiles(c, 2, &g);
@@ -588,15 +624,17 @@ static void moe_matmul_up(struct kernel_case *c)
         numbers(c, b, KERNEL_CASE_STORE, (uint64_t)g.experts * g.n * g.k);
     for (uint32_t b = h; b <= h + matrices; b++)
         output(c, b, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.n);
+    if (matrices == 1) numbers(c, 6, KERNEL_CASE_STORE, (uint64_t)GROUPED * g.n);
 }
 
 static void moe_matmul_nt(struct kernel_case *c)
 {
-    struct grouped g = grouped_push(c, (struct push_moe_matmul){0});
+    struct grouped g = grouped_push(c, (struct push_moe_matmul){.bias = 1});
     numbers(c, 0, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.k);
     grouped_tiles(c, 1, &g);
     numbers(c, 2, KERNEL_CASE_STORE, (uint64_t)g.experts * g.n * g.k);
     output(c, 3, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.n);
+    numbers(c, 4, KERNEL_CASE_STORE, (uint64_t)GROUPED * g.n);
 }
 
 static void moe_matmul_nn(struct kernel_case *c)
@@ -649,11 +687,39 @@ static void moe_combine(struct kernel_case *c)
     output(c, 4, KERNEL_CASE_STORE, 5 * 37);
 }
 
+static void moe_column_sum(struct kernel_case *c)
+{
+    PUSH(c, push_moe_column_sum, .experts = EXPERTS, .cols = 37, .top_k = PICKS, .gather = 1);
+    numbers(c, 0, KERNEL_CASE_STORE, TOKENS * 37);
+    uint32_t *order = words(c, 1, PAIRS);
+    for (uint32_t p = 0; p < PAIRS; p++) order[p] = PAIRS - 1 - p;
+    offsets(words(c, 2, EXPERTS + 1));
+    positive(c, 3, DTYPE_F32, PAIRS);
+    numbers(c, 4, DTYPE_F32, EXPERTS * 37);
+}
+
+static void moe_bias_back(struct kernel_case *c)
+{
+    PUSH(c, push_moe_bias_back, .pairs = PAIRS, .experts = EXPERTS, .cols = 37, .top_k = PICKS);
+    numbers(c, 0, KERNEL_CASE_STORE, TOKENS * 37);
+    picks(words(c, 1, PAIRS));
+    numbers(c, 2, KERNEL_CASE_STORE, EXPERTS * 37);
+    numbers(c, 3, DTYPE_F32, PAIRS);
+}
+
 // ---- loss, optimizer, sampling
 
+static void softcap(struct kernel_case *c)
+{
+    PUSH(c, push_softcap, .count = 309, .cap = 0.5f);
+    numbers(c, 0, DTYPE_F32, 309);
+}
+
+// loss and loss_capped
 static void loss(struct kernel_case *c)
 {
-    PUSH(c, push_loss, .rows = 3, .vocab = 77, .backward = 1);
+    PUSH(c, push_loss, .rows = 3, .vocab = 77, .backward = 1,
+         .softcap = c->kernel->op == KERNEL_LOSS_CAPPED ? 2 : 0);
     step(c, 0, &(struct step_words){.loss_scale = 0.25f});
     numbers(c, 1, KERNEL_CASE_STORE, 3 * 77);
     const uint32_t targets[] = {76, KERNEL_NONE_ID, 4};
@@ -840,6 +906,15 @@ static void (*const fills[KERNEL_COUNT])(struct kernel_case *c) = {
     [KERNEL_MOE_COMBINE] = moe_combine,
     [KERNEL_MOE_ACTIVATE_BACK] = moe_activate_back,
     [KERNEL_LOSS] = loss,
+    [KERNEL_LOSS_CAPPED] = loss,
+    [KERNEL_SOFTCAP] = softcap,
+    [KERNEL_MIX] = mix,
+    [KERNEL_COLUMN_SUM] = column_sum,
+    [KERNEL_COLUMN_SUMF] = column_sum,
+    [KERNEL_SMEAR] = smear,
+    [KERNEL_SMEAR_BACK_GATE] = smear_back_gate,
+    [KERNEL_MOE_COLUMN_SUM] = moe_column_sum,
+    [KERNEL_MOE_BIAS_BACK] = moe_bias_back,
     [KERNEL_SUM] = sum,
     [KERNEL_GRAD_NORM] = grad_norm,
     [KERNEL_GRAD_CLIP] = grad_clip,

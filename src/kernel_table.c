@@ -32,7 +32,7 @@ static void fold(uint64_t count, uint32_t groups[3])
 
 // elements a lane of an elementwise kernel handles, as vec4 steps of the whole workgroup
 enum { ELEMENTS_PER_LANE = 16 };
-enum { NORM_COLUMNS = 16 }; // columns of a workgroup of norm_back_weight
+enum { SUM_COLUMNS = 16 }; // columns of a workgroup of lib/columns.glsl
 
 // (query, head) rows, or keys, that a workgroup of the attention family holds: lib/attention.glsl
 static uint32_t attention_rows(const struct kernel_shape *shape)
@@ -45,7 +45,14 @@ GROUPS_ROWS(embed, push_embed, p->rows)
 GROUPS_ROWS(embed_back, push_embed, (uint64_t)p->rows * ceil_div(p->cols, 4 * shape->lanes))
 GROUPS_ROWS(one, push_count, 1)
 GROUPS_ROWS(norm, push_norm, p->rows)
-GROUPS_ROWS(norm_columns, push_norm, ceil_div(p->cols, NORM_COLUMNS))
+GROUPS_ROWS(norm_columns, push_norm, ceil_div(p->cols, SUM_COLUMNS))
+GROUPS_ROWS(mix, push_mix, p->rows)
+GROUPS_ROWS(column_sum, push_column_sum, ceil_div(p->cols, SUM_COLUMNS))
+GROUPS_ROWS(smear, push_smear, p->rows)
+GROUPS_ROWS(smear_columns, push_smear, ceil_div(p->cols, SUM_COLUMNS))
+GROUPS_ROWS(moe_column_sum, push_moe_column_sum,
+            (uint64_t)p->experts * ceil_div(p->cols, SUM_COLUMNS))
+GROUPS_ROWS(moe_bias_back, push_moe_bias_back, p->pairs)
 GROUPS_ROWS(delta, push_norm, ceil_div(p->rows, shape->lanes))
 GROUPS_ROWS(rope, push_rope, p->tokens)
 GROUPS_ROWS(cache_write, push_cache_write, p->rows)
@@ -133,6 +140,12 @@ COST(select_row, push_embed, 0, 2 * D(p->cols) * store)
 COST(norm, push_norm, 4 * D(p->rows) * p->cols, 2 * D(p->rows) * p->cols * store)
 COST(norm_back, push_norm, 8 * D(p->rows) * p->cols, 3 * D(p->rows) * p->cols * store)
 COST(norm_back_weight, push_norm, 3 * D(p->rows) * p->cols, 2 * D(p->rows) * p->cols * store)
+COST(mix, push_mix, 3 * D(p->rows) * p->cols,
+     D(p->rows) * p->cols * (p->b == FACTOR_ABSENT ? 2 : 3) * store)
+COST(column_sum, push_column_sum, 2 * D(p->rows) * p->cols,
+     D(p->rows) * p->cols * (p->product ? 2 : 1) * store)
+COST(smear, push_smear, 3 * D(p->rows) * p->cols, 3 * D(p->rows) * p->cols * store)
+COST(smear_back_gate, push_smear, 2 * D(p->rows) * p->cols, 3 * D(p->rows) * p->cols * store)
 #define PARTS(p) D(max_u32((p)->parts, 1))
 COST(matmul, push_matmul, 2 * D(p->m) * p->n * p->k,
      (D(p->m) * p->k + D(p->n) * p->k + D(p->m) * p->n * (p->add ? 2 : 1)) * store)
@@ -202,6 +215,11 @@ COST(moe_activate_back, push_moe_activate, 12 * D(p->pairs) * p->cols,
      (p->gated ? 6 : 4) * D(p->pairs) * p->cols * store)
 COST(moe_combine, push_moe_combine, 2 * D(p->tokens) * p->top_k * p->cols,
      D(p->tokens) * (p->top_k + 2) * p->cols * store)
+COST(moe_column_sum, push_moe_column_sum, D(p->experts) * p->cols,
+     D(p->experts) * p->cols * (4 + store))
+COST(moe_bias_back, push_moe_bias_back, 2 * D(p->pairs) * p->cols,
+     2 * D(p->pairs) * p->cols * store)
+COST(softcap, push_softcap, 10 * D(p->count), 8 * D(p->count))
 COST(loss, push_loss, 5 * D(p->rows) * p->vocab,
      D(p->rows) * p->vocab * store * (p->backward ? 2 : 1))
 COST(sum, push_sum, D(p->count), 4 * D(p->count))
@@ -271,14 +289,27 @@ static const struct kernel_info table[KERNEL_COUNT] = {
     ROW(MOE_SCAN, moe_scan, groups_moe_scan, moe_scan, push_moe_sort, "mrwwww"),
     ROW(MOE_SCATTER, moe_scatter, groups_moe_blocks, moe_scatter, push_moe_sort, "rrww"),
     ROW(MOE_MATMUL_UP, moe_matmul_up, NULL, moe_matmul_up, push_moe_matmul, "rrrrrwww"),
-    ROW(MOE_MATMUL_ACT, moe_matmul_act, NULL, moe_matmul_act, push_moe_matmul, "rrrrww"),
-    ROW(MOE_MATMUL_NT, moe_matmul_nt, NULL, moe_matmul, push_moe_matmul, "rrrw"),
+    ROW(MOE_MATMUL_ACT, moe_matmul_act, NULL, moe_matmul_act, push_moe_matmul, "rrrrwwr"),
+    ROW(MOE_MATMUL_NT, moe_matmul_nt, NULL, moe_matmul, push_moe_matmul, "rrrwr"),
     ROW(MOE_MATMUL_NN, moe_matmul_nn, NULL, moe_matmul, push_moe_matmul, "rrrrwrr"),
     ROW(MOE_MATMUL_TN, moe_matmul_tn, NULL, moe_matmul_tn, push_moe_matmul, "rrrrm"),
     ROW(MOE_ACTIVATE_BACK, moe_activate_back, groups_moe_activate_back, moe_activate_back,
         push_moe_activate, "mmmrrw"),
     ROW(MOE_COMBINE, moe_combine, groups_moe_combine, moe_combine, push_moe_combine, "rrrrw"),
+    ROW(MOE_COLUMN_SUM, moe_column_sum, groups_moe_column_sum, moe_column_sum,
+        push_moe_column_sum, "rrrrm"),
+    ROW(MOE_BIAS_BACK, moe_bias_back, groups_moe_bias_back, moe_bias_back, push_moe_bias_back,
+        "rrrm"),
     ROW(LOSS, loss, groups_loss, loss, push_loss, "rmrw"),
+    ROW_OF(LOSS_CAPPED, loss_capped, loss, groups_loss, loss, push_loss, "rmrw"),
+    ROW(SOFTCAP, softcap, groups_elements, softcap, push_softcap, "m"),
+    ROW(MIX, mix, groups_mix, mix, push_mix, "rrrrw"),
+    ROW(COLUMN_SUM, column_sum, groups_column_sum, column_sum, push_column_sum, "rrm"),
+    ROW_OF(COLUMN_SUMF, column_sumf, column_sum, groups_column_sum, column_sum, push_column_sum,
+           "rrm"),
+    ROW(SMEAR, smear, groups_smear, smear, push_smear, "rrw"),
+    ROW(SMEAR_BACK_GATE, smear_back_gate, groups_smear_columns, smear_back_gate, push_smear,
+        "rrrm"),
     ROW(SUM, sum, groups_one, sum, push_sum, "rm"),
     ROW(GRAD_NORM, grad_norm, groups_grad_norm, grad_norm, push_sum, "rm"),
     ROW(GRAD_CLIP, grad_clip, groups_one, sum, push_sum, "rrw"),

@@ -97,7 +97,7 @@ static struct plan_range body_steps(struct network *n, int32_t layer)
                           grid(v, MOE_GRID_UP));
     else
         plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_ACT, rows, &push,
-                          PLAN_BIND(v->n_ffn, v->order, v->tiles, up, h, v->gate),
+                          PLAN_BIND(v->n_ffn, v->order, v->tiles, up, h, v->gate, up),
                           grid(v, MOE_GRID_UP));
     return h;
 }
@@ -111,9 +111,9 @@ static struct plan_range expert_steps(struct network *n, int32_t layer)
     const struct plan_range h = body_steps(n, layer);
     const struct plan_range y = network_temp(n, pairs, hidden, "y", layer);
     const struct push_moe_matmul down = network_moe_push(n, layer, hidden, inner);
+    const struct plan_range weight = network_weight(n, ROLE_EXPERT_DOWN, layer);
     plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_NT, network_moe_rows(n, layer), &down,
-                      PLAN_BIND(h, v->tiles, network_weight(n, ROLE_EXPERT_DOWN, layer), y),
-                      grid(v, MOE_GRID_DOWN));
+                      PLAN_BIND(h, v->tiles, weight, y, weight), grid(v, MOE_GRID_DOWN));
     return y;
 }
 

@@ -187,7 +187,7 @@ static bool matmul_down(const struct at *at, enum kernel_op op)
     const uint32_t w =
         bench_case_normal(&c, BENCH_STORE, (uint64_t)g->experts * push.n * push.k, 0.05);
     const uint32_t out = bench_case_zero(&c, BENCH_STORE, (uint64_t)push.pairs * push.n);
-    if (nt) bench_case_step(&c, BENCH_BIND(a, tiles, w, out), (int32_t)grid);
+    if (nt) bench_case_step(&c, BENCH_BIND(a, tiles, w, out, w), (int32_t)grid);
     else bench_case_step(&c, BENCH_BIND(a, order, tiles, w, out, a, w), (int32_t)grid);
     return run(at, &c, nt ? KERNEL_MATMUL_NT : KERNEL_MATMUL_NN, push.pairs, push.n, push.k);
 }

@@ -4,7 +4,7 @@
 uint keys_end(uint i)
 {
     const uint valid = words.tokens == 0 ? seq : words.tokens;
-    return min(words.base + min(i + 1, valid), stride);
+    return min(words.base + (bidirectional != 0 ? valid : min(i + 1, valid)), stride);
 }
 
 // whether it has keys in this pass, and whether it has some before it

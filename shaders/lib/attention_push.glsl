@@ -8,6 +8,7 @@ layout(push_constant, scalar) uniform push_words {
     uint  batch, seq, stride, heads, kv_heads, head_dim, window;
     float scale;
     uint  first, count, parts; // first, count: keys (or queries) of this pass; count 0: all
+    uint  bidirectional;       // every query sees every key
 };
 uint pass_end(uint end) { return count == 0 ? end : min(end, first + count); }
 uint window_begin(uint end) { return window != 0 && end > window ? end - window : 0; }

@@ -54,6 +54,7 @@ layout(binding = 4) writeonly buffer C { STORE c[]; };
 layout(binding = 4) writeonly buffer C4 { STORE4 c4[]; };
 layout(binding = 5) writeonly buffer Gate { STORE gate[]; };
 layout(binding = 5) writeonly buffer Gate4 { STORE4 gate4[]; };
+#define BIASED 6
 #elif defined(NT)
 layout(binding = 1) readonly buffer Tiles { uvec4 tiles[]; };
 #define BINDING 2
@@ -66,6 +67,7 @@ layout(binding = 1) readonly buffer Tiles { uvec4 tiles[]; };
 #include "operand.glsl"
 layout(binding = 3) writeonly buffer C { STORE c[]; };
 layout(binding = 3) writeonly buffer C4 { STORE4 c4[]; };
+#define BIASED 4
 #else
 layout(binding = 1) readonly buffer Order { uint order[]; };
 layout(binding = 2) readonly buffer Tiles { uvec4 tiles[]; };
@@ -97,8 +99,24 @@ layout(binding = 4) writeonly buffer C4 { STORE4 c4[]; };
 #include "operand.glsl"
 #endif
 layout(push_constant) uniform Push {
-    uint pairs, experts, m, n, k, top_k, save, gather, second, activation;
+    uint pairs, experts, m, n, k, top_k, save, gather, second, activation, bias;
 };
+
+// The bias of four neighbours of a row of C: added to their sums by all but UP and NN, which have
+// none. Columns past the last one read the last one's; they are never written.
+#ifdef BIASED
+layout(binding = BIASED) readonly buffer Bias { STORE bias_of[]; };
+vec4 bias_at(uint expert, uint column)
+{
+    if (bias == 0) return vec4(0.0);
+    const uint row = expert * n, last = n - 1;
+    return vec4(LOAD(bias_of[row + min(column, last)]), LOAD(bias_of[row + min(column + 1, last)]),
+                LOAD(bias_of[row + min(column + 2, last)]),
+                LOAD(bias_of[row + min(column + 3, last)]));
+}
+#else
+#define bias_at(expert, column) vec4(0.0)
+#endif
 
 // Row of A that a sorted row reads.
 uint source(uint row)

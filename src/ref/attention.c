@@ -80,7 +80,8 @@ void ref_attention(const struct gpu_ref_call *call)
         for (size_t i = 0; i < p->seq; i++)
             for (size_t h = 0; h < p->heads; h++) {
                 const size_t row = (b * p->seq + i) * p->heads + h;
-                const size_t end = min_u64(step->base + min_u64(i + 1, valid), p->stride);
+                const size_t seen = p->bidirectional ? valid : min_u64(i + 1, valid);
+                const size_t end = min_u64(step->base + seen, p->stride);
                 const size_t at = (b * p->stride * p->kv_heads + h / group) * p->head_dim;
                 const struct keys keys = visible(end, p->window), now = in_pass(keys, p);
                 if (now.first >= now.end) continue;
@@ -181,7 +182,8 @@ void ref_attention_back_q(const struct gpu_ref_call *call)
     for (size_t b = 0; b < p->batch; b++)
         for (size_t i = 0; i < p->seq; i++)
             for (size_t h = 0; h < p->heads; h++) {
-                const struct keys keys = visible(i + 1, p->window), now = in_pass(keys, p);
+                const size_t seen = p->bidirectional ? p->seq : i + 1;
+                const struct keys keys = visible(seen, p->window), now = in_pass(keys, p);
                 const size_t q = ((b * p->seq + i) * p->heads + h) * p->head_dim;
                 if (now.first >= now.end) continue;
                 for (size_t d = 0; d < p->head_dim; d++)
@@ -222,10 +224,11 @@ void ref_attention_back_kv(const struct gpu_ref_call *call)
             for (size_t g = 0; g < p->kv_heads; g++) {
                 const size_t k = ((b * p->stride + j) * p->kv_heads + g) * dim;
                 const size_t end = p->window ? min_u64(p->seq, j + p->window) : p->seq;
-                const struct keys queries = in_pass((struct keys){j, end}, p);
+                const size_t begin = p->bidirectional ? 0 : j;
+                const struct keys queries = in_pass((struct keys){begin, end}, p);
                 if (queries.first >= queries.end) continue;
                 for (size_t d = 0; d < 2 * dim; d++)
-                    sum[d] = j >= p->first ? 0 : ref_load(call, d < dim ? 6 : 7, k + d % dim);
+                    sum[d] = begin >= p->first ? 0 : ref_load(call, d < dim ? 6 : 7, k + d % dim);
                 back_key(call, b, j, g, queries, sum);
                 for (size_t d = 0; d < dim; d++) ref_store(call, 6, k + d, sum[d]);
                 for (size_t d = 0; d < dim; d++) ref_store(call, 7, k + d, sum[dim + d]);

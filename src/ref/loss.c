@@ -1,22 +1,29 @@
 // SPDX-License-Identifier: MIT
-// Reference of loss: softmax cross-entropy of each row against one target, and its gradient in
-// place.
+// References of loss (softmax cross-entropy of each row against one target, and its gradient in
+// place; loss_capped shares it) and of softcap.
 #include "ref.h"
+
+static double capped(const struct push_loss *push, double x)
+{
+    return push->softcap != 0 ? (double)push->softcap * tanh(x / (double)push->softcap) : x;
+}
 
 static void loss_row(const struct gpu_ref_call *call, size_t row, uint32_t target, double scale)
 {
     const struct push_loss *push = call->push;
     double top = -INFINITY, sum = 0;
     for (uint32_t c = 0; c < push->vocab; c++)
-        top = fmax(top, ref_load(call, 1, row * push->vocab + c));
+        top = fmax(top, capped(push, ref_load(call, 1, row * push->vocab + c)));
     for (uint32_t c = 0; c < push->vocab; c++)
-        sum += exp(ref_load(call, 1, row * push->vocab + c) - top);
+        sum += exp(capped(push, ref_load(call, 1, row * push->vocab + c)) - top);
     const double log_sum = top + log(sum);
     ((float *)call->buffer[3])[row] =
-        (float)(log_sum - ref_load(call, 1, row * push->vocab + target));
+        (float)(log_sum - capped(push, ref_load(call, 1, row * push->vocab + target)));
     for (uint32_t c = 0; c < push->vocab && push->backward; c++) {
-        const double p = exp(ref_load(call, 1, row * push->vocab + c) - log_sum);
-        ref_store(call, 1, row * push->vocab + c, scale * (p - (c == target)));
+        const double x = capped(push, ref_load(call, 1, row * push->vocab + c));
+        const double cap = (double)push->softcap, slope = cap != 0 ? 1 - x * x / (cap * cap) : 1;
+        const double p = exp(x - log_sum);
+        ref_store(call, 1, row * push->vocab + c, scale * slope * (p - (c == target)));
     }
 }
 
@@ -34,4 +41,12 @@ void ref_loss(const struct gpu_ref_call *call)
         for (uint32_t c = 0; c < push->vocab && push->backward; c++)
             ref_store(call, 1, (size_t)r * push->vocab + c, 0);
     }
+}
+
+void ref_softcap(const struct gpu_ref_call *call)
+{
+    const struct push_softcap *p = call->push;
+    float *x = call->buffer[0];
+    for (size_t i = 0; i < p->count; i++)
+        x[i] = (float)((double)p->cap * tanh((double)x[i] / (double)p->cap));
 }

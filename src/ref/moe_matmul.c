@@ -60,10 +60,17 @@ static void up_element(const struct gpu_ref_call *call, uint32_t expert, size_t 
     ref_store(call, 7, at, up);
 }
 
+static double bias_of(const struct gpu_ref_call *call, int b, uint32_t expert, size_t j)
+{
+    const struct push_moe_matmul *p = call->push;
+    return p->bias ? ref_load(call, b, (size_t)expert * p->n + j) : 0;
+}
+
 static void act_element(const struct gpu_ref_call *call, uint32_t expert, size_t row, size_t j)
 {
     const struct push_moe_matmul *p = call->push;
-    const double gate = product(call, 0, token_of(call, 1, row), 3, expert, j, false);
+    const double gate = product(call, 0, token_of(call, 1, row), 3, expert, j, false) +
+                        bias_of(call, 6, expert, j);
     ref_store(call, 4, row * p->n + j, ref_activation((enum kernel_activation)p->activation, gate));
     if (p->save) ref_store(call, 5, row * p->n + j, gate);
 }
@@ -71,7 +78,8 @@ static void act_element(const struct gpu_ref_call *call, uint32_t expert, size_t
 static void nt_element(const struct gpu_ref_call *call, uint32_t expert, size_t row, size_t j)
 {
     const struct push_moe_matmul *p = call->push;
-    ref_store(call, 3, row * p->n + j, product(call, 0, row, 2, expert, j, false));
+    ref_store(call, 3, row * p->n + j,
+              product(call, 0, row, 2, expert, j, false) + bias_of(call, 4, expert, j));
 }
 
 static void nn_element(const struct gpu_ref_call *call, uint32_t expert, size_t row, size_t j)

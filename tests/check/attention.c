@@ -50,6 +50,16 @@ static void check_all(struct check *t)
             check_shape(t, (struct attention_case){1, 9, 60, 2, 2, 33, .window = w, .base = 41,
                                                    .first = first, .count = count});
         }
+    for (size_t i = 0; i < COUNT_OF(attention_passes); i++)
+        check_shape(t, (struct attention_case){2, 50, 50, 4, 2, i % 2 ? 64 : 20,
+                                               .first = attention_passes[i].first,
+                                               .count = attention_passes[i].count,
+                                               .bidirectional = true});
+    for (size_t i = 0; i < COUNT_OF(lengths); i++)
+        check_shape(t, (struct attention_case){2, lengths[i], lengths[i], 4, 2, 64,
+                                               .bidirectional = true});
+    check_shape(t, (struct attention_case){1, 16, 16, 2, 1, 64, .length = 5,
+                                           .bidirectional = true});
     check_shape(t, (struct attention_case){1, 40, 40, 4, 2, 64, .scale = 30});
     check_shape(t, (struct attention_case){1, 40, 40, 4, 2, 32, .tied = true});
     check_shape(t, (struct attention_case){1, 257, 257, 2, 1, 64});

@@ -11,6 +11,7 @@ struct attention_case {
     double   scale; // of q and k; 0: 1
     bool     tied;  // all scores equal
     uint32_t first, count, parts;
+    bool     bidirectional;
 };
 
 // passes over 50 keys: the first, one in the middle, one alone past all windows, the last
@@ -20,11 +21,12 @@ static const struct { uint32_t first, count; } attention_passes[] = {
 
 #define ATTENTION_FORMAT                                                                           \
     "%s shape, B %u S %u stride %u heads %u/%u D %u window %u base %u length %u scale %g%s "     \
-    "pass %u+%u parts %u"
+    "pass %u+%u parts %u%s"
 #define ATTENTION_VALUES(c)                                                                        \
     t->gpu->caps.type == GPU_TYPE_CPU ? "cpu" : "gpu", (c).batch, (c).seq, (c).stride, (c).heads,  \
         (c).kv_heads, (c).head_dim, (c).window, (c).base, (c).length, (c).scale,                   \
-        (c).tied ? " tied" : "", (c).first, (c).count, (c).parts
+        (c).tied ? " tied" : "", (c).first, (c).count, (c).parts,                  \
+        (c).bidirectional ? " bidirectional" : ""
 
 static inline struct push_attention attention_push(struct attention_case c)
 {
@@ -32,7 +34,7 @@ static inline struct push_attention attention_push(struct attention_case c)
         .batch = c.batch, .seq = c.seq, .stride = c.stride, .heads = c.heads,
         .kv_heads = c.kv_heads, .head_dim = c.head_dim, .window = c.window,
         .scale = (float)(1 / sqrt(c.head_dim)), .first = c.first, .count = c.count,
-        .parts = c.parts,
+        .parts = c.parts, .bidirectional = c.bidirectional,
     };
 }
 

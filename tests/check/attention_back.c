@@ -83,6 +83,14 @@ static void check_all(struct check *t)
             check_shape(t, (struct attention_case){1, 50, 0, 6, 2, 20, .window = w,
                                                    .first = attention_passes[i].first,
                                                    .count = attention_passes[i].count});
+    for (size_t i = 0; i < COUNT_OF(attention_passes); i++)
+        check_shape(t, (struct attention_case){2, 50, 0, 4, 2, i % 2 ? 64 : 20,
+                                               .first = attention_passes[i].first,
+                                               .count = attention_passes[i].count,
+                                               .bidirectional = true});
+    for (size_t i = 0; i < COUNT_OF(lengths); i++)
+        check_shape(t, (struct attention_case){2, lengths[i], 0, 4, 2, 64,
+                                               .bidirectional = true});
     check_shape(t, (struct attention_case){1, 40, 0, 4, 2, 64, .scale = 30});
     check_shape(t, (struct attention_case){1, 40, 0, 4, 2, 32, .tied = true});
     check_shape(t, (struct attention_case){1, 131, 0, 2, 1, 64});

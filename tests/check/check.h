@@ -83,6 +83,7 @@ uint64_t check_random(struct check *t, uint64_t bound); // seeded
     row(router_stats, 1) \
     row(moe_sort, 0) row(moe_matmul, 1) row(moe_combine, 1) row(loss, 1) row(sum, 0) \
     row(grad_norm, 0) row(adamw, 1) row(expert_steps, 0) row(cast, 1) row(token, 1) \
+    row(mix, 1) row(smear, 1) \
     row(sample, 0)
 
 #define CHECK_DECLARE(name, stores) void check_##name(struct check *t);

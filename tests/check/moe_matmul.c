@@ -114,7 +114,7 @@ static void grid(const struct run *run, enum kernel_op op, const struct routed *
     check_groups(run->t, kernel_moe_columns(op, run->shape, run->s->n), r->tile_count, 1);
 }
 
-// moe_matmul_up and _act. Options: saved or not, two functions.
+// moe_matmul_up and _act. Options: saved or not, two functions (_act: without and with bias).
 static void up(const struct run *run, enum kernel_op op)
 {
     struct check *t = run->t;
@@ -123,8 +123,9 @@ static void up(const struct run *run, enum kernel_op op)
     struct routed r = route(t, s, run->shape->rows);
     struct push_moe_matmul push = push_of(run, &r);
     push.save = save;
+    push.bias = !gated && run->option / 2;
     push.activation = gated ? 1 + run->option / 2 * 2 : 2 + run->option / 2 * 2;
-    begin(t, op, s, run->shape, save ? " save" : "");
+    begin(t, op, s, run->shape, push.bias ? " bias" : save ? " save" : "");
     const uint64_t weights = (uint64_t)s->experts * s->n * s->k,
                    out = ((uint64_t)r.pairs + SLACK_ROWS) * s->n;
     check_normal(t, 0, CHECK_STORE, (uint64_t)s->tokens * s->k, 1);
@@ -134,6 +135,7 @@ static void up(const struct run *run, enum kernel_op op)
         check_normal(t, b, CHECK_STORE, weights, 1.0 / sqrt(s->k));
     for (int b = 4 + gated; b < 6 + 2 * gated; b++)
         check_output(t, b, CHECK_STORE, save || b == 4 + gated ? out : 1);
+    if (!gated) check_normal(t, 6, CHECK_STORE, (uint64_t)s->experts * s->n, 1);
     grid(run, op, &r);
     check_run(t, &push, 1e-11);
     routed_free(&r);
@@ -144,12 +146,14 @@ static void down(const struct run *run, enum kernel_op op)
     struct check *t = run->t;
     const struct size *s = run->s;
     struct routed r = route(t, s, run->shape->rows);
-    const struct push_moe_matmul push = push_of(run, &r);
-    begin(t, op, s, run->shape, "");
+    struct push_moe_matmul push = push_of(run, &r);
+    push.bias = run->option;
+    begin(t, op, s, run->shape, push.bias ? " bias" : "");
     check_normal(t, 0, CHECK_STORE, (uint64_t)r.pairs * s->k, 1);
     check_words(t, 1, r.tiles[0], (r.tile_count + 1) * 4ull);
     check_normal(t, 2, CHECK_STORE, (uint64_t)s->experts * s->n * s->k, 1.0 / sqrt(s->k));
     check_output(t, 3, CHECK_STORE, ((uint64_t)r.pairs + SLACK_ROWS) * s->n);
+    check_normal(t, 4, CHECK_STORE, (uint64_t)s->experts * s->n, 1);
     grid(run, op, &r);
     check_run(t, &push, 1e-11);
     routed_free(&r);
@@ -234,7 +238,7 @@ void check_moe_matmul(struct check *t)
     for (size_t i = COUNT_OF(sizes); i-- > 0;) {
         all_shapes(t, KERNEL_MOE_MATMUL_UP, 4, &sizes[i], up);
         all_shapes(t, KERNEL_MOE_MATMUL_ACT, 4, &sizes[i], up);
-        all_shapes(t, KERNEL_MOE_MATMUL_NT, 1, &sizes[i], down);
+        all_shapes(t, KERNEL_MOE_MATMUL_NT, 2, &sizes[i], down);
         all_shapes(t, KERNEL_MOE_MATMUL_NN, 4, &sizes[i], back);
         all_shapes(t, KERNEL_MOE_MATMUL_TN, 3, &sizes[i], weight_gradient);
     }

@@ -21,20 +21,26 @@ static void fill_rstd(struct check *t, int b, uint32_t rows, uint32_t cols)
     free(rstd);
 }
 
-static void check_input(struct check *t, uint32_t rows, uint32_t cols, bool accumulate)
+static void input_case(struct check *t, uint32_t rows, uint32_t cols, bool accumulate,
+                       uint32_t weights)
 {
     const uint64_t count = (uint64_t)rows * cols;
-    check_begin(t, KERNEL_NORM_BACK, 0, "rows %u cols %u%s", rows, cols,
-                accumulate ? " accumulate" : "");
+    check_begin(t, KERNEL_NORM_BACK, 0, "rows %u cols %u%s weights %u", rows, cols,
+                accumulate ? " accumulate" : "", weights);
     check_normal(t, 0, CHECK_STORE, count, 1);
-    check_normal(t, 1, CHECK_STORE, cols, 1);
+    check_normal(t, 1, CHECK_STORE, weights == KERNEL_NONE_ID ? 1 : weights ? weights : cols, 1);
     fill_rstd(t, 2, rows, cols);
     check_normal(t, 3, CHECK_STORE, count, 1);
     if (accumulate) check_normal(t, 4, CHECK_STORE, count, 1);
     else check_output(t, 4, CHECK_STORE, count);
     // one column: g - xhat mean(g xhat) cancels to nothing but eps
     const double tolerance = cols == 1 && !accumulate ? 1e-2 : 1e-11;
-    check_run(t, &(struct push_norm){rows, cols, accumulate, 1e-5f}, tolerance);
+    check_run(t, &(struct push_norm){rows, cols, accumulate, 1e-5f, weights}, tolerance);
+}
+
+static void check_input(struct check *t, uint32_t rows, uint32_t cols, bool accumulate)
+{
+    input_case(t, rows, cols, accumulate, 0);
 }
 
 static void check_weight(struct check *t, uint32_t rows, uint32_t cols)
@@ -45,7 +51,7 @@ static void check_weight(struct check *t, uint32_t rows, uint32_t cols)
     fill_rstd(t, 1, rows, cols);
     check_normal(t, 2, CHECK_STORE, count, 1);
     check_normal(t, 3, DTYPE_F32, cols, 1);
-    check_run(t, &(struct push_norm){rows, cols, 1, 1e-5f}, 1e-11);
+    check_run(t, &(struct push_norm){rows, cols, 1, 1e-5f, 0}, 1e-11);
 }
 
 void check_norm_back(struct check *t)
@@ -54,6 +60,8 @@ void check_norm_back(struct check *t)
     for (size_t i = 0; i < COUNT_OF(cols); i++) {
         check_input(t, 5, cols[i], false);
         check_input(t, 3, cols[i], true);
+        input_case(t, 6, cols[i], i % 2, 3);
+        input_case(t, 5, cols[i], true, KERNEL_NONE_ID);
         check_weight(t, 1 + 4 * (uint32_t)i, cols[i]);
     }
     check_input(t, 1, 128, false);

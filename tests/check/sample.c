@@ -59,7 +59,7 @@ static uint32_t device_token(struct check *t, const struct sample_case *c)
     check_words(t, 1, (const uint32_t *)c->logits, c->vocab);
     check_words(t, 2, c->seen, c->vocab);
     check_output(t, 3, DTYPE_U32, 2);
-    if (!check_run_only(t, &(struct push_loss){1, c->vocab, 0})) return KERNEL_NONE_ID;
+    if (!check_run_only(t, &(struct push_loss){1, c->vocab, 0, 0})) return KERNEL_NONE_ID;
     const uint32_t *token = check_result(t, 3), *seen = check_result(t, 2);
     if (token[0] >= c->vocab || token[1] != 0) {
         check_fail(t, "token %u, %u", token[0], token[1]);

@@ -12,7 +12,7 @@
 
 #include "src/kernel.h"
 
-enum { GRAD_MAX_ARRAYS = 40 };
+enum { GRAD_MAX_ARRAYS = 48 };
 
 struct grad_array {
     const char *name;

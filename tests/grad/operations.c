@@ -22,6 +22,7 @@ static struct {
         struct push_moe_matmul moe;
         struct push_moe_combine combine;
         struct push_loss loss; struct push_embed embed;
+        struct push_mix mix; struct push_smear smear;
     } push;
     struct push_moe_sort sort;
     int weight; // of the objective
@@ -50,12 +51,13 @@ static void norm_forward(struct grad_case *c)
     GRAD_RUN(c, KERNEL_NORM, &s.push, s.x, s.w, s.y, s.aux);
 }
 
-static void norm(uint32_t rows, uint32_t cols)
+static void norm(uint32_t rows, uint32_t cols, uint32_t weights)
 {
-    struct grad_case c = grad_begin("norm", 1);
-    s.push.norm = (struct push_norm){.rows = rows, .cols = cols, .eps = 1e-5f};
+    struct grad_case c = grad_begin(weights ? "norm, other weights" : "norm", 1);
+    s.push.norm =
+        (struct push_norm){.rows = rows, .cols = cols, .eps = 1e-5f, .weights = weights};
     s.x = grad_normal(&c, "x", rows * cols, 1);
-    s.w = grad_normal(&c, "weight", cols, 1);
+    s.w = grad_normal(&c, "weight", weights == KERNEL_NONE_ID ? 1 : weights ? weights : cols, 1);
     s.y = grad_zeros(&c, "y", rows * cols);
     s.aux = grad_zeros(&c, "rstd", rows);
     s.weight = grad_normal(&c, "dy", rows * cols, 1);
@@ -64,7 +66,82 @@ static void norm(uint32_t rows, uint32_t cols)
     c.objective = weighted;
     c.forward(&c);
     GRAD_RUN(&c, KERNEL_NORM_BACK, &s.push, s.x, s.w, s.aux, s.weight, dx);
-    GRAD_RUN(&c, KERNEL_NORM_BACK_WEIGHT, &s.push, s.x, s.aux, s.weight, dw);
+    tally(grad_compare(&c, s.x, dx));
+    if (weights == 0) {
+        GRAD_RUN(&c, KERNEL_NORM_BACK_WEIGHT, &s.push, s.x, s.aux, s.weight, dw);
+        tally(grad_compare(&c, s.w, dw));
+    } else if (weights != KERNEL_NONE_ID) { // gains: as src/plan_backward.c
+        const int delta = grad_zeros(&c, "delta", rows), dgain = grad_zeros(&c, "dgain", weights);
+        const struct push_column_sum sum = {rows / weights, weights, 1};
+        GRAD_RUN(&c, KERNEL_ATTENTION_DELTA, &s.push, s.weight, s.x, delta);
+        GRAD_RUN(&c, KERNEL_COLUMN_SUMF, &sum, delta, s.aux, dgain);
+        tally(grad_compare(&c, s.w, dgain));
+    }
+    grad_end(&c);
+}
+
+// ---- mix: y = a x + b r
+
+static void mix_forward(struct grad_case *c)
+{
+    GRAD_RUN(c, KERNEL_MIX, &s.push, s.x, s.r, s.w, s.aux, s.y);
+}
+
+static void mix(void)
+{
+    enum { ROWS = 5, COLS = 7, COUNT = ROWS * COLS };
+    struct grad_case c = grad_begin("mix", 10);
+    s.push.mix = (struct push_mix){ROWS, COLS, FACTOR_COLUMN, FACTOR_NUMBER};
+    s.x = grad_normal(&c, "x", COUNT, 1);
+    s.r = grad_normal(&c, "r", COUNT, 1);
+    s.w = grad_normal(&c, "a", COLS, 1);
+    s.aux = grad_normal(&c, "b", 1, 1);
+    s.y = grad_zeros(&c, "y", COUNT);
+    s.weight = grad_normal(&c, "dy", COUNT, 1);
+    const int dx = grad_zeros(&c, "dx", COUNT), dr = grad_zeros(&c, "dr", COUNT),
+              da = grad_zeros(&c, "da", COLS), db = grad_zeros(&c, "db", 1),
+              dot = grad_zeros(&c, "dot", ROWS);
+    c.forward = mix_forward;
+    c.objective = weighted;
+    const struct push_mix by_a = {ROWS, COLS, FACTOR_COLUMN, FACTOR_ABSENT},
+                          by_b = {ROWS, COLS, FACTOR_NUMBER, FACTOR_ABSENT};
+    GRAD_RUN(&c, KERNEL_MIX, &by_a, s.weight, s.x, s.w, s.w, dx);
+    GRAD_RUN(&c, KERNEL_MIX, &by_b, s.weight, s.x, s.aux, s.aux, dr);
+    const struct push_column_sum columns = {ROWS, COLS, 1}, one = {ROWS, 1, 0};
+    GRAD_RUN(&c, KERNEL_COLUMN_SUM, &columns, s.weight, s.x, da);
+    const struct push_norm rows = {.rows = ROWS, .cols = COLS};
+    GRAD_RUN(&c, KERNEL_ATTENTION_DELTA, &rows, s.weight, s.r, dot);
+    GRAD_RUN(&c, KERNEL_COLUMN_SUMF, &one, dot, dot, db);
+    tally(grad_compare(&c, s.x, dx));
+    tally(grad_compare(&c, s.r, dr));
+    tally(grad_compare(&c, s.w, da));
+    tally(grad_compare(&c, s.aux, db));
+    grad_end(&c);
+}
+
+// ---- smear
+
+static void smear_forward(struct grad_case *c)
+{
+    GRAD_RUN(c, KERNEL_SMEAR, &s.push, s.x, s.w, s.y);
+}
+
+static void smear(void)
+{
+    enum { ROWS = 6, COLS = 5, SEQ = 3, COUNT = ROWS * COLS };
+    struct grad_case c = grad_begin("smear", 11);
+    s.push.smear = (struct push_smear){.rows = ROWS, .cols = COLS, .seq = SEQ};
+    s.x = grad_normal(&c, "x", COUNT, 1);
+    s.w = grad_normal(&c, "gate", COLS, 1);
+    s.y = grad_zeros(&c, "y", COUNT);
+    s.weight = grad_normal(&c, "dy", COUNT, 1);
+    const int dx = grad_zeros(&c, "dx", COUNT), dw = grad_zeros(&c, "dgate", COLS);
+    struct push_smear back = s.push.smear;
+    back.back = 1;
+    c.forward = smear_forward;
+    c.objective = weighted;
+    GRAD_RUN(&c, KERNEL_SMEAR, &back, s.weight, s.w, dx);
+    GRAD_RUN(&c, KERNEL_SMEAR_BACK_GATE, &s.push, s.x, s.w, s.weight, dw);
     tally(grad_compare(&c, s.x, dx));
     tally(grad_compare(&c, s.w, dw));
     grad_end(&c);
@@ -139,8 +216,8 @@ static void attention_forward(struct grad_case *c)
     GRAD_RUN(c, KERNEL_ATTENTION, &s.push, s.step, s.q, s.k, s.v, s.y, s.lse);
 }
 
-static void attention(uint32_t batch, uint32_t seq, uint32_t heads, uint32_t kv_heads, uint32_t dim,
-                      uint32_t window)
+static void attention(bool bidirectional, uint32_t batch, uint32_t seq, uint32_t heads,
+                      uint32_t kv_heads, uint32_t dim, uint32_t window)
 {
     struct grad_case c = grad_begin(window ? "attention, window" : "attention", 4);
     const uint32_t tokens = batch * seq, q = tokens * heads * dim, kv = tokens * kv_heads * dim;
@@ -151,6 +228,7 @@ static void attention(uint32_t batch, uint32_t seq, uint32_t heads, uint32_t kv_
                                                .kv_heads = kv_heads,
                                                .head_dim = dim,
                                                .window = window,
+                                               .bidirectional = bidirectional,
                                                .scale = 1 / sqrtf((float)dim)};
     s.step = step_array(&c, &(struct step_words){0});
     s.q = grad_normal(&c, "q", q, 1);
@@ -298,7 +376,7 @@ static void routers(void)
 enum { TOKENS = 7, EXPERTS = 4, PICKS = 2, HIDDEN = 6, INNER = 5, PAIRS = TOKENS * PICKS };
 
 static struct {
-    int x, wgate, wup, wdown, h, gate, up, pairs, residual;
+    int x, wgate, wup, wdown, bup, bdown, h, gate, up, pairs, residual;
     struct push_moe_matmul up_push, down_push;
     bool gated;
 } m;
@@ -309,8 +387,9 @@ static void experts_forward(struct grad_case *c)
         GRAD_RUN(c, KERNEL_MOE_MATMUL_UP, &m.up_push, m.x, s.order, s.tiles, m.wgate, m.wup, m.h,
                  m.gate, m.up);
     else
-        GRAD_RUN(c, KERNEL_MOE_MATMUL_ACT, &m.up_push, m.x, s.order, s.tiles, m.wup, m.h, m.gate);
-    GRAD_RUN(c, KERNEL_MOE_MATMUL_NT, &m.down_push, m.h, s.tiles, m.wdown, m.pairs);
+        GRAD_RUN(c, KERNEL_MOE_MATMUL_ACT, &m.up_push, m.x, s.order, s.tiles, m.wup, m.h, m.gate,
+                 m.bup);
+    GRAD_RUN(c, KERNEL_MOE_MATMUL_NT, &m.down_push, m.h, s.tiles, m.wdown, m.pairs, m.bdown);
     GRAD_RUN(c, KERNEL_MOE_COMBINE, &s.push, m.pairs, s.inverse, s.gates, m.residual, s.y);
 }
 
@@ -346,6 +425,8 @@ static void expert_arrays(struct grad_case *c)
     m.wgate = grad_normal(c, "wgate", EXPERTS * INNER * HIDDEN, 0.5);
     m.wup = grad_normal(c, "wup", EXPERTS * INNER * HIDDEN, 0.5);
     m.wdown = grad_normal(c, "wdown", EXPERTS * HIDDEN * INNER, 0.5);
+    m.bup = grad_normal(c, "bup", EXPERTS * INNER, 1);
+    m.bdown = grad_normal(c, "bdown", EXPERTS * HIDDEN, 1);
     m.h = grad_zeros(c, "h", PAIRS * INNER);
     m.gate = grad_zeros(c, "gate", PAIRS * INNER);
     m.up = grad_zeros(c, "up", PAIRS * INNER);
@@ -369,6 +450,18 @@ static int expert_weight_grad(struct grad_case *c, const char *name, int a, int 
     return grad;
 }
 
+static void compare_biases(struct grad_case *c, int dup)
+{
+    const int dbup = grad_zeros(c, "dbup", EXPERTS * INNER),
+              dbdown = grad_zeros(c, "dbdown", EXPERTS * HIDDEN);
+    const struct push_moe_column_sum up = {EXPERTS, INNER, PICKS, 0},
+                                     down = {EXPERTS, HIDDEN, PICKS, 1};
+    GRAD_RUN(c, KERNEL_MOE_COLUMN_SUM, &up, dup, s.order, s.offsets, s.gates, dbup);
+    GRAD_RUN(c, KERNEL_MOE_COLUMN_SUM, &down, s.weight, s.order, s.offsets, s.gates, dbdown);
+    tally(grad_compare(c, m.bup, dbup));
+    tally(grad_compare(c, m.bdown, dbdown));
+}
+
 static void compare_experts(struct grad_case *c)
 {
     const int dgates = grad_zeros(c, "dgates", PAIRS), dh = grad_zeros(c, "dh", PAIRS * INNER),
@@ -381,6 +474,11 @@ static void compare_experts(struct grad_case *c)
              m.wdown);
     const struct push_moe_activate activate = {PAIRS, INNER, m.up_push.activation, m.gated};
     GRAD_RUN(c, KERNEL_MOE_ACTIVATE_BACK, &activate, dgate, dup, dh, s.inverse, s.gates, dgates);
+    if (m.down_push.bias) {
+        const struct push_moe_bias_back gates = {PAIRS, EXPERTS, HIDDEN, PICKS};
+        GRAD_RUN(c, KERNEL_MOE_BIAS_BACK, &gates, s.weight, s.ids, m.bdown, dgates);
+        compare_biases(c, dup);
+    }
     const int dwdown = expert_weight_grad(c, "dwdown", s.weight, dh, true),
               dwup = expert_weight_grad(c, "dwup", dup, m.x, false),
               dwgate = m.gated ? expert_weight_grad(c, "dwgate", dgate, m.x, false) : -1;
@@ -412,9 +510,11 @@ static void experts(const char *name, uint32_t function, bool gated)
                                          .k = HIDDEN,
                                          .top_k = PICKS,
                                          .save = 1,
-                                         .activation = function};
+                                         .activation = function,
+                                         .bias = !gated};
     m.down_push = (struct push_moe_matmul){
-        .pairs = PAIRS, .experts = EXPERTS, .n = HIDDEN, .k = INNER, .top_k = PICKS};
+        .pairs = PAIRS, .experts = EXPERTS, .n = HIDDEN, .k = INNER, .top_k = PICKS,
+        .bias = !gated};
     c.forward = experts_forward;
     c.objective = weighted;
     c.forward(&c);
@@ -437,12 +537,12 @@ static double loss_sum(struct grad_case *c)
     return sum;
 }
 
-static void loss(void)
+static void loss(float softcap)
 {
     enum { ROWS = 4, VOCAB = 9 };
-    struct grad_case c = grad_begin("loss", 8);
+    struct grad_case c = grad_begin(softcap != 0 ? "loss, capped" : "loss", 8);
     const uint32_t targets[ROWS] = {3, KERNEL_NONE_ID, 0, 8};
-    s.push.loss = (struct push_loss){.rows = ROWS, .vocab = VOCAB};
+    s.push.loss = (struct push_loss){.rows = ROWS, .vocab = VOCAB, .softcap = softcap};
     s.step = step_array(&c, &(struct step_words){.loss_scale = 0.25f});
     s.logits = grad_normal(&c, "logits", ROWS * VOCAB, 1);
     s.y = grad_zeros(&c, "scratch", ROWS * VOCAB);
@@ -491,13 +591,18 @@ static void embed(void)
 
 int main(void)
 {
-    norm(3, 7);
-    norm(5, 2);
+    norm(3, 7, 0);
+    norm(5, 2, 0);
+    norm(6, 5, 3);
+    norm(4, 5, KERNEL_NONE_ID);
+    mix();
+    smear();
     matmul(3, 5, 4);
     matmul(1, 1, 1);
     rope();
-    attention(2, 5, 4, 2, 6, 0);
-    attention(1, 7, 2, 1, 3, 3);
+    attention(false, 2, 5, 4, 2, 6, 0);
+    attention(false, 1, 7, 2, 1, 3, 3);
+    attention(true, 2, 5, 4, 2, 6, 0);
     for (uint32_t f = ACTIVATION_SILU; f < ACTIVATION_COUNT; f++) {
         activate(33, f, true);
         activate(33, f, false);
@@ -507,7 +612,8 @@ int main(void)
     experts("experts, gelu, gated", ACTIVATION_GELU, true);
     experts("experts, gelu_tanh", ACTIVATION_GELU_TANH, false);
     experts("experts, relu2", ACTIVATION_RELU2, false);
-    loss();
+    loss(0);
+    loss(2);
     embed();
     printf("%d passed, %d failed\n", passes, failures);
     return failures || !passes;
