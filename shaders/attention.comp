@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // KERNEL_ATTENTION (src/kernel.h) with an online softmax (Milakov & Gimelshein 2018; Dao et al.
-// 2022). A team holds HELD of the (query, head) rows that share keys, and walks over the keys BLOCK at a time.
-// Scores are kept in base 2.
+// 2022). A team holds HELD of the (query, head) rows that share keys, and walks over the keys BLOCK
+// at a time. Scores are kept in base 2.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "src/data.h"
+#include "src/ngram.h"
 
 enum {
     BLOCK_ALIGN = 256,
@@ -18,9 +19,10 @@ static uint64_t put(uint64_t *at, uint64_t bytes)
     return offset;
 }
 
-struct batch_layout batch_layout(const struct config *config, uint32_t tokens)
+struct batch_layout batch_layout(const struct config *config, uint32_t tokens, uint32_t seq)
 {
-    struct batch_layout l = {.tokens = tokens, .stats_stride = network_stats_stride(config),
+    struct batch_layout l = {.config = config, .tokens = tokens, .seq = seq,
+                             .stats_stride = network_stats_stride(config),
                              .moe_layers = config_moe_layers(config)};
     const uint64_t words = 4ull * tokens;
     l.stats_bytes = max_u64(4ull * l.moe_layers * l.stats_stride, 4);
@@ -30,6 +32,13 @@ struct batch_layout batch_layout(const struct config *config, uint32_t tokens)
     l.order = put(&l.input_bytes, words);
     l.segment_begin = put(&l.input_bytes, words + 4);
     l.segment_id = put(&l.input_bytes, words);
+    for (uint32_t i = 0; i < 2; i++) {
+        if (!ngram_size(config, i)) continue;
+        l.hash[i].ids = put(&l.input_bytes, words);
+        l.hash[i].order = put(&l.input_bytes, words);
+        l.hash[i].segment_begin = put(&l.input_bytes, words + 4);
+        l.hash[i].segment_id = put(&l.input_bytes, words);
+    }
     l.loss = put(&l.result_bytes, 4);
     l.norm = put(&l.result_bytes, 16);
     l.stats = put(&l.result_bytes, l.stats_bytes);
@@ -108,6 +117,15 @@ struct network_io batch_io(const struct batch_layout *l, struct plan *plan,
         .stats = plan_external(plan, "stats", result, l->stats, l->stats_bytes),
         .rope = plan_external(plan, "rope", rope, 0, rope->params.bytes),
     };
+    for (uint32_t i = 0; i < 2; i++) {
+        if (!ngram_size(l->config, i)) continue;
+        io.hash[i].ids = plan_external(plan, "hash", input, l->hash[i].ids, words);
+        io.hash[i].order = plan_external(plan, "hash_order", input, l->hash[i].order, words);
+        io.hash[i].segment_begin =
+            plan_external(plan, "hash_begin", input, l->hash[i].segment_begin, words + 4);
+        io.hash[i].segment_id =
+            plan_external(plan, "hash_id", input, l->hash[i].segment_id, words);
+    }
     if (l->pick_tokens) name_picks(l, plan, result, &io);
     return io;
 }
@@ -119,13 +137,40 @@ uint64_t batch_scored(const struct batch_layout *l, const struct batch *batch)
     return total;
 }
 
+static uint32_t *words_at(uint8_t *block, uint64_t offset)
+{
+    return (uint32_t *)(void *)(block + offset);
+}
+
+// Segments past the last one are empty: a step has one number of segments for all its tables.
+static uint32_t fill_segments(const uint32_t *ids, uint32_t count, uint32_t *order, uint32_t *begin,
+                              uint32_t *id)
+{
+    const uint32_t segments = data_segments(ids, count, order, begin, id);
+    for (uint32_t s = segments; s < count; s++) {
+        begin[s + 1] = begin[segments];
+        id[s] = 0;
+    }
+    return segments;
+}
+
 void batch_fill(const struct batch_layout *l, uint8_t *block, const struct batch *batch,
                 struct step_words step)
 {
     memcpy(block + l->ids, batch->ids, 4ull * l->tokens);
     memcpy(block + l->targets, batch->targets, 4ull * l->tokens);
-    step.segments = data_segments(batch->ids, l->tokens, (uint32_t *)(void *)(block + l->order),
-                                  (uint32_t *)(void *)(block + l->segment_begin),
-                                  (uint32_t *)(void *)(block + l->segment_id));
+    step.segments =
+        fill_segments(batch->ids, l->tokens, words_at(block, l->order),
+                      words_at(block, l->segment_begin), words_at(block, l->segment_id));
+    for (uint32_t i = 0; i < 2; i++) {
+        if (!ngram_size(l->config, i)) continue;
+        uint32_t *rows = words_at(block, l->hash[i].ids);
+        ngram_rows(l->config, i, batch->ids, l->tokens, l->seq, rows);
+        const uint32_t segments =
+            fill_segments(rows, l->tokens, words_at(block, l->hash[i].order),
+                          words_at(block, l->hash[i].segment_begin),
+                          words_at(block, l->hash[i].segment_id));
+        step.segments = max_u32(step.segments, segments);
+    }
     memcpy(block + l->step, &step, sizeof step);
 }

@@ -11,17 +11,19 @@ struct batch { const uint32_t *ids, *targets; };
 
 // Byte offsets in the two blocks, each a multiple of 256.
 struct batch_layout {
-    uint32_t tokens, stats_stride, moe_layers;
+    const struct config *config;
+    uint32_t tokens, seq, stats_stride, moe_layers;
     uint64_t step, ids, targets, order, segment_begin, segment_id, input_bytes;
+    struct { uint64_t ids, order, segment_begin, segment_id; } hash[2]; // as in network_io
     uint64_t loss, norm, stats, stats_bytes, result_bytes;
     // of batch_layout_picks, else 0: where picks begin, tokens whose picks come back
     uint64_t picks;
     uint32_t pick_tokens;
     bool     gates;
-    const struct config *config;
 };
 
-struct batch_layout batch_layout(const struct config *config, uint32_t tokens);
+// `tokens` in sequences of `seq`; keeps the pointer.
+struct batch_layout batch_layout(const struct config *config, uint32_t tokens, uint32_t seq);
 // Adds to the results what the routers picked for the first `tokens` tokens, with the gates if
 // wanted. The config must outlive the layout.
 void batch_layout_picks(struct batch_layout *layout, const struct config *config, uint32_t tokens,

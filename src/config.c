@@ -300,6 +300,30 @@ static bool resolve_attention(struct reader *r)
            resolve_window(r);
 }
 
+// [first, last, times]: which layers come again, and how often they come in all.
+static bool resolve_repeats(struct reader *r)
+{
+    struct config *c = r->config;
+    const cJSON *repeats = slot(r, "layer_repeats");
+    const cJSON *first = repeats ? repeats->child : NULL, *last = first ? first->next : NULL,
+                *times = last ? last->next : NULL;
+    if (!repeats) return true;
+    if (!cJSON_IsArray(repeats) || !times || times->next || !is_whole(first, 0, 255) ||
+        !is_whole(last, first->valuedouble, 255) || !is_whole(times, 2, 256))
+        return refuse(r, "layer_repeats", "null or [first layer, last layer, times from 2]");
+    c->repeat_first = (uint32_t)first->valuedouble;
+    c->repeat_layers = (uint32_t)last->valuedouble - c->repeat_first + 1;
+    c->repeat_times = (uint32_t)times->valuedouble;
+    return true;
+}
+
+static bool resolve_stack(struct reader *r)
+{
+    struct config_fault fault;
+    if (!resolve_repeats(r)) return false;
+    return !config_stack_fault(r->config, &fault) || refuse(r, fault.key, "%s", fault.wanted);
+}
+
 // Which layers are MoE: as Qwen3-MoE's decoder layer decides.
 static bool resolve_layers(struct reader *r)
 {
@@ -318,6 +342,8 @@ static bool resolve_layers(struct reader *r)
                           c->num_hidden_layers - 1);
         c->moe_layer[(uint32_t)item->valuedouble] = false;
     }
+    for (uint32_t i = 0; i < c->num_hidden_layers; i++)
+        c->moe_layer[i] = c->moe_layer[config_layer_owner(c, i)];
     if (c->num_experts && !config_moe_layers(c))
         return refuse(r, "mlp_only_layers", "a layer left for the %u experts, or num_experts 0",
                       c->num_experts);
@@ -363,6 +389,8 @@ static bool resolve_routers(struct reader *r)
                       config_family_name(c->family));
     for (const cJSON *item = layers ? layers->child : NULL; item; item = item->next)
         if (!read_layer(r, item)) return false;
+    for (uint32_t i = 0; i < c->num_hidden_layers; i++)
+        c->layer_router[i] = c->layer_router[config_layer_owner(c, i)];
     return true;
 }
 
@@ -451,7 +479,8 @@ static bool read_object(struct reader *r, const cJSON *object, cJSON *sets, cons
     if (object && !gather(r, object)) return false;
     for (int i = 0; i < set_count; i++)
         if (!apply_set(r, set[i], sets)) return false;
-    return store_all(r, object != NULL) && resolve_attention(r) && resolve_experts(r) &&
+    return store_all(r, object != NULL) && resolve_attention(r) && resolve_stack(r) &&
+           resolve_experts(r) &&
            resolve_training(r) && check_tokens(r) && check_size(r);
 }
 

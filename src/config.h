@@ -14,7 +14,13 @@ enum { CONFIG_MAX_LAYERS = 256 };
 
 enum config_family { CONFIG_VKMOE, CONFIG_MIXTRAL, CONFIG_QWEN3_MOE }; // "model_type": tensor names
 enum config_act { CONFIG_SILU, CONFIG_GELU, CONFIG_GELU_NEW, CONFIG_GELU_TANH, CONFIG_RELU2 };
-enum config_init { CONFIG_INIT_NORMAL, CONFIG_INIT_SCALED, CONFIG_INIT_H64LM };
+enum config_init {
+    CONFIG_INIT_NORMAL, CONFIG_INIT_SCALED, CONFIG_INIT_H64LM,
+    CONFIG_INIT_ORTHOGONAL, CONFIG_INIT_LECUN
+};
+enum config_positions { CONFIG_ROPE, CONFIG_NO_POSITIONS };
+enum config_norm { CONFIG_RMS_NORM, CONFIG_NO_NORM };
+enum config_task { CONFIG_NEXT_TOKEN, CONFIG_COPY };
 // What experts without a token do (KERNEL_EXPERT_STEPS): nothing, with t_e steps of their own for
 // bias correction; a step like all others, with zero gradients (torch.optim.AdamW on the stacked
 // tensor); nothing, with the step of all (TensorFlow's LazyAdam, torch.optim.SparseAdam).
@@ -83,11 +89,36 @@ struct config {
                                         // true, and so for mixtral and qwen3_moe
     double   rms_norm_eps, rope_theta;
     enum config_init init;              // "normal" (std initializer_range), "scaled" (o and down
-                                        // by 1/sqrt(2 layers)), "h64lm"
+                                        // by 1/sqrt(2 layers)), "h64lm", "orthogonal" (embedding
+                                        // normal, what writes into the residual stream, routers and
+                                        // hash tables 0), "lecun" (truncated, 1/sqrt(fan_in))
     double   initializer_range;
     enum dtype torch_dtype;             // storage of weights' compute copy and of activations:
                                         // float32, bfloat16, float16
     int32_t  bos_token_id, eos_token_id, pad_token_id; // -1 (null): none; transformers' generate()
+    // ---- model: what stands around attention and feed-forward (config_stack.c). As in PR 660 of
+    // openai/parameter-golf: https://github.com/openai/parameter-golf/pull/660
+    enum config_norm norm;              // "rms" or "none"
+    bool     norm_weight;               // false: RMSNorm multiplies by nothing
+    double   qk_gain;                   // 0 (null): none; else what each query head's gain begins at
+    bool     rope_inverse;              // turns the other way round (cos, -sin)
+    bool     embedding_norm;            // RMSNorm without weight behind the embeddings
+    bool     smear_gate;                // then each token takes a share of the one before
+    uint32_t bigram_hash_size, trigram_hash_size; // rows of the tables; 0: none
+    uint32_t hash_dim;                  // their columns, projected to hidden_size
+    bool     unet_skips;                // the second half of the layers adds the first one's outputs
+    bool     residual_mix;              // a layer begins with x = a x + b (embedding), by channels
+    bool     channel_scales;            // of what attention and feed-forward add
+    double   logit_softcap;             // 0 (null): none; else cap * tanh(logits / cap)
+    uint32_t repeat_first, repeat_layers, repeat_times; // layer_repeats; 0: none
+    // As in SOME
+    enum config_positions positions;    // "rope" or "none"
+    bool     causal;                    // false: every token sees every token
+    bool     attention_bias;            // of q, k, v, and of o where there is one
+    bool     attention_out_proj;        // false: no o, what the heads make is added as it is
+    bool     mlp_bias;                  // of both matrices of bodies that are not gated
+    bool     lm_head_bias;
+    enum config_task task;              // "next_token", or "copy": targets are the inputs
     // ---- training
     uint32_t seq_len, batch_size;       // batch_size sequences of seq_len tokens a micro-batch
     uint32_t gradient_accumulation_steps;
@@ -125,5 +156,14 @@ bool config_parse(struct config *config, const char *name, const char *json, con
 // The resolved configuration as JSON, so that transformers and this program read it back the same.
 // Caller frees.
 char *config_print(const struct config *config);
+// The layer whose weights a layer has: itself, but for repeats.
+uint32_t    config_layer_owner(const struct config *config, uint32_t layer);
+// The layer whose output this one adds (unet_skips), -1: none.
+int32_t     config_skip_source(const struct config *config, uint32_t layer);
+// Whether nothing of the stack differs from a plain transformer, embeddings aside.
+bool        config_is_plain(const struct config *config);
+// The first rule of the stack that is broken: the key and what was wanted; false where none is.
+struct config_fault { const char *key; char wanted[160]; };
+bool        config_stack_fault(const struct config *config, struct config_fault *fault);
 const char *config_family_name(enum config_family family);
 uint32_t    config_moe_layers(const struct config *config); // how many layers are MoE

@@ -14,7 +14,14 @@ static const char *const act_names[] = {
     [CONFIG_GELU_TANH] = "gelu_pytorch_tanh", [CONFIG_RELU2] = "relu2", NULL};
 static const char *const init_names[] = {
     [CONFIG_INIT_NORMAL] = "normal", [CONFIG_INIT_SCALED] = "scaled",
-    [CONFIG_INIT_H64LM] = "h64lm", NULL};
+    [CONFIG_INIT_H64LM] = "h64lm", [CONFIG_INIT_ORTHOGONAL] = "orthogonal",
+    [CONFIG_INIT_LECUN] = "lecun", NULL};
+static const char *const position_names[] = {
+    [CONFIG_ROPE] = "rope", [CONFIG_NO_POSITIONS] = "none", NULL};
+static const char *const norm_names[] = {
+    [CONFIG_RMS_NORM] = "rms", [CONFIG_NO_NORM] = "none", NULL};
+static const char *const task_names[] = {
+    [CONFIG_NEXT_TOKEN] = "next_token", [CONFIG_COPY] = "copy", NULL};
 static const char *const schedule_names[] = {
     [CONFIG_COSINE] = "cosine", [CONFIG_LINEAR] = "linear", [CONFIG_CONSTANT] = "constant",
     [CONFIG_CONSTANT_DECAY] = "constant_with_decay", NULL};
@@ -32,7 +39,7 @@ static const char *const expert_optimizer_names[] = {
 static const char *const dtype_names[] = {
     [DTYPE_F32] = "float32", [DTYPE_BF16] = "bfloat16", [DTYPE_F16] = "float16", NULL};
 static const char *const is_zero[] = {"0", NULL}, *const is_one[] = {"1", NULL};
-static const char *const is_false[] = {"false", NULL}, *const is_null[] = {"null", NULL};
+static const char *const is_null[] = {"null", NULL};
 
 #define AT(member) offsetof(struct config, member)
 #define ROUTER (CONFIG_MODEL | CONFIG_LAYER | CONFIG_OWN)
@@ -100,6 +107,27 @@ const struct config_field config_fields[] = {
     {"router_z_square_coef", NULL, CONFIG_F64, ROUTER, AT(router.z_square_coef), 0, 1e3},
     {"router_loss_layers", NULL, CONFIG_CHOICE, ROUTER, AT(router.loss_layers),
      .names = loss_layer_names},
+    {"norm", NULL, CONFIG_CHOICE, CONFIG_STACK, AT(norm), .names = norm_names},
+    {"norm_weight", NULL, CONFIG_BOOL, CONFIG_STACK, AT(norm_weight)},
+    {"qk_gain", NULL, CONFIG_F64, CONFIG_STACK | CONFIG_NULLABLE, AT(qk_gain), 0, 100},
+    {"rope_inverse", NULL, CONFIG_BOOL, CONFIG_STACK, AT(rope_inverse)},
+    {"embedding_norm", NULL, CONFIG_BOOL, CONFIG_STACK, AT(embedding_norm)},
+    {"smear_gate", NULL, CONFIG_BOOL, CONFIG_STACK, AT(smear_gate)},
+    {"bigram_hash_size", NULL, CONFIG_U32, CONFIG_STACK, AT(bigram_hash_size), 0, 1 << 24},
+    {"trigram_hash_size", NULL, CONFIG_U32, CONFIG_STACK, AT(trigram_hash_size), 0, 1 << 24},
+    {"hash_dim", NULL, CONFIG_U32, CONFIG_STACK, AT(hash_dim), 1, 1 << 16},
+    {"unet_skips", NULL, CONFIG_BOOL, CONFIG_STACK, AT(unet_skips)},
+    {"residual_mix", NULL, CONFIG_BOOL, CONFIG_STACK, AT(residual_mix)},
+    {"channel_scales", NULL, CONFIG_BOOL, CONFIG_STACK, AT(channel_scales)},
+    {"logit_softcap", NULL, CONFIG_F64, CONFIG_STACK | CONFIG_NULLABLE, AT(logit_softcap), 0,
+     1e4},
+    {"layer_repeats", NULL, CONFIG_SPECIAL, CONFIG_MODEL},
+    {"positions", NULL, CONFIG_CHOICE, CONFIG_STACK, AT(positions), .names = position_names},
+    {"causal", NULL, CONFIG_BOOL, CONFIG_STACK, AT(causal)},
+    {"attention_bias", NULL, CONFIG_BOOL, CONFIG_MODEL, AT(attention_bias)},
+    {"attention_out_proj", NULL, CONFIG_BOOL, CONFIG_STACK, AT(attention_out_proj)},
+    {"mlp_bias", NULL, CONFIG_BOOL, CONFIG_STACK, AT(mlp_bias)},
+    {"lm_head_bias", NULL, CONFIG_BOOL, CONFIG_STACK, AT(lm_head_bias)},
     {"init", NULL, CONFIG_CHOICE, CONFIG_MODEL, AT(init), .names = init_names},
     {"initializer_range", NULL, CONFIG_F64, CONFIG_MODEL, AT(initializer_range), 0, 10},
     {"torch_dtype", "dtype", CONFIG_CHOICE, CONFIG_MODEL | CONFIG_NULLABLE, AT(torch_dtype),
@@ -108,6 +136,7 @@ const struct config_field config_fields[] = {
     {"eos_token_id", NULL, CONFIG_TOKEN, CONFIG_MODEL, AT(eos_token_id)},
     {"pad_token_id", NULL, CONFIG_TOKEN, CONFIG_MODEL, AT(pad_token_id)},
 
+    {"task", NULL, CONFIG_CHOICE, 0, AT(task), .names = task_names},
     {"seq_len", NULL, CONFIG_U32, 0, AT(seq_len), 1, 1 << 24},
     {"batch_size", NULL, CONFIG_U32, 0, AT(batch_size), 1, 1 << 20},
     {"gradient_accumulation_steps", NULL, CONFIG_U32, 0, AT(gradient_accumulation_steps), 1,
@@ -157,8 +186,6 @@ const struct config_field config_fields[] = {
     {"label2id", NULL, CONFIG_NEUTRAL}, {"auto_map", NULL, CONFIG_NEUTRAL},
     // Hugging Face's, supported at one value only
     {"attention_dropout", NULL, CONFIG_FIXED, .names = is_zero},
-    {"attention_bias", NULL, CONFIG_FIXED, .names = is_false},
-    {"mlp_bias", NULL, CONFIG_FIXED, .names = is_false},
     {"router_jitter_noise", NULL, CONFIG_FIXED, .names = is_zero},
     {"partial_rotary_factor", NULL, CONFIG_FIXED, .names = is_one},
     {"quantization_config", NULL, CONFIG_FIXED, .names = is_null},
@@ -177,6 +204,7 @@ const struct config config_defaults = {
                .n_group = 1, .topk_group = 1, .scaling_factor = 1, .bias_speed = 1e-3},
     .mlp_gated = true, .init = CONFIG_INIT_NORMAL, .initializer_range = 0.02,
     .torch_dtype = DTYPE_F32,
+    .norm_weight = true, .hash_dim = 128, .causal = true, .attention_out_proj = true,
     .bos_token_id = -1, .eos_token_id = -1, .pad_token_id = -1,
     .batch_size = 8, .gradient_accumulation_steps = 1, .steps = 1000,
     .lr_scheduler_type = CONFIG_COSINE, .decay_fraction = 0.2, .learning_rate = 3e-4,

@@ -24,6 +24,7 @@ enum config_flags {
     CONFIG_MODEL    = 8, // printed in the model's part
     CONFIG_LAYER    = 16, // a member of struct config_router: may differ from layer to layer
     CONFIG_OWN      = 32, // not of mixtral and qwen3_moe: there only at its default
+    CONFIG_STACK = CONFIG_MODEL | CONFIG_OWN,
 };
 
 struct config_field {

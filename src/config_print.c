@@ -27,7 +27,10 @@ static void print_value(struct bytes *out, const struct config_field *field, con
     else if (field->kind != CONFIG_F64 && field->kind != CONFIG_U64) memcpy(&word, at, sizeof word);
     const bool nothing = field->kind == CONFIG_TOKEN ? (int32_t)word < 0
                                                      : field->flags & CONFIG_NULLABLE && word == 0;
-    if (field->kind == CONFIG_F64) print_number(out, *(const double *)at);
+    const bool number = field->kind == CONFIG_F64;
+    if (number && field->flags & CONFIG_NULLABLE && *(const double *)at == 0)
+        bytes_printf(out, "null");
+    else if (number) print_number(out, *(const double *)at);
     else if (field->kind == CONFIG_U64)
         bytes_printf(out, "%llu", (unsigned long long)*(const uint64_t *)at);
     else if (field->kind == CONFIG_BOOL) bytes_printf(out, word ? "true" : "false");
@@ -73,13 +76,22 @@ static void print_layers(struct bytes *out, const struct config *config)
     bytes_printf(out, "}");
 }
 
+static void print_repeats(struct bytes *out, const struct config *c)
+{
+    if (!c->repeat_times) bytes_printf(out, "null");
+    else bytes_printf(out, "[%u, %u, %u]", c->repeat_first, c->repeat_first + c->repeat_layers - 1,
+                      c->repeat_times);
+}
+
 static bool is_printed(const struct config_field *field, const struct config *config, unsigned part)
 {
     if ((field->flags & CONFIG_MODEL) != part || field->kind == CONFIG_NEUTRAL ||
         field->kind == CONFIG_FIXED)
         return false;
     if (field->flags & CONFIG_OWN && config->family != CONFIG_VKMOE) return false;
-    if (strcmp(field->key, "layers") == 0) return config->family == CONFIG_VKMOE;
+    if (strcmp(field->key, "attention_bias") == 0) return config->family != CONFIG_MIXTRAL;
+    if (strcmp(field->key, "layers") == 0 || strcmp(field->key, "layer_repeats") == 0)
+        return config->family == CONFIG_VKMOE;
     if (field->kind == CONFIG_SPECIAL) return part && config->family != CONFIG_MIXTRAL;
     return true;
 }
@@ -93,6 +105,7 @@ static void print_part(struct bytes *out, const struct config *config, unsigned 
         if (strcmp(field->key, "mlp_only_layers") == 0) print_dense_layers(out, config);
         else if (strcmp(field->key, "decoder_sparse_step") == 0) bytes_printf(out, "1");
         else if (strcmp(field->key, "layers") == 0) print_layers(out, config);
+        else if (strcmp(field->key, "layer_repeats") == 0) print_repeats(out, config);
         else print_value(out, field, (const char *)config + field->offset);
     }
 }
@@ -106,7 +119,7 @@ char *config_print(const struct config *config)
     print_part(&out, config, CONFIG_MODEL);
     bytes_printf(&out, ",\n  \"attention_dropout\": 0.0");
     if (config->family == CONFIG_QWEN3_MOE)
-        bytes_printf(&out, ",\n  \"attention_bias\": false,\n  \"use_sliding_window\": %s",
+        bytes_printf(&out, ",\n  \"use_sliding_window\": %s",
                      config->sliding_window ? "true" : "false");
     print_part(&out, config, 0);
     bytes_printf(&out, "\n}\n");

@@ -23,6 +23,7 @@ struct data {
     struct documents        documents;
     const struct tokenizer *tokenizer;
     uint32_t                seq_len, context; // context: the id in front of the first token
+    bool                    copy;
     struct split            split[DATA_SPLIT_COUNT];
     uint8_t                 domain_of_kind[KIND_COUNT];
     enum data_kind          kind_of_domain[KIND_COUNT];
@@ -205,6 +206,7 @@ struct data *data_open(const struct data_params *params)
     struct data *data = os_alloc(sizeof *data);
     data->tokenizer = params->tokenizer;
     data->seq_len = params->seq_len;
+    data->copy = params->copy;
     if (!documents_collect(&data->documents, params) || !make_splits(data, params)) {
         data_close(&data);
         return NULL;
@@ -317,6 +319,7 @@ void data_window_at(const struct data *data, enum data_split which, uint64_t ind
         inputs[i] = data->context;
         targets[i] = DATA_MASKED;
     }
+    if (data->copy) memcpy(targets, inputs, count * sizeof *inputs);
     if (begin == 0 && !first_token_too) targets[0] = DATA_MASKED;
 }
 

@@ -36,6 +36,7 @@ struct data_params {
     const struct tokenizer *tokenizer;
     uint32_t vocab_size;        // every id is below it, or data_open says which is not and fails
     uint32_t seq_len;
+    bool     copy;              // targets are the inputs, place by place
     double   held_out_fraction; // 0: all is trained on; 1: all is held out (eval); else both exist
     uint64_t seed;
 };

@@ -37,7 +37,7 @@ static struct evaluator *create(struct gpu *gpu, struct kernels *kernels, struct
     const struct config *config = &params->model->config;
     struct evaluator *e = calloc(1, sizeof *e);
     *e = (struct evaluator){.gpu = gpu,
-                            .layout = batch_layout(config, batch * seq),
+                            .layout = batch_layout(config, batch * seq, seq),
                             .batch = batch,
                             .seq = seq};
     if (picks) batch_layout_picks(&e->layout, config, batch * seq, true);

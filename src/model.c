@@ -10,29 +10,51 @@
 #include "runtime/log.h"
 
 // Names behind "model.layers.N." (layer tensors) or whole names; Mixtral's where it has its own.
-static const struct { const char *name, *mixtral; } role_names[ROLE_COUNT] = {
+static const struct { const char *name, *mixtral; bool vector; } role_names[ROLE_COUNT] = {
     [ROLE_EMBED]          = {"model.embed_tokens.weight"},
-    [ROLE_NORM_ATTENTION] = {"input_layernorm.weight"},
+    [ROLE_HASH]           = {"model.bigram.embed.weight"},
+    [ROLE_HASH_PROJ]      = {"model.bigram.proj.weight"},
+    [ROLE_HASH_SCALE]     = {"model.bigram.scale", .vector = true},
+    [ROLE_TRIGRAM_HASH]   = {"model.trigram.embed.weight"},
+    [ROLE_TRIGRAM_PROJ]   = {"model.trigram.proj.weight"},
+    [ROLE_TRIGRAM_SCALE]  = {"model.trigram.scale", .vector = true},
+    [ROLE_SMEAR]          = {"model.smear.gate", .vector = true},
+    [ROLE_SKIP]           = {"skip_scale", .vector = true},
+    [ROLE_MIX_RESIDUAL]   = {"mix_residual", .vector = true},
+    [ROLE_MIX_EMBED]      = {"mix_embed", .vector = true},
+    [ROLE_NORM_ATTENTION] = {"input_layernorm.weight", .vector = true},
     [ROLE_Q]              = {"self_attn.q_proj.weight"},
     [ROLE_K]              = {"self_attn.k_proj.weight"},
     [ROLE_V]              = {"self_attn.v_proj.weight"},
-    [ROLE_Q_NORM]         = {"self_attn.q_norm.weight"},
-    [ROLE_K_NORM]         = {"self_attn.k_norm.weight"},
+    [ROLE_Q_BIAS]         = {"self_attn.q_proj.bias", .vector = true},
+    [ROLE_K_BIAS]         = {"self_attn.k_proj.bias", .vector = true},
+    [ROLE_V_BIAS]         = {"self_attn.v_proj.bias", .vector = true},
+    [ROLE_Q_NORM]         = {"self_attn.q_norm.weight", .vector = true},
+    [ROLE_K_NORM]         = {"self_attn.k_norm.weight", .vector = true},
+    [ROLE_Q_GAIN]         = {"self_attn.q_gain", .vector = true},
     [ROLE_O]              = {"self_attn.o_proj.weight"},
-    [ROLE_NORM_FFN]       = {"post_attention_layernorm.weight"},
+    [ROLE_O_BIAS]         = {"self_attn.o_proj.bias", .vector = true},
+    [ROLE_SCALE_ATTENTION] = {"attention_scale", .vector = true},
+    [ROLE_NORM_FFN]       = {"post_attention_layernorm.weight", .vector = true},
     [ROLE_GATE]           = {"mlp.gate_proj.weight"},
     [ROLE_UP]             = {"mlp.up_proj.weight"},
     [ROLE_DOWN]           = {"mlp.down_proj.weight"},
+    [ROLE_UP_BIAS]        = {"mlp.up_proj.bias", .vector = true},
+    [ROLE_DOWN_BIAS]      = {"mlp.down_proj.bias", .vector = true},
     [ROLE_ROUTER]         = {"mlp.gate.weight", "block_sparse_moe.gate.weight"},
-    [ROLE_ROUTER_CORRECTION] = {"mlp.gate.e_score_correction_bias"},
+    [ROLE_ROUTER_CORRECTION] = {"mlp.gate.e_score_correction_bias", .vector = true},
     [ROLE_EXPERT_GATE]    = {"mlp.experts.%u.gate_proj.weight",
                              "block_sparse_moe.experts.%u.w1.weight"},
     [ROLE_EXPERT_UP]      = {"mlp.experts.%u.up_proj.weight",
                              "block_sparse_moe.experts.%u.w3.weight"},
     [ROLE_EXPERT_DOWN]    = {"mlp.experts.%u.down_proj.weight",
                              "block_sparse_moe.experts.%u.w2.weight"},
-    [ROLE_NORM_FINAL]     = {"model.norm.weight"},
+    [ROLE_EXPERT_UP_BIAS]   = {"mlp.experts.%u.up_proj.bias", .vector = true},
+    [ROLE_EXPERT_DOWN_BIAS] = {"mlp.experts.%u.down_proj.bias", .vector = true},
+    [ROLE_SCALE_FFN]      = {"mlp_scale", .vector = true},
+    [ROLE_NORM_FINAL]     = {"model.norm.weight", .vector = true},
     [ROLE_HEAD]           = {"lm_head.weight"},
+    [ROLE_HEAD_BIAS]      = {"lm_head.bias", .vector = true},
 };
 
 static bool is_norm(enum model_role role)
@@ -41,10 +63,31 @@ static bool is_norm(enum model_role role)
            role == ROLE_NORM_FFN || role == ROLE_NORM_FINAL;
 }
 
+// What a vector is filled with: factors 1, biases and gates 0.
+static double vector_value(const struct config *c, enum model_role role)
+{
+    if (role == ROLE_Q_GAIN) return c->qk_gain;
+    if (role == ROLE_HASH_SCALE || role == ROLE_TRIGRAM_SCALE) return 0.05; // PR 660's
+    return is_norm(role) || role == ROLE_SKIP || role == ROLE_MIX_RESIDUAL ||
+           role == ROLE_SCALE_ATTENTION || role == ROLE_SCALE_FFN;
+}
+
+static bool is_hash(enum model_role role)
+{
+    return role == ROLE_HASH || role == ROLE_TRIGRAM_HASH;
+}
+
+static bool is_hash_proj(enum model_role role)
+{
+    return role == ROLE_HASH_PROJ || role == ROLE_TRIGRAM_PROJ;
+}
+
 // Standard deviation of the initial values.
 // "scaled": what writes into the residual stream is divided by sqrt(2 layers) (GPT-2).
 // "h64lm": initializer_range * sqrt(2 / (depth + 1)) / sqrt(fan_in), depth = layer + 1, 0 for the
 // head; the embedding initializer_range / sqrt(hidden) (Haiderkhan64/H64LM).
+// "orthogonal": PR 660's, see config.h; the hash tables' projections by 1 / sqrt(2 layers).
+// "lecun": Flax's defaults, 1 / sqrt(fan_in) truncated; the embedding normal, 1 / sqrt(hidden).
 static double init_std(const struct config *c, const struct model_tensor *tensor)
 {
     const double depth = tensor->layer + 1;
@@ -57,8 +100,23 @@ static double init_std(const struct config *c, const struct model_tensor *tensor
     case CONFIG_INIT_H64LM:
         if (tensor->role == ROLE_EMBED) return c->initializer_range / sqrt(c->hidden_size);
         return c->initializer_range * sqrt(2 / (depth + 1)) / sqrt(tensor->cols);
+    case CONFIG_INIT_ORTHOGONAL:
+        if (tensor->role == ROLE_EMBED) return c->initializer_range;
+        if (is_hash_proj(tensor->role)) return 1 / sqrt(2.0 * c->num_hidden_layers);
+        return out || is_hash(tensor->role) || tensor->role == ROLE_ROUTER ||
+                       tensor->role == ROLE_HEAD
+                   ? 0
+                   : 1;
+    case CONFIG_INIT_LECUN: return 1 / sqrt(tensor->cols);
     }
     return 0;
+}
+
+static enum model_init init_of(const struct config *c, enum model_role role)
+{
+    const bool table = role == ROLE_EMBED || is_hash(role);
+    if (c->init == CONFIG_INIT_ORTHOGONAL && !table) return MODEL_ORTHOGONAL;
+    return c->init == CONFIG_INIT_LECUN && !table ? MODEL_TRUNCATED : MODEL_NORMAL;
 }
 
 static void add(struct model *model, enum model_role role, int32_t layer, uint32_t experts,
@@ -72,42 +130,89 @@ static void add(struct model *model, enum model_role role, int32_t layer, uint32
     // fits, for config limits the sum to 2^42
     tensor->count = (uint64_t)max_u32(experts, 1) * rows * cols;
     tensor->ruled = role == ROLE_ROUTER_CORRECTION;
-    tensor->decay = !is_norm(role) && !tensor->ruled &&
-                    (role != ROLE_EMBED || c->embedding_weight_decay);
-    tensor->init_value = is_norm(role) ? 1 : 0;
-    tensor->init_std = is_norm(role) || tensor->ruled ? 0 : init_std(c, tensor);
+    const bool vector = role_names[role].vector;
+    tensor->decay = !vector && (role != ROLE_EMBED || c->embedding_weight_decay);
+    tensor->init_value = vector ? vector_value(c, role) : 0;
+    tensor->init_std = vector ? 0 : init_std(c, tensor);
+    tensor->init = init_of(c, role);
     model->parameters += tensor->count;
     model->active +=
         experts ? tensor->count / experts * c->layer_router[layer].top_k : tensor->count;
 }
 
-static void add_layer(struct model *model, uint32_t index)
+static void add_embeddings(struct model *model)
 {
     const struct config *c = &model->config;
-    const uint32_t h = c->hidden_size, d = c->head_dim, i = c->intermediate_size,
-                   m = c->moe_intermediate_size;
+    const uint32_t sizes[] = {c->bigram_hash_size, c->trigram_hash_size};
+    add(model, ROLE_EMBED, -1, 0, c->vocab_size, c->hidden_size);
+    for (uint32_t i = 0; i < 2; i++) {
+        const uint32_t first = i * (ROLE_TRIGRAM_HASH - ROLE_HASH);
+        if (!sizes[i]) continue;
+        add(model, ROLE_HASH + first, -1, 0, sizes[i], c->hash_dim);
+        add(model, ROLE_HASH_PROJ + first, -1, 0, c->hidden_size, c->hash_dim);
+        add(model, ROLE_HASH_SCALE + first, -1, 0, 1, 1);
+    }
+    if (c->smear_gate) add(model, ROLE_SMEAR, -1, 0, 1, c->hidden_size);
+}
+
+static void add_attention(struct model *model, int32_t n)
+{
+    const struct config *c = &model->config;
+    const uint32_t h = c->hidden_size, d = c->head_dim;
     const uint32_t heads = c->num_attention_heads * d, kv = c->num_key_value_heads * d;
-    const int32_t n = (int32_t)index;
-    add(model, ROLE_NORM_ATTENTION, n, 0, 1, h);
+    const bool weights = c->norm == CONFIG_RMS_NORM && c->norm_weight;
+    if (weights) add(model, ROLE_NORM_ATTENTION, n, 0, 1, h);
     add(model, ROLE_Q, n, 0, heads, h);
     add(model, ROLE_K, n, 0, kv, h);
     add(model, ROLE_V, n, 0, kv, h);
-    if (c->qk_norm) add(model, ROLE_Q_NORM, n, 0, 1, d);
-    if (c->qk_norm) add(model, ROLE_K_NORM, n, 0, 1, d);
-    add(model, ROLE_O, n, 0, h, heads);
-    add(model, ROLE_NORM_FFN, n, 0, 1, h);
-    if (c->moe_layer[index]) {
+    if (c->attention_bias) {
+        add(model, ROLE_Q_BIAS, n, 0, 1, heads);
+        add(model, ROLE_K_BIAS, n, 0, 1, kv);
+        add(model, ROLE_V_BIAS, n, 0, 1, kv);
+    }
+    if (c->qk_norm && weights) add(model, ROLE_Q_NORM, n, 0, 1, d);
+    if (c->qk_norm && weights) add(model, ROLE_K_NORM, n, 0, 1, d);
+    if (c->qk_gain != 0) add(model, ROLE_Q_GAIN, n, 0, 1, c->num_attention_heads);
+    if (c->attention_out_proj) add(model, ROLE_O, n, 0, h, heads);
+    if (c->attention_out_proj && c->attention_bias) add(model, ROLE_O_BIAS, n, 0, 1, h);
+    if (c->channel_scales) add(model, ROLE_SCALE_ATTENTION, n, 0, 1, h);
+}
+
+static void add_ffn(struct model *model, int32_t n)
+{
+    const struct config *c = &model->config;
+    const uint32_t h = c->hidden_size, i = c->intermediate_size, m = c->moe_intermediate_size;
+    if (c->norm == CONFIG_RMS_NORM && c->norm_weight) add(model, ROLE_NORM_FFN, n, 0, 1, h);
+    if (c->moe_layer[n]) {
         add(model, ROLE_ROUTER, n, 0, c->num_experts, h);
-        if (c->layer_router[index].type == CONFIG_ROUTER_SIGMOID_BIAS)
+        if (c->layer_router[n].type == CONFIG_ROUTER_SIGMOID_BIAS)
             add(model, ROLE_ROUTER_CORRECTION, n, 0, 1, c->num_experts);
         if (c->mlp_gated) add(model, ROLE_EXPERT_GATE, n, c->num_experts, m, h);
         add(model, ROLE_EXPERT_UP, n, c->num_experts, m, h);
         add(model, ROLE_EXPERT_DOWN, n, c->num_experts, h, m);
+        if (c->mlp_bias) add(model, ROLE_EXPERT_UP_BIAS, n, c->num_experts, 1, m);
+        if (c->mlp_bias) add(model, ROLE_EXPERT_DOWN_BIAS, n, c->num_experts, 1, h);
     } else {
         if (c->mlp_gated) add(model, ROLE_GATE, n, 0, i, h);
         add(model, ROLE_UP, n, 0, i, h);
         add(model, ROLE_DOWN, n, 0, h, i);
+        if (c->mlp_bias) add(model, ROLE_UP_BIAS, n, 0, 1, i);
+        if (c->mlp_bias) add(model, ROLE_DOWN_BIAS, n, 0, 1, h);
     }
+    if (c->channel_scales) add(model, ROLE_SCALE_FFN, n, 0, 1, h);
+}
+
+static void add_layer(struct model *model, uint32_t index)
+{
+    const struct config *c = &model->config;
+    const uint32_t h = c->hidden_size;
+    const int32_t n = (int32_t)index;
+    if (config_layer_owner(c, index) != index) return; // a repeat
+    if (config_skip_source(c, index) >= 0) add(model, ROLE_SKIP, n, 0, 1, h);
+    if (c->residual_mix) add(model, ROLE_MIX_RESIDUAL, n, 0, 1, h);
+    if (c->residual_mix) add(model, ROLE_MIX_EMBED, n, 0, 1, h);
+    add_attention(model, n);
+    add_ffn(model, n);
 }
 
 // ---- groups
@@ -172,7 +277,7 @@ static bool place_group(struct model *model, uint32_t group)
 
 struct model *model_create(const struct config *config, uint64_t segment_bytes)
 {
-    enum { MOST_A_LAYER = 24, OTHERS = 3 };
+    enum { MOST_A_LAYER = 32, OTHERS = 12 };
     struct arena *arena = arena_create("model");
     struct model *model = arena_alloc(arena, sizeof *model);
     model->arena = arena;
@@ -180,11 +285,13 @@ struct model *model_create(const struct config *config, uint64_t segment_bytes)
     model->bytes_limit = segment_bytes;
     model->tensor = arena_array(arena, (size_t)config->num_hidden_layers * MOST_A_LAYER + OTHERS,
                                 sizeof *model->tensor);
-    add(model, ROLE_EMBED, -1, 0, config->vocab_size, config->hidden_size);
+    add_embeddings(model);
     for (uint32_t i = 0; i < config->num_hidden_layers; i++) add_layer(model, i);
-    add(model, ROLE_NORM_FINAL, -1, 0, 1, config->hidden_size);
+    if (config->norm == CONFIG_RMS_NORM && config->norm_weight)
+        add(model, ROLE_NORM_FINAL, -1, 0, 1, config->hidden_size);
     if (!config->tie_word_embeddings)
         add(model, ROLE_HEAD, -1, 0, config->vocab_size, config->hidden_size);
+    if (config->lm_head_bias) add(model, ROLE_HEAD_BIAS, -1, 0, 1, config->vocab_size);
     model->segment_elements =
         arena_array(arena, model->tensor_count, sizeof *model->segment_elements);
     group_tensors(model);
@@ -207,6 +314,7 @@ void model_destroy(struct model **model)
 const struct model_tensor *model_find(const struct model *model, enum model_role role,
                                       int32_t layer)
 {
+    if (layer >= 0) layer = (int32_t)config_layer_owner(&model->config, (uint32_t)layer);
     for (uint32_t i = 0; i < model->tensor_count; i++)
         if (model->tensor[i].role == role && model->tensor[i].layer == layer)
             return &model->tensor[i];
@@ -232,7 +340,7 @@ bool model_role_name(enum model_role role, int32_t layer, enum config_family fam
 
 uint32_t model_tensor_rank(const struct model_tensor *tensor)
 {
-    return is_norm(tensor->role) || tensor->role == ROLE_ROUTER_CORRECTION ? 1 : 2;
+    return role_names[tensor->role].vector ? 1 : 2;
 }
 
 void model_tensor_name(const struct model_tensor *tensor, uint32_t expert, char *out, size_t bytes)
@@ -242,15 +350,4 @@ void model_tensor_name(const struct model_tensor *tensor, uint32_t expert, char 
     else
         snprintf(out, bytes, "%.*s%u%s", (int)(place - tensor->name), tensor->name, expert,
                  place + 2);
-}
-
-void model_init_values(const struct model *model, const struct model_tensor *tensor, uint64_t begin,
-                       uint64_t count, float *out)
-{
-    const uint64_t stream = hash_string(tensor->name);
-    const double mean = tensor->init_value, std = tensor->init_std;
-    for (uint64_t i = 0; i < count; i++) {
-        const double random = std ? std * rng_normal(model->config.seed, stream, begin + i) : 0;
-        out[i] = (float)(mean + random);
-    }
 }

@@ -7,13 +7,25 @@
 #include "config.h"
 
 enum model_role {
-    ROLE_EMBED, ROLE_NORM_ATTENTION, ROLE_Q, ROLE_K, ROLE_V, ROLE_Q_NORM, ROLE_K_NORM, ROLE_O,
+    ROLE_EMBED,
+    // of bigrams, then the same of trigrams: table, projection to hidden_size, factor
+    ROLE_HASH, ROLE_HASH_PROJ, ROLE_HASH_SCALE,
+    ROLE_TRIGRAM_HASH, ROLE_TRIGRAM_PROJ, ROLE_TRIGRAM_SCALE,
+    ROLE_SMEAR,
+    ROLE_SKIP, ROLE_MIX_RESIDUAL, ROLE_MIX_EMBED, // factors at the start of a layer
+    ROLE_NORM_ATTENTION, ROLE_Q, ROLE_K, ROLE_V, ROLE_Q_BIAS, ROLE_K_BIAS, ROLE_V_BIAS,
+    ROLE_Q_NORM, ROLE_K_NORM, ROLE_Q_GAIN, ROLE_O, ROLE_O_BIAS, ROLE_SCALE_ATTENTION,
     ROLE_NORM_FFN,
     ROLE_GATE, ROLE_UP, ROLE_DOWN, // dense feed-forward; no gate where the body is not gated
+    ROLE_UP_BIAS, ROLE_DOWN_BIAS,
     ROLE_ROUTER, ROLE_ROUTER_CORRECTION, // the balancing bias of sigmoid_bias
     ROLE_EXPERT_GATE, ROLE_EXPERT_UP, ROLE_EXPERT_DOWN,
-    ROLE_NORM_FINAL, ROLE_HEAD, ROLE_COUNT,
+    ROLE_EXPERT_UP_BIAS, ROLE_EXPERT_DOWN_BIAS,
+    ROLE_SCALE_FFN,
+    ROLE_NORM_FINAL, ROLE_HEAD, ROLE_HEAD_BIAS, ROLE_COUNT,
 };
+
+enum model_init { MODEL_NORMAL, MODEL_TRUNCATED, MODEL_ORTHOGONAL };
 
 // Tensors that the optimizer treats alike; they lie side by side.
 struct model_group {
@@ -31,7 +43,8 @@ struct model_tensor {
     uint32_t group;        // of struct model
     bool     decay;        // weight decay applies
     bool     ruled;        // moved by a rule of its own: no gradient, no optimizer
-    double   init_std;     // 0: filled with init_value
+    enum model_init init;
+    double   init_std;     // 0: filled with init_value; of an orthogonal matrix the factor
     double   init_value;
     char     name[96];     // Hugging Face's; "%u" stands for the expert where experts > 0
     uint64_t count;        // elements
@@ -61,7 +74,8 @@ struct model *model_create(const struct config *config, uint64_t segment_bytes);
 void          model_destroy(struct model **model);
 // Which of the MoE layers a layer is, counted from 0.
 uint32_t model_moe_index(const struct model *model, uint32_t layer);
-// NULL where the model has none (tied head, dense layer, ...).
+// NULL where the model has none (tied head, dense layer, ...). A repeated layer has the tensors of
+// the layer that it repeats.
 const struct model_tensor *model_find(const struct model *model, enum model_role role,
                                       int32_t layer);
 // 1 for a norm ([cols] in files), 2 for a matrix and for each matrix of a stack.
@@ -73,6 +87,7 @@ bool model_role_name(enum model_role role, int32_t layer, enum config_family fam
 // The name in files of matrix `expert` (ignored where experts is 0) of the tensor.
 void model_tensor_name(const struct model_tensor *tensor, uint32_t expert, char *out, size_t bytes);
 // Initial values of elements [begin, begin + count) of the tensor: counter-based, so any part in
-// any order gives the same.
+// any order gives the same. An orthogonal matrix is made whole for any part of it: ask for whole
+// ones (model_init.c).
 void model_init_values(const struct model *model, const struct model_tensor *tensor, uint64_t begin,
                        uint64_t count, float *out);

@@ -176,8 +176,13 @@ bool params_init(struct params *params)
     bool ok = values != NULL;
     for (uint32_t t = 0; t < model->tensor_count && ok; t++) {
         const struct model_tensor *tensor = &model->tensor[t];
-        for (uint64_t begin = 0; begin < tensor->count && ok; begin += CHUNK) {
-            const uint64_t count = min_u64(CHUNK, tensor->count - begin);
+        // whole matrices, for these are made whole
+        const uint64_t matrix = (uint64_t)tensor->rows * tensor->cols;
+        const uint64_t chunk = tensor->init == MODEL_ORTHOGONAL ? matrix : CHUNK;
+        if (chunk > CHUNK) values = realloc(values, chunk * sizeof *values);
+        ok = values != NULL;
+        for (uint64_t begin = 0; begin < tensor->count && ok; begin += chunk) {
+            const uint64_t count = min_u64(chunk, tensor->count - begin);
             model_init_values(model, tensor, begin, count, values);
             ok = params_write(params, PARAMS_MASTER, tensor, begin, count, values);
         }

@@ -82,13 +82,33 @@ struct plan_range network_temp_f32(const struct network *n, uint64_t rows, uint6
     return temp(n, rows * cols * 4, name, layer);
 }
 
-static void norm(struct network *n, struct plan_range x, struct plan_range weight,
-                 struct plan_range y, struct plan_range rstd, uint32_t rows, uint32_t cols)
+struct plan_range network_weight_if(const struct network *n, enum model_role role, int32_t layer)
+{
+    return find_weight(n, role, layer) ? network_weight(n, role, layer) : (struct plan_range){0};
+}
+
+void network_norm(struct network *n, struct plan_range x, const struct plan_range *weight,
+                  struct plan_range y, struct plan_range rstd, uint32_t rows, uint32_t cols)
 {
     const struct push_norm push = {.rows = rows,
                                    .cols = cols,
-                                   .eps = (float)n->config->rms_norm_eps};
-    plan_add(n->plan, KERNEL_NORM, 0, &push, PLAN_BIND(x, weight, y, rstd));
+                                   .eps = (float)n->config->rms_norm_eps,
+                                   .weights = weight ? 0 : KERNEL_NONE_ID};
+    plan_add(n->plan, KERNEL_NORM, 0, &push, PLAN_BIND(x, weight ? *weight : x, y, rstd));
+}
+
+// The norm before a section, or x itself where there is none.
+static struct plan_range norm(struct network *n, struct plan_range x, enum model_role role,
+                              int32_t layer, const char *name, struct plan_range *rstd,
+                              uint32_t rows)
+{
+    if (n->config->norm == CONFIG_NO_NORM) return x;
+    const uint32_t cols = n->config->hidden_size;
+    const struct plan_range y = network_temp(n, rows, cols, name, layer);
+    const struct plan_range weight = network_weight_if(n, role, layer);
+    *rstd = network_temp_f32(n, rows, 1, "rstd", layer);
+    network_norm(n, x, weight.tensor ? &weight : NULL, y, *rstd, rows, cols);
+    return y;
 }
 
 static void rope(struct network *n, struct plan_range x, uint32_t heads)
@@ -97,6 +117,7 @@ static void rope(struct network *n, struct plan_range x, uint32_t heads)
                                    .heads = heads,
                                    .head_dim = n->config->head_dim,
                                    .seq = n->seq};
+    if (n->config->positions == CONFIG_NO_POSITIONS) return;
     plan_add(n->plan, KERNEL_ROPE, 0, &push, PLAN_BIND(n->io.step, n->io.rope, x, x));
 }
 
@@ -108,8 +129,15 @@ static struct plan_range qk_norm(struct network *n, int32_t layer, enum model_ro
 {
     const uint32_t rows = n->tokens * heads, cols = n->config->head_dim;
     const struct plan_range y = network_temp(n, rows, cols, name, layer);
+    const bool gain = role == ROLE_Q_NORM && n->config->qk_gain != 0;
+    const struct plan_range weight =
+        network_weight_if(n, gain ? ROLE_Q_GAIN : role, layer);
+    const struct push_norm push = {.rows = rows, .cols = cols,
+                                   .eps = (float)n->config->rms_norm_eps,
+                                   .weights = gain ? heads : weight.tensor ? 0 : KERNEL_NONE_ID};
     *rstd = network_temp_f32(n, rows, 1, name, layer);
-    norm(n, raw, network_weight(n, role, layer), y, *rstd, rows, cols);
+    plan_add(n->plan, KERNEL_NORM, 0, &push,
+             PLAN_BIND(raw, weight.tensor ? weight : raw, y, *rstd));
     return y;
 }
 
@@ -122,12 +150,15 @@ static void queries_keys_values(struct network *n, int32_t layer)
     v->q_raw = network_temp(n, n->tokens, q_cols, "q", layer);
     v->k_raw = network_temp(n, n->tokens, kv_cols, "k", layer);
     v->v = network_temp(n, n->tokens, kv_cols, "v", layer);
-    network_linear(n, v->n_attention, network_weight(n, ROLE_Q, layer), v->q_raw, NULL, n->tokens,
-                   q_cols, c->hidden_size);
-    network_linear(n, v->n_attention, network_weight(n, ROLE_K, layer), v->k_raw, NULL, n->tokens,
-                   kv_cols, c->hidden_size);
-    network_linear(n, v->n_attention, network_weight(n, ROLE_V, layer), v->v, NULL, n->tokens,
-                   kv_cols, c->hidden_size);
+    network_linear_bias(n, v->n_attention, network_weight(n, ROLE_Q, layer),
+                        network_weight_if(n, ROLE_Q_BIAS, layer), v->q_raw, NULL, n->tokens,
+                        q_cols, c->hidden_size);
+    network_linear_bias(n, v->n_attention, network_weight(n, ROLE_K, layer),
+                        network_weight_if(n, ROLE_K_BIAS, layer), v->k_raw, NULL, n->tokens,
+                        kv_cols, c->hidden_size);
+    network_linear_bias(n, v->n_attention, network_weight(n, ROLE_V, layer),
+                        network_weight_if(n, ROLE_V_BIAS, layer), v->v, NULL, n->tokens,
+                        kv_cols, c->hidden_size);
     v->q = v->q_raw;
     v->k = v->k_raw;
     if (c->qk_norm) {
@@ -188,7 +219,7 @@ void network_attend(struct network *n, int32_t layer)
         .batch = n->batch, .seq = n->seq, .stride = cached ? n->capacity : n->seq,
         .heads = c->num_attention_heads, .kv_heads = c->num_key_value_heads,
         .head_dim = c->head_dim, .window = c->sliding_window,
-        .scale = (float)(1.0 / sqrt((double)c->head_dim)),
+        .scale = (float)(1.0 / sqrt((double)c->head_dim)), .bidirectional = !c->causal,
     };
     v->o = network_temp(n, n->tokens, (uint64_t)c->num_attention_heads * c->head_dim, "o", layer);
     v->lse = network_temp_f32(n, n->tokens, c->num_attention_heads, "lse", layer);
@@ -207,6 +238,7 @@ static bool queries_to_cache(struct network *n, int32_t layer)
     const struct config *c = n->config;
     const uint32_t cols =
         (c->num_attention_heads + 2 * c->num_key_value_heads) * c->head_dim;
+    if (!config_is_plain(c)) return false;
     const struct plan_range weight = network_weight_qkv(n, layer);
     if (!weight.tensor) return false;
     const struct plan_range qkv = network_temp(n, n->tokens, cols, "qkv", layer);
@@ -216,16 +248,32 @@ static bool queries_to_cache(struct network *n, int32_t layer)
     return true;
 }
 
-static void attention_section(struct network *n, int32_t layer)
+// x_in + what the heads make, through their output matrix where there is one
+static struct plan_range attention_out(struct network *n, int32_t layer)
 {
     const struct config *c = n->config;
     struct layer_values *v = &n->layer[layer];
+    v->y_attention = v->o;
+    if (c->attention_out_proj) {
+        v->y_attention = network_temp(n, n->tokens, c->hidden_size,
+                                      c->channel_scales ? "y_attention" : "x_mid", layer);
+        network_linear_bias(n, v->o, network_weight(n, ROLE_O, layer),
+                            network_weight_if(n, ROLE_O_BIAS, layer), v->y_attention,
+                            c->channel_scales ? NULL : &v->x_in, n->tokens, c->hidden_size,
+                            c->num_attention_heads * c->head_dim);
+        if (!c->channel_scales) return v->y_attention;
+    }
+    return network_scaled(n, layer, ROLE_SCALE_ATTENTION, v->x_in, v->y_attention, "x_mid");
+}
+
+static void attention_section(struct network *n, int32_t layer)
+{
+    struct layer_values *v = &n->layer[layer];
     plan_section(n->plan, "layer %d attention", layer);
+    network_enter(n, layer);
     v->x_in = n->x;
-    v->n_attention = network_temp(n, n->tokens, c->hidden_size, "n_attention", layer);
-    v->rstd_attention = network_temp_f32(n, n->tokens, 1, "rstd_attention", layer);
-    norm(n, v->x_in, network_weight(n, ROLE_NORM_ATTENTION, layer), v->n_attention,
-         v->rstd_attention, n->tokens, c->hidden_size);
+    v->n_attention = norm(n, v->x_in, ROLE_NORM_ATTENTION, layer, "n_attention",
+                          &v->rstd_attention, n->tokens);
     if (n->mode != NETWORK_CACHED || !queries_to_cache(n, layer)) {
         queries_keys_values(n, layer);
         if (n->mode == NETWORK_CACHED) {
@@ -234,10 +282,7 @@ static void attention_section(struct network *n, int32_t layer)
         }
     }
     network_attend(n, layer);
-    v->x_mid = network_temp(n, n->tokens, c->hidden_size, "x_mid", layer);
-    network_linear(n, v->o, network_weight(n, ROLE_O, layer), v->x_mid, &v->x_in, n->tokens,
-                   c->hidden_size, c->num_attention_heads * c->head_dim);
-    n->x = v->x_mid;
+    v->x_mid = n->x = attention_out(n, layer);
 }
 
 // ---- feed-forward
@@ -265,12 +310,13 @@ static void dense_steps(struct network *n, int32_t layer)
     if (c->mlp_gated)
         network_linear(n, v->n_ffn, network_weight(n, ROLE_GATE, layer), v->gate, NULL, n->tokens,
                        inner, hidden);
-    network_linear(n, v->n_ffn, up, v->up, NULL, n->tokens, inner, hidden);
+    network_linear_bias(n, v->n_ffn, up, network_weight_if(n, ROLE_UP_BIAS, layer), v->up, NULL,
+                        n->tokens, inner, hidden);
     const struct push_activate push = {n->tokens * inner, network_activation(n), c->mlp_gated};
     plan_add(n->plan, KERNEL_ACTIVATE, 0, &push, PLAN_BIND(v->gate, v->up, h));
-    n->x = network_temp(n, n->tokens, hidden, "x", layer);
-    network_linear(n, h, network_weight(n, ROLE_DOWN, layer), n->x, &v->x_mid, n->tokens, hidden,
-                   inner);
+    network_linear_bias(n, h, network_weight(n, ROLE_DOWN, layer),
+                        network_weight_if(n, ROLE_DOWN_BIAS, layer), v->y_ffn,
+                        c->channel_scales ? NULL : &v->x_mid, n->tokens, hidden, inner);
 }
 
 static void ffn_section(struct network *n, int32_t layer)
@@ -278,12 +324,15 @@ static void ffn_section(struct network *n, int32_t layer)
     const struct config *c = n->config;
     struct layer_values *v = &n->layer[layer];
     plan_section(n->plan, "layer %d %s", layer, c->moe_layer[layer] ? "moe" : "ffn");
-    v->n_ffn = network_temp(n, n->tokens, c->hidden_size, "n_ffn", layer);
-    v->rstd_ffn = network_temp_f32(n, n->tokens, 1, "rstd_ffn", layer);
-    norm(n, v->x_mid, network_weight(n, ROLE_NORM_FFN, layer), v->n_ffn, v->rstd_ffn, n->tokens,
-         c->hidden_size);
+    v->n_ffn = norm(n, v->x_mid, ROLE_NORM_FFN, layer, "n_ffn", &v->rstd_ffn, n->tokens);
+    v->y_ffn =
+        network_temp(n, n->tokens, c->hidden_size, c->channel_scales ? "y_ffn" : "x", layer);
     if (c->moe_layer[layer]) network_moe_steps(n, layer);
     else dense_steps(n, layer);
+    n->x = v->y_ffn;
+    if (c->channel_scales)
+        n->x = network_scaled(n, layer, ROLE_SCALE_FFN, v->x_mid, v->y_ffn, "x");
+    v->x_out = n->x;
 }
 
 // ---- head
@@ -306,9 +355,11 @@ static void loss_chunk(struct network *n, uint32_t begin, uint32_t rows, struct 
     const struct plan_range head = network_weight(n, ROLE_HEAD, -1);
     const struct plan_range logits =
         network_temp(n, rows, vocab, "logits", (int32_t)(begin / CHUNK_ROWS));
-    network_linear(n, x, head, logits, NULL, rows, vocab, hidden);
-    const struct push_loss push = {.rows = rows, .vocab = vocab, .backward = train};
-    plan_add(n->plan, KERNEL_LOSS, 0, &push,
+    network_linear_bias(n, x, head, network_weight_if(n, ROLE_HEAD_BIAS, -1), logits, NULL, rows,
+                        vocab, hidden);
+    const struct push_loss push = {.rows = rows, .vocab = vocab, .backward = train,
+                                   .softcap = (float)n->config->logit_softcap};
+    plan_add(n->plan, push.softcap != 0 ? KERNEL_LOSS_CAPPED : KERNEL_LOSS, 0, &push,
              PLAN_BIND(n->io.step, logits, plan_slice(n->io.targets, begin * 4ull, rows * 4ull),
                        plan_slice(losses, begin * 4ull, rows * 4ull)));
     if (!train) return;
@@ -316,6 +367,8 @@ static void loss_chunk(struct network *n, uint32_t begin, uint32_t rows, struct 
     const struct plan_range dx = plan_slice(n->dn_final, begin * row, rows * row);
     network_linear_back_input(n, logits, head, dx, rows, vocab, hidden, false);
     network_linear_back_weight(n, logits, x, grad, rows, vocab, hidden);
+    if (n->config->lm_head_bias)
+        network_bias_grad(n, logits, network_grad(n, ROLE_HEAD_BIAS, -1), rows, vocab);
 }
 
 static void loss_section(struct network *n)
@@ -335,16 +388,17 @@ static void loss_section(struct network *n)
 static void logits_steps(struct network *n, struct plan_range x, struct plan_range out,
                          uint32_t rows)
 {
-    network_linear_f32(n, x, network_weight(n, ROLE_HEAD, -1), out, rows, n->config->vocab_size,
-                       n->config->hidden_size);
+    const struct push_softcap push = {.count = rows * n->config->vocab_size,
+                                      .cap = (float)n->config->logit_softcap};
+    network_linear_bias_f32(n, x, network_weight(n, ROLE_HEAD, -1),
+                            network_weight_if(n, ROLE_HEAD_BIAS, -1), out, rows,
+                            n->config->vocab_size, n->config->hidden_size);
+    if (push.cap != 0) plan_add(n->plan, KERNEL_SOFTCAP, 0, &push, PLAN_BIND(out));
 }
 
 static void final_norm(struct network *n, struct plan_range x, uint32_t rows)
 {
-    const uint32_t hidden = n->config->hidden_size;
-    n->n_final = network_temp(n, rows, hidden, "n_final", -1);
-    n->rstd_final = network_temp_f32(n, rows, 1, "rstd_final", -1);
-    norm(n, x, network_weight(n, ROLE_NORM_FINAL, -1), n->n_final, n->rstd_final, rows, hidden);
+    n->n_final = norm(n, x, ROLE_NORM_FINAL, -1, "n_final", &n->rstd_final, rows);
 }
 
 static void all_logits_section(struct network *n)
@@ -371,28 +425,10 @@ static void last_logits_section(struct network *n)
     logits_steps(n, n->n_final, n->io.logits, 1);
 }
 
-static void embed_steps(struct network *n)
-{
-    const uint32_t vocab = n->config->vocab_size, cols = n->config->hidden_size;
-    const uint64_t row = (uint64_t)cols * n->store_bytes;
-    const uint32_t window = network_window(n, vocab, row);
-    const struct plan_range table = network_weight(n, ROLE_EMBED, -1);
-    for (uint32_t first = 0; first < vocab; first += window) {
-        const struct push_embed push = {.rows = n->tokens,
-                                        .cols = cols,
-                                        .vocab = min_u32(window, vocab - first),
-                                        .first = first};
-        plan_add(n->plan, KERNEL_EMBED, 0, &push,
-                 PLAN_BIND(n->io.ids, network_rows(table, row, first, push.vocab), n->x));
-    }
-}
-
 void network_forward(struct network *n)
 {
     const struct config *c = n->config;
-    plan_section(n->plan, "embed");
-    n->x = network_temp(n, n->tokens, c->hidden_size, "x", -1);
-    embed_steps(n);
+    network_embed(n);
     if (network_decodes(n)) {
         network_decode(n);
         return;

@@ -18,9 +18,11 @@ enum network_mode {
 // What the host writes before each call (upload memory) and reads after it (readback memory).
 struct network_io {
     struct plan_range step;          // struct step_words
-    struct plan_range ids;           // u32 [T]
+    struct plan_range ids;           // u32 [T]; network_lead() more in front
     struct plan_range targets;       // u32 [T]: train, eval
     struct plan_range order, segment_begin, segment_id; // embed_back: u32 [T], [T+1], [T]
+    // rows of the hash tables, for bigrams and trigrams; the same of these
+    struct { struct plan_range ids, order, segment_begin, segment_id; } hash[2];
     struct plan_range loss;          // f32 [1]: sum over the tokens, accumulated
     struct plan_range norm;          // f32 [4]: grad_clip
     struct plan_range stats;         // f32 [MoE layers][stats_stride]
@@ -33,9 +35,13 @@ struct network_io {
 };
 
 struct layer_values {
+    struct plan_range x_before, x_skipped;                    // at the start of the layer: before
+                                                              // and after what a skip adds
     struct plan_range x_in, rstd_attention, n_attention;      // [T][H], f32 [T], [T][H]
     struct plan_range q_raw, k_raw, rstd_q, rstd_k;           // before QK-norm, where there is one
     struct plan_range q, k, v, o, lse; // rotated [T][heads*D] ..., f32 [T][heads]
+    struct plan_range y_attention, y_ffn, x_out;              // where scaled, what is; the sum
+    struct plan_range d_skip;                                 // gradient of x_out by a skip
     struct plan_range x_mid, rstd_ffn, n_ffn;
     struct plan_range gate, up;                               // [T][I] dense, [P][I] MoE
     struct plan_range ids, gates, router_lse, slope;          // router
@@ -57,6 +63,10 @@ struct network {
     struct plan_range    x, n_final, rstd_final;        // the residual stream as built so far
     struct plan_range    dn_final;                      // train: d loss / d n_final
     struct plan_range    dx;                            // backward: gradient of the residual stream
+    struct plan_range    dy;                            // of what the section adds to it
+    struct plan_range    x_embed, x_normed, rstd_embed; // embeddings' sum, its norm
+    struct plan_range    hash_rows[2], hash_out[2];     // [T][hash_dim], [T][H]
+    struct plan_range    x0, dx0;                       // what the layers mix in, its gradient
 };
 
 uint32_t network_stats_stride(const struct config *config); // head + 3E, to 256 bytes
@@ -75,7 +85,30 @@ void network_touch(struct network *n, int32_t layer);
 void network_update(struct plan *plan, struct params *params,
                     const struct network_io *io); // plan_update.c: norm, clip, AdamW
 
+// ---- what stands around the layers' two sections (plan_stack.c)
+// Rows in front of the tokens that the embeddings take, for smear_gate behind a cache.
+uint32_t network_lead(const struct config *config, enum network_mode mode);
+void network_embed(struct network *n);                // n->x
+void network_embed_back(struct network *n);           // from n->dx
+void network_enter(struct network *n, int32_t layer); // skip and mix of n->x
+void network_enter_back(struct network *n, int32_t layer);
+void network_leave_back(struct network *n, int32_t layer); // before a layer's own backward
+// y = x + scale y' by channels; and back: n->dy from n->dx
+struct plan_range network_scaled(struct network *n, int32_t layer, enum model_role role,
+                                 struct plan_range x, struct plan_range y, const char *name);
+void network_scaled_back(struct network *n, int32_t layer, enum model_role role,
+                         struct plan_range y);
+// y = x + r; where factors are given, those of columns, of x and of r
+void network_add(struct network *n, struct plan_range x, struct plan_range r, struct plan_range y);
+void network_mix(struct network *n, uint32_t rows, struct plan_range x,
+                 const struct plan_range *a, struct plan_range r, const struct plan_range *b,
+                 struct plan_range y);
+
 // ---- helpers that the sections share (plan_forward.c)
+void network_norm(struct network *n, struct plan_range x, const struct plan_range *weight,
+                  struct plan_range y, struct plan_range rstd, uint32_t rows, uint32_t cols);
+// {0} where the model has no such tensor
+struct plan_range network_weight_if(const struct network *n, enum model_role role, int32_t layer);
 struct plan_range network_weight(const struct network *n, enum model_role role, int32_t layer);
 // The weights of q, k and v as one [q + k + v rows][hidden]; {0} where they do not lie so.
 struct plan_range network_weight_qkv(const struct network *n, int32_t layer);
@@ -89,6 +122,17 @@ struct plan_range network_temp_f32(const struct network *n, uint64_t rows, uint6
 void network_linear(struct network *n, struct plan_range x, struct plan_range weight,
                     struct plan_range y, const struct plan_range *residual, uint32_t rows,
                     uint32_t out, uint32_t in);
+// The same (+ bias [out], {0}: none).
+void network_linear_bias(struct network *n, struct plan_range x, struct plan_range weight,
+                         struct plan_range bias, struct plan_range y,
+                         const struct plan_range *residual, uint32_t rows, uint32_t out,
+                         uint32_t in);
+void network_linear_bias_f32(struct network *n, struct plan_range x, struct plan_range weight,
+                             struct plan_range bias, struct plan_range y, uint32_t rows,
+                             uint32_t out, uint32_t in);
+// grad f32 [cols] += the sum over the rows of dy
+void network_bias_grad(struct network *n, struct plan_range dy, struct plan_range grad,
+                       uint32_t rows, uint32_t cols);
 // The same with f32 y.
 void network_linear_f32(struct network *n, struct plan_range x, struct plan_range weight,
                         struct plan_range y, uint32_t rows, uint32_t out, uint32_t in);

@@ -86,6 +86,7 @@ static struct plan_range body_steps(struct network *n, int32_t layer)
     const struct plan_range h = network_temp(n, pairs, inner, "h", layer);
     struct push_moe_matmul push = network_moe_push(n, layer, inner, hidden);
     push.save = n->mode == NETWORK_TRAIN;
+    push.bias = c->mlp_bias;
     v->gate = push.save ? network_temp(n, pairs, inner, "gate", layer) : h;
     v->up = push.save && c->mlp_gated ? network_temp(n, pairs, inner, "up", layer) : v->gate;
     const struct plan_range up = network_weight(n, ROLE_EXPERT_UP, layer);
@@ -97,7 +98,9 @@ static struct plan_range body_steps(struct network *n, int32_t layer)
                           grid(v, MOE_GRID_UP));
     else
         plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_ACT, rows, &push,
-                          PLAN_BIND(v->n_ffn, v->order, v->tiles, up, h, v->gate, up),
+                          PLAN_BIND(v->n_ffn, v->order, v->tiles, up, h, v->gate,
+                                    c->mlp_bias ? network_weight(n, ROLE_EXPERT_UP_BIAS, layer)
+                                                : up),
                           grid(v, MOE_GRID_UP));
     return h;
 }
@@ -110,10 +113,13 @@ static struct plan_range expert_steps(struct network *n, int32_t layer)
     const struct layer_values *v = &n->layer[layer];
     const struct plan_range h = body_steps(n, layer);
     const struct plan_range y = network_temp(n, pairs, hidden, "y", layer);
-    const struct push_moe_matmul down = network_moe_push(n, layer, hidden, inner);
+    struct push_moe_matmul down = network_moe_push(n, layer, hidden, inner);
+    down.bias = n->config->mlp_bias;
+    const struct plan_range bias = network_weight_if(n, ROLE_EXPERT_DOWN_BIAS, layer);
     const struct plan_range weight = network_weight(n, ROLE_EXPERT_DOWN, layer);
     plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_NT, network_moe_rows(n, layer), &down,
-                      PLAN_BIND(h, v->tiles, weight, y, weight), grid(v, MOE_GRID_DOWN));
+                      PLAN_BIND(h, v->tiles, weight, y, down.bias ? bias : weight),
+                      grid(v, MOE_GRID_DOWN));
     return y;
 }
 
@@ -137,14 +143,13 @@ void network_moe_steps(struct network *n, int32_t layer)
     sort_steps(n, layer);
     network_route_stats(n, layer);
     const struct plan_range y = expert_steps(n, layer);
-    n->x = network_temp(n, n->tokens, n->config->hidden_size, "x", layer);
     const struct push_moe_combine push = {.tokens = n->tokens,
                                           .cols = n->config->hidden_size,
                                           .top_k = network_router(n, layer)->top_k,
                                           .weighted = 1,
-                                          .add = 1};
+                                          .add = !n->config->channel_scales};
     plan_add(n->plan, KERNEL_MOE_COMBINE, 0, &push,
-             PLAN_BIND(y, v->inverse, v->gates, v->x_mid, n->x));
+             PLAN_BIND(y, v->inverse, v->gates, v->x_mid, v->y_ffn));
 }
 
 // ---- backward: SonicMoE's (Guo et al. 2025). dout [T][H] is read through the order, so the
@@ -179,12 +184,32 @@ static struct plan_range body_back(struct network *n, int32_t layer, struct plan
     down.gather = 1;
     const struct plan_range weight = network_weight(n, ROLE_EXPERT_DOWN, layer);
     plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_NN, network_moe_rows(n, layer), &down,
-                      PLAN_BIND(n->dx, v->order, v->tiles, weight, dh, n->dx, weight),
+                      PLAN_BIND(n->dy, v->order, v->tiles, weight, dh, n->dy, weight),
                       grid(v, MOE_GRID_BACK_H));
     const struct push_moe_activate push = {pairs, inner, network_activation(n), c->mlp_gated};
     plan_add(n->plan, KERNEL_MOE_ACTIVATE_BACK, 0, &push,
              PLAN_BIND(v->gate, v->up, dh, v->inverse, v->gates, dgates));
     return dh;
+}
+
+// Gradients of the biases; dgates takes what the second one is worth.
+static void bias_back(struct network *n, int32_t layer, struct plan_range dgates)
+{
+    const struct config *c = n->config;
+    const struct layer_values *v = &n->layer[layer];
+    const uint32_t top_k = network_router(n, layer)->top_k;
+    const struct push_moe_column_sum up = {c->num_experts, c->moe_intermediate_size, top_k, 0},
+                                     down = {c->num_experts, c->hidden_size, top_k, 1};
+    const struct push_moe_bias_back gates = {pairs_of(n, layer), c->num_experts, c->hidden_size,
+                                             top_k};
+    plan_add(n->plan, KERNEL_MOE_COLUMN_SUM, 0, &up,
+             PLAN_BIND(v->up, v->order, v->offsets, v->gates,
+                       network_grad(n, ROLE_EXPERT_UP_BIAS, layer)));
+    plan_add(n->plan, KERNEL_MOE_COLUMN_SUM, 0, &down,
+             PLAN_BIND(n->dy, v->order, v->offsets, v->gates,
+                       network_grad(n, ROLE_EXPERT_DOWN_BIAS, layer)));
+    plan_add(n->plan, KERNEL_MOE_BIAS_BACK, 0, &gates,
+             PLAN_BIND(n->dy, v->ids, network_weight(n, ROLE_EXPERT_DOWN_BIAS, layer), dgates));
 }
 
 // Gradients of the experts' weights; dgates; the gradient of the gathered rows [P][H], which is
@@ -196,7 +221,8 @@ static struct plan_range expert_back(struct network *n, int32_t layer, struct pl
     const uint32_t pairs = pairs_of(n, layer);
     const struct layer_values *v = &n->layer[layer];
     const struct plan_range h = body_back(n, layer, dgates);
-    expert_weight_grad(n, layer, ROLE_EXPERT_DOWN, n->dx, h, GATHER_A);
+    expert_weight_grad(n, layer, ROLE_EXPERT_DOWN, n->dy, h, GATHER_A);
+    if (c->mlp_bias) bias_back(n, layer, dgates);
     if (c->mlp_gated)
         expert_weight_grad(n, layer, ROLE_EXPERT_GATE, v->gate, v->n_ffn, GATHER_B);
     expert_weight_grad(n, layer, ROLE_EXPERT_UP, v->up, v->n_ffn, GATHER_B);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "runtime/log.h"
+#include "src/ngram.h"
 #include "src/plan_model.h"
 #include "src/rope.h"
 
@@ -23,6 +24,8 @@ struct session {
     const struct config *config;
     uint32_t             capacity, position;
     uint32_t             chunk, short_chunk; // tokens; the same where a prompt is short
+    uint32_t             before[NGRAM_BEFORE + 1]; // the tokens fed last
+    // ids: of a chunk and what stands before it, then the same rows of the hash tables
     struct gpu_buffer   *step, *ids, *rope, *cache, *logits, *seen, *token;
     uint32_t            *marked;             // [vocab_size] what `seen` holds
     struct plan         *prefill_plan, *short_plan, *decode_plan, *sample_plan;
@@ -47,6 +50,8 @@ static struct gpu_buffer *make_buffer(struct gpu *gpu, const char *name, uint64_
                                                               .memory = memory});
 }
 
+static uint64_t ids_bytes(const struct session *s) { return align_up(4ull * (s->chunk + 1), 256); }
+
 static bool make_buffers(struct session *s)
 {
     const uint64_t vocab = 4ull * s->config->vocab_size, step = sizeof(struct step_words);
@@ -54,7 +59,7 @@ static bool make_buffers(struct session *s)
     struct gpu *gpu = s->gpu;
     // the first that cannot be had is the one that is told
     return (s->step = make_buffer(gpu, "step words", step, GPU_MEMORY_UPLOAD)) &&
-           (s->ids = make_buffer(gpu, "ids", 4ull * s->chunk, GPU_MEMORY_UPLOAD)) &&
+           (s->ids = make_buffer(gpu, "ids", 3 * ids_bytes(s), GPU_MEMORY_UPLOAD)) &&
            (s->rope = rope_table(gpu, s->config, s->capacity + s->short_chunk)) &&
            (s->cache = make_buffer(gpu, "KV cache", cache, GPU_MEMORY_DEVICE)) &&
            (s->logits = make_buffer(gpu, "logits", vocab, GPU_MEMORY_DEVICE)) &&
@@ -66,10 +71,14 @@ static struct network_io make_io(struct session *s, struct plan *plan, uint32_t 
 {
     struct network_io io = {
         .step = plan_external(plan, "step", s->step, 0, sizeof(struct step_words)),
-        .ids = plan_external(plan, "ids", s->ids, 0, 4ull * tokens),
         .rope = plan_external(plan, "rope", s->rope, 0, s->rope->params.bytes),
         .logits = plan_external(plan, "logits", s->logits, 0, s->logits->params.bytes),
     };
+    const uint64_t rows = 4ull * (tokens + network_lead(s->config, NETWORK_CACHED));
+    io.ids = plan_external(plan, "ids", s->ids, 0, rows);
+    for (uint32_t i = 0; i < 2; i++)
+        if (ngram_size(s->config, i))
+            io.hash[i].ids = plan_external(plan, "hash", s->ids, (i + 1) * ids_bytes(s), rows);
     const uint32_t layers = s->config->num_hidden_layers;
     const uint64_t bytes = cache_layer_bytes(s);
     io.cache_k = arena_array(plan->arena, layers, sizeof *io.cache_k);
@@ -152,6 +161,12 @@ static uint32_t long_chunk(const struct session *s)
     return max_u32(chunk, s->short_chunk);
 }
 
+static void forget(struct session *s)
+{
+    s->position = 0;
+    for (uint32_t i = 0; i < COUNT_OF(s->before); i++) s->before[i] = KERNEL_NONE_ID;
+}
+
 struct session *session_create(struct gpu *gpu, struct kernels *kernels, struct params *params,
                                uint32_t capacity)
 {
@@ -167,6 +182,13 @@ struct session *session_create(struct gpu *gpu, struct kernels *kernels, struct 
         session_destroy(&s);
         return NULL;
     }
+    if (!config->causal) {
+        log_error("this model sees all tokens at once (causal is false): it cannot generate; "
+                  "vkmoe logits and eval take it");
+        session_destroy(&s);
+        return NULL;
+    }
+    forget(s);
     if (!make_buffers(s) || !clear_seen(s) || !clear_cache(s) ||
         (s->chunk > s->short_chunk &&
          !make_network(s, kernels, "prefill", s->chunk, &s->prefill_plan, &s->prefill)) ||
@@ -207,7 +229,7 @@ uint32_t session_position(const struct session *s) { return s->position; }
 
 void session_reset(struct session *s)
 {
-    s->position = 0;
+    forget(s);
     clear_seen(s);
 }
 
@@ -233,13 +255,30 @@ static struct run *next_run(const struct session *s, uint32_t count, uint32_t *s
     return *some > s->short_chunk ? s->prefill : s->short_prefill;
 }
 
+// `count` ids behind those fed before them, padded with 0, and their rows of the hash tables.
+static void write_ids(struct session *s, const uint32_t *ids, uint32_t count)
+{
+    enum { BEFORE = NGRAM_BEFORE + 1, MOST = BEFORE + LONG_CHUNK };
+    const uint32_t lead = network_lead(s->config, NETWORK_CACHED);
+    uint32_t all[MOST] = {0};
+    memcpy(all, s->before, sizeof s->before);
+    memcpy(all + BEFORE, ids, 4ull * count);
+    memcpy(s->ids->data, all + BEFORE - lead, 4ull * (s->chunk + lead));
+    for (uint32_t which = 0; which < 2; which++) {
+        uint32_t *rows =
+            (uint32_t *)(void *)((uint8_t *)s->ids->data + (which + 1) * ids_bytes(s));
+        if (!ngram_size(s->config, which)) continue;
+        for (uint32_t i = 0; i < s->chunk + lead; i++)
+            rows[i] = ngram_row(s->config, which, all + BEFORE - lead + i);
+    }
+    memcpy(s->before, all + count, sizeof s->before);
+}
+
 static bool feed_some(struct session *s, struct run *run, const uint32_t *ids, uint32_t count)
 {
     const struct step_words step = {.base = s->position, .length = count};
-    uint32_t *into = s->ids->data;
     memcpy(s->step->data, &step, sizeof step);
-    memset(into, 0, 4ull * s->chunk);
-    memcpy(into, ids, 4ull * count);
+    write_ids(s, ids, count);
     if (!finish(s, run)) return false;
     s->position += count;
     return true;
@@ -307,16 +346,24 @@ static bool all_logits_with(struct gpu *gpu, struct kernels *kernels, struct par
                             const uint32_t *ids, uint32_t count, float *logits,
                             struct gpu_buffer *buffer[4])
 {
+    const struct config *config = &params->model->config;
     const struct step_words step = {.length = count};
+    const uint64_t part = align_up(4ull * count, 256); // ids, then rows of the hash tables
     memcpy(buffer[0]->data, &step, sizeof step);
     memcpy(buffer[1]->data, ids, 4ull * count);
     struct plan *plan = plan_create(gpu, kernels, "logits", params->store);
-    const struct network_io io = {
+    struct network_io io = {
         .step = plan_external(plan, "step", buffer[0], 0, sizeof step),
         .ids = plan_external(plan, "ids", buffer[1], 0, 4ull * count),
         .rope = plan_external(plan, "rope", buffer[2], 0, buffer[2]->params.bytes),
         .logits = plan_external(plan, "logits", buffer[3], 0, buffer[3]->params.bytes),
     };
+    for (uint32_t i = 0; i < 2; i++) {
+        uint32_t *rows = (uint32_t *)(void *)((uint8_t *)buffer[1]->data + (i + 1) * part);
+        if (!ngram_size(config, i)) continue;
+        ngram_rows(config, i, ids, count, count, rows);
+        io.hash[i].ids = plan_external(plan, "hash", buffer[1], (i + 1) * part, 4ull * count);
+    }
     struct network network = network_begin(plan, params, NETWORK_LOGITS, 1, count, 0, &io);
     network_forward(&network);
     struct run *run = plan_finish(plan) ? run_create(plan) : NULL;
@@ -337,10 +384,11 @@ bool session_all_logits(struct gpu *gpu, struct kernels *kernels, struct params 
                   config->max_position_embeddings);
         return false;
     }
-    const uint64_t step = sizeof(struct step_words), all = 4ull * count * config->vocab_size;
+    const uint64_t step = sizeof(struct step_words), all = 4ull * count * config->vocab_size,
+                   some = 3 * align_up(4ull * count, 256);
     struct gpu_buffer *buffer[4] = {NULL};
     const bool ok = (buffer[0] = make_buffer(gpu, "step words", step, GPU_MEMORY_UPLOAD)) &&
-                    (buffer[1] = make_buffer(gpu, "ids", 4ull * count, GPU_MEMORY_UPLOAD)) &&
+                    (buffer[1] = make_buffer(gpu, "ids", some, GPU_MEMORY_UPLOAD)) &&
                     (buffer[2] = rope_table(gpu, config, count)) &&
                     (buffer[3] = make_buffer(gpu, "all logits", all, GPU_MEMORY_DEVICE)) &&
                     all_logits_with(gpu, kernels, params, ids, count, logits, buffer);

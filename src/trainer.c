@@ -136,7 +136,7 @@ struct trainer *trainer_create(struct gpu *gpu, struct kernels *kernels, const s
     t->config = c;
     t->micro_count = c->gradient_accumulation_steps;
     t->moe_layers = config_moe_layers(c);
-    t->layout = batch_layout(c, c->batch_size * c->seq_len);
+    t->layout = batch_layout(c, c->batch_size * c->seq_len, c->seq_len);
     batch_layout_picks(&t->layout, c, batch_pick_tokens(c), false);
     make_picks(t);
     t->load = arena_array(arena, t->moe_layers + 1, sizeof *t->load);

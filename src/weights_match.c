@@ -277,7 +277,8 @@ static bool match_tensor(struct matcher *m, const struct model_tensor *tensor)
     const char *first = m->model->config.mlp_gated ? "gate_up_proj" : "up_proj";
     snprintf(batched, sizeof batched, "%smodel.layers.%d.mlp.experts.%s", m->prefix, tensor->layer,
              tensor->role == ROLE_EXPERT_DOWN ? "down_proj" : first);
-    if (!chosen && tensor->experts && take(m, batched, &file, &source))
+    if (!chosen && tensor->experts && model_tensor_rank(tensor) == 2 &&
+        take(m, batched, &file, &source))
         return match_batched(m, tensor, file, source);
     return match_matrices(m, tensor, chosen);
 }

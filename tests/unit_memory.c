@@ -17,7 +17,7 @@ static uint64_t class_bytes(const struct model *model, enum dtype store)
 
 static uint64_t io_bytes(const struct config *c)
 {
-    struct batch_layout layout = batch_layout(c, c->batch_size * c->seq_len);
+    struct batch_layout layout = batch_layout(c, c->batch_size * c->seq_len, c->seq_len);
     batch_layout_picks(&layout, c, batch_pick_tokens(c), false);
     const uint64_t micro = c->gradient_accumulation_steps;
     return layout.input_bytes * (1 + SLOTS * micro) +
@@ -121,7 +121,7 @@ static void h64lm_trains_in_six_gib(void **state)
     struct model *model = model_create(&config, UINT64_C(1) << 31);
     struct arena *arena = arena_create("test");
     struct params params = params_of(gpu, model, arena);
-    const struct batch_layout layout = batch_layout(&config, 4096);
+    const struct batch_layout layout = batch_layout(&config, 4096, 4096);
     struct gpu_buffer input = {.params.bytes = layout.input_bytes},
                       result = {.params.bytes = layout.result_bytes},
                       rope = {.params.bytes = 4ull * config.seq_len * config.head_dim};

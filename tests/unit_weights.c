@@ -195,7 +195,7 @@ static void every_type_and_layout_loads(void **state)
                               *down = model_find(model, ROLE_EXPERT_DOWN, 1),
                               *router = model_find(model, ROLE_ROUTER, 1);
     const uint64_t e = gate->experts, n = gate->rows, h = gate->cols,
-                   stacks = 1u << ROLE_EXPERT_GATE | 1u << ROLE_EXPERT_UP | 1u << ROLE_EXPERT_DOWN;
+                   stacks = 1ull << ROLE_EXPERT_GATE | 1ull << ROLE_EXPERT_UP | 1ull << ROLE_EXPERT_DOWN;
     for (size_t i = 0; i < COUNT_OF(types); i++) {
         struct store store = store_make(model, true);
         struct list list = {0};
@@ -217,7 +217,7 @@ static void every_type_and_layout_loads(void **state)
                  (uint64_t[]){4});
         assert_loads(model, list_write(&list, "batched.safetensors"), &store);
         // Mixtral's names
-        list_model(&list, &store, types[i], stacks | 1u << ROLE_ROUTER);
+        list_model(&list, &store, types[i], stacks | 1ull << ROLE_ROUTER);
         list_matrix(&list, "model.layers.1.block_sparse_moe.gate.weight", types[i],
                     store.value + router->offset, e, h);
         for (uint32_t x = 0; x < e; x++) {
@@ -247,7 +247,7 @@ static void bodies_of_two_matrices_load(void **state)
     assert_null(model_find(model, ROLE_EXPERT_GATE, 1));
     assert_null(model_find(model, ROLE_GATE, 0));
     struct list list = {0};
-    list_model(&list, &store, DTYPE_F32, 1u << ROLE_EXPERT_UP | 1u << ROLE_EXPERT_DOWN);
+    list_model(&list, &store, DTYPE_F32, 1ull << ROLE_EXPERT_UP | 1ull << ROLE_EXPERT_DOWN);
     list_add(&list, "model.layers.1.mlp.experts.up_proj", DTYPE_F32, store.value + up->offset, 3,
              (uint64_t[]){up->experts, up->rows, up->cols});
     list_add(&list, "model.layers.1.mlp.experts.down_proj", DTYPE_F32, store.value + down->offset,
@@ -340,12 +340,12 @@ static void another_models_file_is_refused(void **state)
                    "wrong checkpoint");
     assert_refused(dense, path, "self_attn.q_norm.weight [8]: the model has no such tensor",
                    "wrong checkpoint");
-    list_model(&list, &store, DTYPE_F32, 1u << ROLE_EXPERT_DOWN);
+    list_model(&list, &store, DTYPE_F32, 1ull << ROLE_EXPERT_DOWN);
     list_add(&list, "model.layers.1.mlp.experts.down_proj", DTYPE_F32, store.value, 3,
              (uint64_t[]){3, 12, 16});
     assert_refused(model, list_write(&list, "turned.safetensors"),
                    "down_proj: shape [3][12][16], config wants [3][16][12]", "wrong");
-    list_model(&list, &store, DTYPE_F32, 1u << ROLE_NORM_FINAL);
+    list_model(&list, &store, DTYPE_F32, 1ull << ROLE_NORM_FINAL);
     list_add(&list, "model.norm.weight", DTYPE_I64, store.value, 1, (uint64_t[]){16});
     assert_refused(model, list_write(&list, "ints.safetensors"), "model.norm.weight: dtype I64",
                    "F32, BF16 and F16");

@@ -44,6 +44,7 @@ bool eval_model(const struct cli *cli, struct vkmoe_device *device, struct vkmoe
                                                         .tokenizer = m->tokenizer,
                                                         .vocab_size = c->vocab_size,
                                                         .seq_len = stride,
+                                                        .copy = c->task == CONFIG_COPY,
                                                         .held_out_fraction = 1});
     if (!data) return false;
     struct evaluator *e = evaluator_create(device->gpu, device->kernels, m->params,

@@ -53,8 +53,25 @@ class Config:
         self.gated = raw.get("mlp_gated", True)
         self.tied = raw.get("tie_word_embeddings", False)
         self.embedding_weight_decay = raw.get("embedding_weight_decay", True)
+        self.normed = raw.get("norm", "rms") == "rms"
+        self.weighted = self.normed and raw.get("norm_weight", True)
+        self.rope = raw.get("positions", "rope") == "rope"
+        self.turn = -1 if raw.get("rope_inverse", False) else 1
+        self.causal = raw.get("causal", True)
+        self.softcap = raw.get("logit_softcap") or 0
+        self.repeats = raw.get("layer_repeats") or [0, -1, 0]
+        for key in ("qk_gain", "embedding_norm", "smear_gate", "bigram_hash_size", "trigram_hash_size", "unet_skips",
+                    "residual_mix", "channel_scales", "mlp_bias", "attention_bias"):
+            setattr(self, key, raw.get(key) or 0)
+        self.out_proj = raw.get("attention_out_proj", True)
         self.moe_layers = sum(self.is_moe(layer) for layer in range(raw["num_hidden_layers"])) if self.experts else 0
         self.expert_optimizer = raw.get("expert_optimizer", "per-expert")
+
+    def owner(self, layer):
+        """The layer whose weights this one has."""
+        first, last, times = self.repeats
+        span = last - first + 1
+        return first + (layer - first) % span if first <= layer < first + span * times else layer
 
     def is_moe(self, layer):
         if not self.experts:
@@ -62,6 +79,7 @@ class Config:
         if self.mixtral:
             return True
         sparse_step = getattr(self, "decoder_sparse_step", 1)
+        layer = self.owner(layer)
         return (layer + 1) % sparse_step == 0 and layer not in getattr(self, "mlp_only_layers", [])
 
 
@@ -69,11 +87,22 @@ def rms_norm(x, weight, eps):
     return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps) * weight
 
 
-def rotate(x, theta):
+def norm(c, w, name, x):
+    if not c.normed:
+        return x
+    return rms_norm(x, w[name] if c.weighted else 1.0, c.rms_norm_eps)
+
+
+def linear(w, name, x):
+    y = x @ w[name + ".weight"].T
+    return y + w[name + ".bias"] if name + ".bias" in w else y
+
+
+def rotate(x, theta, turn):
     """x [batch, heads, seq, dim]; pairs (i, i + dim/2) as in Hugging Face's rotate_half."""
     seq, dim = x.shape[-2:]
     frequency = theta ** (-torch.arange(0, dim, 2) / dim)
-    angle = torch.arange(seq)[:, None] * frequency[None]
+    angle = turn * torch.arange(seq)[:, None] * frequency[None]
     cos, sin = torch.cat([angle.cos()] * 2, -1), torch.cat([angle.sin()] * 2, -1)
     half = torch.cat([-x[..., dim // 2:], x[..., :dim // 2]], -1)
     return x * cos + half * sin
@@ -84,29 +113,32 @@ def attention(c, w, prefix, x):
     heads, kv = c.num_attention_heads, c.num_key_value_heads
 
     def project(name, count):
-        return (x @ w[prefix + name + "_proj.weight"].T).view(batch, seq, count, c.head_dim)
+        return linear(w, prefix + name + "_proj", x).view(batch, seq, count, c.head_dim)
 
     q, k, v = project("q", heads), project("k", kv), project("v", kv)
     if c.qk_norm:
-        q = rms_norm(q, w[prefix + "q_norm.weight"], c.rms_norm_eps)
-        k = rms_norm(k, w[prefix + "k_norm.weight"], c.rms_norm_eps)
+        q, k = norm(c, w, prefix + "q_norm.weight", q), norm(c, w, prefix + "k_norm.weight", k)
+    if c.qk_gain:
+        q = q * w[prefix + "q_gain"][:, None]
     q, k, v = (t.transpose(1, 2) for t in (q, k, v))
-    q, k = rotate(q, c.rope_theta), rotate(k, c.rope_theta)
+    if c.rope:
+        q, k = rotate(q, c.rope_theta, c.turn), rotate(k, c.rope_theta, c.turn)
     k, v = (t.repeat_interleave(heads // kv, dim=1) for t in (k, v))
     i, j = torch.arange(seq)[:, None], torch.arange(seq)[None]
-    seen = (j <= i) & ((i - j < c.window) if c.window else True)
+    seen = (j <= i) & ((i - j < c.window) if c.window else True) if c.causal else i + j >= 0
     scores = (q @ k.transpose(-1, -2)) / math.sqrt(c.head_dim)
     out = scores.masked_fill(~seen, -math.inf).softmax(-1) @ v
-    return out.transpose(1, 2).reshape(batch, seq, -1) @ w[prefix + "o_proj.weight"].T
+    out = out.transpose(1, 2).reshape(batch, seq, -1)
+    return linear(w, prefix + "o_proj", out) if c.out_proj else out
 
 
-def body(c, x, weights):
+def body(c, w, prefix, x):
     """Three matrices where gated (gate, up, down), else two."""
     if c.gated:
-        gate, up, down = weights
-        return (c.act(x @ gate.T) * (x @ up.T)) @ down.T
-    up, down = weights
-    return c.act(x @ up.T) @ down.T
+        gate, up, down = (prefix + n for n in body_names(c))
+        return linear(w, down, c.act(linear(w, gate, x)) * linear(w, up, x))
+    up, down = (prefix + n for n in body_names(c))
+    return linear(w, down, c.act(linear(w, up, x)))
 
 
 def body_names(c):
@@ -210,7 +242,7 @@ def moe(c, w, layer, x, touched):
         tokens = mask[:, e].nonzero(as_tuple=True)[0]
         if len(tokens):
             touched.add(f"{prefix}experts.{e}.")
-        y = body(c, flat[tokens], [w[f"{prefix}experts.{e}.{n}.weight"] for n in body_names(c)])
+        y = body(c, w, f"{prefix}experts.{e}.", flat[tokens])
         out = out.index_add(0, tokens, gates[tokens, e, None] * y)
     c.pooled.append((r, mask.double().mean(0), q.mean(0)))
     return out.view_as(x), router_losses(c, r, layer, logits, q, gates, mask)
@@ -231,28 +263,71 @@ def move_biases(c, w):
             bias.data += r.router_bias_update_speed * (load.mean() - load).sign()
 
 
+def shifted(x, steps):
+    """x [batch, seq, ...] moved towards later places, zeros in front."""
+    return torch.cat([torch.zeros_like(x[:, :steps]), x[:, :x.shape[1] - steps]], 1)
+
+
+def hash_rows(which, ids, size):
+    """Table rows of the last two (the three last) tokens, as PR 660 of openai/parameter-golf hashes them."""
+    before, earlier = shifted(ids, 1), shifted(ids, 2)
+    if which == "bigram":
+        rows = torch.bitwise_xor(36313 * ids, 27191 * before) % (size - 1)
+        rows[:, 0] = size - 1
+    else:
+        rows = (961 * earlier + 31 * before + ids) % size
+        rows[:, :2] = 0
+    return rows
+
+
+def embed(c, w, ids):
+    x = w["model.embed_tokens.weight"][ids]
+    for which in ("bigram", "trigram"):
+        size, p = getattr(c, which + "_hash_size"), f"model.{which}."
+        if size:
+            rows = w[p + "embed.weight"][hash_rows(which, ids, size)]
+            x = x + w[p + "scale"] * (rows @ w[p + "proj.weight"].T)
+    if c.embedding_norm:
+        x = rms_norm(x, 1.0, c.rms_norm_eps)
+    if c.smear_gate:
+        gate = w["model.smear.gate"].sigmoid()
+        x = (1 - gate) * x + gate * shifted(x, 1)
+    return x
+
+
 def forward(c, w, ids, touched):
     """Logits and the auxiliary losses."""
-    x = w["model.embed_tokens.weight"][ids]
-    aux, c.pooled = 0.0, []
+    x = x0 = embed(c, w, ids)
+    aux, c.pooled, outputs, half = 0.0, [], [], c.num_hidden_layers // 2
     for layer in range(c.num_hidden_layers):
-        p = f"model.layers.{layer}."
-        x = x + attention(c, w, p + "self_attn.", rms_norm(x, w[p + "input_layernorm.weight"], c.rms_norm_eps))
-        n = rms_norm(x, w[p + "post_attention_layernorm.weight"], c.rms_norm_eps)
+        p = f"model.layers.{c.owner(layer)}."
+        if c.unet_skips and half <= layer < 2 * half:
+            x = x + w[p + "skip_scale"] * outputs.pop()
+        if c.residual_mix:
+            x = w[p + "mix_residual"] * x + w[p + "mix_embed"] * x0
+        y = attention(c, w, p + "self_attn.", norm(c, w, p + "input_layernorm.weight", x))
+        x = x + (w[p + "attention_scale"] * y if c.channel_scales else y)
+        n = norm(c, w, p + "post_attention_layernorm.weight", x)
         if c.is_moe(layer):
-            y, losses = moe(c, w, layer, n, touched)
+            y, losses = moe(c, w, c.owner(layer), n, touched)
             aux = aux + losses
         else:
-            y = body(c, n, [w[p + f"mlp.{k}.weight"] for k in body_names(c)])
-        x = x + y
-    x = rms_norm(x, w["model.norm.weight"], c.rms_norm_eps)
-    head = w["model.embed_tokens.weight" if c.tied else "lm_head.weight"]
-    return x @ head.T, aux + (pooled_loss(c) if c.pooled else 0.0)
+            y = body(c, w, p + "mlp.", n)
+        x = x + (w[p + "mlp_scale"] * y if c.channel_scales else y)
+        if c.unet_skips and layer < half:
+            outputs.append(x)
+    x = norm(c, w, "model.norm.weight", x)
+    logits = x @ w["model.embed_tokens.weight" if c.tied else "lm_head.weight"].T
+    if "lm_head.bias" in w:
+        logits = logits + w["lm_head.bias"]
+    if c.softcap:
+        logits = c.softcap * torch.tanh(logits / c.softcap)
+    return logits, aux + (pooled_loss(c) if c.pooled else 0.0)
 
 
-def decays(c, name):
-    """The usual groups: matrices decay, norms do not, embeddings as the config says."""
-    return "norm" not in name and ("embed_tokens" not in name or c.embedding_weight_decay)
+def decays(c, name, value):
+    """The usual groups: matrices decay, vectors (norms, biases, factors) do not, embeddings as the config says."""
+    return value.dim() > 1 and ("embed_tokens" not in name or c.embedding_weight_decay)
 
 
 def expert_of(name):
@@ -294,8 +369,8 @@ class Optimizers:
                 params = [v for k, v in w.items() if k.startswith(name)]
                 kind = torch.optim.AdamW if c.expert_optimizer == "per-expert" else LazyAdamW
                 self.experts[name] = kind(params, weight_decay=c.weight_decay, **self.options)
-        groups = [{"params": [v for k, v in dense.items() if decays(c, k)], "weight_decay": c.weight_decay},
-                  {"params": [v for k, v in dense.items() if not decays(c, k)], "weight_decay": 0.0}]
+        groups = [{"params": [v for k, v in dense.items() if decays(c, k, v)], "weight_decay": c.weight_decay},
+                  {"params": [v for k, v in dense.items() if not decays(c, k, v)], "weight_decay": 0.0}]
         self.dense = torch.optim.AdamW(groups, **self.options)
 
     def step(self, lr, touched):
