@@ -100,13 +100,13 @@ struct config {
     // openai/parameter-golf: https://github.com/openai/parameter-golf/pull/660
     enum config_norm norm;              // "rms" or "none"
     bool     norm_weight;               // false: RMSNorm multiplies by nothing
-    double   qk_gain;                   // 0 (null): none; else what each query head's gain begins at
+    double   qk_gain;                   // 0 (null): none; else where a query head's gain begins
     bool     rope_inverse;              // turns the other way round (cos, -sin)
     bool     embedding_norm;            // RMSNorm without weight behind the embeddings
     bool     smear_gate;                // then each token takes a share of the one before
     uint32_t bigram_hash_size, trigram_hash_size; // rows of the tables; 0: none
     uint32_t hash_dim;                  // their columns, projected to hidden_size
-    bool     unet_skips;                // the second half of the layers adds the first one's outputs
+    bool     unet_skips;                // the second half of the layers adds the first's outputs
     bool     residual_mix;              // a layer begins with x = a x + b (embedding), by channels
     bool     channel_scales;            // of what attention and feed-forward add
     double   logit_softcap;             // 0 (null): none; else cap * tanh(logits / cap)

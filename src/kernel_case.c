@@ -624,7 +624,7 @@ static void moe_matmul_up(struct kernel_case *c)
         numbers(c, b, KERNEL_CASE_STORE, (uint64_t)g.experts * g.n * g.k);
     for (uint32_t b = h; b <= h + matrices; b++)
         output(c, b, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.n);
-    if (matrices == 1) numbers(c, 6, KERNEL_CASE_STORE, (uint64_t)GROUPED * g.n);
+    if (matrices == 1) numbers(c, 6, KERNEL_CASE_STORE, (uint64_t)g.experts * g.n);
 }
 
 static void moe_matmul_nt(struct kernel_case *c)
@@ -634,7 +634,7 @@ static void moe_matmul_nt(struct kernel_case *c)
     grouped_tiles(c, 1, &g);
     numbers(c, 2, KERNEL_CASE_STORE, (uint64_t)g.experts * g.n * g.k);
     output(c, 3, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.n);
-    numbers(c, 4, KERNEL_CASE_STORE, (uint64_t)GROUPED * g.n);
+    numbers(c, 4, KERNEL_CASE_STORE, (uint64_t)g.experts * g.n);
 }
 
 static void moe_matmul_nn(struct kernel_case *c)

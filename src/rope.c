@@ -20,7 +20,8 @@ struct gpu_buffer *rope_table(struct gpu *gpu, const struct config *config, uint
         for (uint32_t i = 0; i < half; i++) {
             const double angle = p * pow(config->rope_theta, -2.0 * i / config->head_dim);
             table[2 * ((size_t)p * half + i)] = (float)cos(angle);
-            table[2 * ((size_t)p * half + i) + 1] = (float)(config->rope_inverse ? -sin(angle) : sin(angle));
+            table[2 * ((size_t)p * half + i) + 1] =
+                (float)(config->rope_inverse ? -sin(angle) : sin(angle));
         }
     const bool ok = gpu_buffer_write(gpu, buffer, 0, table, bytes);
     free(table);

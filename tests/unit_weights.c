@@ -195,7 +195,8 @@ static void every_type_and_layout_loads(void **state)
                               *down = model_find(model, ROLE_EXPERT_DOWN, 1),
                               *router = model_find(model, ROLE_ROUTER, 1);
     const uint64_t e = gate->experts, n = gate->rows, h = gate->cols,
-                   stacks = 1ull << ROLE_EXPERT_GATE | 1ull << ROLE_EXPERT_UP | 1ull << ROLE_EXPERT_DOWN;
+                   stacks = 1ull << ROLE_EXPERT_GATE | 1ull << ROLE_EXPERT_UP |
+                            1ull << ROLE_EXPERT_DOWN;
     for (size_t i = 0; i < COUNT_OF(types); i++) {
         struct store store = store_make(model, true);
         struct list list = {0};
