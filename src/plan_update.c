@@ -137,11 +137,12 @@ void network_touch(struct network *n, int32_t layer)
     const struct params *params = n->params;
     if (!params->moves) return;
     const uint64_t row = 4ull * params->moves_stride;
+    const uint32_t owner = config_layer_owner(n->config, (uint32_t)layer);
     const struct push_count push = {n->config->num_experts};
     plan_add(n->plan, KERNEL_EXPERT_TOUCH, 0, &push,
              PLAN_BIND(n->layer[layer].offsets,
                        plan_slice(moves_range(n->plan, params),
-                                  row * model_moe_index(n->model, (uint32_t)layer), row)));
+                                  row * model_moe_index(n->model, owner), row)));
 }
 
 static void move_steps(struct plan *plan, const struct params *params, const struct network_io *io)
