@@ -61,7 +61,9 @@ static void every_byte_has_a_name(const char *device, const char *dtype)
     struct model *model = model_create(&config, 1 << 30);
     struct trainer *trainer = trainer_create(gpu, kernels, model);
     assert_non_null(trainer);
-    uint64_t wanted = class_bytes(model, config.torch_dtype) + io_bytes(&config);
+    const struct params *params = trainer_params(trainer);
+    uint64_t wanted = class_bytes(model, config.torch_dtype) + io_bytes(&config) +
+                      8ull * params->moves_stride * params->moves_layers;
     static const char *const plans[] = {"zero", "train", "update"};
     for (size_t i = 0; i < COUNT_OF(plans); i++) {
         uint32_t step;
