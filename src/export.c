@@ -11,7 +11,7 @@
 #include "runtime/log.h"
 #include "runtime/os.h"
 
-enum { MOST_TEXT = 1 << 28 };
+enum { MOST_TEXT = 1 << 28, OWN_BLOCK = 1024 };
 
 struct job {
     const struct export_params *params;
@@ -85,7 +85,8 @@ static bool make_table(struct job *job)
         .tensor = arena_array(job->arena, count, sizeof *job->table.tensor),
         .config_bytes = job->text[0].count,
         .tokenizer_bytes = job->text[1].count,
-        .prune = job->params->prune};
+        .prune = job->params->prune,
+        .packing = job->params->packing};
     for (uint32_t i = 0; i < model->tensor_count; i++)
         for (uint32_t e = 0; e < max_u32(model->tensor[i].experts, 1); e++)
             add_tensor(job, &model->tensor[i], e);
@@ -112,17 +113,33 @@ static double sum_squares(const float *a, const float *b, uint64_t count)
     return sum;
 }
 
+// One byte an integer: in blocks of their own zstd stores scales and integers in what the entropy
+// of each asks for. Packed bits have no such byte to count; nor are small tensors worth a block.
+static bool write_parts(struct job *job, const struct export_tensor *tensor)
+{
+    const uint64_t scales = quant_is_integer(tensor->kind) ? 2 * tensor->rows : 0;
+    const bool own = job->params->packing == QUANT_BYTES && tensor->bytes >= OWN_BLOCK;
+    if (own && !export_writer_block(job->writer)) return false;
+    if (!export_writer_put(job->writer, job->packed, scales)) return false;
+    if (own && scales && !export_writer_block(job->writer)) return false;
+    return export_writer_put(job->writer, job->packed + scales, tensor->bytes - scales) &&
+           (!own || export_writer_block(job->writer));
+}
+
 static bool write_matrix(struct job *job)
 {
     const struct export_tensor *tensor = &job->table.tensor[job->at];
     const uint64_t count = tensor->rows * tensor->cols;
+    const enum quant_packing packing = job->params->packing;
     struct export_sum *sum = &job->report->kind[tensor->kind];
     uint64_t bad = 0;
     memcpy(job->again, job->values, count * sizeof *job->again);
     if (export_is_pruned(tensor->name, tensor->rank, count))
         job->report->pruned += quant_prune(job->again, count, job->params->prune);
-    if (!quant_encode(tensor->kind, job->again, tensor->rows, tensor->cols, job->packed, &bad) ||
-        !quant_decode(tensor->kind, job->packed, tensor->rows, tensor->cols, job->again, &bad)) {
+    if (!quant_encode(tensor->kind, packing, job->again, tensor->rows, tensor->cols, job->packed,
+                      &bad) ||
+        !quant_decode(tensor->kind, packing, job->packed, tensor->rows, tensor->cols, job->again,
+                      &bad)) {
         log_error("%s: tensor %s: element %llu or its row's scale is above 65504, too large for "
                   "%s; export it with --bits %s=f32",
                   job->params->dir, tensor->name, (unsigned long long)bad,
@@ -137,7 +154,7 @@ static bool write_matrix(struct job *job)
     job->report->parameters += count;
     job->filled = 0;
     job->at++;
-    return export_writer_put(job->writer, job->packed, tensor->bytes);
+    return write_parts(job, tensor);
 }
 
 // Pieces come in the model's order, front to back: a matrix is whole when its last value is there.

@@ -21,6 +21,7 @@ struct export_params {
     const char *bits;  // as for export_rules_create
     double      prune; // share of the smallest weights of a matrix that become 0
     int         level; // zstd's, 1 to 22; 0: not compressed
+    enum quant_packing packing;
 };
 
 struct export_sum {

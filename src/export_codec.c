@@ -83,13 +83,18 @@ static bool compress(struct codec_writer *w, const void *data, uint64_t bytes,
         const size_t left = ZSTD_compressStream2(w->zstd, &out, &in, end);
         if (!zstd_ok(left, "compress")) return false;
         if (out.pos && !codec_writer_raw(w, w->out, out.pos)) return false;
-        if (end == ZSTD_e_end ? left == 0 : in.pos == in.size) return true;
+        if (end == ZSTD_e_continue ? in.pos == in.size : left == 0) return true;
     }
 }
 
 bool codec_writer_put(struct codec_writer *w, const void *data, uint64_t bytes)
 {
     return w->zstd ? compress(w, data, bytes, ZSTD_e_continue) : codec_writer_raw(w, data, bytes);
+}
+
+bool codec_writer_block(struct codec_writer *w)
+{
+    return !w->zstd || compress(w, NULL, 0, ZSTD_e_flush);
 }
 
 bool codec_writer_end(struct codec_writer *w)
@@ -201,6 +206,7 @@ bool codec_writer_put(struct codec_writer *writer, const void *data, uint64_t by
 {
     return codec_writer_raw(writer, data, bytes);
 }
+bool codec_writer_block(struct codec_writer *writer) { return writer != NULL; }
 bool codec_writer_end(struct codec_writer *writer) { return writer != NULL; }
 uint64_t codec_writer_hash(const struct codec_writer *writer) { return writer != NULL; }
 

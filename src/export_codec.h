@@ -19,6 +19,7 @@ struct codec_writer *codec_writer_create(int level, uint64_t bytes, codec_sink_f
 void     codec_writer_destroy(struct codec_writer **writer);
 bool     codec_writer_raw(struct codec_writer *writer, const void *data, uint64_t bytes);
 bool     codec_writer_put(struct codec_writer *writer, const void *data, uint64_t bytes);
+bool     codec_writer_block(struct codec_writer *writer); // ends a block of zstd's
 bool     codec_writer_end(struct codec_writer *writer);
 uint64_t codec_writer_hash(const struct codec_writer *writer); // of all that was handed on
 

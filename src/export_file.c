@@ -89,7 +89,7 @@ static bool read_tensor(struct export_file *file, const cJSON *item, struct expo
     if (!is_size(cJSON_GetObjectItemCaseSensitive(item, "offset"), &tensor->offset) ||
         !is_size(cJSON_GetObjectItemCaseSensitive(item, "bytes"), &tensor->bytes))
         return refuse(file, "tensor %.100s: offset, bytes: wanted whole numbers", name);
-    if (!quant_bytes(tensor->kind, tensor->rows, tensor->cols, &bytes))
+    if (!quant_bytes(tensor->kind, file->table.packing, tensor->rows, tensor->cols, &bytes))
         return refuse(file, "tensor %.100s: shape: [%llu][%llu] of %s overflows", name,
                       (unsigned long long)tensor->rows, (unsigned long long)tensor->cols,
                       quant_name(tensor->kind));
@@ -108,7 +108,8 @@ bool export_table_place(struct export_table *table, const char *name)
     for (uint32_t i = 0; i < table->count; i++) {
         struct export_tensor *tensor = &table->tensor[i];
         tensor->offset = table->data_bytes;
-        if (!quant_bytes(tensor->kind, tensor->rows, tensor->cols, &tensor->bytes) ||
+        if (!quant_bytes(tensor->kind, table->packing, tensor->rows, tensor->cols,
+                         &tensor->bytes) ||
             !checked_add(table->data_bytes, tensor->bytes, &table->data_bytes))
             goto fail;
     }
@@ -148,6 +149,11 @@ static bool read_header(struct export_file *file, const cJSON *header)
     table->zstd = compression && strcmp(compression, "zstd") == 0;
     if (!table->zstd && (!compression || strcmp(compression, "none") != 0))
         return refuse(file, "header: compression: wanted \"zstd\" or \"none\"");
+    const char *packing =
+        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(header, "packing"));
+    table->packing = packing && strcmp(packing, "bytes") == 0 ? QUANT_BYTES : QUANT_BITS;
+    if (!packing || (table->packing == QUANT_BITS && strcmp(packing, "bits") != 0))
+        return refuse(file, "header: packing: wanted \"bits\" or \"bytes\"");
     if (!read_size(file, header, "config_bytes", &table->config_bytes) ||
         !read_size(file, header, "tokenizer_bytes", &table->tokenizer_bytes))
         return false;

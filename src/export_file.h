@@ -9,11 +9,12 @@
 //             ...   the data: one zstd frame of D bytes, or D bytes where "compression" is "none"
 //     last 8  u64   XXH64, seed 0, of all bytes before these
 //
-// The header is {"compression": "zstd" or "none", "config_bytes": C, "tokenizer_bytes": T,
-// "prune": share set to zero, "tensors": [{"name": "model.embed_tokens.weight", "shape": [259, 64],
-// "kind": "f16", "offset": O, "bytes": B}, ...]}. The data is config.json (C bytes), tokenizer.json
-// (T bytes, 0: none), then the tensors in the order of the header without a gap: the first begins
-// at C + T, the last ends at D. quantize.h has the bytes of a tensor; a shape [n] is [1, n] there.
+// The header is {"compression": "zstd" or "none", "packing": "bits" or "bytes", "config_bytes": C,
+// "tokenizer_bytes": T, "prune": share set to zero, "tensors": [{"name": "lm_head.weight",
+// "shape": [259, 64], "kind": "int8", "offset": O, "bytes": B}, ...]}. The data is config.json
+// (C bytes), tokenizer.json (T bytes, 0: none), then the tensors in the order of the header without
+// a gap: the first begins at C + T, the last ends at D. quantize.h has the bytes of a tensor; a
+// shape [n] is [1, n] there.
 #pragma once
 
 #include "export_codec.h"
@@ -36,6 +37,7 @@ struct export_table {
     uint64_t              config_bytes, tokenizer_bytes, data_bytes;
     double                prune;
     bool                  zstd;
+    enum quant_packing    packing; // of the integers
 };
 
 // Fills `bytes` and `offset` of each tensor, and data_bytes. False after one line: too large.
@@ -66,6 +68,8 @@ struct export_writer;
 struct export_writer *export_writer_open(const char *path, const struct export_table *table,
                                          int level);
 bool export_writer_put(struct export_writer *writer, const void *data, uint64_t bytes);
+// What comes next is of another kind: zstd shall count its bytes anew.
+bool export_writer_block(struct export_writer *writer);
 bool export_writer_commit(struct export_writer **writer, uint64_t *file_bytes);
 void export_writer_abort(struct export_writer **writer); // nothing stays; NULL is fine
 uint64_t export_writer_header(const struct export_writer *writer); // bytes of prefix and header

@@ -111,7 +111,8 @@ static bool load_one(struct export_file *file, const struct export_tensor *sourc
     uint8_t *packed = os_alloc(max_u64(source->bytes, 1));
     float *values = os_alloc(max_u64(size, 1) * sizeof *values);
     bool ok = export_file_read(file, packed, source->bytes);
-    if (ok && !quant_decode(source->kind, packed, source->rows, source->cols, values, &bad)) {
+    if (ok && !quant_decode(source->kind, file->table.packing, packed, source->rows, source->cols,
+                            values, &bad)) {
         log_error("%s: tensor %s: row %llu is not finite", file->name, source->name,
                   (unsigned long long)bad);
         ok = false;

@@ -36,6 +36,7 @@ static char *print_header(const struct export_table *table)
 {
     cJSON *header = cJSON_CreateObject();
     cJSON_AddStringToObject(header, "compression", table->zstd ? "zstd" : "none");
+    cJSON_AddStringToObject(header, "packing", table->packing == QUANT_BYTES ? "bytes" : "bits");
     cJSON_AddNumberToObject(header, "config_bytes", (double)table->config_bytes);
     cJSON_AddNumberToObject(header, "tokenizer_bytes", (double)table->tokenizer_bytes);
     cJSON_AddNumberToObject(header, "prune", table->prune);
@@ -86,6 +87,8 @@ bool export_writer_put(struct export_writer *w, const void *data, uint64_t bytes
     w->written += bytes;
     return codec_writer_put(w->codec, data, bytes);
 }
+
+bool export_writer_block(struct export_writer *w) { return codec_writer_block(w->codec); }
 
 static bool finish(struct export_writer *w, uint64_t *file_bytes)
 {

@@ -30,10 +30,17 @@ int quant_from_name(const char *name)
     return -1;
 }
 
-bool quant_bytes(enum quant_kind kind, uint64_t rows, uint64_t cols, uint64_t *bytes)
+// Bits that an element takes.
+static uint32_t width_of(enum quant_kind kind, enum quant_packing packing)
+{
+    return kinds[kind].integer && packing == QUANT_BYTES ? 8 : kinds[kind].bits;
+}
+
+bool quant_bytes(enum quant_kind kind, enum quant_packing packing, uint64_t rows, uint64_t cols,
+                 uint64_t *bytes)
 {
     uint64_t bits, scales = 0;
-    if (!checked_mul(rows, cols, &bits) || !checked_mul(bits, kinds[kind].bits, &bits))
+    if (!checked_mul(rows, cols, &bits) || !checked_mul(bits, width_of(kind, packing), &bits))
         return false;
     if (kinds[kind].integer && !checked_mul(rows, 2, &scales)) return false;
     return checked_add(bits / 8 + (bits % 8 != 0), scales, bytes);
@@ -41,29 +48,30 @@ bool quant_bytes(enum quant_kind kind, uint64_t rows, uint64_t cols, uint64_t *b
 
 // ---- bits
 
-void quant_pack(const int8_t *integer, uint64_t count, uint32_t bits, uint8_t *out)
+void quant_pack(const int8_t *integer, uint64_t count, uint32_t bits, uint32_t width, uint8_t *out)
 {
     const uint32_t mask = (1u << bits) - 1;
     uint32_t held = 0, held_bits = 0;
     for (uint64_t i = 0; i < count; i++) {
         held |= ((uint32_t)integer[i] & mask) << held_bits;
-        for (held_bits += bits; held_bits >= 8; held_bits -= 8, held >>= 8) *out++ = (uint8_t)held;
+        for (held_bits += width; held_bits >= 8; held_bits -= 8, held >>= 8) *out++ = (uint8_t)held;
     }
     if (held_bits) *out = (uint8_t)held;
 }
 
-void quant_unpack(const uint8_t *in, uint64_t count, uint32_t bits, int8_t *integer)
+void quant_unpack(const uint8_t *in, uint64_t count, uint32_t bits, uint32_t width,
+                  int8_t *integer)
 {
     const uint32_t mask = (1u << bits) - 1, sign = 1u << (bits - 1);
     uint32_t held = 0, held_bits = 0;
     for (uint64_t i = 0; i < count; i++) {
-        if (held_bits < bits) {
+        if (held_bits < width) {
             held |= (uint32_t)*in++ << held_bits;
             held_bits += 8;
         }
         integer[i] = (int8_t)((int32_t)((held & mask) ^ sign) - (int32_t)sign);
-        held >>= bits;
-        held_bits -= bits;
+        held >>= width;
+        held_bits -= width;
     }
 }
 
@@ -162,8 +170,8 @@ static bool encode_row(enum quant_kind kind, const float *row, uint64_t cols, fl
     return true;
 }
 
-static bool encode_integers(enum quant_kind kind, const float *values, uint64_t rows, uint64_t cols,
-                            uint8_t *out, uint64_t *bad)
+static bool encode_integers(enum quant_kind kind, uint32_t width, const float *values,
+                            uint64_t rows, uint64_t cols, uint8_t *out, uint64_t *bad)
 {
     int8_t *integer = os_alloc(max_u64(rows * cols, 1));
     float *scratch = os_alloc(max_u64(cols, 1) * sizeof *scratch);
@@ -174,16 +182,17 @@ static bool encode_integers(enum quant_kind kind, const float *values, uint64_t 
         ok = encode_row(kind, values + row * cols, cols, scratch, integer + row * cols, &scale);
         put_u16(out + 2 * row, scale);
     }
-    if (ok) quant_pack(integer, rows * cols, kinds[kind].bits, out + 2 * rows);
+    if (ok) quant_pack(integer, rows * cols, kinds[kind].bits, width, out + 2 * rows);
     free(scratch);
     free(integer);
     return ok;
 }
 
-bool quant_encode(enum quant_kind kind, const float *values, uint64_t rows, uint64_t cols,
-                  uint8_t *out, uint64_t *bad)
+bool quant_encode(enum quant_kind kind, enum quant_packing packing, const float *values,
+                  uint64_t rows, uint64_t cols, uint8_t *out, uint64_t *bad)
 {
-    if (kinds[kind].integer) return encode_integers(kind, values, rows, cols, out, bad);
+    if (kinds[kind].integer)
+        return encode_integers(kind, width_of(kind, packing), values, rows, cols, out, bad);
     if (kind == QUANT_F32) {
         memcpy(out, values, rows * cols * sizeof *values);
         return true;
@@ -196,12 +205,12 @@ bool quant_encode(enum quant_kind kind, const float *values, uint64_t rows, uint
     return true;
 }
 
-static bool decode_integers(enum quant_kind kind, const uint8_t *in, uint64_t rows, uint64_t cols,
-                            float *values, uint64_t *bad)
+static bool decode_integers(enum quant_kind kind, uint32_t width, const uint8_t *in,
+                            uint64_t rows, uint64_t cols, float *values, uint64_t *bad)
 {
     int8_t *integer = os_alloc(max_u64(rows * cols, 1));
     bool ok = true;
-    quant_unpack(in + 2 * rows, rows * cols, kinds[kind].bits, integer);
+    quant_unpack(in + 2 * rows, rows * cols, kinds[kind].bits, width, integer);
     for (uint64_t row = 0; ok && row < rows; row++) {
         const uint16_t half = get_u16(in + 2 * row);
         const float scale = dtype_f32_from_f16(half);
@@ -213,10 +222,11 @@ static bool decode_integers(enum quant_kind kind, const uint8_t *in, uint64_t ro
     return ok;
 }
 
-bool quant_decode(enum quant_kind kind, const uint8_t *in, uint64_t rows, uint64_t cols,
-                  float *values, uint64_t *bad)
+bool quant_decode(enum quant_kind kind, enum quant_packing packing, const uint8_t *in,
+                  uint64_t rows, uint64_t cols, float *values, uint64_t *bad)
 {
-    if (kinds[kind].integer) return decode_integers(kind, in, rows, cols, values, bad);
+    if (kinds[kind].integer)
+        return decode_integers(kind, width_of(kind, packing), in, rows, cols, values, bad);
     if (kind == QUANT_F32) memcpy(values, in, rows * cols * sizeof *values);
     for (uint64_t i = 0; kind == QUANT_F16 && i < rows * cols; i++)
         values[i] = dtype_f32_from_f16(get_u16(in + 2 * i));

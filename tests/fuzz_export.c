@@ -37,13 +37,15 @@ static int read_tensor(struct export_file *file, const struct export_tensor *ten
 {
     const uint64_t size = tensor->rows * tensor->cols;
     uint64_t bytes, bad;
-    require(quant_bytes(tensor->kind, tensor->rows, tensor->cols, &bytes) &&
+    require(quant_bytes(tensor->kind, file->table.packing, tensor->rows, tensor->cols, &bytes) &&
                 bytes == tensor->bytes, "a wrong size was taken");
     if (bytes > MOST_TENSOR || size > MOST_TENSOR) return -1;
     uint8_t *packed = malloc(bytes ? bytes : 1); // so that one byte too far is seen
     float *values = malloc(size ? size * sizeof *values : 1);
     const int ok = export_file_read(file, packed, bytes);
-    if (ok) quant_decode(tensor->kind, packed, tensor->rows, tensor->cols, values, &bad);
+    if (ok)
+        quant_decode(tensor->kind, file->table.packing, packed, tensor->rows, tensor->cols, values,
+                     &bad);
     free(packed);
     free(values);
     return ok;
@@ -95,18 +97,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 enum { MOST_BYTES = 4096 };
 
 static const char *const headers[] = {
-    "{\"compression\":\"none\",\"config_bytes\":2,\"tokenizer_bytes\":0,\"prune\":0,"
+    "{\"compression\":\"none\",\"packing\":\"bits\","
+    "\"config_bytes\":2,\"tokenizer_bytes\":0,\"prune\":0,"
     "\"tensors\":[]}",
-    "{\"compression\":\"none\",\"config_bytes\":2,\"tokenizer_bytes\":3,\"prune\":0.03,"
+    "{\"compression\":\"none\",\"packing\":\"bits\","
+    "\"config_bytes\":2,\"tokenizer_bytes\":3,\"prune\":0.03,"
     "\"tensors\":["
     "{\"shape\":[2,3],\"name\":\"a\",\"kind\":\"int5\",\"offset\":5,\"bytes\":8},"
     "{\"shape\":[4],\"name\":\"b\",\"kind\":\"f16\",\"offset\":13,\"bytes\":8}]}",
-    "{\"compression\":\"zstd\",\"config_bytes\":2,\"tokenizer_bytes\":0,\"prune\":0,"
+    "{\"compression\":\"zstd\",\"packing\":\"bytes\","
+    "\"config_bytes\":2,\"tokenizer_bytes\":0,\"prune\":0,"
     "\"tensors\":["
-    "{\"shape\":[3,7],\"name\":\"a\",\"kind\":\"int6\",\"offset\":2,\"bytes\":22},"
-    "{\"shape\":[1,9],\"name\":\"b\",\"kind\":\"int8\",\"offset\":24,\"bytes\":11}]}",
+    "{\"shape\":[3,7],\"name\":\"a\",\"kind\":\"int6\",\"offset\":2,\"bytes\":27},"
+    "{\"shape\":[1,9],\"name\":\"b\",\"kind\":\"int8\",\"offset\":29,\"bytes\":11}]}",
 };
-static const size_t data_bytes[] = {2, 21, 35};
+static const size_t data_bytes[] = {2, 21, 40};
 
 static bool append(void *user, const void *data, uint64_t bytes)
 {

@@ -26,20 +26,26 @@ static void packing_is_its_definition(void **state)
                     wanted[(i * bits + j) / 8] |=
                         (uint8_t)(((uint32_t)in[i] >> j & 1u) << (i * bits + j) % 8);
             }
-            quant_pack(in, count, bits, out);
+            quant_pack(in, count, bits, bits, out);
             assert_memory_equal(out, wanted, bytes);
             assert_int_equal(out[bytes], 0xa5); // not one byte further
-            quant_unpack(out, count, bits, back);
+            quant_unpack(out, count, bits, bits, back);
+            assert_memory_equal(back, in, count);
+            quant_pack(in, count, bits, 8, out);
+            for (uint64_t i = 0; i < count; i++)
+                assert_int_equal(out[i], (uint32_t)in[i] & ((1u << bits) - 1));
+            quant_unpack(out, count, bits, 8, back);
             assert_memory_equal(back, in, count);
             uint64_t size;
-            assert_true(quant_bytes((enum quant_kind)(QUANT_INT2 + bits - 2), 1, count, &size));
+            assert_true(quant_bytes((enum quant_kind)(QUANT_INT2 + bits - 2), QUANT_BITS, 1, count,
+                                    &size));
             assert_int_equal(size, bytes + 2);
         }
     uint64_t size;
-    assert_false(quant_bytes(QUANT_INT5, 1ull << 32, 1ull << 32, &size));
-    assert_false(quant_bytes(QUANT_F32, 1ull << 60, 1, &size));
-    assert_false(quant_bytes(QUANT_INT2, 1ull << 63, 0, &size));
-    assert_true(quant_bytes(QUANT_F16, 3, 5, &size));
+    assert_false(quant_bytes(QUANT_INT5, QUANT_BITS, 1ull << 32, 1ull << 32, &size));
+    assert_false(quant_bytes(QUANT_F32, QUANT_BITS, 1ull << 60, 1, &size));
+    assert_false(quant_bytes(QUANT_INT2, QUANT_BITS, 1ull << 63, 0, &size));
+    assert_true(quant_bytes(QUANT_F16, QUANT_BITS, 3, 5, &size));
     assert_int_equal(size, 30);
 }
 
@@ -124,9 +130,8 @@ static double reference_row(enum quant_kind kind, const float *row, uint64_t col
     return scale / 2;
 }
 
-static void rows_keep_their_bound(void **state)
+static void check_rows(enum quant_packing packing)
 {
-    (void)state;
     enum { ROWS = 3 };
     const uint64_t widths[] = {1, 2, 3, 7, 31, 32, 33, 257, 1001};
     static float in[ROWS * 1001], back[ROWS * 1001];
@@ -138,11 +143,11 @@ static void rows_keep_their_bound(void **state)
             uint64_t bytes, bad;
             for (uint64_t i = 0; i < ROWS * cols; i++) // the last row is all zeros
                 in[i] = i / cols == 2 ? 0 : (float)(rng_normal(5, w, i) * (i / cols ? 0.02 : 3));
-            assert_true(quant_bytes(kind, ROWS, cols, &bytes));
+            assert_true(quant_bytes(kind, packing, ROWS, cols, &bytes));
             memset(packed, 0xa5, sizeof packed);
-            assert_true(quant_encode(kind, in, ROWS, cols, packed, &bad));
+            assert_true(quant_encode(kind, packing, in, ROWS, cols, packed, &bad));
             assert_int_equal(packed[bytes], 0xa5);
-            assert_true(quant_decode(kind, packed, ROWS, cols, back, &bad));
+            assert_true(quant_decode(kind, packing, packed, ROWS, cols, back, &bad));
             for (uint64_t row = 0; row < ROWS; row++) {
                 const double bound = reference_row(kind, in + row * cols, cols, wanted);
                 for (uint64_t i = 0; i < cols; i++) {
@@ -155,6 +160,13 @@ static void rows_keep_their_bound(void **state)
         }
 }
 
+static void rows_keep_their_bound(void **state)
+{
+    (void)state;
+    check_rows(QUANT_BITS);
+    check_rows(QUANT_BYTES);
+}
+
 static void extremes_fit_or_are_refused(void **state)
 {
     (void)state;
@@ -164,26 +176,26 @@ static void extremes_fit_or_are_refused(void **state)
     const float tiny[4] = {1e-7f, -8e-7f, 3e-8f, 0}, huge[4] = {1, 2, 1e6f, 3},
                 large[4] = {70000, -70000, 0, 35000};
     // scales near f16's smallest step are rounded up, so that the largest weight is not clipped
-    assert_true(quant_encode(QUANT_INT5, tiny, 1, 4, packed, &bad));
-    assert_true(quant_decode(QUANT_INT5, packed, 1, 4, back, &bad));
+    assert_true(quant_encode(QUANT_INT5, QUANT_BITS, tiny, 1, 4, packed, &bad));
+    assert_true(quant_decode(QUANT_INT5, QUANT_BITS, packed, 1, 4, back, &bad));
     for (int i = 0; i < 4; i++) unit_assert_near(back[i], tiny[i], 0x1p-24 * 0.5001);
-    assert_true(quant_encode(QUANT_INT8, huge, 1, 4, packed, &bad));
-    assert_false(quant_encode(QUANT_INT2, huge, 1, 4, packed, &bad));
-    assert_false(quant_encode(QUANT_F16, large, 2, 2, packed, &bad));
+    assert_true(quant_encode(QUANT_INT8, QUANT_BITS, huge, 1, 4, packed, &bad));
+    assert_false(quant_encode(QUANT_INT2, QUANT_BITS, huge, 1, 4, packed, &bad));
+    assert_false(quant_encode(QUANT_F16, QUANT_BITS, large, 2, 2, packed, &bad));
     assert_int_equal(bad, 0);
-    assert_false(quant_encode(QUANT_F16, huge, 2, 2, packed, &bad));
+    assert_false(quant_encode(QUANT_F16, QUANT_BITS, huge, 2, 2, packed, &bad));
     assert_int_equal(bad, 2);
-    assert_true(quant_encode(QUANT_F32, huge, 2, 2, packed, &bad));
-    assert_true(quant_decode(QUANT_F32, packed, 2, 2, back, &bad));
+    assert_true(quant_encode(QUANT_F32, QUANT_BITS, huge, 2, 2, packed, &bad));
+    assert_true(quant_decode(QUANT_F32, QUANT_BITS, packed, 2, 2, back, &bad));
     assert_memory_equal(back, huge, sizeof huge);
     // from a hostile file: a scale or a value that is not finite
-    assert_true(quant_encode(QUANT_INT8, large, 2, 2, packed, &bad));
+    assert_true(quant_encode(QUANT_INT8, QUANT_BITS, large, 2, 2, packed, &bad));
     packed[3] = 0x7c;
-    assert_false(quant_decode(QUANT_INT8, packed, 2, 2, back, &bad));
+    assert_false(quant_decode(QUANT_INT8, QUANT_BITS, packed, 2, 2, back, &bad));
     assert_int_equal(bad, 1);
     memset(packed, 0xff, sizeof packed);
-    assert_false(quant_decode(QUANT_F16, packed, 2, 2, back, &bad));
-    assert_false(quant_decode(QUANT_F32, packed, 2, 2, back, &bad));
+    assert_false(quant_decode(QUANT_F16, QUANT_BITS, packed, 2, 2, back, &bad));
+    assert_false(quant_decode(QUANT_F32, QUANT_BITS, packed, 2, 2, back, &bad));
 }
 
 // ---- names
@@ -314,8 +326,9 @@ static void assert_loaded(const struct store *loaded, const struct store *wanted
             model_tensor_name(t, e, name, sizeof name);
             const enum quant_kind kind = export_rules_kind(rules, name, size, 2);
             const uint64_t at = t->offset + e * size;
-            assert_true(quant_encode(kind, wanted->value + at, t->rows, t->cols, packed, &bad));
-            assert_true(quant_decode(kind, packed, t->rows, t->cols, values, &bad));
+            assert_true(quant_encode(kind, QUANT_BITS, wanted->value + at, t->rows, t->cols, packed,
+                                     &bad));
+            assert_true(quant_decode(kind, QUANT_BITS, packed, t->rows, t->cols, values, &bad));
             assert_memory_equal(loaded->value + at, values, size * sizeof *values);
         }
         free(values);
@@ -354,8 +367,17 @@ static void a_model_goes_through_a_file(void **state)
     assert_true(load(out, model.model, &loaded));
     assert_loaded(&loaded, &model);
     free(loaded.value);
+    // one byte an integer: more before zstd, the same values
+    const struct export_params loose = {folder, out, .level = 22, .packing = QUANT_BYTES};
+    assert_true(export_run(&loose, &report));
+    assert_int_equal(report.kind[QUANT_INT6].bytes, 4 * (128 * 70) + 2 * 2 * (128 + 70));
+    assert_true(report.data_bytes > again.data_bytes);
+    assert_true(load(out, model.model, &loaded));
+    assert_loaded(&loaded, &model);
+    free(loaded.value);
     // f32 is the model itself
-    assert_true(export_run(&(struct export_params){folder, out, "*=f32", .level = 1}, &again));
+    const struct export_params exact = {folder, out, .bits = "*=f32", .level = 1};
+    assert_true(export_run(&exact, &again));
     assert_true(load(out, model.model, &loaded));
     assert_memory_equal(loaded.value, model.value,
                         model.model->segment_elements[0] * sizeof(float));
@@ -449,6 +471,7 @@ static void damage_is_one_line(void **state)
             {"\"kind\":\"int8\"", "\"kind\":\"int7\"", "bytes: found"},
             {"lm_head.weight", "lm_heed.weight", "lm_head.weight: missing"},
             {"\"compression\":\"", "\"compressiom\":\"", "compression"},
+            {"\"packing\":\"bits\"", "\"packing\":\"bats\"", "packing"},
             {"\"prune\":0", "\"prune\":7", "prune"},
             {"\"config_bytes\":", "\"config_bytez\":", "config_bytes"},
             {"\"tensors\":", "\"tensorz\":", "tensors"},
@@ -473,9 +496,9 @@ static void a_failed_export_leaves_nothing(void **state)
     assert_true(weights_save(model.model, unit_path("model.safetensors"), get, &model, NULL, 0));
     assert_false(export_run(&(struct export_params){folder, out, .level = 1}, &report));
     unit_assert_line("lm_head.weight: element 70", "--bits lm_head.weight=f32");
-    assert_true(
-        export_run(&(struct export_params){folder, unit_path("two.vkx"), "lm_head.weight=f32"},
-                   &report));
+    const struct export_params exact = {folder, unit_path("two.vkx"),
+                                        .bits = "lm_head.weight=f32"};
+    assert_true(export_run(&exact, &report));
     size_t size;
     char *text = unit_read(out, &size);
     assert_string_equal(text, "old");

@@ -24,8 +24,8 @@ static const struct command_help commands[] = {
      "[--repetition-penalty R] [--seed N]",
      "continue a text"},
     {"export",
-     "DIR --out FILE [--bits PATTERN=KIND,...] [--prune Q] [--level N] [--data PATH... [--stride "
-     "N]] [--json]",
+     "DIR --out FILE [--bits PATTERN=KIND,...] [--prune Q] [--level N] [--packing bits|bytes] "
+     "[--data PATH... [--stride N]] [--json]",
      "a model in one small file: packed int5, int6 and int8, zstd; KIND is int2 to int8, f16 or "
      "f32; eval, generate and logits open it"},
     {"eval", "DIR|FILE --data PATH... [--stride N] [--json]",
@@ -75,6 +75,7 @@ enum option_id {
     OPTION_BITS,
     OPTION_PRUNE,
     OPTION_LEVEL,
+    OPTION_PACKING,
     OPTION_JSON,
     OPTION_IDS,
     OPTION_FILTER,
@@ -110,6 +111,7 @@ static const struct { struct option option; const char *commands; } options[] = 
     {{"bits", required_argument, NULL, OPTION_BITS}, "x"},
     {{"prune", required_argument, NULL, OPTION_PRUNE}, "x"},
     {{"level", required_argument, NULL, OPTION_LEVEL}, "x"},
+    {{"packing", required_argument, NULL, OPTION_PACKING}, "x"},
     {{"json", no_argument, NULL, OPTION_JSON}, "eix"},
     {{"json", required_argument, NULL, OPTION_JSON}, "b"},
     {{"ids", required_argument, NULL, OPTION_IDS}, "l"},
@@ -223,6 +225,10 @@ static bool take_option(struct cli *cli, int id, const char *value)
     case OPTION_LEVEL:
         if (!parse_u32(cli, "level", value, &cli->level)) return false;
         return cli->level <= 22 || wrong(cli, "level", value, "0 (not compressed) to 22");
+    case OPTION_PACKING:
+        cli->unpacked = strcmp(value, "bytes") == 0;
+        return cli->unpacked || !strcmp(value, "bits") ||
+               wrong(cli, "packing", value, "bits or bytes");
     case OPTION_JSON: cli->json = true; cli->json_file = value; return true;
     case OPTION_IDS: cli->ids = value; return true;
     case OPTION_FILTER: cli->filter = value; return true;

@@ -31,6 +31,7 @@ struct cli {
     const char *bits;                  // export --bits PATTERN=KIND,...
     double      prune;                 // export --prune Q
     uint32_t    level;                 // export --level N
+    bool        unpacked;              // export --packing bytes
     char        seed[32];              // "seed=N", one of `set`
     struct vkmoe_sampling sampling;    // --temperature --top-k --top-p --repetition-penalty --seed
     bool        resume, check, quiet, json, devices, plan, help;

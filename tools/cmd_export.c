@@ -100,7 +100,8 @@ static bool export_model(struct cli *cli, struct export_report *report, struct m
                                          .out = cli->out,
                                          .bits = cli->bits,
                                          .prune = cli->prune,
-                                         .level = (int)cli->level};
+                                         .level = (int)cli->level,
+                                         .packing = cli->unpacked ? QUANT_BYTES : QUANT_BITS};
     if (cli->data_count == 0) return export_run(&params, report);
     struct vkmoe_device *device = vkmoe_device_open(&cli->device);
     if (device) log_info("%s", vkmoe_device_choice(device));

@@ -75,24 +75,25 @@ def read(path):
     return header, plain[:config_end], plain[config_end:tokenizer_end], plain
 
 
-def values(tensor, plain):
+def values(tensor, plain, packing):
     """The tensor's values as an array of f32."""
     rows, cols = ([1] + tensor['shape'])[-2:]
     data, kind, count = plain[tensor['offset']:tensor['offset'] + tensor['bytes']], tensor['kind'], rows * cols
     if kind in ('f16', 'f32'):
         return array.array('f', struct.unpack('<%d%s' % (count, 'e' if kind == 'f16' else 'f'), data))
     bits = int(kind[3:])
+    width = 8 if packing == 'bytes' else bits
     scales = struct.unpack_from('<%de' % rows, data)
     sign, mask, held, held_bits, at, out = 1 << bits - 1, (1 << bits) - 1, 0, 0, 2 * rows, array.array('f')
     for scale in scales:
         for _ in range(cols):
-            if held_bits < bits:
+            if held_bits < width:
                 held |= data[at] << held_bits
                 held_bits += 8
                 at += 1
             out.append(scale * (((held & mask) ^ sign) - sign))
-            held >>= bits
-            held_bits -= bits
+            held >>= width
+            held_bits -= width
     assert at == len(data)
     return out
 
@@ -101,7 +102,7 @@ def write_folder(folder, header, config, tokenizer, plain):
     os.makedirs(folder)
     table, parts, end = {}, [], 0
     for tensor in header['tensors']:
-        part = values(tensor, plain)
+        part = values(tensor, plain, header['packing'])
         if sys.byteorder == 'big':
             part.byteswap()
         parts.append(part.tobytes())

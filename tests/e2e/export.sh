@@ -53,6 +53,11 @@ must on own export "$run" --out "$tmp/coarse.vkx" --bits '*.mlp.*=int2,*attn*=in
 grep -q '^int2  *28 ' "$tmp/out" || fail '28 tensors in two bits'
 [ "$(wc -c <"$tmp/coarse.vkx")" -lt "$(wc -c <"$tmp/model.vkx")" ] || fail 'two bits take more than five'
 
+# one byte an integer is the same model
+must on own export "$run" --out "$tmp/bytes.vkx" --prune 0.03 --packing bytes
+must on ref eval "$tmp/bytes.vkx" --data "$text" --json
+[ "$(bpb bpb)" = "$after" ] || fail "--packing bytes: $(bpb bpb), wanted $after"
+
 # it opens where a folder does
 must on ref generate "$tmp/exact.vkx" --prompt 'The ' --max-tokens 20
 mv "$tmp/out" "$tmp/text.export"
@@ -66,6 +71,8 @@ if command -v "$python" >/dev/null; then
     "$python" tools/read_export.py "$tmp/model.vkx" "$tmp/read" 2>"$tmp/err" || status=$?
     [ $status = 0 ] || [ $status = 77 ] || fail "read_export.py: $status"
     if [ $status = 0 ]; then
+        "$python" tools/read_export.py "$tmp/bytes.vkx" "$tmp/read.bytes" || fail 'bytes cannot be read'
+        same "$tmp/read/model.safetensors" "$tmp/read.bytes/model.safetensors"
         must on ref logits "$tmp/model.vkx" --ids 1,2,3 --out "$tmp/export.npy"
         must on ref logits "$tmp/read" --ids 1,2,3 --out "$tmp/read.npy"
         same "$tmp/export.npy" "$tmp/read.npy"
@@ -100,6 +107,7 @@ one_line 1 text.txt 'magic: not a vkmoe export' -- eval "$text" --data "$text" -
 one_line 1 none.vkx 'no such file' -- eval "$tmp/none.vkx" --data "$text" --device ref
 one_line 1 --bits 'wanted PATTERN=KIND' -- export "$run" --out "$tmp/model.vkx" --bits int9
 one_line 2 --prune 'from 0 to 1' -- export "$run" --out "$tmp/model.vkx" --prune 3
+one_line 2 --packing 'bits or bytes' -- export "$run" --out "$tmp/model.vkx" --packing 5
 one_line 2 --level '0 (not compressed) to 22' -- export "$run" --out "$tmp/model.vkx" --level 23
 one_line 2 'wants one DIR and --out FILE' -- export "$run"
 one_line 1 'no folder of a model' -- export "$tmp/model.vkx" --out "$tmp/model.vkx"
