@@ -4,73 +4,10 @@
 #include "src/kernel_case.h"
 
 #include <math.h>
-#include <string.h>
 
-#include "src/base.h"
+#include "src/kernel_case_fill.h"
 #include "src/kernel_shape.h"
 #include "src/ref/ref.h"
-
-// ---- bindings
-
-static void *bind(struct kernel_case *c, uint32_t b, int type, uint64_t count)
-{
-    struct kernel_case_binding *binding = &c->binding[b];
-    binding->type = type == KERNEL_CASE_STORE ? (int)c->kernel->store : type;
-    binding->count = count;
-    binding->bytes = count * dtype_bytes((enum dtype)binding->type);
-    binding->data = arena_alloc(c->arena, align_up(binding->bytes, 4));
-    return binding->data;
-}
-
-enum { FRESH = 4096 }; // numbers that are drawn; long bindings repeat them
-
-// Uniform in `middle` +- `width`.
-static void fill(struct kernel_case *c, uint32_t b, int type, uint64_t count, double middle,
-                 double width)
-{
-    uint8_t *data = bind(c, b, type, count);
-    const size_t size = dtype_bytes((enum dtype)c->binding[b].type);
-    for (uint64_t i = 0; i < min_u64(count, FRESH); i++)
-        dtype_store(data, i, (enum dtype)c->binding[b].type,
-                    middle + width * (2 * rng_uniform(7, b, i) - 1));
-    for (uint64_t i = FRESH; i < count; i += FRESH)
-        memcpy(data + i * size, data, min_u64(count - i, FRESH) * size);
-}
-
-static void numbers(struct kernel_case *c, uint32_t b, int type, uint64_t count)
-{
-    fill(c, b, type, count, 0, 1);
-}
-
-static void positive(struct kernel_case *c, uint32_t b, int type, uint64_t count)
-{
-    fill(c, b, type, count, 0.6, 0.4);
-}
-
-// Poison: NaN in every type.
-static void output(struct kernel_case *c, uint32_t b, int type, uint64_t count)
-{
-    void *data = bind(c, b, type, count);
-    memset(data, 0xff, c->binding[b].bytes);
-}
-
-static uint32_t *words(struct kernel_case *c, uint32_t b, uint64_t count)
-{
-    return bind(c, b, DTYPE_U32, count);
-}
-
-static void words_below(struct kernel_case *c, uint32_t b, uint64_t count, uint32_t bound)
-{
-    uint32_t *w = words(c, b, count);
-    for (uint64_t i = 0; i < count; i++) w[i] = (uint32_t)rng_below(7, b, i, bound);
-}
-
-static void step(struct kernel_case *c, uint32_t b, const struct step_words *values)
-{
-    memcpy(bind(c, b, DTYPE_U32, sizeof *values / 4), values, sizeof *values);
-}
-
-#define PUSH(c, type, ...) memcpy((c)->push, &(const struct type){__VA_ARGS__}, sizeof(struct type))
 
 // ---- embedding, norms, elements
 
@@ -377,178 +314,6 @@ static void cache_write(struct kernel_case *c)
     step(c, 0, &(struct step_words){.base = 2, .length = 3});
     numbers(c, 1, KERNEL_CASE_STORE, 4 * 37);
     numbers(c, 2, KERNEL_CASE_STORE, 6 * 37);
-}
-
-// ---- router and sort
-
-enum { TOKENS = 9, EXPERTS = 5, PICKS = 2, PAIRS = TOKENS * PICKS };
-
-static void router_push(struct kernel_case *c)
-{
-    PUSH(c, push_router, .tokens = TOKENS, .experts = EXPERTS, .top_k = PICKS, .renormalise = 1,
-         .inv_temperature = 0.5f, .scale = 1.5f, .z_coef = 0.01f, .entropy_coef = 0.1f,
-         .z_square_coef = 0.1f);
-}
-
-// Experts of the pairs: 0 to 3, so that one has no token. Picks of a token differ.
-static void picks(uint32_t *ids)
-{
-    for (uint32_t p = 0; p < PAIRS; p++) ids[p] = p % PICKS == 0 ? p % 3 : 3;
-}
-
-static void offsets(uint32_t *at)
-{
-    uint32_t ids[PAIRS];
-    picks(ids);
-    for (uint32_t e = 0; e <= EXPERTS; e++) {
-        at[e] = 0;
-        for (uint32_t p = 0; p < PAIRS; p++) at[e] += ids[p] < e;
-    }
-}
-
-static void router(struct kernel_case *c)
-{
-    router_push(c);
-    numbers(c, 0, DTYPE_F32, TOKENS * EXPERTS);
-    output(c, 1, DTYPE_F32, TOKENS * EXPERTS);
-    output(c, 2, DTYPE_U32, PAIRS);
-    output(c, 3, DTYPE_F32, PAIRS);
-    output(c, 4, DTYPE_F32, TOKENS);
-}
-
-static void router_score(struct kernel_case *c)
-{
-    router_push(c);
-    numbers(c, 0, DTYPE_F32, TOKENS * EXPERTS);
-    output(c, 1, DTYPE_F32, TOKENS * EXPERTS);
-    output(c, 2, DTYPE_F32, TOKENS);
-}
-
-static void router_choice(struct kernel_case *c)
-{
-    PUSH(c, push_router, .tokens = 3, .experts = 12, .biased = 1, .groups = 4, .group_picks = 2);
-    positive(c, 0, DTYPE_F32, 3 * 12);
-    numbers(c, 1, KERNEL_CASE_STORE, 12);
-    output(c, 2, DTYPE_F32, 3 * 12);
-}
-
-static void router_pick(struct kernel_case *c)
-{
-    PUSH(c, push_router, .tokens = TOKENS, .experts = EXPERTS, .top_k = 3, .renormalise = 1,
-         .pick = PICK_MASS, .least = 1, .limit = 0.9f, .scale = 2);
-    numbers(c, 0, DTYPE_F32, TOKENS * EXPERTS);
-    positive(c, 1, DTYPE_F32, TOKENS * EXPERTS);
-    output(c, 2, DTYPE_U32, TOKENS * 3);
-    output(c, 3, DTYPE_F32, TOKENS * 3);
-}
-
-static void router_back(struct kernel_case *c)
-{
-    router_push(c);
-    positive(c, 0, DTYPE_F32, TOKENS * EXPERTS);
-    picks(words(c, 1, PAIRS));
-    numbers(c, 2, DTYPE_F32, PAIRS);
-    numbers(c, 3, DTYPE_F32, TOKENS);
-    numbers(c, 4, DTYPE_F32, 2 * EXPERTS);
-    step(c, 5, &(struct step_words){.aux_scale = 0.5f});
-    numbers(c, 6, DTYPE_F32, TOKENS * EXPERTS);
-    output(c, 7, KERNEL_CASE_STORE, TOKENS * EXPERTS);
-}
-
-static void router_stats(struct kernel_case *c)
-{
-    router_push(c);
-    positive(c, 0, DTYPE_F32, TOKENS * EXPERTS);
-    offsets(words(c, 1, EXPERTS + 1));
-    numbers(c, 2, DTYPE_F32, TOKENS);
-    numbers(c, 3, DTYPE_F32, TOKENS * EXPERTS);
-    numbers(c, 4, DTYPE_F32, ROUTER_STATS_HEAD + 3 * EXPERTS);
-    output(c, 5, DTYPE_F32, 2 * EXPERTS);
-}
-
-static void router_gates(struct kernel_case *c)
-{
-    router_push(c);
-    positive(c, 0, DTYPE_F32, PAIRS);
-    offsets(words(c, 1, EXPERTS + 1));
-    uint32_t *order = words(c, 2, PAIRS);
-    for (uint32_t i = 0; i < PAIRS; i++) order[i] = PAIRS - 1 - i;
-    output(c, 3, DTYPE_F32, EXPERTS);
-}
-
-static void router_losses(struct kernel_case *c)
-{
-    PUSH(c, push_router_losses, .tokens = TOKENS, .experts = EXPERTS, .count = 1, .global = 1,
-         .balance_coef = 0.1f, .variance_coef = 3, .mean_entropy_coef = 0.2f,
-         .importance_coef = 0.3f);
-    numbers(c, 0, DTYPE_F32, TOKENS);
-    positive(c, 1, DTYPE_F32, 2 * EXPERTS);
-    positive(c, 2, DTYPE_F32, EXPERTS);
-    offsets(words(c, 3, EXPERTS + 1));
-    positive(c, 4, DTYPE_F32, ROUTER_STATS_HEAD + 3 * EXPERTS);
-    output(c, 5, DTYPE_F32, 2 * EXPERTS);
-}
-
-static void router_pool(struct kernel_case *c)
-{
-    PUSH(c, push_router_pool, .tokens = TOKENS, .experts = EXPERTS, .layers = 3, .stride = 37,
-         .layer = 1, .coef = 0.5f);
-    positive(c, 0, DTYPE_F32, 3 * 37);
-    numbers(c, 1, DTYPE_F32, 2 * EXPERTS);
-}
-
-static void router_bias(struct kernel_case *c)
-{
-    PUSH(c, push_router_bias, .experts = EXPERTS, .copy = 1, .speed = 0.01f);
-    positive(c, 0, DTYPE_F32, ROUTER_STATS_HEAD + 3 * EXPERTS);
-    positive(c, 1, DTYPE_F32, 4);
-    numbers(c, 2, DTYPE_F32, EXPERTS);
-    output(c, 3, KERNEL_CASE_STORE, EXPERTS);
-}
-
-static const struct push_moe_sort sort = {.pairs = PAIRS, .experts = EXPERTS, .block = 7,
-                                          .blocks = 3, .slices = 1, .tile_rows = 4,
-                                          .max_tiles = 9, .columns = {1, 2, 3, 4, 5, 6},
-                                          .rows = {7, 8}};
-
-static void moe_count(struct kernel_case *c)
-{
-    memcpy(c->push, &sort, sizeof sort);
-    picks(words(c, 0, PAIRS));
-    output(c, 1, DTYPE_U32, 3 * EXPERTS);
-    words(c, 2, EXPERTS);
-}
-
-// counts of the sort, or where each block's pairs go
-static void block_counts(uint32_t *counts, bool scanned)
-{
-    uint32_t ids[PAIRS], at[EXPERTS + 1], tiles[10][4], ranges[PAIRS + 1][4], grid[MOE_GRIDS][4];
-    picks(ids);
-    const struct gpu_ref_call count = {.push = &sort, .buffer = {ids, counts, counts}};
-    ref_moe_count(&count);
-    const struct gpu_ref_call scan = {.push = &sort,
-                                      .buffer = {counts, counts, at, tiles, ranges, grid}};
-    if (scanned) ref_moe_scan(&scan);
-}
-
-static void moe_scan(struct kernel_case *c)
-{
-    memcpy(c->push, &sort, sizeof sort);
-    block_counts(words(c, 0, 3 * EXPERTS), false);
-    words(c, 1, EXPERTS);
-    output(c, 2, DTYPE_U32, EXPERTS + 1);
-    words(c, 3, 10 * 4);
-    words(c, 4, 4 * (min_u32(EXPERTS, PAIRS) + 1));
-    output(c, 5, DTYPE_U32, 4 * MOE_GRIDS);
-}
-
-static void moe_scatter(struct kernel_case *c)
-{
-    memcpy(c->push, &sort, sizeof sort);
-    picks(words(c, 0, PAIRS));
-    block_counts(words(c, 1, 3 * EXPERTS), true);
-    output(c, 2, DTYPE_U32, PAIRS);
-    output(c, 3, DTYPE_U32, PAIRS);
 }
 
 // ---- grouped matmuls. Small: three experts with a tile and a row, none, and two rows. Sized: all
@@ -859,7 +624,7 @@ static void token_down(struct kernel_case *c)
 
 // ---- all
 
-static void (*const fills[KERNEL_COUNT])(struct kernel_case *c) = {
+static kernel_case_fn *const fills[KERNEL_COUNT] = {
     [KERNEL_EMBED] = embed,
     [KERNEL_EMBED_BACK] = embed_back,
     [KERNEL_NORM] = norm,
@@ -885,19 +650,6 @@ static void (*const fills[KERNEL_COUNT])(struct kernel_case *c) = {
     [KERNEL_ATTENTION_MERGE] = attention_merge,
     [KERNEL_ACTIVATE] = activate,
     [KERNEL_ACTIVATE_BACK] = activate_back,
-    [KERNEL_ROUTER] = router,
-    [KERNEL_ROUTER_BACK] = router_back,
-    [KERNEL_ROUTER_STATS] = router_stats,
-    [KERNEL_ROUTER_SCORE] = router_score,
-    [KERNEL_ROUTER_CHOICE] = router_choice,
-    [KERNEL_ROUTER_PICK] = router_pick,
-    [KERNEL_ROUTER_GATES] = router_gates,
-    [KERNEL_ROUTER_LOSSES] = router_losses,
-    [KERNEL_ROUTER_POOL] = router_pool,
-    [KERNEL_ROUTER_BIAS] = router_bias,
-    [KERNEL_MOE_COUNT] = moe_count,
-    [KERNEL_MOE_SCAN] = moe_scan,
-    [KERNEL_MOE_SCATTER] = moe_scatter,
     [KERNEL_MOE_MATMUL_UP] = moe_matmul_up,
     [KERNEL_MOE_MATMUL_ACT] = moe_matmul_up,
     [KERNEL_MOE_MATMUL_NT] = moe_matmul_nt,
@@ -931,9 +683,14 @@ static void (*const fills[KERNEL_COUNT])(struct kernel_case *c) = {
     [KERNEL_TOKEN_DOWN] = token_down,
 };
 
-bool kernel_case_exists(enum kernel_op op) { return fills[op] != NULL; }
+static kernel_case_fn *fill_of(enum kernel_op op)
+{
+    return fills[op] ? fills[op] : kernel_case_router(op);
+}
 
-void kernel_case_fill(struct kernel_case *c) { fills[c->kernel->op](c); }
+bool kernel_case_exists(enum kernel_op op) { return fill_of(op) != NULL; }
+
+void kernel_case_fill(struct kernel_case *c) { fill_of(c->kernel->op)(c); }
 
 // ---- on a device
 

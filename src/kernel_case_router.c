@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: MIT
+// Cases of the routers and of the expert sort: few tokens, an expert that has none.
+#include "src/kernel_case_fill.h"
+#include "src/ref/ref.h"
+
+enum { TOKENS = 9, EXPERTS = 5, PICKS = 2, PAIRS = TOKENS * PICKS };
+
+static void router_push(struct kernel_case *c)
+{
+    PUSH(c, push_router, .tokens = TOKENS, .experts = EXPERTS, .top_k = PICKS, .renormalise = 1,
+         .inv_temperature = 0.5f, .scale = 1.5f, .z_coef = 0.01f, .entropy_coef = 0.1f,
+         .z_square_coef = 0.1f);
+}
+
+// Experts of the pairs: 0 to 3, so that one has no token. Picks of a token differ.
+static void picks(uint32_t *ids)
+{
+    for (uint32_t p = 0; p < PAIRS; p++) ids[p] = p % PICKS == 0 ? p % 3 : 3;
+}
+
+static void offsets(uint32_t *at)
+{
+    uint32_t ids[PAIRS];
+    picks(ids);
+    for (uint32_t e = 0; e <= EXPERTS; e++) {
+        at[e] = 0;
+        for (uint32_t p = 0; p < PAIRS; p++) at[e] += ids[p] < e;
+    }
+}
+
+static void router(struct kernel_case *c)
+{
+    router_push(c);
+    numbers(c, 0, DTYPE_F32, TOKENS * EXPERTS);
+    output(c, 1, DTYPE_F32, TOKENS * EXPERTS);
+    output(c, 2, DTYPE_U32, PAIRS);
+    output(c, 3, DTYPE_F32, PAIRS);
+    output(c, 4, DTYPE_F32, TOKENS);
+}
+
+static void router_score(struct kernel_case *c)
+{
+    router_push(c);
+    numbers(c, 0, DTYPE_F32, TOKENS * EXPERTS);
+    output(c, 1, DTYPE_F32, TOKENS * EXPERTS);
+    output(c, 2, DTYPE_F32, TOKENS);
+}
+
+static void router_choice(struct kernel_case *c)
+{
+    PUSH(c, push_router, .tokens = 3, .experts = 12, .biased = 1, .groups = 4, .group_picks = 2);
+    positive(c, 0, DTYPE_F32, 3 * 12);
+    numbers(c, 1, KERNEL_CASE_STORE, 12);
+    output(c, 2, DTYPE_F32, 3 * 12);
+}
+
+static void router_pick(struct kernel_case *c)
+{
+    PUSH(c, push_router, .tokens = TOKENS, .experts = EXPERTS, .top_k = 3, .renormalise = 1,
+         .pick = PICK_MASS, .least = 1, .limit = 0.9f, .scale = 2);
+    numbers(c, 0, DTYPE_F32, TOKENS * EXPERTS);
+    positive(c, 1, DTYPE_F32, TOKENS * EXPERTS);
+    output(c, 2, DTYPE_U32, TOKENS * 3);
+    output(c, 3, DTYPE_F32, TOKENS * 3);
+}
+
+static void router_back(struct kernel_case *c)
+{
+    router_push(c);
+    positive(c, 0, DTYPE_F32, TOKENS * EXPERTS);
+    picks(words(c, 1, PAIRS));
+    numbers(c, 2, DTYPE_F32, PAIRS);
+    numbers(c, 3, DTYPE_F32, TOKENS);
+    numbers(c, 4, DTYPE_F32, 2 * EXPERTS);
+    step(c, 5, &(struct step_words){.aux_scale = 0.5f});
+    numbers(c, 6, DTYPE_F32, TOKENS * EXPERTS);
+    output(c, 7, KERNEL_CASE_STORE, TOKENS * EXPERTS);
+}
+
+static void router_stats(struct kernel_case *c)
+{
+    router_push(c);
+    positive(c, 0, DTYPE_F32, TOKENS * EXPERTS);
+    offsets(words(c, 1, EXPERTS + 1));
+    numbers(c, 2, DTYPE_F32, TOKENS);
+    numbers(c, 3, DTYPE_F32, TOKENS * EXPERTS);
+    numbers(c, 4, DTYPE_F32, ROUTER_STATS_HEAD + 3 * EXPERTS);
+    output(c, 5, DTYPE_F32, 2 * EXPERTS);
+}
+
+static void router_gates(struct kernel_case *c)
+{
+    router_push(c);
+    positive(c, 0, DTYPE_F32, PAIRS);
+    offsets(words(c, 1, EXPERTS + 1));
+    uint32_t *order = words(c, 2, PAIRS);
+    for (uint32_t i = 0; i < PAIRS; i++) order[i] = PAIRS - 1 - i;
+    output(c, 3, DTYPE_F32, EXPERTS);
+}
+
+static void router_losses(struct kernel_case *c)
+{
+    PUSH(c, push_router_losses, .tokens = TOKENS, .experts = EXPERTS, .count = 1, .global = 1,
+         .balance_coef = 0.1f, .variance_coef = 3, .mean_entropy_coef = 0.2f,
+         .importance_coef = 0.3f);
+    numbers(c, 0, DTYPE_F32, TOKENS);
+    positive(c, 1, DTYPE_F32, 2 * EXPERTS);
+    positive(c, 2, DTYPE_F32, EXPERTS);
+    offsets(words(c, 3, EXPERTS + 1));
+    positive(c, 4, DTYPE_F32, ROUTER_STATS_HEAD + 3 * EXPERTS);
+    output(c, 5, DTYPE_F32, 2 * EXPERTS);
+}
+
+static void router_pool(struct kernel_case *c)
+{
+    PUSH(c, push_router_pool, .tokens = TOKENS, .experts = EXPERTS, .layers = 3, .stride = 37,
+         .layer = 1, .coef = 0.5f);
+    positive(c, 0, DTYPE_F32, 3 * 37);
+    numbers(c, 1, DTYPE_F32, 2 * EXPERTS);
+}
+
+static void router_bias(struct kernel_case *c)
+{
+    PUSH(c, push_router_bias, .experts = EXPERTS, .copy = 1, .speed = 0.01f);
+    positive(c, 0, DTYPE_F32, ROUTER_STATS_HEAD + 3 * EXPERTS);
+    positive(c, 1, DTYPE_F32, 4);
+    numbers(c, 2, DTYPE_F32, EXPERTS);
+    output(c, 3, KERNEL_CASE_STORE, EXPERTS);
+}
+
+static const struct push_moe_sort sort = {.pairs = PAIRS, .experts = EXPERTS, .block = 7,
+                                          .blocks = 3, .slices = 1, .tile_rows = 4,
+                                          .max_tiles = 9, .columns = {1, 2, 3, 4, 5, 6},
+                                          .rows = {7, 8}};
+
+static void moe_count(struct kernel_case *c)
+{
+    memcpy(c->push, &sort, sizeof sort);
+    picks(words(c, 0, PAIRS));
+    output(c, 1, DTYPE_U32, 3 * EXPERTS);
+    words(c, 2, EXPERTS);
+}
+
+// counts of the sort, or where each block's pairs go
+static void block_counts(uint32_t *counts, bool scanned)
+{
+    uint32_t ids[PAIRS], at[EXPERTS + 1], tiles[10][4], ranges[PAIRS + 1][4], grid[MOE_GRIDS][4];
+    picks(ids);
+    const struct gpu_ref_call count = {.push = &sort, .buffer = {ids, counts, counts}};
+    ref_moe_count(&count);
+    const struct gpu_ref_call scan = {.push = &sort,
+                                      .buffer = {counts, counts, at, tiles, ranges, grid}};
+    if (scanned) ref_moe_scan(&scan);
+}
+
+static void moe_scan(struct kernel_case *c)
+{
+    memcpy(c->push, &sort, sizeof sort);
+    block_counts(words(c, 0, 3 * EXPERTS), false);
+    words(c, 1, EXPERTS);
+    output(c, 2, DTYPE_U32, EXPERTS + 1);
+    words(c, 3, 10 * 4);
+    words(c, 4, 4 * (min_u32(EXPERTS, PAIRS) + 1));
+    output(c, 5, DTYPE_U32, 4 * MOE_GRIDS);
+}
+
+static void moe_scatter(struct kernel_case *c)
+{
+    memcpy(c->push, &sort, sizeof sort);
+    picks(words(c, 0, PAIRS));
+    block_counts(words(c, 1, 3 * EXPERTS), true);
+    output(c, 2, DTYPE_U32, PAIRS);
+    output(c, 3, DTYPE_U32, PAIRS);
+}
+
+// ----
+
+kernel_case_fn *kernel_case_router(enum kernel_op op)
+{
+    static kernel_case_fn *const fills[KERNEL_COUNT] = {
+        [KERNEL_ROUTER] = router,
+        [KERNEL_ROUTER_BACK] = router_back,
+        [KERNEL_ROUTER_STATS] = router_stats,
+        [KERNEL_ROUTER_SCORE] = router_score,
+        [KERNEL_ROUTER_CHOICE] = router_choice,
+        [KERNEL_ROUTER_PICK] = router_pick,
+        [KERNEL_ROUTER_GATES] = router_gates,
+        [KERNEL_ROUTER_LOSSES] = router_losses,
+        [KERNEL_ROUTER_POOL] = router_pool,
+        [KERNEL_ROUTER_BIAS] = router_bias,
+        [KERNEL_MOE_COUNT] = moe_count,
+        [KERNEL_MOE_SCAN] = moe_scan,
+        [KERNEL_MOE_SCATTER] = moe_scatter,
+    };
+    return fills[op];
+}
