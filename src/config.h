@@ -38,6 +38,8 @@ enum config_routing {
     CONFIG_ROUTER_GROUP_LIMITED,    // top-k inside the topk_group best of n_group groups
     CONFIG_ROUTER_SIGMOID_BIAS,     // top-k of sigmoid + balancing bias (DeepSeek-V3)
     CONFIG_ROUTER_DENSE,            // all experts, gates p
+    CONFIG_ROUTER_NOISY_TOPK,       // top-k of logits plus learned noise, in training (Shazeer)
+    CONFIG_ROUTER_HASH,             // by the token's id: no router weights
 };
 
 // Of one MoE layer. Losses are of the mean over MoE layers, coefficient 0: off.
@@ -52,6 +54,9 @@ struct config_router {
     double   scaling_factor;      // routed_scaling_factor: of all gates
     double   bias_speed;          // router_bias_update_speed
     double   temperature;         // router_temperature: logits are divided by it; default 1
+    bool     learn_temperature;   // router_learn_temperature: that is where it starts
+    double   jitter;              // router_jitter_noise: logits times 1 +- it, in training
+    double   capacity_factor;     // of T k / E rows an expert, in training; 0: none is dropped
     double   balance_coef;        // router_aux_loss_coef: Switch balance loss, divided by k
     bool     balance_global;      // router_aux_loss_global: its fractions are of the whole step
     double   pooled_coef;         // router_aux_loss_hf_coef: transformers' balance loss

@@ -30,7 +30,8 @@ static const char *const router_names[] = {
     [CONFIG_ROUTER_STRAIGHT_THROUGH] = "straight_through",
     [CONFIG_ROUTER_THRESHOLD] = "threshold", [CONFIG_ROUTER_TOP_P] = "top_p",
     [CONFIG_ROUTER_DYNAMIC] = "dynamic", [CONFIG_ROUTER_GROUP_LIMITED] = "group_limited",
-    [CONFIG_ROUTER_SIGMOID_BIAS] = "sigmoid_bias", [CONFIG_ROUTER_DENSE] = "dense", NULL};
+    [CONFIG_ROUTER_SIGMOID_BIAS] = "sigmoid_bias", [CONFIG_ROUTER_DENSE] = "dense",
+    [CONFIG_ROUTER_NOISY_TOPK] = "noisy_topk", [CONFIG_ROUTER_HASH] = "hash", NULL};
 static const char *const scoring_names[] = {"softmax", "sigmoid", NULL};
 static const char *const loss_layer_names[] = {"moe", "all", NULL};
 static const char *const expert_optimizer_names[] = {
@@ -97,6 +98,9 @@ const struct config_field config_fields[] = {
     {"topk_group", NULL, CONFIG_U32, ROUTER, AT(router.topk_group), 1, CONFIG_MAX_GROUPS},
     {"routed_scaling_factor", NULL, CONFIG_F64, ROUTER, AT(router.scaling_factor), 1e-3, 1e3},
     {"router_bias_update_speed", NULL, CONFIG_F64, ROUTER, AT(router.bias_speed), 0, 1},
+    {"router_learn_temperature", NULL, CONFIG_BOOL, ROUTER, AT(router.learn_temperature)},
+    {"router_jitter_noise", NULL, CONFIG_F64, ROUTER, AT(router.jitter), 0, 0.99},
+    {"capacity_factor", NULL, CONFIG_F64, ROUTER, AT(router.capacity_factor), 0, 1e6},
     {"router_aux_loss_hf_coef", NULL, CONFIG_F64, ROUTER, AT(router.pooled_coef), 0, 1e3},
     {"router_aux_loss_global", NULL, CONFIG_BOOL, ROUTER, AT(router.balance_global)},
     {"router_entropy_coef", NULL, CONFIG_F64, ROUTER, AT(router.entropy_coef), -1e3, 1e3},
@@ -186,7 +190,6 @@ const struct config_field config_fields[] = {
     {"label2id", NULL, CONFIG_NEUTRAL}, {"auto_map", NULL, CONFIG_NEUTRAL},
     // Hugging Face's, supported at one value only
     {"attention_dropout", NULL, CONFIG_FIXED, .names = is_zero},
-    {"router_jitter_noise", NULL, CONFIG_FIXED, .names = is_zero},
     {"partial_rotary_factor", NULL, CONFIG_FIXED, .names = is_one},
     {"quantization_config", NULL, CONFIG_FIXED, .names = is_null},
     {"shared_expert_intermediate_size", NULL, CONFIG_FIXED, .names = is_zero},

@@ -33,8 +33,9 @@ static uint32_t default_top_k(const struct config *c, const struct config_router
     case CONFIG_ROUTER_TOP_P: case CONFIG_ROUTER_DENSE: return c->num_experts;
     case CONFIG_ROUTER_DYNAMIC: return min_u32(4, c->num_experts);
     case CONFIG_ROUTER_SWITCH: case CONFIG_ROUTER_STRAIGHT_THROUGH: return 1;
+    case CONFIG_ROUTER_HASH: return 1;
     case CONFIG_ROUTER_TOPK: case CONFIG_ROUTER_GROUP_LIMITED: case CONFIG_ROUTER_SIGMOID_BIAS:
-        break;
+    case CONFIG_ROUTER_NOISY_TOPK: break;
     }
     return min_u32(2, c->num_experts);
 }
@@ -74,7 +75,8 @@ static bool resolve_scores(struct reader *r, struct config_router *router)
     if (router->sigmoid && router->z_coef > 0)
         return refuse(r, "router_z_loss_coef",
                       "0 with scoring_func sigmoid, which has no logsumexp");
-    const bool divides = bias || router->type == CONFIG_ROUTER_THRESHOLD,
+    const bool divides = bias || router->type == CONFIG_ROUTER_THRESHOLD ||
+                         router->type == CONFIG_ROUTER_NOISY_TOPK,
                never = router->type == CONFIG_ROUTER_SWITCH ||
                        router->type == CONFIG_ROUTER_STRAIGHT_THROUGH;
     if (divides && given(r, "norm_topk_prob") && !router->norm_topk_prob)
@@ -117,6 +119,30 @@ static bool resolve_groups(struct reader *r, const struct config_router *router)
     return true;
 }
 
+// A hash has no logits: nothing to divide, to shake or to charge.
+static bool resolve_hash(struct reader *r, const struct config_router *router)
+{
+    if (router->type != CONFIG_ROUTER_HASH) return true;
+    const struct { const char *key; bool on; } none[] = {
+        {"router_learn_temperature", router->learn_temperature},
+        {"router_jitter_noise", router->jitter != 0},
+        {"scoring_func", router->sigmoid},
+        {"router_z_loss_coef", router->z_coef != 0},
+        {"router_z_square_coef", router->z_square_coef != 0},
+    };
+    for (size_t i = 0; i < COUNT_OF(none); i++)
+        if (none[i].on)
+            return refuse(r, none[i].key, "nothing for router_type hash, which has no logits");
+    return true;
+}
+
+static bool resolve_capacity(struct reader *r, const struct config_router *router)
+{
+    if (router->capacity_factor == 0 || router->capacity_factor >= 1) return true;
+    return refuse(r, "capacity_factor", "0 (no token is dropped) or 1 and more: under 1 even "
+                  "equal loads would be cut");
+}
+
 bool resolve_router(struct reader *r, struct config_router *router)
 {
     const struct config *c = r->config;
@@ -129,5 +155,6 @@ bool resolve_router(struct reader *r, struct config_router *router)
         return refuse(r, "router_temperature", "1 for model_type %s, or model_type vkmoe",
                       config_family_name(c->family));
     return resolve_scores(r, router) && resolve_count(r, router) &&
-           resolve_threshold(r, router) && resolve_groups(r, router);
+           resolve_threshold(r, router) && resolve_groups(r, router) &&
+           resolve_hash(r, router) && resolve_capacity(r, router);
 }

@@ -31,12 +31,13 @@ struct step_words {
     uint32_t base;            // position in the KV cache of the first token of this call
     uint32_t length;          // valid tokens in this call (prefill may be padded)
     uint32_t segments;        // distinct token ids in the batch (embed_back)
-    uint32_t seed_low, seed_high; // sampling
+    uint32_t seed_low, seed_high; // sampling; training: the run's
     float    temperature;     // 0: greedy
     uint32_t top_k;           // 0: off
     float    top_p;           // 1: off
     float    repetition_penalty; // 1: off; seen tokens: l > 0 ? l / r : l * r (Keskar et al. 2019)
-    uint32_t reserved[16];
+    uint32_t micro;           // which micro-batch of the step, from 0 (router_noise)
+    uint32_t reserved[15];
 };
 _Static_assert(sizeof(struct step_words) == 128, "step.glsl holds the same 32 words");
 
@@ -175,6 +176,22 @@ enum kernel_op {
     // push_router
     // r logits f32[T][E], w probs f32[T][E], w ids u32[T][K], w gates f32[T][K], w lse f32[T]
     KERNEL_ROUTER,
+    // Before any router, in place: (logits * u + x softplus(noise)) / softplus(temperature), each
+    // part only where its word is set: u uniform in 1 +- jitter, x normal (noisy top-k, Shazeer et
+    // al. 2017). Both are of the counter-based generator, keyed by the seed, the step, the layer,
+    // the token of the step and the expert: the way back and a resumed run make them again.
+    // push_router_noise
+    // r step, r noise f32[T][E], r temperature STORE[1], m logits f32[T][E]
+    KERNEL_ROUTER_NOISE,
+    // Back through it, in place: dlogits are of what it made, `logits`, then of what it took;
+    // partial[t] is the token's part of the gradient of temperature. push_router_noise
+    // r step, r noise, r temperature, r logits f32[T][E], m dlogits STORE[T][E],
+    // w dnoise STORE[T][E], w partial f32[T]
+    KERNEL_ROUTER_NOISE_BACK,
+    // No router at all (Roller et al. 2021): K experts by a hash of the token's id and the layer,
+    // E / K apart, gates and scores 1 / K, lse 0. push_router_hash
+    // r ids u32[T], w scores f32[T][E], w picks u32[T][K], w gates f32[T][K], w lse f32[T]
+    KERNEL_ROUTER_HASH,
     // Any other, in steps: the scores. push_router
     // r logits f32[T][E], w scores f32[T][E], w lse f32[T]
     KERNEL_ROUTER_SCORE,
@@ -243,6 +260,11 @@ enum kernel_op {
     // push_moe_sort
     // r ids, r counts (after moe_scan), w order u32[P], w inverse u32[P]
     KERNEL_MOE_SCATTER,
+    // kept[p] = ids[p] where p is among the first `capacity` rows of its expert in the order of the
+    // sort, that is by position, else KERNEL_NONE_ID (Switch, Fedus et al. 2021).
+    // push_moe_capacity
+    // r ids u32[P], r inverse u32[P], r offsets u32[E+1], w kept u32[P]
+    KERNEL_MOE_CAPACITY,
     // h = f(x wgate_e^T) * (x wup_e^T), x the row of token order[i] / K; indirect over tiles;
     // gate and up are written only where save. push_moe_matmul (n = I, k = H)
     // r x STORE[T][H], r order, r tiles, r wgate STORE[E][I][H], r wup STORE[E][I][H],
@@ -417,6 +439,14 @@ struct push_router {
     float    limit, scale;
     float    z_coef, entropy_coef, z_square_coef;
 };
+struct push_router_noise {
+    uint32_t tokens, experts, total; // total: of all parts of the micro-batch
+    uint32_t first, layer;           // first token of this part
+    uint32_t noisy, learned;
+    float    jitter;
+};
+struct push_router_hash { uint32_t tokens, experts, top_k, layer; };
+struct push_moe_capacity { uint32_t pairs, experts, capacity; };
 // The head of a layer's router statistics, f32; behind it [E] counts, [E] means of q, [E] counts of
 // the whole step so far.
 enum kernel_router_stats {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// How cases fill their bindings (kernel_case.c, kernel_case_router.c): inputs from the counter-based
-// generator, outputs poisoned.
+// How cases fill their bindings (kernel_case.c, kernel_case_router.c): inputs from the
+// counter-based generator, outputs poisoned.
 #pragma once
 
 #include <string.h>

@@ -173,6 +173,44 @@ static void moe_scatter(struct kernel_case *c)
     output(c, 3, DTYPE_U32, PAIRS);
 }
 
+static void moe_capacity(struct kernel_case *c)
+{
+    PUSH(c, push_moe_capacity, .pairs = PAIRS, .experts = EXPERTS, .capacity = 2);
+    picks(words(c, 0, PAIRS));
+    uint32_t *inverse = words(c, 1, PAIRS);
+    for (uint32_t p = 0; p < PAIRS; p++) inverse[p] = PAIRS - 1 - p;
+    offsets(words(c, 2, EXPERTS + 1));
+    output(c, 3, DTYPE_U32, PAIRS);
+}
+
+static void router_noise_push(struct kernel_case *c)
+{
+    PUSH(c, push_router_noise, .tokens = TOKENS, .experts = EXPERTS, .total = 20, .first = 3,
+         .layer = 1, .noisy = 1, .learned = 1, .jitter = 0.1f);
+    step(c, 0, &(struct step_words){.step = 7, .seed_low = 5, .seed_high = 6, .micro = 1});
+    numbers(c, 1, DTYPE_F32, TOKENS * EXPERTS);
+    numbers(c, 2, KERNEL_CASE_STORE, 1);
+    numbers(c, 3, DTYPE_F32, TOKENS * EXPERTS);
+}
+
+static void router_noise_back(struct kernel_case *c)
+{
+    router_noise_push(c);
+    numbers(c, 4, KERNEL_CASE_STORE, TOKENS * EXPERTS);
+    output(c, 5, KERNEL_CASE_STORE, TOKENS * EXPERTS);
+    output(c, 6, DTYPE_F32, TOKENS);
+}
+
+static void router_hash(struct kernel_case *c)
+{
+    PUSH(c, push_router_hash, .tokens = TOKENS, .experts = 7, .top_k = 3, .layer = 2);
+    words_below(c, 0, TOKENS, 1000);
+    output(c, 1, DTYPE_F32, TOKENS * 7);
+    output(c, 2, DTYPE_U32, TOKENS * 3);
+    output(c, 3, DTYPE_F32, TOKENS * 3);
+    output(c, 4, DTYPE_F32, TOKENS);
+}
+
 // ----
 
 kernel_case_fn *kernel_case_router(enum kernel_op op)
@@ -184,6 +222,10 @@ kernel_case_fn *kernel_case_router(enum kernel_op op)
         [KERNEL_ROUTER_SCORE] = router_score,
         [KERNEL_ROUTER_CHOICE] = router_choice,
         [KERNEL_ROUTER_PICK] = router_pick,
+        [KERNEL_MOE_CAPACITY] = moe_capacity,
+        [KERNEL_ROUTER_NOISE] = router_noise_push,
+        [KERNEL_ROUTER_NOISE_BACK] = router_noise_back,
+        [KERNEL_ROUTER_HASH] = router_hash,
         [KERNEL_ROUTER_GATES] = router_gates,
         [KERNEL_ROUTER_LOSSES] = router_losses,
         [KERNEL_ROUTER_POOL] = router_pool,

@@ -71,6 +71,9 @@ GROUPS_ROWS(router, push_router,
             p->experts <= ROUTER_NARROW ? ceil_div(p->tokens, shape->lanes) : p->tokens)
 GROUPS_ROWS(router_wide, push_router, p->tokens)
 GROUPS_ROWS(router_stats, push_router, ceil_div(p->experts, shape->lanes))
+GROUPS_ROWS(router_noise, push_router_noise, p->tokens)
+GROUPS_ROWS(router_hash, push_router_hash, p->tokens)
+GROUPS_ROWS(moe_capacity, push_moe_capacity, ceil_div(p->pairs, shape->lanes * ELEMENTS_PER_LANE))
 GROUPS_ROWS(router_gates, push_router, p->experts)
 GROUPS_ROWS(moe_blocks, push_moe_sort, p->blocks)
 GROUPS_ROWS(moe_combine, push_moe_combine, p->tokens)
@@ -181,6 +184,12 @@ COST(router_stats, push_router, 4 * D(p->tokens) * p->experts, 4 * D(p->tokens) 
 COST(router_score, push_router, 4 * D(p->tokens) * p->experts, 8 * D(p->tokens) * p->experts)
 COST(router_choice, push_router, D(p->tokens) * p->experts, 8 * D(p->tokens) * p->experts)
 COST(router_pick, push_router, D(p->tokens) * p->top_k, 4 * D(p->tokens) * p->experts)
+COST(router_noise, push_router_noise, 20 * D(p->tokens) * p->experts,
+     (p->noisy ? 12 : 8) * D(p->tokens) * p->experts)
+COST(router_noise_back, push_router_noise, 20 * D(p->tokens) * p->experts,
+     (3 * store + 4) * D(p->tokens) * p->experts)
+COST(router_hash, push_router_hash, 0, 4 * D(p->tokens) * (p->experts + 2 * p->top_k))
+COST(moe_capacity, push_moe_capacity, 0, 12 * D(p->pairs))
 COST(router_gates, push_router, D(p->tokens) * p->top_k, 8 * D(p->tokens) * p->top_k)
 COST(router_losses, push_router_losses, 2 * D(p->tokens) + 20 * D(p->experts),
      4 * D(p->tokens) + 40 * D(p->experts))
@@ -281,6 +290,11 @@ static const struct kernel_info table[KERNEL_COUNT] = {
     ROW(ROUTER_PICK, router_pick, groups_router, router_pick, push_router, "rrww"),
     ROW(ROUTER_BACK, router_back, groups_router, router_back, push_router, "rrrrrrrw"),
     ROW(ROUTER_STATS, router_stats, groups_router_stats, router_stats, push_router, "rrrrmm"),
+    ROW(ROUTER_NOISE, router_noise, groups_router_noise, router_noise, push_router_noise, "rrrm"),
+    ROW(ROUTER_NOISE_BACK, router_noise_back, groups_router_noise, router_noise_back,
+        push_router_noise, "rrrrmww"),
+    ROW(ROUTER_HASH, router_hash, groups_router_hash, router_hash, push_router_hash, "rwwww"),
+    ROW(MOE_CAPACITY, moe_capacity, groups_moe_capacity, moe_capacity, push_moe_capacity, "rrrw"),
     ROW(ROUTER_GATES, router_gates, groups_router_gates, router_gates, push_router, "rrrw"),
     ROW(ROUTER_LOSSES, router_losses, groups_one, router_losses, push_router_losses, "rrrrmw"),
     ROW(ROUTER_POOL, router_pool, groups_one, router_pool, push_router_pool, "mm"),

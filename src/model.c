@@ -43,6 +43,8 @@ static const struct { const char *name, *mixtral; bool vector; } role_names[ROLE
     [ROLE_DOWN_BIAS]      = {"mlp.down_proj.bias", .vector = true},
     [ROLE_ROUTER]         = {"mlp.gate.weight", "block_sparse_moe.gate.weight"},
     [ROLE_ROUTER_CORRECTION] = {"mlp.gate.e_score_correction_bias", .vector = true},
+    [ROLE_ROUTER_NOISE] = {"mlp.gate.noise.weight"},
+    [ROLE_ROUTER_TEMPERATURE] = {"mlp.gate.temperature", .vector = true},
     [ROLE_EXPERT_GATE]    = {"mlp.experts.%u.gate_proj.weight",
                              "block_sparse_moe.experts.%u.w1.weight"},
     [ROLE_EXPERT_UP]      = {"mlp.experts.%u.up_proj.weight",
@@ -133,11 +135,27 @@ static void add(struct model *model, enum model_role role, int32_t layer, uint32
     const bool vector = role_names[role].vector;
     tensor->decay = !vector && (role != ROLE_EMBED || c->embedding_weight_decay);
     tensor->init_value = vector ? vector_value(c, role) : 0;
+    if (role == ROLE_ROUTER_TEMPERATURE) // softplus of it is the configured temperature
+        tensor->init_value = log(expm1(c->layer_router[layer].temperature));
     tensor->init_std = vector ? 0 : init_std(c, tensor);
     tensor->init = init_of(c, role);
     model->parameters += tensor->count;
     model->active +=
         experts ? tensor->count / experts * c->layer_router[layer].top_k : tensor->count;
+}
+
+static void add_router(struct model *model, int32_t layer)
+{
+    const struct config *c = &model->config;
+    const struct config_router *router = &c->layer_router[layer];
+    const uint32_t experts = c->num_experts, h = c->hidden_size;
+    if (router->type == CONFIG_ROUTER_HASH) return;
+    add(model, ROLE_ROUTER, layer, 0, experts, h);
+    if (router->type == CONFIG_ROUTER_SIGMOID_BIAS)
+        add(model, ROLE_ROUTER_CORRECTION, layer, 0, 1, experts);
+    if (router->type == CONFIG_ROUTER_NOISY_TOPK)
+        add(model, ROLE_ROUTER_NOISE, layer, 0, experts, h);
+    if (router->learn_temperature) add(model, ROLE_ROUTER_TEMPERATURE, layer, 0, 1, 1);
 }
 
 static void add_embeddings(struct model *model)
@@ -184,9 +202,7 @@ static void add_ffn(struct model *model, int32_t n)
     const uint32_t h = c->hidden_size, i = c->intermediate_size, m = c->moe_intermediate_size;
     if (c->norm == CONFIG_RMS_NORM && c->norm_weight) add(model, ROLE_NORM_FFN, n, 0, 1, h);
     if (c->moe_layer[n]) {
-        add(model, ROLE_ROUTER, n, 0, c->num_experts, h);
-        if (c->layer_router[n].type == CONFIG_ROUTER_SIGMOID_BIAS)
-            add(model, ROLE_ROUTER_CORRECTION, n, 0, 1, c->num_experts);
+        add_router(model, n);
         if (c->mlp_gated) add(model, ROLE_EXPERT_GATE, n, c->num_experts, m, h);
         add(model, ROLE_EXPERT_UP, n, c->num_experts, m, h);
         add(model, ROLE_EXPERT_DOWN, n, c->num_experts, h, m);

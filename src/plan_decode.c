@@ -155,7 +155,7 @@ bool network_decodes(const struct network *n)
         if (n->model->tensor[i].count * n->store_bytes > n->plan->gpu->caps.max_range) return false;
     for (int32_t layer = 0; layer < (int32_t)n->config->num_hidden_layers; layer++)
         if (!network_weight_qkv(n, layer).tensor ||
-            (n->config->moe_layer[layer] && !network_router_plain(n, layer)))
+            (n->config->moe_layer[layer] && !network_router_decodes(n, layer)))
             return false;
     return true;
 }

@@ -45,7 +45,9 @@ struct layer_values {
     struct plan_range x_mid, rstd_ffn, n_ffn;
     struct plan_range gate, up;                               // [T][I] dense, [P][I] MoE
     struct plan_range ids, gates, router_lse, slope;          // router
-    struct plan_range *probs, *logits;                        // by part of the tokens
+    struct plan_range *probs, *logits, *noise;                // by part of the tokens
+    // the sort before and after the capacity's drop: the same where there is none
+    struct plan_range kept, wanted, wanted_order;
     struct plan_range offsets, tiles, ranges, indirect, order, inverse;
 };
 
@@ -164,8 +166,8 @@ struct push_moe_matmul network_moe_push(const struct network *n, int32_t layer, 
                                         uint32_t inner);
 void network_moe_steps(struct network *n, int32_t layer);     // plan_moe.c
 // ---- routers (plan_router.c)
-// Softmax, top-k, nothing else: what KERNEL_ROUTER and decoding know.
-bool network_router_plain(const struct network *n, int32_t layer);
+// Whether decoding knows it: softmax, top-k, nothing else.
+bool network_router_decodes(const struct network *n, int32_t layer);
 void network_route(struct network *n, int32_t layer);       // ids and gates of n_ffn
 void network_route_stats(struct network *n, int32_t layer); // after the sort: losses, slopes
 void network_route_pool(struct network *n); // before backward: losses over all layers

@@ -3,6 +3,8 @@
 // (token, pick) pairs -> tile table -> grouped up matmul with gather and activation inside ->
 // grouped down -> weighted combine. Backward mirrors it. Group counts that depend on routing come
 // from the device (indirect dispatch).
+#include <math.h>
+
 #include "src/base.h"
 #include "src/plan_model.h"
 
@@ -46,7 +48,7 @@ static struct push_moe_sort sort_push(const struct network *n, int32_t layer)
     return kernel_moe_sort(n->plan->kernels, n->plan->store, &size);
 }
 
-static void sort_steps(struct network *n, int32_t layer)
+static void sort_steps(struct network *n, int32_t layer, struct plan_range ids)
 {
     struct layer_values *v = &n->layer[layer];
     const struct push_moe_sort push = sort_push(n, layer);
@@ -64,11 +66,31 @@ static void sort_steps(struct network *n, int32_t layer)
     v->indirect = network_temp_f32(n, MOE_GRIDS, 4, "indirect", layer);
     v->order = network_temp_f32(n, push.pairs, 1, "order", layer);
     v->inverse = network_temp_f32(n, push.pairs, 1, "inverse", layer);
-    plan_add(n->plan, KERNEL_MOE_COUNT, 0, &push, PLAN_BIND(v->ids, counts, totals));
+    plan_add(n->plan, KERNEL_MOE_COUNT, 0, &push, PLAN_BIND(ids, counts, totals));
     plan_add(n->plan, KERNEL_MOE_SCAN, 0, &push,
              PLAN_BIND(counts, totals, v->offsets, v->tiles, v->ranges, v->indirect));
     plan_add(n->plan, KERNEL_MOE_SCATTER, 0, &push,
-             PLAN_BIND(v->ids, counts, v->order, v->inverse));
+             PLAN_BIND(ids, counts, v->order, v->inverse));
+}
+
+// Every expert keeps its first rows, as many as its share of the tokens times the capacity factor;
+// then the sort once more, without the others. Only training drops.
+static void drop_steps(struct network *n, int32_t layer)
+{
+    const struct config_router *router = network_router(n, layer);
+    struct layer_values *v = &n->layer[layer];
+    v->kept = v->ids;
+    v->wanted = v->offsets;
+    v->wanted_order = v->order;
+    if (n->mode != NETWORK_TRAIN || router->capacity_factor == 0) return;
+    const double share = (double)pairs_of(n, layer) / n->config->num_experts;
+    const struct push_moe_capacity push = {
+        .pairs = pairs_of(n, layer), .experts = n->config->num_experts,
+        .capacity = (uint32_t)fmin(ceil(router->capacity_factor * share), UINT32_MAX)};
+    v->kept = network_temp_f32(n, push.pairs, 1, "kept", layer);
+    plan_add(n->plan, KERNEL_MOE_CAPACITY, 0, &push,
+             PLAN_BIND(v->ids, v->inverse, v->offsets, v->kept));
+    sort_steps(n, layer, v->kept);
 }
 
 static struct plan_range grid(const struct layer_values *v, enum kernel_moe_grid entry)
@@ -140,7 +162,8 @@ void network_moe_steps(struct network *n, int32_t layer)
     struct layer_values *v = &n->layer[layer];
     network_route(n, layer);
     picks_steps(n, layer);
-    sort_steps(n, layer);
+    sort_steps(n, layer, v->ids);
+    drop_steps(n, layer);
     network_route_stats(n, layer);
     const struct plan_range y = expert_steps(n, layer);
     const struct push_moe_combine push = {.tokens = n->tokens,
@@ -209,7 +232,7 @@ static void bias_back(struct network *n, int32_t layer, struct plan_range dgates
              PLAN_BIND(n->dy, v->order, v->offsets, v->gates,
                        network_grad(n, ROLE_EXPERT_DOWN_BIAS, layer)));
     plan_add(n->plan, KERNEL_MOE_BIAS_BACK, 0, &gates,
-             PLAN_BIND(n->dy, v->ids, network_weight(n, ROLE_EXPERT_DOWN_BIAS, layer), dgates));
+             PLAN_BIND(n->dy, v->kept, network_weight(n, ROLE_EXPERT_DOWN_BIAS, layer), dgates));
 }
 
 // Gradients of the experts' weights; dgates; the gradient of the gathered rows [P][H], which is

@@ -10,11 +10,18 @@ enum {
     ROUTER_ROWS = 64,       // parts are multiples, so that ranges stay aligned
 };
 
-bool network_router_plain(const struct network *n, int32_t layer)
+// What KERNEL_ROUTER knows: softmax, the K largest.
+static bool is_plain(const struct config_router *router)
+{
+    const bool top = router->type == CONFIG_ROUTER_TOPK || router->type == CONFIG_ROUTER_SWITCH ||
+                     router->type == CONFIG_ROUTER_NOISY_TOPK;
+    return top && !router->sigmoid && router->scaling_factor == 1;
+}
+
+bool network_router_decodes(const struct network *n, int32_t layer)
 {
     const struct config_router *router = network_router(n, layer);
-    const bool top = router->type == CONFIG_ROUTER_TOPK || router->type == CONFIG_ROUTER_SWITCH;
-    return top && !router->sigmoid && router->scaling_factor == 1;
+    return is_plain(router) && !router->learn_temperature;
 }
 
 // ---- push words
@@ -26,7 +33,8 @@ static enum kernel_pick pick_of(const struct config_router *router)
     case CONFIG_ROUTER_TOP_P: case CONFIG_ROUTER_DYNAMIC: return PICK_MASS;
     case CONFIG_ROUTER_DENSE: return PICK_ALL;
     case CONFIG_ROUTER_TOPK: case CONFIG_ROUTER_SWITCH: case CONFIG_ROUTER_STRAIGHT_THROUGH:
-    case CONFIG_ROUTER_GROUP_LIMITED: case CONFIG_ROUTER_SIGMOID_BIAS: break;
+    case CONFIG_ROUTER_GROUP_LIMITED: case CONFIG_ROUTER_SIGMOID_BIAS:
+    case CONFIG_ROUTER_NOISY_TOPK: case CONFIG_ROUTER_HASH: break;
     }
     return PICK_TOP;
 }
@@ -48,7 +56,9 @@ static struct push_router router_push(const struct network *n, int32_t layer)
                                 .experts = n->config->num_experts,
                                 .top_k = router->top_k,
                                 .renormalise = router->norm_topk_prob,
-                                .inv_temperature = (float)(1.0 / router->temperature),
+                                .inv_temperature =
+                                    router->learn_temperature ? 1
+                                                              : (float)(1 / router->temperature),
                                 .sigmoid = router->sigmoid,
                                 .biased = router->type == CONFIG_ROUTER_SIGMOID_BIAS,
                                 .groups = router->n_group,
@@ -110,6 +120,83 @@ static struct push_router part_push(const struct network *n, int32_t layer,
     return push;
 }
 
+// Through one of the linear layers [experts][hidden]: its gradient, and what it adds to dn.
+static void linear_back(struct network *n, int32_t layer, const struct part *part,
+                        enum model_role role, struct plan_range dy, struct plan_range dn)
+{
+    const uint32_t experts = n->config->num_experts, hidden = n->config->hidden_size;
+    const uint64_t row = (uint64_t)hidden * n->store_bytes;
+    network_linear_back_weight(n, dy, rows_of(n->layer[layer].n_ffn, part, row),
+                               network_grad(n, role, layer), part->rows, experts, hidden);
+    network_linear_back_input(n, dy, network_weight(n, role, layer), rows_of(dn, part, row),
+                              part->rows, experts, hidden, true);
+}
+
+// ---- noise, jitter and the learned temperature
+
+static struct push_router_noise noise_push(const struct network *n, int32_t layer,
+                                           const struct part *part)
+{
+    const struct config_router *router = network_router(n, layer);
+    const bool train = n->mode == NETWORK_TRAIN;
+    return (struct push_router_noise){
+        .tokens = part->rows, .experts = n->config->num_experts, .total = n->tokens,
+        .first = part->begin, .layer = (uint32_t)layer,
+        .noisy = train && router->type == CONFIG_ROUTER_NOISY_TOPK,
+        .learned = router->learn_temperature, .jitter = train ? (float)router->jitter : 0};
+}
+
+static bool is_shaken(const struct push_router_noise *push)
+{
+    return push->noisy || push->learned || push->jitter != 0;
+}
+
+// Anything of the right type stands for a temperature that is not learned.
+static struct plan_range temperature(const struct network *n, int32_t layer)
+{
+    const bool learned = network_router(n, layer)->learn_temperature;
+    return network_weight(n, learned ? ROLE_ROUTER_TEMPERATURE : ROLE_ROUTER, layer);
+}
+
+static void noise_steps(struct network *n, int32_t layer, const struct part *part,
+                        struct plan_range logits)
+{
+    const struct push_router_noise push = noise_push(n, layer, part);
+    if (!is_shaken(&push)) return;
+    const uint32_t experts = n->config->num_experts, hidden = n->config->hidden_size;
+    const uint64_t row = (uint64_t)hidden * n->store_bytes;
+    struct layer_values *v = &n->layer[layer];
+    v->noise[part->index] = logits; // not read
+    if (push.noisy) {
+        v->noise[part->index] = network_temp_f32(n, part->rows, experts, "noise", layer);
+        network_linear_f32(n, rows_of(v->n_ffn, part, row),
+                           network_weight(n, ROLE_ROUTER_NOISE, layer), v->noise[part->index],
+                           part->rows, experts, hidden);
+    }
+    plan_add(n->plan, KERNEL_ROUTER_NOISE, 0, &push,
+             PLAN_BIND(n->io.step, v->noise[part->index], temperature(n, layer), logits));
+}
+
+static void noise_back(struct network *n, int32_t layer, const struct part *part,
+                       struct plan_range dlogits, struct plan_range dn)
+{
+    const struct push_router_noise push = noise_push(n, layer, part);
+    if (!is_shaken(&push)) return;
+    const uint32_t experts = n->config->num_experts;
+    const struct layer_values *v = &n->layer[layer];
+    const struct plan_range partial = network_temp_f32(n, part->rows, 1, "dtemperature", layer),
+                            dnoise = network_temp(n, part->rows, experts, "dnoise", layer);
+    plan_add(n->plan, KERNEL_ROUTER_NOISE_BACK, 0, &push,
+             PLAN_BIND(n->io.step, v->noise[part->index], temperature(n, layer),
+                       v->logits[part->index], dlogits, dnoise, partial));
+    const struct push_sum sum = {.count = part->rows, .accumulate = 1};
+    if (push.learned)
+        plan_add(n->plan, KERNEL_SUM, 0, &sum,
+                 PLAN_BIND(partial, network_grad(n, ROLE_ROUTER_TEMPERATURE, layer)));
+    if (push.noisy)
+        linear_back(n, layer, part, ROLE_ROUTER_NOISE, dnoise, dn);
+}
+
 // ---- forward
 
 // Scores into probs; what picks go by, which is the scores themselves where nothing is added.
@@ -129,6 +216,25 @@ static struct plan_range score_steps(struct network *n, int32_t layer, const str
     return choice;
 }
 
+static bool keeps_logits(const struct network *n, int32_t layer)
+{
+    const struct config_router *router = network_router(n, layer);
+    return router->z_square_coef != 0 || router->learn_temperature;
+}
+
+static void hash_part(struct network *n, int32_t layer, const struct part *part)
+{
+    struct layer_values *v = &n->layer[layer];
+    const uint32_t top_k = network_router(n, layer)->top_k;
+    const struct plan_range probs = v->probs[part->index];
+    const struct push_router_hash push = {part->rows, n->config->num_experts, top_k,
+                                          (uint32_t)layer};
+    v->logits[part->index] = probs;
+    plan_add(n->plan, KERNEL_ROUTER_HASH, 0, &push,
+             PLAN_BIND(rows_of(n->io.ids, part, 4), probs, rows_of(v->ids, part, 4ull * top_k),
+                       rows_of(v->gates, part, 4ull * top_k), rows_of(v->router_lse, part, 4)));
+}
+
 static void route_part(struct network *n, int32_t layer, const struct part *part)
 {
     const struct config *c = n->config;
@@ -142,10 +248,15 @@ static void route_part(struct network *n, int32_t layer, const struct part *part
     const struct plan_range ids = rows_of(v->ids, part, picks),
                             gates = rows_of(v->gates, part, picks);
     v->probs[part->index] = probs;
-    v->logits[part->index] = push.z_square_coef != 0 ? logits : probs; // else nobody reads them
+    if (network_router(n, layer)->type == CONFIG_ROUTER_HASH) {
+        hash_part(n, layer, part);
+        return;
+    }
+    v->logits[part->index] = keeps_logits(n, layer) ? logits : probs; // else nobody reads them
     network_linear_f32(n, rows_of(v->n_ffn, part, hidden), network_weight(n, ROLE_ROUTER, layer),
                        logits, part->rows, c->num_experts, c->hidden_size);
-    if (network_router_plain(n, layer)) {
+    noise_steps(n, layer, part, logits);
+    if (is_plain(network_router(n, layer))) {
         plan_add(n->plan, KERNEL_ROUTER, 0, &push,
                  PLAN_BIND(logits, probs, ids, gates, rows_of(v->router_lse, part, 4)));
         return;
@@ -164,6 +275,7 @@ void network_route(struct network *n, int32_t layer)
     for (struct part part = {0}; next_part(n, &part);) parts++;
     v->probs = arena_array(n->plan->arena, parts, sizeof *v->probs);
     v->logits = arena_array(n->plan->arena, parts, sizeof *v->logits);
+    v->noise = arena_array(n->plan->arena, parts, sizeof *v->noise);
     for (struct part part = {0}; next_part(n, &part);) route_part(n, layer, &part);
 }
 
@@ -200,7 +312,7 @@ static struct plan_range gate_sums(struct network *n, int32_t layer, struct plan
         network_temp_f32(n, n->config->num_experts, 1, "gate_sums", layer);
     const struct push_router push = router_push(n, layer);
     plan_add(n->plan, KERNEL_ROUTER_GATES, 0, &push,
-             PLAN_BIND(v->gates, v->offsets, v->order, sums));
+             PLAN_BIND(v->gates, v->wanted, v->wanted_order, sums));
     return sums;
 }
 
@@ -214,7 +326,7 @@ void network_route_stats(struct network *n, int32_t layer)
     for (struct part part = {0}; next_part(n, &part);) {
         const struct push_router push = part_push(n, layer, &part);
         plan_add(n->plan, KERNEL_ROUTER_STATS, 0, &push,
-                 PLAN_BIND(v->probs[part.index], v->offsets, rows_of(v->router_lse, &part, 4),
+                 PLAN_BIND(v->probs[part.index], v->wanted, rows_of(v->router_lse, &part, 4),
                            v->logits[part.index], stats, sums));
     }
     const struct push_router_losses push = losses_push(n, layer);
@@ -245,24 +357,22 @@ static void part_back(struct network *n, int32_t layer, const struct part *part,
 {
     const struct config *c = n->config;
     const struct layer_values *v = &n->layer[layer];
-    const uint32_t experts = c->num_experts, hidden = c->hidden_size;
-    const uint64_t picks = 4ull * network_router(n, layer)->top_k,
-                   row = (uint64_t)hidden * n->store_bytes;
+    const uint32_t experts = c->num_experts;
+    const uint64_t picks = 4ull * network_router(n, layer)->top_k;
     const struct plan_range dlogits = network_temp(n, part->rows, experts, "drouter", layer);
     const struct push_router push = part_push(n, layer, part);
     plan_add(n->plan, KERNEL_ROUTER_BACK, 0, &push,
              PLAN_BIND(v->probs[part->index], rows_of(v->ids, part, picks),
                        rows_of(dgates, part, picks), rows_of(v->router_lse, part, 4), v->slope,
                        n->io.step, v->logits[part->index], dlogits));
-    network_linear_back_weight(n, dlogits, rows_of(v->n_ffn, part, row),
-                               network_grad(n, ROLE_ROUTER, layer), part->rows, experts, hidden);
-    network_linear_back_input(n, dlogits, network_weight(n, ROLE_ROUTER, layer),
-                              rows_of(dn, part, row), part->rows, experts, hidden, true);
+    noise_back(n, layer, part, dlogits, dn);
+    linear_back(n, layer, part, ROLE_ROUTER, dlogits, dn);
 }
 
 void network_route_back(struct network *n, int32_t layer, struct plan_range dgates,
                         struct plan_range dn)
 {
+    if (network_router(n, layer)->type == CONFIG_ROUTER_HASH) return;
     for (struct part part = {0}; next_part(n, &part);) part_back(n, layer, &part, dgates, dn);
 }
 

@@ -392,6 +392,7 @@ static void moe_layer_metrics(struct run_state *r, const struct trainer_result *
         out->experts_per_token = own->kept / tokens;
         out->token_entropy =
             c->num_experts > 1 ? own->loss[ROUTER_ENTROPY] / log(c->num_experts) : 1;
+        if (c->layer_router[layer].capacity_factor > 0) out->dropped = own->picks - own->kept;
         observe_routing(r, result, index);
         index++;
     }

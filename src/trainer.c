@@ -214,6 +214,8 @@ static struct step_words step_words(const struct trainer *t, uint32_t step, doub
         .unscale = (float)(1 / scale),
         .max_grad_norm = (float)c->max_grad_norm,
         .length = t->layout.tokens,
+        .seed_low = (uint32_t)c->seed,
+        .seed_high = (uint32_t)(c->seed >> 32),
     };
 }
 
@@ -257,8 +259,8 @@ bool trainer_submit(struct trainer *t, uint32_t step, double learning_rate,
     slot->targets = 0;
     for (uint32_t i = 0; i < t->micro_count; i++)
         slot->targets += batch_scored(&t->layout, &batch[i]);
-    const struct step_words words = step_words(t, step, learning_rate, slot->targets);
-    for (uint32_t i = 0; i < t->micro_count; i++)
+    struct step_words words = step_words(t, step, learning_rate, slot->targets);
+    for (uint32_t i = 0; i < t->micro_count; i++, words.micro++)
         batch_fill(&t->layout, (uint8_t *)slot->input->data + i * t->layout.input_bytes, &batch[i],
                    words);
     slot->step = step;

@@ -147,7 +147,7 @@ def body_names(c):
 
 
 # the keys of a router, and what they are where a file is silent
-ROUTER = {"router_type": "topk", "scoring_func": "softmax", "min_experts_per_tok": 0, "router_threshold": 0.05,
+ROUTER = {"router_type": "topk", "router_learn_temperature": False, "router_jitter_noise": 0.0, "capacity_factor": 0.0, "scoring_func": "softmax", "min_experts_per_tok": 0, "router_threshold": 0.05,
           "router_top_p": 0.9, "n_group": 1, "topk_group": 1, "routed_scaling_factor": 1.0,
           "router_bias_update_speed": 1e-3, "router_temperature": 1.0, "norm_topk_prob": False,
           "num_experts_per_tok": 0, "router_aux_loss_coef": 0.01, "router_aux_loss_hf_coef": 0.0,
@@ -164,6 +164,52 @@ class Router:
         if c.mixtral:
             self.norm_topk_prob = True
         self.share = 1 / (c.num_hidden_layers if self.router_loss_layers == "all" else c.moe_layers)
+
+
+def philox(key, counter):
+    """Philox 4x32-10 (Salmon et al. 2011): two key words, four counter words -> four words."""
+    key, x = list(key), list(counter)
+    for _ in range(10):
+        a, b = 0xD2511F53 * x[0], 0xCD9E8D57 * x[2]
+        x = [b >> 32 ^ x[1] ^ key[0], b & 0xffffffff, a >> 32 ^ x[3] ^ key[1], a & 0xffffffff]
+        key = [(key[0] + 0x9E3779B9) & 0xffffffff, (key[1] + 0xBB67AE85) & 0xffffffff]
+    return x
+
+
+def shaken(c, r, w, prefix, layer, flat, logits):
+    """Jitter, noise (in training) and the learned temperature."""
+    tokens, experts = logits.shape
+    blocks = [[philox((c.seed & 0xffffffff, c.seed >> 32), (e, c.micro * tokens + t, layer, c.step))
+               for e in range(experts)] for t in range(tokens)]
+    u = ((torch.tensor(blocks) >> 9).double() + 0.5) / 2 ** 23
+    normal = (-2 * u[..., 0].log()).sqrt() * (2 * math.pi * u[..., 1]).cos()
+    logits = logits * (1 + r.router_jitter_noise * (2 * u[..., 2] - 1))
+    if r.router_type == "noisy_topk":
+        logits = logits + normal * torch.nn.functional.softplus(flat @ w[prefix + "gate.noise.weight"].T)
+    if r.router_learn_temperature:
+        return logits / torch.nn.functional.softplus(w[prefix + "gate.temperature"])
+    return logits / r.router_temperature
+
+
+def hashed(c, r, layer, ids):
+    """The experts of each token by its id, as bool [tokens][experts]."""
+    mask = torch.zeros(len(ids), c.experts, dtype=torch.bool)
+    for t, token in enumerate(ids.tolist()):
+        x = (token + layer * 0x9e3779b9) & 0xffffffff
+        x = (x ^ x >> 16) * 0x85ebca6b & 0xffffffff
+        x = (x ^ x >> 13) * 0xc2b2ae35 & 0xffffffff
+        x ^= x >> 16
+        for k in range(r.num_experts_per_tok):
+            mask[t, (x + k * (c.experts // r.num_experts_per_tok)) % c.experts] = True
+    return mask
+
+
+def within_capacity(c, r, mask):
+    """The first tokens of each expert, in order of position."""
+    if not r.capacity_factor:
+        return mask
+    most = math.ceil(r.capacity_factor * len(mask) * r.num_experts_per_tok / c.experts)
+    return mask & (mask.long().cumsum(0) <= most)
 
 
 def in_groups(r, choice):
@@ -196,7 +242,7 @@ def gates_of(r, scores, mask):
     gates = scores * mask
     if r.router_type == "straight_through": # 1 forward, backward as if it were the score
         return mask + gates - gates.detach()
-    if r.norm_topk_prob or r.router_type in ("threshold", "sigmoid_bias"):
+    if r.norm_topk_prob or r.router_type in ("threshold", "sigmoid_bias", "noisy_topk"):
         gates = gates / gates.sum(-1, keepdim=True).clamp_min(1e-20)
     return gates * r.routed_scaling_factor
 
@@ -226,20 +272,28 @@ def moe(c, w, layer, x, touched):
     prefix = f"model.layers.{layer}." + ("block_sparse_moe." if c.mixtral else "mlp.")
     r = Router(c, layer)
     flat = x.reshape(-1, x.shape[-1])
-    logits = flat @ w[prefix + "gate.weight"].T / r.router_temperature
+    if r.router_type == "hash":
+        mask = hashed(c, r, layer, c.ids)
+        scores = mask.double() / r.num_experts_per_tok
+        logits = scores.log()
+    else:
+        logits = shaken(c, r, w, prefix, layer, flat, flat @ w[prefix + "gate.weight"].T)
+        scores = logits.softmax(-1)
     sigmoid = r.scoring_func == "sigmoid" or r.router_type == "sigmoid_bias"
-    scores = logits.sigmoid() if sigmoid else logits.softmax(-1)
+    scores = logits.sigmoid() if sigmoid else scores
     q = scores / scores.sum(-1, keepdim=True)
     choice = scores.detach()
     if r.router_type == "sigmoid_bias":
         choice = choice + w[prefix + "gate.e_score_correction_bias"].detach()
     if r.n_group > 1:
         choice = in_groups(r, choice)
-    mask = taken(r, scores, choice)
+    if r.router_type != "hash":
+        mask = taken(r, scores, choice)
     gates = gates_of(r, scores, mask)
+    kept = within_capacity(c, r, mask)
     out = torch.zeros_like(flat)
     for e in range(c.experts):
-        tokens = mask[:, e].nonzero(as_tuple=True)[0]
+        tokens = kept[:, e].nonzero(as_tuple=True)[0]
         if len(tokens):
             touched.add(f"{prefix}experts.{e}.")
         y = body(c, w, f"{prefix}experts.{e}.", flat[tokens])
@@ -299,6 +353,7 @@ def forward(c, w, ids, touched):
     """Logits and the auxiliary losses."""
     x = x0 = embed(c, w, ids)
     aux, c.pooled, outputs, half = 0.0, [], [], c.num_hidden_layers // 2
+    c.ids = ids.flatten()
     for layer in range(c.num_hidden_layers):
         p = f"model.layers.{c.owner(layer)}."
         if c.unet_skips and half <= layer < 2 * half:
@@ -407,7 +462,7 @@ def main():
          for k, v in read_safetensors(folder + "/model.safetensors").items()}
     optimizer = Optimizers(c, w)
     results = []
-    for step in json.load(open(folder + "/batches.json")):
+    for c.step, step in enumerate(json.load(open(folder + "/batches.json")), 1):
         c.step_counts, touched = {}, set()
         for v in w.values():
             v.grad = torch.zeros_like(v) if v.requires_grad else None
@@ -415,7 +470,7 @@ def main():
         batches = [(torch.tensor(m["ids"]).view(shape), torch.tensor(m["targets"]).view(shape)) for m in step["micro"]]
         scored = sum((targets != -100).sum() for _, targets in batches)
         total = 0.0
-        for ids, targets in batches:
+        for c.micro, (ids, targets) in enumerate(batches):
             logits, aux = forward(c, w, ids, touched)
             loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum") / scored
             total += loss.item()

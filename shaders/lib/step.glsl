@@ -8,5 +8,6 @@ struct step_words {
     float temperature;
     uint  top_k;
     float top_p, repetition_penalty;
-    uint  reserved[16];
+    uint  micro;
+    uint  reserved[15];
 };

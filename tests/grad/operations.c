@@ -19,6 +19,7 @@ static struct {
         struct push_attention attention;
         struct push_activate activate;
         struct push_router router;
+        struct push_router_noise router_noise;
         struct push_moe_matmul moe;
         struct push_moe_combine combine;
         struct push_loss loss; struct push_embed embed;
@@ -348,6 +349,45 @@ static void router(const char *name, struct push_router push)
     grad_end(&c);
 }
 
+// ---- noise before a router: sum of weights times what it made
+
+static void noise_forward(struct grad_case *c)
+{
+    memcpy(c->array[s.y].data, c->array[s.logits].data, c->array[s.y].count * 4);
+    GRAD_RUN(c, KERNEL_ROUTER_NOISE, &s.push, s.step, s.probs, s.w, s.y);
+}
+
+static double noise_objective(struct grad_case *c) { return grad_dot(c, s.y, s.weight); }
+
+static void router_noise(void)
+{
+    enum { TOKENS = 5, EXPERTS = 4, CELLS = TOKENS * EXPERTS };
+    struct grad_case c = grad_begin("router noise", 8);
+    s.push.router_noise = (struct push_router_noise){.tokens = TOKENS, .experts = EXPERTS,
+                                                     .total = TOKENS, .layer = 1, .noisy = 1,
+                                                     .learned = 1, .jitter = 0.2f};
+    s.logits = grad_normal(&c, "logits", CELLS, 1);
+    s.probs = grad_normal(&c, "noise", CELLS, 1);
+    s.w = grad_normal(&c, "temperature", 1, 1);
+    s.y = grad_zeros(&c, "y", CELLS);
+    s.weight = grad_normal(&c, "dy", CELLS, 1);
+    s.step = step_array(&c, &(struct step_words){.step = 3, .seed_low = 4});
+    c.forward = noise_forward;
+    c.objective = noise_objective;
+    c.forward(&c);
+    const int d = grad_zeros(&c, "dlogits", CELLS), dnoise = grad_zeros(&c, "dnoise", CELLS),
+              partial = grad_zeros(&c, "partial", TOKENS),
+              theta = grad_zeros(&c, "dtemperature", 1);
+    memcpy(c.array[d].data, c.array[s.weight].data, CELLS * 4);
+    GRAD_RUN(&c, KERNEL_ROUTER_NOISE_BACK, &s.push, s.step, s.probs, s.w, s.y, d, dnoise, partial);
+    const struct push_sum sum = {.count = TOKENS};
+    GRAD_RUN(&c, KERNEL_SUM, &sum, partial, theta);
+    tally(grad_compare(&c, s.logits, d));
+    tally(grad_compare(&c, s.probs, dnoise));
+    tally(grad_compare(&c, s.w, theta));
+    grad_end(&c);
+}
+
 static void routers(void)
 {
     const struct push_router plain = {.tokens = 9, .experts = 5, .top_k = 2, .scale = 1,
@@ -608,6 +648,7 @@ int main(void)
         activate(33, f, false);
     }
     routers();
+    router_noise();
     experts("experts, silu, gated", ACTIVATION_SILU, true);
     experts("experts, gelu, gated", ACTIVATION_GELU, true);
     experts("experts, gelu_tanh", ACTIVATION_GELU_TANH, false);
