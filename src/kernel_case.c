@@ -452,26 +452,6 @@ static void moe_combine(struct kernel_case *c)
     output(c, 4, KERNEL_CASE_STORE, 5 * 37);
 }
 
-static void moe_column_sum(struct kernel_case *c)
-{
-    PUSH(c, push_moe_column_sum, .experts = EXPERTS, .cols = 37, .top_k = PICKS, .gather = 1);
-    numbers(c, 0, KERNEL_CASE_STORE, TOKENS * 37);
-    uint32_t *order = words(c, 1, PAIRS);
-    for (uint32_t p = 0; p < PAIRS; p++) order[p] = PAIRS - 1 - p;
-    offsets(words(c, 2, EXPERTS + 1));
-    positive(c, 3, DTYPE_F32, PAIRS);
-    numbers(c, 4, DTYPE_F32, EXPERTS * 37);
-}
-
-static void moe_bias_back(struct kernel_case *c)
-{
-    PUSH(c, push_moe_bias_back, .pairs = PAIRS, .experts = EXPERTS, .cols = 37, .top_k = PICKS);
-    numbers(c, 0, KERNEL_CASE_STORE, TOKENS * 37);
-    picks(words(c, 1, PAIRS));
-    numbers(c, 2, KERNEL_CASE_STORE, EXPERTS * 37);
-    numbers(c, 3, DTYPE_F32, PAIRS);
-}
-
 // ---- loss, optimizer, sampling
 
 static void softcap(struct kernel_case *c)
@@ -665,8 +645,6 @@ static kernel_case_fn *const fills[KERNEL_COUNT] = {
     [KERNEL_COLUMN_SUMF] = column_sum,
     [KERNEL_SMEAR] = smear,
     [KERNEL_SMEAR_BACK_GATE] = smear_back_gate,
-    [KERNEL_MOE_COLUMN_SUM] = moe_column_sum,
-    [KERNEL_MOE_BIAS_BACK] = moe_bias_back,
     [KERNEL_SUM] = sum,
     [KERNEL_GRAD_NORM] = grad_norm,
     [KERNEL_GRAD_CLIP] = grad_clip,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Cases of the routers and of the expert sort: few tokens, an expert that has none.
+// Cases of the routers, of the expert sort and of what else has pairs: few tokens, an expert that
+// has none.
 #include "src/kernel_case_fill.h"
 #include "src/ref/ref.h"
 
@@ -211,6 +212,26 @@ static void router_hash(struct kernel_case *c)
     output(c, 4, DTYPE_F32, TOKENS);
 }
 
+static void moe_column_sum(struct kernel_case *c)
+{
+    PUSH(c, push_moe_column_sum, .experts = EXPERTS, .cols = 37, .top_k = PICKS, .gather = 1);
+    numbers(c, 0, KERNEL_CASE_STORE, TOKENS * 37);
+    uint32_t *order = words(c, 1, PAIRS);
+    for (uint32_t p = 0; p < PAIRS; p++) order[p] = PAIRS - 1 - p;
+    offsets(words(c, 2, EXPERTS + 1));
+    positive(c, 3, DTYPE_F32, PAIRS);
+    numbers(c, 4, DTYPE_F32, EXPERTS * 37);
+}
+
+static void moe_bias_back(struct kernel_case *c)
+{
+    PUSH(c, push_moe_bias_back, .pairs = PAIRS, .experts = EXPERTS, .cols = 37, .top_k = PICKS);
+    numbers(c, 0, KERNEL_CASE_STORE, TOKENS * 37);
+    picks(words(c, 1, PAIRS));
+    numbers(c, 2, KERNEL_CASE_STORE, EXPERTS * 37);
+    numbers(c, 3, DTYPE_F32, PAIRS);
+}
+
 // ----
 
 kernel_case_fn *kernel_case_router(enum kernel_op op)
@@ -222,6 +243,8 @@ kernel_case_fn *kernel_case_router(enum kernel_op op)
         [KERNEL_ROUTER_SCORE] = router_score,
         [KERNEL_ROUTER_CHOICE] = router_choice,
         [KERNEL_ROUTER_PICK] = router_pick,
+        [KERNEL_MOE_COLUMN_SUM] = moe_column_sum,
+        [KERNEL_MOE_BIAS_BACK] = moe_bias_back,
         [KERNEL_MOE_CAPACITY] = moe_capacity,
         [KERNEL_ROUTER_NOISE] = router_noise_push,
         [KERNEL_ROUTER_NOISE_BACK] = router_noise_back,
