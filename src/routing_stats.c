@@ -65,7 +65,7 @@ static double group_bits(struct table *t, const struct routing_sample *s, const 
     memset(t->column, 0, t->domains * sizeof *t->column);
     *pairs = all;
     *spread = n_log_n(all) - columns;
-    return bits - columns;
+    return fmax(bits - columns, 0); // not below by rounding
 }
 
 // Positions that have a domain, those of a token id side by side, in order of position.

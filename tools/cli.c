@@ -38,6 +38,8 @@ static const struct command_help commands[] = {
      "measure which kernels are fastest for a model, or for common sizes, again; keep the result"},
     {"sweep", "FILE.json [--out DIR] [--quiet]",
      "train a list of configs with equal data, steps and seeds; one table, one picture"},
+    {"inspect", "DIR --data PATH... [--out DIR] [--max-tokens N] [--json]",
+     "what the experts of a trained run do on a text: a report with tables and pictures"},
     {"info", "[DIR|CONFIG.json] [--devices] [--plan] [--json]",
      "what a model, a device or a plan is"},
 };
@@ -91,18 +93,19 @@ enum option_id {
     OPTION_HELP,
 };
 
-// `commands`: letters of the commands that take it (t g e l b i s; u: tune, x: export), * for all
+// `commands`: letters of the commands that take it (t g e l b i s; u: tune, x: export, n: inspect),
+// * for all
 static const struct { struct option option; const char *commands; } options[] = {
-    {{"data", required_argument, NULL, OPTION_DATA}, "tex"},
+    {{"data", required_argument, NULL, OPTION_DATA}, "texn"},
     {{"set", required_argument, NULL, OPTION_SET}, "ti"},
-    {{"out", required_argument, NULL, OPTION_OUT}, "tlsx"},
+    {{"out", required_argument, NULL, OPTION_OUT}, "tlsxn"},
     {{"steps", required_argument, NULL, OPTION_STEPS}, "t"},
     {{"seed", required_argument, NULL, OPTION_SEED}, "tg"},
     {{"resume", no_argument, NULL, OPTION_RESUME}, "t"},
     {{"check", no_argument, NULL, OPTION_CHECK}, "t"},
     {{"quiet", no_argument, NULL, OPTION_QUIET}, "ts"},
     {{"prompt", required_argument, NULL, OPTION_PROMPT}, "g"},
-    {{"max-tokens", required_argument, NULL, OPTION_MAX_TOKENS}, "g"},
+    {{"max-tokens", required_argument, NULL, OPTION_MAX_TOKENS}, "gn"},
     {{"temperature", required_argument, NULL, OPTION_TEMPERATURE}, "g"},
     {{"top-k", required_argument, NULL, OPTION_TOP_K}, "g"},
     {{"top-p", required_argument, NULL, OPTION_TOP_P}, "g"},
@@ -112,7 +115,7 @@ static const struct { struct option option; const char *commands; } options[] = 
     {{"prune", required_argument, NULL, OPTION_PRUNE}, "x"},
     {{"level", required_argument, NULL, OPTION_LEVEL}, "x"},
     {{"packing", required_argument, NULL, OPTION_PACKING}, "x"},
-    {{"json", no_argument, NULL, OPTION_JSON}, "eix"},
+    {{"json", no_argument, NULL, OPTION_JSON}, "eixn"},
     {{"json", required_argument, NULL, OPTION_JSON}, "b"},
     {{"ids", required_argument, NULL, OPTION_IDS}, "l"},
     {{"filter", required_argument, NULL, OPTION_FILTER}, "b"},
@@ -123,7 +126,7 @@ static const struct { struct option option; const char *commands; } options[] = 
     {{"device", required_argument, NULL, OPTION_DEVICE}, "*"},
     {{"caps", required_argument, NULL, OPTION_CAPS}, "*"},
     {{"validate", optional_argument, NULL, OPTION_VALIDATE}, "*"},
-    {{"untuned", no_argument, NULL, OPTION_UNTUNED}, "tgelbsx"},
+    {{"untuned", no_argument, NULL, OPTION_UNTUNED}, "tgelbsxn"},
     {{"log", required_argument, NULL, OPTION_LOG}, "*"},
     {{"help", no_argument, NULL, OPTION_HELP}, "*"},
 };
@@ -254,6 +257,7 @@ static bool take_option(struct cli *cli, int id, const char *value)
 static char option_letter(const char *command)
 {
     if (strcmp(command, "tune") == 0) return 'u';
+    if (strcmp(command, "inspect") == 0) return 'n';
     return strcmp(command, "export") == 0 ? 'x' : command[0];
 }
 

@@ -51,3 +51,4 @@ int command_tune(struct cli *cli);
 int command_info(struct cli *cli);
 int command_sweep(struct cli *cli);
 int command_export(struct cli *cli);
+int command_inspect(struct cli *cli);

@@ -9,7 +9,9 @@
 #include "runtime/log.h"
 #include "runtime/os.h"
 #include "src/base.h"
+#include "src/config.h"
 #include "tools/cli.h"
+#include "tools/inspect.h"
 #include "tools/sweep.h"
 
 // A finished run holds this file, with what it was trained from: another answer to the same name
@@ -85,6 +87,26 @@ static bool train(const struct cli *cli, const struct sweep *sweep, const struct
     return ok;
 }
 
+// A report in the folder of a finished run, where it has experts and none is there yet.
+static bool inspect(const struct cli *cli, const struct sweep *sweep, const char *folder)
+{
+    char out[4300], path[4400];
+    struct config config;
+    struct inspect_summary summary;
+    snprintf(out, sizeof out, "%s/inspect", folder);
+    snprintf(path, sizeof path, "%s/" SWEEP_INSPECTED, folder);
+    if (!sweep->inspect || inspect_read(path, &summary)) return true;
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    if (!config_read(&config, path, NULL, 0)) return false;
+    return !config_moe_layers(&config) ||
+           inspect_run(&(struct inspect_params){.device = cli->device,
+                                                .folder = folder,
+                                                .data = sweep->data,
+                                                .data_count = sweep->data_count,
+                                                .out = out},
+                       &summary);
+}
+
 enum fate { FATE_DONE, FATE_FAILED, FATE_INTERRUPTED };
 
 static enum fate one_run(const struct cli *cli, struct sweep *sweep, const char *out, uint32_t r,
@@ -102,6 +124,7 @@ static enum fate one_run(const struct cli *cli, struct sweep *sweep, const char 
         ok = train(cli, sweep, run, sweep->seed[s], place.folder, &interrupted);
         if (ok && !interrupted) ok = mark(&place, settings);
     }
+    if (ok && !interrupted) ok = inspect(cli, sweep, place.folder);
     if (ok && !interrupted) ok = sweep_result_read(place.folder, sweep->steps, &run->result[s]);
     free(settings);
     return interrupted ? FATE_INTERRUPTED : ok ? FATE_DONE : FATE_FAILED;

@@ -127,6 +127,8 @@ static void axis_x(struct plot *plot, const struct frame *f)
 static void widen(double *low, double *high)
 {
     if (!(*low <= *high)) *low = 0, *high = 1;
+    // what differs by rounding alone is one value: ticks between would never end
+    if (*high - *low <= 1e-9 * fmax(fabs(*low), fabs(*high))) *low -= 0.5, *high += 0.5;
     if (*low == *high) *low -= 0.5, *high += 0.5;
 }
 
@@ -176,6 +178,7 @@ static void stretch(double value, double *low, double *high)
 
 static void draw_series(struct plot *plot, const struct frame *f, const struct plot_series *s)
 {
+    cairo_new_path(plot->cairo); // text leaves its end as the current point
     for (uint32_t i = 0; i < s->count; i++)
         if (isfinite(s->x[i]) && isfinite(s->y[i]))
             cairo_line_to(plot->cairo, at_x(f, s->x[i]), at_y(f, s->y[i]));

@@ -3,16 +3,19 @@
 // it. The file is one JSON object:
 //
 //   {"about": "one sentence", "config": "tiny.json", "data": ["toy:all"], "steps": 300,
-//    "seeds": [1, 2, 3], "set": {"key": value ... for all},
+//    "seeds": [1, 2, 3], "inspect": false, "set": {"key": value ... for all},
 //    "runs": [{"name": "none", "config": "other.json", "set": {"router_aux_loss_coef": 0}}, ...]}
 //
 // Paths of configs are relative to the file, those of data to the current folder as in train. Each
-// run lies in OUT/NAME/seed-S; one that is finished is not trained again, one that was stopped goes
-// on from its checkpoint.
+// run lies in OUT/NAME/seed-S; "inspect": true inspects it too (tools/inspect.h), with a report in
+// its folder and the information of its experts on the domains in the table. One that is
+// finished is not trained again, one that was stopped goes on from its checkpoint.
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#define SWEEP_INSPECTED "inspect/report.json" // in the folder of a run
 
 enum { SWEEP_MAX_RUNS = 64, SWEEP_MAX_SEEDS = 32, SWEEP_POINTS = 100 };
 
@@ -22,6 +25,7 @@ struct sweep_result {
     double   held_out_loss, bpb;           // NAN where the data gives none
     double   loss, entropy, max_share, dead; // means over the last tenth of the steps; dead: share
     double   tokens_per_s;                 // median
+    double   information, shuffled;        // bits, over MoE layers; NAN where not inspected
     uint64_t device_bytes;                 // most
     // by hundredths of the run: loss, entropy and largest share
     double   curve[SWEEP_POINTS], entropies[SWEEP_POINTS], shares[SWEEP_POINTS];
@@ -40,6 +44,7 @@ struct sweep {
     const char *data[64];
     int         data_count;
     uint32_t    steps, run_count, seed_count;
+    bool        inspect;
     uint64_t    seed[SWEEP_MAX_SEEDS];
     struct sweep_run run[SWEEP_MAX_RUNS];
     struct arena *arena;

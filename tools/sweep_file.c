@@ -152,8 +152,8 @@ static bool read_run(struct reader *r, const cJSON *item)
 
 static bool read_all(struct reader *r)
 {
-    static const char *const known[] = {"about", "config", "data", "steps", "seeds", "set", "runs",
-                                        NULL};
+    static const char *const known[] = {"about", "config", "data", "steps", "seeds", "inspect",
+                                        "set", "runs", NULL};
     struct sweep *s = r->sweep;
     if (!known_keys(r, r->root, known)) return false;
     const char *about = cJSON_GetStringValue(get(r->root, "about"));
@@ -165,6 +165,9 @@ static bool read_all(struct reader *r)
         return refuse(r, "steps", "a whole number above 0");
     s->steps = (uint32_t)count;
     if (!cJSON_IsArray(runs) || !runs->child) return refuse(r, "runs", "an array of runs");
+    const cJSON *inspect = get(r->root, "inspect");
+    if (inspect && !cJSON_IsBool(inspect)) return refuse(r, "inspect", "true or false");
+    s->inspect = cJSON_IsTrue(inspect);
     if (!read_data(r) || !read_seeds(r)) return false;
     cJSON_ArrayForEach(item, runs) if (!read_run(r, item)) return false;
     return true;

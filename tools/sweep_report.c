@@ -27,7 +27,15 @@ static const struct column columns[] = {
     {"max_share", "largest share", AT(max_share), 3},
     {"dead", "dead experts", AT(dead), 3},
     {"tokens_per_s", "tokens/s", AT(tokens_per_s), 0},
+    {"information", "I(expert; domain), bits", AT(information), 4},
+    {"shuffled", "shuffled", AT(shuffled), 4},
 };
+enum { INSPECT_COLUMNS = 2 }; // the last ones, where runs are inspected
+
+static size_t columns_of(const struct sweep *sweep)
+{
+    return COUNT_OF(columns) - (sweep->inspect ? 0 : INSPECT_COLUMNS);
+}
 
 struct spread { double mean, deviation; uint32_t count; };
 
@@ -68,9 +76,9 @@ static void add_head(struct bytes *out, const struct sweep *sweep)
         bytes_printf(out, "%s %llu", i ? "," : "", (unsigned long long)sweep->seed[i]);
     bytes_printf(out, ".\nLosses in nats a token; training loss, load and experts are means over "
                       "the last tenth of the steps.\n\n| run | parameters | active |");
-    for (size_t i = 0; i < COUNT_OF(columns); i++) bytes_printf(out, " %s |", columns[i].title);
+    for (size_t i = 0; i < columns_of(sweep); i++) bytes_printf(out, " %s |", columns[i].title);
     bytes_printf(out, "\n|:--|--:|--:|");
-    for (size_t i = 0; i < COUNT_OF(columns); i++) bytes_printf(out, "--:|");
+    for (size_t i = 0; i < columns_of(sweep); i++) bytes_printf(out, "--:|");
     bytes_printf(out, "\n");
 }
 
@@ -82,7 +90,7 @@ static char *table(const struct sweep *sweep)
         const struct sweep_run *run = &sweep->run[r];
         bytes_printf(&out, "| %s | %llu | %llu |", run->name, (unsigned long long)run->parameters,
                      (unsigned long long)run->active);
-        for (size_t i = 0; i < COUNT_OF(columns); i++) {
+        for (size_t i = 0; i < columns_of(sweep); i++) {
             const struct spread s = spread(sweep, run, columns[i].offset);
             add_cell(&out, &columns[i], &s);
         }
@@ -104,7 +112,7 @@ static cJSON *run_json(const struct sweep *sweep, const struct sweep_run *run)
     cJSON_AddStringToObject(json, "name", run->name);
     cJSON_AddNumberToObject(json, "parameters", (double)run->parameters);
     cJSON_AddNumberToObject(json, "active_parameters", (double)run->active);
-    for (size_t i = 0; i < COUNT_OF(columns); i++) {
+    for (size_t i = 0; i < columns_of(sweep); i++) {
         const struct spread s = spread(sweep, run, columns[i].offset);
         cJSON *cell = cJSON_AddObjectToObject(json, columns[i].key);
         cJSON_AddItemToObject(cell, "mean", number_or_null(s.mean));

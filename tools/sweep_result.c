@@ -8,6 +8,7 @@
 
 #include "runtime/file.h"
 #include "src/base.h"
+#include "tools/inspect.h"
 #include "tools/sweep.h"
 
 // Sums by hundredths of the run, and over its last tenth.
@@ -95,7 +96,14 @@ bool sweep_result_read(const char *folder, uint32_t steps, struct sweep_result *
     char path[4200];
     void *text;
     uint64_t bytes;
-    *result = (struct sweep_result){.held_out_loss = NAN, .bpb = NAN};
+    struct inspect_summary inspected;
+    *result = (struct sweep_result){.held_out_loss = NAN, .bpb = NAN, .information = NAN,
+                                    .shuffled = NAN};
+    snprintf(path, sizeof path, "%.4100s/" SWEEP_INSPECTED, folder);
+    if (inspect_read(path, &inspected)) {
+        result->information = inspected.information;
+        result->shuffled = inspected.shuffled;
+    }
     snprintf(path, sizeof path, "%.4100s/metrics.jsonl", folder);
     if (!file_exists(path) || !file_read(path, 0, &text, &bytes)) return false;
     struct sums sums = {.result = result, .steps = steps};

@@ -10,6 +10,7 @@ static const struct { const char *name; int (*run)(struct cli *cli); } commands[
     {"logits", command_logits}, {"bench", command_bench}, {"tune", command_tune},
     {"info", command_info},     {"sweep", command_sweep},
     {"export", command_export},
+    {"inspect", command_inspect},
 };
 
 int main(int argc, char **argv)
@@ -28,7 +29,7 @@ int main(int argc, char **argv)
     }
     fprintf(stderr,
             "vkmoe: no command \"%s\"; there are train, generate, eval, logits, bench, tune, "
-            "sweep, export, info "
+            "sweep, inspect, export, info "
             "(see vkmoe --help)\n",
             argv[1]);
     return EXIT_USAGE;

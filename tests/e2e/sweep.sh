@@ -6,7 +6,7 @@
 . tests/e2e/lib.sh
 cp "$config" "$tmp/model.json"
 cat >"$tmp/two.json" <<'END'
-{"about": "Two and one expert a token.", "config": "model.json", "data": ["toy:copy"], "steps": 6, "seeds": [3, 4],
+{"about": "Two and one expert a token.", "config": "model.json", "data": ["toy:copy,toy:sum"], "steps": 6, "inspect": true, "seeds": [3, 4],
  "set": {"final_eval_batches": 1, "warmup_steps": 0},
  "runs": [{"name": "two"}, {"name": "one", "set": {"num_experts_per_tok": 1}}]}
 END
@@ -22,6 +22,9 @@ runs = json.load(open('$tmp/out1/sweep.json'))['runs']
 assert [r['name'] for r in runs] == ['two', 'one'], runs
 for r in runs:
     seeds = r['held_out_loss']['seeds']
+    for key in ('information', 'shuffled'):
+        assert len(r[key]['seeds']) == 2 and all(0 <= v <= 1 for v in r[key]['seeds']), r
+    assert r['information']['mean'] > r['shuffled']['mean'] > 0, r # digits and letters differ
     assert len(seeds) == 2 and abs(sum(seeds) / 2 - r['held_out_loss']['mean']) < 1e-9, r
 " || fail 'sweep.json'
 cp "$tmp/out" "$tmp/first"
@@ -46,6 +49,7 @@ refuse()
 refuse 'other settings' 's/"steps": 6/"steps": 7/' "$tmp/out1"
 refuse 'steps' 's/"steps": 6/"steps": 0.5/'
 refuse 'seeds' 's/\[3, 4\]/[3, 3]/'
+refuse 'inspect' 's/"inspect": true/"inspect": 1/'
 refuse 'runs' 's/"runs"/"run"/'
 refuse 'each run' 's/"name": "one"/"name": "two"/'
 refuse 'unknown key' 's/"num_experts_per_tok"/"num_experts_per_token"/'
