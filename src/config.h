@@ -122,7 +122,7 @@ struct config {
     bool     attention_bias;            // of q, k, v, and of o where there is one
     bool     attention_out_proj;        // false: no o, what the heads make is added as it is
     bool     mlp_bias;                  // of both matrices of bodies that are not gated
-    bool     lm_head_bias;
+    bool     router_bias, lm_head_bias;
     enum config_task task;              // "next_token", or "copy": targets are the inputs
     // ---- training
     uint32_t seq_len, batch_size;       // batch_size sequences of seq_len tokens a micro-batch

@@ -131,6 +131,7 @@ const struct config_field config_fields[] = {
     {"attention_bias", NULL, CONFIG_BOOL, CONFIG_MODEL, AT(attention_bias)},
     {"attention_out_proj", NULL, CONFIG_BOOL, CONFIG_STACK, AT(attention_out_proj)},
     {"mlp_bias", NULL, CONFIG_BOOL, CONFIG_STACK, AT(mlp_bias)},
+    {"router_bias", NULL, CONFIG_BOOL, CONFIG_STACK, AT(router_bias)},
     {"lm_head_bias", NULL, CONFIG_BOOL, CONFIG_STACK, AT(lm_head_bias)},
     {"init", NULL, CONFIG_CHOICE, CONFIG_MODEL, AT(init), .names = init_names},
     {"initializer_range", NULL, CONFIG_F64, CONFIG_MODEL, AT(initializer_range), 0, 10},

@@ -26,7 +26,8 @@ bool config_is_plain(const struct config *c)
     return c->norm == CONFIG_RMS_NORM && c->norm_weight && c->qk_gain == 0 && !c->unet_skips &&
            !c->residual_mix && !c->channel_scales && c->logit_softcap == 0 && !c->smear_gate &&
            c->positions == CONFIG_ROPE && c->causal && !c->attention_bias &&
-           c->attention_out_proj && !c->mlp_bias && !c->lm_head_bias;
+           c->attention_out_proj && !c->mlp_bias && !c->router_bias &&
+           !c->lm_head_bias;
 }
 
 static bool fault_of(struct config_fault *fault, const char *key, const char *wanted, ...)

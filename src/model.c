@@ -42,6 +42,7 @@ static const struct { const char *name, *mixtral; bool vector; } role_names[ROLE
     [ROLE_UP_BIAS]        = {"mlp.up_proj.bias", .vector = true},
     [ROLE_DOWN_BIAS]      = {"mlp.down_proj.bias", .vector = true},
     [ROLE_ROUTER]         = {"mlp.gate.weight", "block_sparse_moe.gate.weight"},
+    [ROLE_ROUTER_BIAS]    = {"mlp.gate.bias", .vector = true},
     [ROLE_ROUTER_CORRECTION] = {"mlp.gate.e_score_correction_bias", .vector = true},
     [ROLE_ROUTER_NOISE] = {"mlp.gate.noise.weight"},
     [ROLE_ROUTER_TEMPERATURE] = {"mlp.gate.temperature", .vector = true},
@@ -106,6 +107,7 @@ static double init_std(const struct config *c, const struct model_tensor *tensor
         if (tensor->role == ROLE_EMBED) return c->initializer_range;
         if (is_hash_proj(tensor->role)) return 1 / sqrt(2.0 * c->num_hidden_layers);
         return out || is_hash(tensor->role) || tensor->role == ROLE_ROUTER ||
+                       tensor->role == ROLE_ROUTER_NOISE ||
                        tensor->role == ROLE_HEAD
                    ? 0
                    : 1;
@@ -151,6 +153,7 @@ static void add_router(struct model *model, int32_t layer)
     const uint32_t experts = c->num_experts, h = c->hidden_size;
     if (router->type == CONFIG_ROUTER_HASH) return;
     add(model, ROLE_ROUTER, layer, 0, experts, h);
+    if (c->router_bias) add(model, ROLE_ROUTER_BIAS, layer, 0, 1, c->num_experts);
     if (router->type == CONFIG_ROUTER_SIGMOID_BIAS)
         add(model, ROLE_ROUTER_CORRECTION, layer, 0, 1, experts);
     if (router->type == CONFIG_ROUTER_NOISY_TOPK)

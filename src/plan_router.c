@@ -253,8 +253,10 @@ static void route_part(struct network *n, int32_t layer, const struct part *part
         return;
     }
     v->logits[part->index] = keeps_logits(n, layer) ? logits : probs; // else nobody reads them
-    network_linear_f32(n, rows_of(v->n_ffn, part, hidden), network_weight(n, ROLE_ROUTER, layer),
-                       logits, part->rows, c->num_experts, c->hidden_size);
+    network_linear_bias_f32(n, rows_of(v->n_ffn, part, hidden),
+                            network_weight(n, ROLE_ROUTER, layer),
+                            network_weight_if(n, ROLE_ROUTER_BIAS, layer), logits, part->rows,
+                            c->num_experts, c->hidden_size);
     noise_steps(n, layer, part, logits);
     if (is_plain(network_router(n, layer))) {
         plan_add(n->plan, KERNEL_ROUTER, 0, &push,
@@ -366,6 +368,9 @@ static void part_back(struct network *n, int32_t layer, const struct part *part,
                        rows_of(dgates, part, picks), rows_of(v->router_lse, part, 4), v->slope,
                        n->io.step, v->logits[part->index], dlogits));
     noise_back(n, layer, part, dlogits, dn);
+    if (n->config->router_bias)
+        network_bias_grad(n, dlogits, network_grad(n, ROLE_ROUTER_BIAS, layer), part->rows,
+                          experts);
     linear_back(n, layer, part, ROLE_ROUTER, dlogits, dn);
 }
 

@@ -339,6 +339,23 @@ static const struct { char base; const char *set, *first, *second; } refused[] =
     {'m', "warmup_steps=1001", "warmup_steps: found 1001", "lr_decay_steps, 1000"},
     {'m', "min_learning_rate=1", "min_learning_rate: found 1", "at most learning_rate"},
     {'m', "adam_beta2=1", "adam_beta2: found 1", "a number from 0"},
+    {'m', "norm=none", "norm: found \"none\"", "model_type mixtral"},
+    {'m', "norm=layer", "norm: found \"layer\"", "\"rms\" or \"none\""},
+    {'q', "norm_weight=false", "norm_weight: found false", "model_type qwen3_moe"},
+    {'q', "unet_skips=true", "unet_skips: found true", "model_type vkmoe"},
+    {'q', "layer_repeats=[0,0,2]", "layer_repeats: found [0,0,2]", "null for model_type qwen3_moe"},
+    {'d', "layer_repeats=[1,2]", "layer_repeats: found [1,2]", "[first layer, last layer, times"},
+    {'d', "layer_repeats=[2,1,2]", "layer_repeats: found [2,1,2]", "[first layer, last layer,"},
+    {'d', "layer_repeats=[1,2,3]", "layer_repeats: found [1,2,3]", "by num_hidden_layers, 4"},
+    {'d', "causal=false", "causal: found false", "true for task \"next_token\""},
+    {'d', "task=sort", "task: found \"sort\"", "\"copy\""},
+    {'d', "qk_gain=1.5", "qk_gain: found 1.5", "qk_norm true and norm_weight false"},
+    {'d', "qk_gain=-1", "qk_gain: found -1", "from 0 to 100"},
+    {'d', "mlp_bias=true", "mlp_bias: found true", "false where mlp_gated is true"},
+    {'d', "bigram_hash_size=1", "bigram_hash_size: found 1", "0 or at least 2"},
+    {'d', "trigram_hash_size=1", "trigram_hash_size: found 1", "0 or at least 2"},
+    {'d', "positions=alibi", "positions: found \"alibi\"", "\"rope\" or \"none\""},
+    {'d', "logit_softcap=-1", "logit_softcap: found -1", "from 0"},
     {'m', "steps=0", "steps: found 0", "from 1"},
     {'m', "seed=-1", "seed: found -1", "from 0"},
     {'m', "seed=1e17", "seed: found 1e+17", "9007199254740992"},
@@ -365,7 +382,23 @@ static void each_rule_refuses_in_one_line(void **state)
         if (ok) fail_msg("--set %s was taken", refused[i].set);
         unit_assert_line(refused[i].first, refused[i].second);
     }
-    struct config config; // overflows 64 bits where it is multiplied out
+    static const struct { const char *set[2], *first, *second; } pairs[] = {
+        {{"layer_repeats=[0,1,2]", "unet_skips=true"}, "layer_repeats: found [0,1,2]",
+         "null where unet_skips is true"},
+        {{"norm=none", "qk_norm=true"}, "qk_norm: found true", "false where norm is \"none\""},
+        {{"attention_out_proj=false", "head_dim=16"}, "attention_out_proj: found false",
+         "the heads have 48 columns and hidden_size is 96"},
+    };
+    for (size_t i = 0; i < COUNT_OF(pairs); i++) {
+        struct config config;
+        assert_false(config_read(&config, NULL, pairs[i].set, 2));
+        unit_assert_line(pairs[i].first, pairs[i].second);
+    }
+    const char *const window[] = {"causal=false", "task=copy", "sliding_window=8"};
+    struct config config;
+    assert_false(config_read(&config, NULL, window, COUNT_OF(window)));
+    unit_assert_line("sliding_window: found 8", "null where causal is false");
+    // overflows 64 bits where it is multiplied out
     const char *const absurd[] = {"hidden_size=262144", "num_experts=1048576",
                                   "num_hidden_layers=256", "intermediate_size=1048576"};
     assert_false(config_parse(&config, "test.json", mixtral_4, absurd, COUNT_OF(absurd)));
@@ -431,6 +464,16 @@ static void assets_are_what_their_sources_say(void **state)
         assert_true(c->learning_rate == 1e-3 && c->min_learning_rate == 1e-4 &&
                     c->adam_beta2 == 0.99 && c->weight_decay == 0.1);
     }
+    const struct config softmoe = read_asset("softmoe.json"), some = read_asset("some.json");
+    assert_true(softmoe.unet_skips && softmoe.qk_gain == 1.5 && softmoe.logit_softcap == 30);
+    assert_true(!some.causal && some.task == CONFIG_COPY && some.router_bias);
+    assert_round_trip(&softmoe), assert_round_trip(&some);
+    const char *const set[] = {"layer_repeats=[1,2,2]", "num_hidden_layers=6"};
+    struct config repeats;
+    assert_true(config_read(&repeats, NULL, set, COUNT_OF(set)));
+    assert_true(config_layer_owner(&repeats, 0) == 0 && config_layer_owner(&repeats, 3) == 1 &&
+                config_layer_owner(&repeats, 4) == 2 && config_layer_owner(&repeats, 5) == 5);
+    assert_round_trip(&repeats);
     assert_int_equal(dense.num_experts, 0);
     assert_int_equal(moe.moe_intermediate_size * moe.router.top_k, dense.intermediate_size);
     assert_round_trip(&tiny), assert_round_trip(&h64lm), assert_round_trip(&dense),

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // model.h: the parameter counts of the assets, names, places without overlap, initial values.
+#include <math.h>
+
 #include "tests/unit.h"
 
 #include "src/model.h"
@@ -24,6 +26,8 @@ static void assets_have_their_parameters(void **state)
         {"tiny.json", 1054848, 465024},
         {"shakespeare-dense.json", 824960, 824960},
         {"shakespeare-moe.json", 2414208, 829056},
+        {"softmoe.json", 25519185, 25519185}, // all experts on all tokens
+        {"some.json", 49116, 49116},          // as many as may pass the threshold
     };
     for (size_t i = 0; i < COUNT_OF(wanted); i++) {
         struct model *model = make(wanted[i].asset, NULL, 0, SEGMENT);
@@ -34,6 +38,100 @@ static void assets_have_their_parameters(void **state)
         assert_null(model);
         model_destroy(&model);
     }
+}
+
+// As PR 660 of openai/parameter-golf counts 9, 10 and 11 layers, the last two of them soft MoE.
+static void soft_moe_has_its_parameters_at_any_depth(void **state)
+{
+    (void)state;
+    static const struct { const char *layers, *dense; uint64_t parameters; } depth[] = {
+        {"num_hidden_layers=9", "mlp_only_layers=[0,1,2,3,4,5,6]", 23157321},
+        {"num_hidden_layers=10", "mlp_only_layers=[0,1,2,3,4,5,6,7]", 25519185},
+        {"num_hidden_layers=11", "mlp_only_layers=[0,1,2,3,4,5,6,7,8]", 27880537},
+    };
+    for (size_t i = 0; i < COUNT_OF(depth); i++) {
+        struct model *model =
+            make("softmoe.json", (const char *const[]){depth[i].layers, depth[i].dense}, 2,
+                 SEGMENT);
+        assert_int_equal(model->parameters, depth[i].parameters);
+        model_destroy(&model);
+    }
+}
+
+static void repeated_layers_have_one_set_of_weights(void **state)
+{
+    (void)state;
+    const char *const set[] = {"model_type=vkmoe", "layer_repeats=[1,2,2]", "num_hidden_layers=5"};
+    const char *const plain[] = {"model_type=vkmoe", "num_hidden_layers=3"};
+    struct model *repeats = make("tiny.json", set, COUNT_OF(set), SEGMENT),
+                 *three = make("tiny.json", plain, COUNT_OF(plain), SEGMENT);
+    assert_int_equal(repeats->parameters, three->parameters);
+    assert_ptr_equal(model_find(repeats, ROLE_Q, 3), model_find(repeats, ROLE_Q, 1));
+    assert_ptr_equal(model_find(repeats, ROLE_EXPERT_UP, 4),
+                     model_find(repeats, ROLE_EXPERT_UP, 2));
+    assert_null(model_find(repeats, ROLE_Q, 5));
+    model_destroy(&repeats), model_destroy(&three);
+}
+
+// Largest difference between the products of all rows (columns, where these are fewer) and 1 or 0.
+static double worst_product(const float *a, uint32_t rows, uint32_t cols, double factor)
+{
+    const bool wide = rows <= cols;
+    const uint32_t few = wide ? rows : cols, many = wide ? cols : rows;
+    double worst = 0;
+    for (uint32_t i = 0; i < few; i++)
+        for (uint32_t j = 0; j <= i; j++) {
+            double sum = 0;
+            for (uint32_t k = 0; k < many; k++)
+                sum += wide ? (double)a[i * cols + k] * (double)a[j * cols + k]
+                            : (double)a[k * cols + i] * (double)a[k * cols + j];
+            worst = fmax(worst, fabs(sum / (factor * factor) - (i == j)));
+        }
+    return worst;
+}
+
+static void orthogonal_matrices_are(void **state)
+{
+    (void)state;
+    struct model *model = make("softmoe.json", NULL, 0, SEGMENT);
+    static float value[768 * 512], part[1000];
+    static const struct { enum model_role role; int32_t layer; uint32_t expert; double factor; }
+        some[] = {{ROLE_Q, 3, 0, 1}, {ROLE_K, 0, 0, 1}, {ROLE_EXPERT_UP, 9, 1, 1},
+                  {ROLE_HASH_PROJ, -1, 0, 0.22360679774997896}}; // 1 / sqrt(2 layers)
+    for (size_t i = 0; i < COUNT_OF(some); i++) {
+        const struct model_tensor *t = model_find(model, some[i].role, some[i].layer);
+        const uint64_t size = (uint64_t)t->rows * t->cols;
+        model_init_values(model, t, some[i].expert * size, size, value);
+        assert_true(worst_product(value, t->rows, t->cols, some[i].factor) < 1e-6);
+        model_init_values(model, t, some[i].expert * size + 777, 1000, part);
+        assert_memory_equal(part, value + 777, sizeof part); // any part gives the same
+    }
+    static const enum model_role zero[] = {ROLE_O, ROLE_DOWN, ROLE_SMEAR, ROLE_MIX_EMBED};
+    for (size_t i = 0; i < COUNT_OF(zero); i++) {
+        model_init_values(model, model_find(model, zero[i], zero[i] == ROLE_SMEAR ? -1 : 0), 3, 100,
+                          part);
+        for (int k = 0; k < 100; k++) assert_true(part[k] == 0);
+    }
+    model_init_values(model, model_find(model, ROLE_Q_GAIN, 0), 0, 8, part);
+    assert_true(part[0] == 1.5f && part[7] == 1.5f);
+    model_destroy(&model);
+}
+
+static void truncated_values_end_at_two_deviations(void **state)
+{
+    (void)state;
+    struct model *model = make("some.json", NULL, 0, SEGMENT);
+    const struct model_tensor *t = model_find(model, ROLE_Q, 0);
+    static float value[64 * 64];
+    double square = 0, most = 0;
+    model_init_values(model, t, 0, 64 * 64, value);
+    for (int i = 0; i < 64 * 64; i++) {
+        square += (double)value[i] * (double)value[i];
+        most = fmax(most, fabs((double)value[i]));
+    }
+    unit_assert_near(sqrt(square / (64 * 64)) * 8, 1, 0.05); // 1 / sqrt(fan_in)
+    assert_true(most * 8 <= 2 / 0.8796 && most * 8 > 2.1);
+    model_destroy(&model);
 }
 
 static void assert_name(const struct model *model, enum model_role role, int32_t layer,
@@ -176,6 +274,10 @@ int main(void)
         UNIT(tensors_lie_in_segments_without_overlap),
         UNIT(weight_decay_spares_norms_and_asks_for_embeddings),
         UNIT(initial_values_follow_their_rules),
+        UNIT(soft_moe_has_its_parameters_at_any_depth),
+        UNIT(repeated_layers_have_one_set_of_weights),
+        UNIT(orthogonal_matrices_are),
+        UNIT(truncated_values_end_at_two_deviations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

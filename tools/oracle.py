@@ -277,7 +277,7 @@ def moe(c, w, layer, x, touched):
         scores = mask.double() / r.num_experts_per_tok
         logits = scores.log()
     else:
-        logits = shaken(c, r, w, prefix, layer, flat, flat @ w[prefix + "gate.weight"].T)
+        logits = shaken(c, r, w, prefix, layer, flat, linear(w, prefix + "gate", flat))
         scores = logits.softmax(-1)
     sigmoid = r.scoring_func == "sigmoid" or r.router_type == "sigmoid_bias"
     scores = logits.sigmoid() if sigmoid else scores
