@@ -57,5 +57,32 @@ expect(len({len(line) for line in lines}) == 1, "the table does not line up:\n" 
 expect([line.split()[:2] for line in lines[2:]] == [["matmul_nt", "flat"], ["matmul_nt", "coop"], ["matmul_nt", "texel"], ["sum", "flat"],
                                                     ["moe_matmul_up", "tile"]], "rows:\n" + "\n".join(lines))
 expect(lines[5].count(vendors.NOT_HERE) == 7 and lines[5].split()[4] == "-", f"cells of sum: {lines[5]!r}")
+
+# a program that says lines, one that fails, one that does not end
+seen = []
+done = vendors.run_by_line(["/bin/sh", "-c", "echo one; echo two; echo why >&2; exit 3"], os.environ, seen.append)
+expect(seen == ["one\n", "two\n"] and done.stdout == "one\ntwo\n", f"lines {seen}")
+expect(done.returncode == 3 and done.stderr == "why\n", f"ended with {done.returncode}, {done.stderr!r}")
+done = vendors.run_by_line(["/bin/sleep", "60"], os.environ, seen.append, limit=0.2)
+expect(done.returncode < 0 and "over the limit" in done.stderr, f"a program that does not end: {done}")
+
+
+class Planted(vendors.Root):
+    """A root in which every program says TEXT and ends with CODE."""
+
+    def __init__(self, text, code):
+        super().__init__("/planted", "")
+        self.text, self.code = text, code
+
+    def run(self, program, *args, driver=None, on_line=None, **env):
+        return vendors.subprocess.CompletedProcess([program], self.code, self.text, "the last words\n")
+
+
+_, _, failed = vendors.check_column(Planted(CHECKS, 1), "", "lavapipe", [], None, [])
+expect(len(failed) == 1 and "2 cases failed" in failed[0], f"failed checks: {failed}")
+found, _, failed = vendors.check_column(Planted("subgroup size 8, seed 1\n", -11), "", "lavapipe", [], None, [])
+expect(found is None and failed == ["lavapipe, /planted: ended with -11: the last words"], f"a crash: {failed}")
+found, _, failed = vendors.check_column(Planted("", 1), "", "lavapipe", [], None, [])
+expect(found is None and failed == [], f"a driver that is not here: {failed}")
 print("ok" if failures == 0 else f"{failures} failed")
 sys.exit(failures != 0)

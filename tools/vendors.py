@@ -7,8 +7,10 @@ Runs: the operation checks (tests/check/check --list) on lavapipe with subgroups
 every card there is. Compiles: all kernels for AMD families through RADV without the hardware
 (tests/e2e/radv --list). VKMOE_ROOTS="/path /path" names folders with a root file system whose drivers are
 taken too, say a Debian with another Mesa: their own loader and libraries run the same programs, so that
-nothing is installed, mounted or built. A failed check, a spill, or a hot kernel with too few waves a
-SIMD on RDNA is exit status 1.
+nothing is installed, mounted or built. All checks run on cards and on this machine's lavapipe as it is;
+the other columns are brief (tests/check/check.h), subgroups of 4 and 16 without LLVM's optimisation, as
+in .ci/run. On a terminal a line for each operation and column says how far it is. A failed check, a
+spill, or a hot kernel with too few waves a SIMD on RDNA is exit status 1, and a line under the table.
 """
 import glob
 import json
@@ -17,9 +19,13 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 
 FAMILIES = ("vega10", "navi21", "gfx1100", "navi31", "gfx1201")
 WIDTHS = (128, 256, 512)  # bits of lavapipe's vectors: subgroups of 4, 8, 16
+USUAL = 256
+LIMIT = 1800  # seconds a program may take
 NOT_HERE = "not here"
 
 
@@ -55,7 +61,7 @@ class Root:
             json.dump(icd, file)
         return copy
 
-    def run(self, program, *args, driver=None, **env):
+    def run(self, program, *args, driver=None, on_line=None, **env):
         command = [program, *args]
         if self.path:
             loaders = self.find("/lib*/ld-linux*.so.*")
@@ -65,7 +71,24 @@ class Root:
         whole = dict(os.environ, **env)
         if driver:
             whole.update(VK_DRIVER_FILES=driver, VK_ICD_FILENAMES=driver)
-        return subprocess.run(command, capture_output=True, text=True, env=whole)
+        return run_by_line(command, whole, on_line or (lambda line: None))
+
+
+def run_by_line(command, env, on_line, limit=LIMIT):
+    """subprocess.run that hands on each line of stdout as it comes, and ends what takes too long."""
+    lines, late = [], []
+    with tempfile.TemporaryFile("w+") as errors, \
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=env) as process:
+        watch = threading.Timer(limit, lambda: (late.append(limit), process.kill()))
+        watch.start()
+        for line in process.stdout:
+            lines.append(line)
+            on_line(line)
+        process.wait()
+        watch.cancel()
+        errors.seek(0)
+        said = errors.read() + (f"over the limit of {limit} s" if late else "")
+    return subprocess.CompletedProcess(command, process.returncode, "".join(lines), said)
 
 
 # ---- what the programs say
@@ -123,34 +146,60 @@ def progress(text):
     print(f"vendors: {text}", file=sys.stderr, flush=True)
 
 
+def tell_operations(title):
+    """What takes the lines of `check`: on a terminal one line each operation, when its last type is through."""
+    current = {"name": None, "types": [], "since": time.monotonic()}
+
+    def on_line(line):
+        words = line.split()
+        ours = len(words) > 2 and words[0] in ("ok", "FAIL")
+        if current["name"] and (not ours or words[1] != current["name"]):
+            seconds = time.monotonic() - current["since"]
+            progress(f"{title}: {current['name']} {' '.join(current['types'])}  {seconds:.1f} s")
+            current.update(name=None, types=[], since=time.monotonic())
+        if ours:
+            current["name"] = words[1]
+            current["types"].append(words[2] + (" FAIL" if words[0] == "FAIL" else ""))
+
+    return on_line if sys.stderr.isatty() else None
+
+
 def check_column(root, build, title, args, icd, selected, **env):
+    """(device or None, cells, what failed: lines)."""
+    if root.path:
+        title = f"{title}, {root.path}"
     progress(title)
-    done = root.run(f"{build}/tests/check/check", "--list", *args, *selected, driver=icd, **env)
+    done = root.run(f"{build}/tests/check/check", "--list", *args, *selected, driver=icd,
+                    on_line=tell_operations(title), **env)
     device, cells, failures = parse_checks(done.stdout)
     if device is None:
         last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
-        progress(f"{title}: {last}")
         # ended before its table: a crash is a failure, a driver that cannot be opened is not here
-        return None, {}, int(done.returncode < 0 or "seed" in done.stdout)
-    if done.returncode and not failures:
-        failures = 1
-    for line in done.stderr.splitlines():
-        if line.startswith("FAIL"):
-            progress(f"{title}: {line}")
-    return device, cells, failures
+        if done.returncode < 0 or "seed" in done.stdout:
+            return None, {}, [f"{title}: ended with {done.returncode}: {last}"]
+        progress(f"{title}: not here: {last}")
+        return None, {}, []
+    failed = [f"{title}: {line}" for line in done.stdout.splitlines() if line.startswith("FAIL")]
+    if failures or done.returncode:
+        failed = failed or [f"{title}: ended with {done.returncode}, {failures} cases failed"]
+    return device, cells, failed
 
 
 def lavapipe_columns(root, build, selected):
     """Of this machine all subgroup sizes, of another root the usual one: what matters there is its Mesa."""
     icd = root.driver("lvp")
-    columns, failures = [], 0
+    columns, failures = [], []
     if not icd:
+        progress(f"{root.path or 'this machine'}: not here: lavapipe")
         return columns, failures
-    for width in WIDTHS if not root.path else (256,):
-        subgroup = width // 32
-        device, cells, failed = check_column(root, build, f"lavapipe, subgroups of {subgroup}",
-                                             ["--device", "llvmpipe"], icd, selected,
-                                             LP_NATIVE_VECTOR_WIDTH=str(width))
+    for width in WIDTHS if not root.path else (USUAL,):
+        env = {"LP_NATIVE_VECTOR_WIDTH": str(width)}
+        if width != USUAL or root.path:
+            env["VKMOE_CHECK"] = "brief"
+        if width != USUAL:
+            env["GALLIVM_PERF"] = "nopt"
+        device, cells, failed = check_column(root, build, f"lavapipe, subgroups of {width // 32}",
+                                             ["--device", "llvmpipe"], icd, selected, **env)
         failures += failed
         if device:
             coop = " coop" if "coop" in device["caps"] else ""
@@ -159,22 +208,26 @@ def lavapipe_columns(root, build, selected):
 
 
 def radv_columns(root, build):
+    where = root.path or "this machine"
     icd = root.driver("radeon")
     if not icd:
-        return [], 0
-    progress("RADV without hardware")
+        progress(f"{where}: not here: RADV")
+        return [], []
+    progress(f"RADV without hardware, {where}")
     done = root.run(f"{build}/tests/e2e/radv", "--list", *FAMILIES, driver=icd)
     families = parse_radv(done.stdout)
-    for line in done.stderr.splitlines():
-        if line.startswith("FAIL"):
-            progress(line)
+    failed = []
+    if done.returncode == 1 or done.returncode < 0:
+        lines = done.stderr.strip().splitlines()
+        failed = [f"RADV, {where}: {line}" for line in lines if line.startswith("FAIL")] or \
+            [f"RADV, {where}: ended with {done.returncode}: {lines[-1] if lines else 'no output'}"]
     return [(family, f"Mesa {mesa_of(families[family][0])}", families[family][1])
-            for family in FAMILIES if family in families], int(done.returncode == 1)
+            for family in FAMILIES if family in families], failed
 
 
 def card_columns(root, build, selected):
     done = root.run(f"{build}/tools/vkmoe", "info", "--devices", "--json")
-    columns, failures = [], 0
+    columns, failures = [], []
     try:
         devices = json.loads(done.stdout)["devices"]
     except (ValueError, KeyError):
@@ -239,7 +292,7 @@ def main():
         print(__doc__, file=sys.stderr)
         return 2
     build, selected = os.path.abspath(sys.argv[1]), sys.argv[2:]
-    columns, failures = [], 0
+    columns, failures = [], []
     with tempfile.TemporaryDirectory() as scratch:
         roots = [Root(path, scratch) for path in [None, *os.environ.get("VKMOE_ROOTS", "").split()]]
         for root in roots:
@@ -254,7 +307,9 @@ def main():
     columns += missing_columns(columns)
     print("\n".join(format_table(columns)))
     print(LEGEND)
-    print(f"{failures} failures" if failures else "no failures")
+    for line in failures:
+        print(line)
+    print(f"{len(failures)} failures" if failures else "no failures")
     return 1 if failures else 0
 
 
