@@ -71,7 +71,7 @@ static void add_tensor(struct job *job, const struct model_tensor *tensor, uint3
         .rank = model_tensor_rank(tensor),
         .rows = tensor->rows,
         .cols = tensor->cols,
-        .kind = export_rules_kind(job->rules, name, elements,
+        .kind = export_rules_kind(job->rules, name, model_tensor_rank(tensor), elements,
                                   job->model->config.num_hidden_layers)};
 }
 

@@ -12,7 +12,7 @@ struct export_rules;
 struct export_rules *export_rules_create(const char *map);
 void                 export_rules_destroy(struct export_rules **rules);
 enum quant_kind      export_rules_kind(const struct export_rules *rules, const char *name,
-                                       uint64_t elements, uint32_t layers);
+                                       uint32_t rank, uint64_t elements, uint32_t layers);
 // Matrices above 65,536 elements, routers not.
 bool export_is_pruned(const char *name, uint32_t rank, uint64_t elements);
 

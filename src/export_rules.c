@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Which kind of numbers a tensor is exported in: parameter-golf PR 660's choice, by patterns of
-// names, so that it says something about any model. Its order: what is small, sensitive or read
-// row by row stays f16, feed-forward matrices get 5 bits, attention and hash tables 6, the rest 8.
+// names, so that it says something about any model. Its order: vectors and what is small, sensitive
+// or read row by row stay f16, feed-forward matrices get 5 bits, attention and hash tables 6, the
+// rest 8.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,11 +98,12 @@ static bool is_last_key(const char *name, uint32_t layers)
 }
 
 enum quant_kind export_rules_kind(const struct export_rules *rules, const char *name,
-                                  uint64_t elements, uint32_t layers)
+                                  uint32_t rank, uint64_t elements, uint32_t layers)
 {
     for (uint32_t i = 0; i < rules->count; i++)
         if (matches(rules->rule[i].pattern, name)) return rules->rule[i].kind;
-    if (elements <= SMALL || is_router(name) || is_last_key(name, layers)) return QUANT_F16;
+    if (rank < 2 || elements <= SMALL || is_router(name) || is_last_key(name, layers))
+        return QUANT_F16;
     for (size_t i = 0; i < COUNT_OF(defaults); i++)
         if (matches(defaults[i].pattern, name)) return defaults[i].kind;
     return QUANT_INT8;
