@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // KERNEL_ADAMW (src/kernel.h): AdamW (Loshchilov & Hutter 2019) in the order of torch.optim.AdamW.
 // Where norm[2] is 0 nothing moves, but the copy is written, so that it always is the parameter
-// rounded to the storage type. A workgroup does LANES * PER_LANE elements of one part; those of
+// rounded to the storage type. A workgroup does LANES * 16 elements of one part; those of
 // experts that do not move end at once.
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -69,7 +69,5 @@ void main()
     decay = 1.0 - pace * weight_decay;
     speed = pace / correction(own.t, log_beta1);
     root_inverse = inversesqrt(correction(own.t, log_beta2));
-    const uint rest = own.quads ? own.end / 4 * 4 : own.begin;
-    for (uint q = own.begin / 4 + LANE; q < rest / 4; q += LANES) four(q);
-    for (uint i = max(rest, own.begin) + LANE; i < own.end; i += LANES) one(i);
+    EACH_ELEMENT(own, four, one)
 }

@@ -10,7 +10,7 @@
 
 #include "dtype.h"
 
-enum { CONFIG_MAX_LAYERS = 256 };
+enum { CONFIG_MAX_LAYERS = 256, CONFIG_MAX_PARAM_GROUPS = 32 };
 
 enum config_family { CONFIG_VKMOE, CONFIG_MIXTRAL, CONFIG_QWEN3_MOE }; // "model_type": tensor names
 enum config_act { CONFIG_SILU, CONFIG_GELU, CONFIG_GELU_NEW, CONFIG_GELU_TANH, CONFIG_RELU2 };
@@ -21,6 +21,7 @@ enum config_init {
 enum config_positions { CONFIG_ROPE, CONFIG_NO_POSITIONS };
 enum config_norm { CONFIG_RMS_NORM, CONFIG_NO_NORM };
 enum config_task { CONFIG_NEXT_TOKEN, CONFIG_COPY };
+enum config_optim { CONFIG_ADAMW, CONFIG_MUON, CONFIG_SGD };
 // What experts without a token do (KERNEL_EXPERT_STEPS): nothing, with t_e steps of their own for
 // bias correction; a step like all others, with zero gradients (torch.optim.AdamW on the stacked
 // tensor); nothing, with the step of all (TensorFlow's LazyAdam, torch.optim.SparseAdam).
@@ -67,6 +68,16 @@ struct config_router {
     double   importance_coef;     // router_importance_coef: CV^2 of the sums of gates
     double   z_square_coef;       // router_z_square_coef: mean square of the logits
     uint32_t loss_layers;         // router_loss_layers: 1 ("all"): divided by all layers instead
+};
+
+// Of tensors whose names match a pattern: param_groups, the first that matches.
+struct config_group {
+    char              match[96];      // as a shell's: * ? [a-z]
+    enum config_optim optim;          // default the key optim
+    double            learning_rate;  // peak, scheduled as the key learning_rate, the default
+    double            weight_decay;   // of all that match; -1: as without the group
+    double            beta1, beta2;   // "betas", of AdamW
+    double            momentum;       // of the others; -1: muon_momentum, sgd_momentum
 };
 
 struct config {
@@ -136,6 +147,11 @@ struct config {
                                         // falls linearly to min_learning_rate
     double   learning_rate, min_learning_rate;
     double   adam_beta1, adam_beta2, adam_epsilon, weight_decay, max_grad_norm;
+    enum config_optim optim;            // "adamw", "muon", "sgd"
+    struct config_group group[CONFIG_MAX_PARAM_GROUPS]; // param_groups
+    uint32_t group_count;
+    double   muon_momentum, sgd_momentum;
+    bool     muon_nesterov, sgd_nesterov;
     enum config_expert_optimizer expert_optimizer; // "per-expert", "dense-exact", "lazy-global"
     bool     embedding_weight_decay;    // embeddings' own choice
     double   loss_scale;                // multiplies the loss before backward; default 1, f16 1024

@@ -34,6 +34,8 @@ static const char *const router_names[] = {
     [CONFIG_ROUTER_NOISY_TOPK] = "noisy_topk", [CONFIG_ROUTER_HASH] = "hash", NULL};
 static const char *const scoring_names[] = {"softmax", "sigmoid", NULL};
 static const char *const loss_layer_names[] = {"moe", "all", NULL};
+static const char *const optim_names[] = {
+    [CONFIG_ADAMW] = "adamw", [CONFIG_MUON] = "muon", [CONFIG_SGD] = "sgd", NULL};
 static const char *const expert_optimizer_names[] = {
     [CONFIG_PER_EXPERT] = "per-expert", [CONFIG_DENSE_EXACT] = "dense-exact",
     [CONFIG_LAZY_GLOBAL] = "lazy-global", NULL};
@@ -158,6 +160,12 @@ const struct config_field config_fields[] = {
     {"adam_epsilon", NULL, CONFIG_F64, 0, AT(adam_epsilon), 1e-20, 1},
     {"weight_decay", NULL, CONFIG_F64, 0, AT(weight_decay), 0, 10},
     {"max_grad_norm", NULL, CONFIG_F64, 0, AT(max_grad_norm), 0, 1e9},
+    {"optim", NULL, CONFIG_CHOICE, 0, AT(optim), .names = optim_names},
+    {"param_groups", NULL, CONFIG_SPECIAL, 0},
+    {"muon_momentum", NULL, CONFIG_F64, 0, AT(muon_momentum), 0, 0.999999},
+    {"muon_nesterov", NULL, CONFIG_BOOL, 0, AT(muon_nesterov)},
+    {"sgd_momentum", NULL, CONFIG_F64, 0, AT(sgd_momentum), 0, 0.999999},
+    {"sgd_nesterov", NULL, CONFIG_BOOL, 0, AT(sgd_nesterov)},
     {"expert_optimizer", NULL, CONFIG_CHOICE, 0, AT(expert_optimizer),
      .names = expert_optimizer_names},
     {"embedding_weight_decay", NULL, CONFIG_BOOL, 0, AT(embedding_weight_decay)},
@@ -213,6 +221,7 @@ const struct config config_defaults = {
     .batch_size = 8, .gradient_accumulation_steps = 1, .steps = 1000,
     .lr_scheduler_type = CONFIG_COSINE, .decay_fraction = 0.2, .learning_rate = 3e-4,
     .adam_beta1 = 0.9, .adam_beta2 = 0.95, .adam_epsilon = 1e-8, .weight_decay = 0.1,
+    .muon_momentum = 0.95, .muon_nesterov = true, .sgd_momentum = 0.9,
     .max_grad_norm = 1, .embedding_weight_decay = true, .save_every = 500, .eval_every = 250,
     .eval_batches = 16, .save_total_limit = 1, .trace_mib = 64, .alarm_steps = 20,
     .alarm_share = 0.95, .alarm_entropy = 0.15, .held_out_fraction = 0.1, .seed = 42,

@@ -83,6 +83,39 @@ static void print_repeats(struct bytes *out, const struct config *c)
                       c->repeat_times);
 }
 
+static void print_string(struct bytes *out, const char *text)
+{
+    bytes_printf(out, "\"");
+    for (; *text; text++) bytes_printf(out, *text == '"' || *text == '\\' ? "\\%c" : "%c", *text);
+    bytes_printf(out, "\"");
+}
+
+static void print_groups(struct bytes *out, const struct config *config)
+{
+    const char *const *names = config_fields[config_field_find("optim")].names;
+    for (uint32_t i = 0; i < config->group_count; i++) {
+        const struct config_group *group = &config->group[i];
+        bytes_printf(out, "%s{\"match\": ", i ? ", " : "[");
+        print_string(out, group->match);
+        bytes_printf(out, ", \"optim\": \"%s\", \"learning_rate\": ", names[group->optim]);
+        print_number(out, group->learning_rate);
+        if (group->weight_decay >= 0) {
+            bytes_printf(out, ", \"weight_decay\": ");
+            print_number(out, group->weight_decay);
+        }
+        if (group->momentum >= 0) {
+            bytes_printf(out, ", \"momentum\": ");
+            print_number(out, group->momentum);
+        }
+        bytes_printf(out, ", \"betas\": [");
+        print_number(out, group->beta1);
+        bytes_printf(out, ", ");
+        print_number(out, group->beta2);
+        bytes_printf(out, "]}");
+    }
+    bytes_printf(out, "]");
+}
+
 static bool is_printed(const struct config_field *field, const struct config *config, unsigned part)
 {
     if ((field->flags & CONFIG_MODEL) != part || field->kind == CONFIG_NEUTRAL ||
@@ -92,6 +125,7 @@ static bool is_printed(const struct config_field *field, const struct config *co
     if (strcmp(field->key, "attention_bias") == 0) return config->family != CONFIG_MIXTRAL;
     if (strcmp(field->key, "layers") == 0 || strcmp(field->key, "layer_repeats") == 0)
         return config->family == CONFIG_VKMOE;
+    if (strcmp(field->key, "param_groups") == 0) return config->group_count > 0;
     if (field->kind == CONFIG_SPECIAL) return part && config->family != CONFIG_MIXTRAL;
     return true;
 }
@@ -106,6 +140,7 @@ static void print_part(struct bytes *out, const struct config *config, unsigned 
         else if (strcmp(field->key, "decoder_sparse_step") == 0) bytes_printf(out, "1");
         else if (strcmp(field->key, "layers") == 0) print_layers(out, config);
         else if (strcmp(field->key, "layer_repeats") == 0) print_repeats(out, config);
+        else if (strcmp(field->key, "param_groups") == 0) print_groups(out, config);
         else print_value(out, field, (const char *)config + field->offset);
     }
 }

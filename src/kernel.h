@@ -350,6 +350,31 @@ enum kernel_op {
     // r step, r norm f32[4], m p f32[n], r g f32[n], m m f32[n], m v f32[n], w copy STORE[n],
     // r moves u32[...]
     KERNEL_ADAMW,
+    // Momentum as torch.optim.SGD's without dampening: m = beta1 m + g, the direction is m or,
+    // where nesterov, g + beta1 m; p -= rate * direction.
+    // r step, r norm f32[4], m p f32[n], r g f32[n], m m f32[n], w copy STORE[n], r moves
+    KERNEL_SGD,
+    // Muon (Jordan et al. 2024), a part is a matrix; first its momentum: m and the direction as
+    // sgd's, x = the direction, 0 where norm[2] is 0; partial[matrix][i] = sum of squares of
+    // MUON_BLOCK elements of x. push_muon
+    // r norm f32[4], r g f32[n], m m f32[n], r moves, w x f32[n],
+    // w partial f32[matrices][ceil(count / MUON_BLOCK)]
+    KERNEL_MUON_MOMENTUM,
+    // x /= |x| + 1e-7, the Frobenius norm of each matrix. push_muon
+    // r partial, r moves, m x f32[n]
+    KERNEL_MUON_SCALE,
+    // For grouped matmuls over the matrices that move, `rows` rows each: tiles and ranges as
+    // moe_scan writes them, matrix i at row i * rows, whatever moves; indirect = {columns, tiles,
+    // 1, 0}, {columns, row_groups, ranges, 0}. push_muon
+    // r moves, w tiles u32[...][4], w ranges u32[matrices + 1][4], w indirect u32[2][4]
+    KERNEL_MUON_TABLES,
+    // b = 3.4445 I - 4.7750 a + 2.0315 b, where b is a a: X becomes b X (X b where rows > columns),
+    // one step of Newton-Schulz; matrices are [rows][rows]. push_muon
+    // r moves, r a f32[matrices][rows][rows], m b like a
+    KERNEL_MUON_MIX,
+    // p -= rate * scale * x, after weight decay. push_muon
+    // r step, r norm f32[4], r x f32[n], m p f32[n], w copy STORE[n], r moves
+    KERNEL_MUON_UPDATE,
     // push_count
     // r from f32[n], w to STORE[n]
     KERNEL_CAST,
@@ -494,6 +519,12 @@ struct push_optimizer {
     float    rate, weight_decay;
     float    beta1, beta2, eps;           // beta1 is the momentum of sgd and muon
     float    log_beta1, log_beta2;        // natural logarithms
+    float    scale;                       // muon: of the direction
+};
+enum { MUON_BLOCK = 1024 };
+struct push_muon {
+    struct push_optimizer each;
+    uint32_t rows, tile_rows, columns, row_groups; // of the grouped matmuls
 };
 // 1 - beta^t = -expm1(t log_beta): for any t without a power that rounds to 1
 static inline float kernel_log_beta(double beta) { return beta > 0 ? (float)log(beta) : -1e4f; }

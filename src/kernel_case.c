@@ -512,14 +512,15 @@ static void expert_steps(struct kernel_case *c)
 }
 
 // Two layers of two stacks of three matrices each; expert 1 of the second layer does not move.
+static const uint32_t optimizer_moves[] = {3, 1, 7, 99, 5, 0, 2, 99};
+
 static void optimizer(struct kernel_case *c, uint32_t moves_at)
 {
-    static const uint32_t moves[] = {3, 1, 7, 99, 5, 0, 2, 99};
     PUSH(c, push_optimizer, .count = 137, .matrices = 11, .first = 1, .experts = 3, .per_layer = 6,
          .stride = 4, .copy = 1, .nesterov = 1, .rate = 0.5f, .weight_decay = 0.1f, .beta1 = 0.9f,
          .beta2 = 0.99f, .eps = 1e-6f, .log_beta1 = kernel_log_beta(0.9),
          .log_beta2 = kernel_log_beta(0.99));
-    memcpy(words(c, moves_at, 8), moves, sizeof moves);
+    memcpy(words(c, moves_at, 8), optimizer_moves, sizeof optimizer_moves);
 }
 
 static void adamw(struct kernel_case *c)
@@ -531,6 +532,68 @@ static void adamw(struct kernel_case *c)
     for (uint32_t b = 2; b < 5; b++) numbers(c, b, DTYPE_F32, ALL);
     positive(c, 5, DTYPE_F32, ALL);
     output(c, 6, KERNEL_CASE_STORE, ALL);
+}
+
+static void sgd(struct kernel_case *c)
+{
+    enum { ALL = 11 * 137 };
+    optimizer(c, 6);
+    step(c, 0, &(struct step_words){.step = 3, .learning_rate = 0.01f});
+    positive(c, 1, DTYPE_F32, 4);
+    for (uint32_t b = 2; b < 5; b++) numbers(c, b, DTYPE_F32, ALL);
+    output(c, 5, KERNEL_CASE_STORE, ALL);
+}
+
+// Seven matrices of 13 x 13 of the same layers.
+enum { MUON_ALL = 7 * 169 };
+
+static void muon(struct kernel_case *c, uint32_t moves_at)
+{
+    PUSH(c, push_muon,
+         .each = {.count = 169, .matrices = 7, .first = 2, .experts = 3, .per_layer = 6,
+                  .stride = 4, .copy = 1, .nesterov = 1, .rate = 0.5f, .weight_decay = 0.1f,
+                  .beta1 = 0.9f, .scale = 1.5f},
+         .rows = 13, .tile_rows = 4, .columns = 5, .row_groups = 3);
+    memcpy(words(c, moves_at, 8), optimizer_moves, sizeof optimizer_moves);
+}
+
+static void muon_momentum(struct kernel_case *c)
+{
+    muon(c, 3);
+    positive(c, 0, DTYPE_F32, 4);
+    for (uint32_t b = 1; b < 3; b++) numbers(c, b, DTYPE_F32, MUON_ALL);
+    output(c, 4, DTYPE_F32, MUON_ALL);
+    output(c, 5, DTYPE_F32, 7);
+}
+
+static void muon_scale(struct kernel_case *c)
+{
+    muon(c, 1);
+    positive(c, 0, DTYPE_F32, 7);
+    numbers(c, 2, DTYPE_F32, MUON_ALL);
+}
+
+static void muon_tables(struct kernel_case *c)
+{
+    muon(c, 0);
+    output(c, 1, DTYPE_U32, 29 * 4);
+    output(c, 2, DTYPE_U32, 8 * 4);
+    output(c, 3, DTYPE_U32, 8);
+}
+
+static void muon_mix(struct kernel_case *c)
+{
+    muon(c, 0);
+    for (uint32_t b = 1; b < 3; b++) numbers(c, b, DTYPE_F32, MUON_ALL);
+}
+
+static void muon_update(struct kernel_case *c)
+{
+    muon(c, 5);
+    step(c, 0, &(struct step_words){.learning_rate = 0.01f});
+    positive(c, 1, DTYPE_F32, 4);
+    for (uint32_t b = 2; b < 4; b++) numbers(c, b, DTYPE_F32, MUON_ALL);
+    output(c, 4, KERNEL_CASE_STORE, MUON_ALL);
 }
 
 static void sample(struct kernel_case *c)
@@ -651,6 +714,12 @@ static kernel_case_fn *const fills[KERNEL_COUNT] = {
     [KERNEL_EXPERT_TOUCH] = expert_touch,
     [KERNEL_EXPERT_STEPS] = expert_steps,
     [KERNEL_ADAMW] = adamw,
+    [KERNEL_SGD] = sgd,
+    [KERNEL_MUON_MOMENTUM] = muon_momentum,
+    [KERNEL_MUON_SCALE] = muon_scale,
+    [KERNEL_MUON_TABLES] = muon_tables,
+    [KERNEL_MUON_MIX] = muon_mix,
+    [KERNEL_MUON_UPDATE] = muon_update,
     [KERNEL_CAST] = cast,
     [KERNEL_SAMPLE] = sample,
     [KERNEL_TOKEN_LINEAR] = token_linear,

@@ -233,9 +233,15 @@ COST(loss, push_loss, 5 * D(p->rows) * p->vocab,
      D(p->rows) * p->vocab * store * (p->backward ? 2 : 1))
 COST(sum, push_sum, D(p->count), 4 * D(p->count))
 COST(grad_norm, push_sum, 2 * D(p->count), 4 * D(p->count))
+GROUPS_ROWS(muon_blocks, push_muon,
+            (uint64_t)p->each.matrices * ceil_div(p->each.count, MUON_BLOCK))
 COST(words, push_count, 0, 12 * D(p->count))
 COST(adamw, push_optimizer, 12 * D(p->count) * p->matrices,
      D(p->count) * p->matrices * (28 + (p->copy ? store : 0)))
+COST(sgd, push_optimizer, 8 * D(p->count) * p->matrices,
+     D(p->count) * p->matrices * (20 + (p->copy ? store : 0)))
+COST(muon, push_muon, 6 * D(p->each.count) * p->each.matrices,
+     12 * D(p->each.count) * p->each.matrices)
 COST(sample, push_loss, 10 * D(p->vocab), 8 * D(p->vocab))
 COST(token_linear, push_token_linear, 2 * D(p->n) * p->k, D(p->n) * (p->k + 1) * store)
 COST(heads, push_heads, 5 * D(p->tokens) * (p->heads + p->kv_heads) * p->head_dim,
@@ -330,6 +336,12 @@ static const struct kernel_info table[KERNEL_COUNT] = {
     ROW(EXPERT_TOUCH, expert_touch, groups_words, words, push_count, "rm"),
     ROW(EXPERT_STEPS, expert_steps, groups_words, words, push_expert_steps, "rrmm"),
     ROW(ADAMW, adamw, groups_optimizer, adamw, push_optimizer, "rrmrmmwr"),
+    ROW(SGD, sgd, groups_optimizer, sgd, push_optimizer, "rrmrmwr"),
+    ROW(MUON_MOMENTUM, muon_momentum, groups_muon_blocks, muon, push_muon, "rrmrww"),
+    ROW(MUON_SCALE, muon_scale, groups_muon_blocks, muon, push_muon, "rrm"),
+    ROW(MUON_TABLES, muon_tables, groups_one, words, push_muon, "rwww"),
+    ROW(MUON_MIX, muon_mix, groups_optimizer, muon, push_muon, "rrm"),
+    ROW(MUON_UPDATE, muon_update, groups_optimizer, muon, push_muon, "rrrmwr"),
     ROW(CAST, cast, groups_elements, cast, push_count, "rw"),
     ROW(TOKEN_LINEAR, token_linear, groups_token_linear, token_linear, push_token_linear, "rrrw"),
     ROW(TOKEN_LINEARF, token_linearf, groups_token_linear, token_linear, push_token_linear, "rrrw"),

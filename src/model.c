@@ -3,6 +3,7 @@
 // its initial distribution and its place in a segment.
 #include "src/model.h"
 
+#include <fnmatch.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -236,35 +237,98 @@ static void add_layer(struct model *model, uint32_t index)
 
 // ---- groups
 
-static struct model_group group_of(const struct config *c, const struct model_tensor *tensor)
+// The matrices between activations; embedding, head, router and what is smaller stay with AdamW.
+static bool is_for_muon(const struct model_tensor *tensor)
 {
-    return (struct model_group){
+    switch ((int)tensor->role) {
+    case ROLE_Q: case ROLE_K: case ROLE_V: case ROLE_O: case ROLE_GATE: case ROLE_UP:
+    case ROLE_DOWN: case ROLE_EXPERT_GATE: case ROLE_EXPERT_UP: case ROLE_EXPERT_DOWN: return true;
+    }
+    return false;
+}
+
+// The first of param_groups that its name matches; a stack's name has # for the expert.
+static const struct config_group *match(const struct config *c, const struct model_tensor *tensor,
+                                        bool *matched)
+{
+    char name[sizeof tensor->name + 1];
+    const char *place = strstr(tensor->name, "%u");
+    snprintf(name, sizeof name, "%s", tensor->name);
+    if (place)
+        snprintf(name, sizeof name, "%.*s#%s", (int)(place - tensor->name), tensor->name,
+                 place + 2);
+    for (uint32_t i = 0; i < c->group_count; i++)
+        if (fnmatch(c->group[i].match, name, 0) == 0) {
+            matched[i] = true;
+            return &c->group[i];
+        }
+    return NULL;
+}
+
+static struct model_group group_of(const struct config *c, const struct model_tensor *tensor,
+                                   const struct config_group *own)
+{
+    struct model_group group = {
         .weight_decay = tensor->decay ? c->weight_decay : 0,
-        .beta1 = c->adam_beta1,
-        .beta2 = c->adam_beta2,
-        .rate = 1,
+        .rate = own && c->learning_rate > 0 ? own->learning_rate / c->learning_rate : 1,
+        .optim = own ? own->optim : c->optim,
         .by_expert = tensor->experts > 0 && c->expert_optimizer != CONFIG_DENSE_EXACT};
+    if (group.optim == CONFIG_MUON && !is_for_muon(tensor)) group.optim = CONFIG_ADAMW;
+    const bool given = own && own->momentum >= 0;
+    switch (group.optim) {
+    case CONFIG_ADAMW:
+        group.beta1 = own ? own->beta1 : c->adam_beta1;
+        group.beta2 = own ? own->beta2 : c->adam_beta2;
+        break;
+    case CONFIG_MUON:
+        group.beta1 = given ? own->momentum : c->muon_momentum;
+        group.nesterov = c->muon_nesterov;
+        break;
+    case CONFIG_SGD:
+        group.beta1 = given ? own->momentum : c->sgd_momentum;
+        group.nesterov = c->sgd_nesterov;
+        break;
+    }
+    if (own && own->weight_decay >= 0) group.weight_decay = own->weight_decay;
+    return group;
 }
 
 static bool same_group(const struct model_group *a, const struct model_group *b)
 {
     return a->weight_decay == b->weight_decay && a->beta1 == b->beta1 && a->beta2 == b->beta2 &&
-           a->rate == b->rate && a->by_expert == b->by_expert;
+           a->rate == b->rate && a->by_expert == b->by_expert && a->optim == b->optim &&
+           a->nesterov == b->nesterov;
 }
 
 // Groups in the order in which their first tensors stand, those with weight decay in front.
-static void group_tensors(struct model *model)
+static bool group_tensors(struct model *model)
 {
+    const struct config *c = &model->config;
+    bool matched[CONFIG_MAX_PARAM_GROUPS] = {false};
     model->group = arena_array(model->arena, model->tensor_count, sizeof *model->group);
     for (uint32_t i = 0; i < 2 * model->tensor_count; i++) {
         struct model_tensor *tensor = &model->tensor[i % model->tensor_count];
         if (tensor->decay != (i < model->tensor_count)) continue;
-        const struct model_group own = group_of(&model->config, tensor);
+        const struct model_group own = group_of(c, tensor, match(c, tensor, matched));
         uint32_t at = 0;
         while (at < model->group_count && !same_group(&own, &model->group[at])) at++;
         if (at == model->group_count) model->group[model->group_count++] = own;
         tensor->group = at;
     }
+    for (uint32_t i = 0; i < c->group_count; i++)
+        if (!matched[i]) {
+            log_error("param_groups: \"%s\" matches no tensor that an earlier pattern left; names "
+                      "are such as model.layers.0.self_attn.q_proj.weight, and # stands for the "
+                      "number of an expert",
+                      c->group[i].match);
+            return false;
+        }
+    return true;
+}
+
+bool model_has_v(const struct model *model, const struct model_tensor *tensor)
+{
+    return model->group[tensor->group].optim == CONFIG_ADAMW;
 }
 
 // ---- places
@@ -290,6 +354,8 @@ static bool place_group(struct model *model, uint32_t group)
         tensor->segment = *count - 1;
         tensor->offset = model->segment_elements[*count - 1];
         model->segment_elements[*count - 1] += padded;
+        tensor->v_offset = model->segment_v[*count - 1];
+        if (model_has_v(model, tensor)) model->segment_v[*count - 1] += padded;
     }
     return true;
 }
@@ -313,12 +379,10 @@ struct model *model_create(const struct config *config, uint64_t segment_bytes)
     if (config->lm_head_bias) add(model, ROLE_HEAD_BIAS, -1, 0, 1, config->vocab_size);
     model->segment_elements =
         arena_array(arena, model->tensor_count, sizeof *model->segment_elements);
-    group_tensors(model);
-    for (uint32_t g = 0; g < model->group_count; g++)
-        if (!place_group(model, g)) {
-            model_destroy(&model);
-            break;
-        }
+    model->segment_v = arena_array(arena, model->tensor_count, sizeof *model->segment_v);
+    bool ok = group_tensors(model);
+    for (uint32_t g = 0; ok && g < model->group_count; g++) ok = place_group(model, g);
+    if (!ok) model_destroy(&model);
     return model;
 }
 

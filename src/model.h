@@ -33,8 +33,10 @@ enum model_init { MODEL_NORMAL, MODEL_TRUNCATED, MODEL_ORTHOGONAL };
 // Tensors that the optimizer treats alike; they lie side by side.
 struct model_group {
     double weight_decay;
-    double beta1, beta2;
+    double beta1, beta2; // beta1: the momentum of sgd and muon
     double rate;         // times the step's learning rate
+    enum config_optim optim;
+    bool   nesterov;
     bool   by_expert;    // an expert without a token does not move: stacks of experts only
 };
 
@@ -53,6 +55,7 @@ struct model_tensor {
     uint64_t count;        // elements
     uint32_t segment;      // which buffer
     uint64_t offset;       // elements from the segment's start, a multiple of MODEL_ALIGN
+    uint64_t v_offset;     // the same for the second moment, which only AdamW keeps
 };
 
 enum { MODEL_ALIGN = 128 }; // elements: 256 bytes even in 16 bits
@@ -65,6 +68,7 @@ struct model {
     uint32_t             group_count;
     uint32_t             segment_count;
     uint64_t            *segment_elements; // with alignment padding
+    uint64_t            *segment_v;        // of second moments
     uint64_t             parameters;   // elements of all tensors
     uint64_t             active;       // those that one token touches: embedding and head whole
     uint64_t             bytes_limit;
@@ -83,6 +87,7 @@ const struct model_tensor *model_find(const struct model *model, enum model_role
                                       int32_t layer);
 // 1 for a norm ([cols] in files), 2 for a matrix and for each matrix of a stack.
 uint32_t model_tensor_rank(const struct model_tensor *tensor);
+bool model_has_v(const struct model *model, const struct model_tensor *tensor);
 // The name that this family's files give to a role of a layer, with "%u" for the expert. False
 // where it does not fit.
 bool model_role_name(enum model_role role, int32_t layer, enum config_family family, char *out,

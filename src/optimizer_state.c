@@ -26,11 +26,18 @@ static bool get_v(void *user, const struct model_tensor *t, uint64_t begin, uint
     return params_read(user, PARAMS_V, t, begin, count, values);
 }
 
+static bool has_v(const void *user, const struct model_tensor *tensor)
+{
+    const struct params *params = user;
+    return model_has_v(params->model, tensor);
+}
+
 static struct weights_part *make_parts(struct params *params, struct arena *arena)
 {
     struct weights_part *part = arena_array(arena, 2, sizeof *part);
     part[0] = (struct weights_part){.prefix = "m.", .put = put_m, .get = get_m, .user = params};
-    part[1] = (struct weights_part){.prefix = "v.", .put = put_v, .get = get_v, .user = params};
+    part[1] = (struct weights_part){
+        .prefix = "v.", .put = put_v, .get = get_v, .user = params, .has = has_v};
     return part;
 }
 

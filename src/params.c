@@ -18,6 +18,11 @@ enum dtype params_dtype(const struct params *params, enum params_class which)
     return which == PARAMS_COMPUTE ? params->store : DTYPE_F32;
 }
 
+uint64_t params_offset(enum params_class which, const struct model_tensor *tensor)
+{
+    return which == PARAMS_V ? tensor->v_offset : tensor->offset;
+}
+
 static bool class_kept(const struct params *params, enum params_class which)
 {
     switch (which) {
@@ -34,8 +39,9 @@ static bool make_class(struct params *params, enum params_class which)
     struct gpu_buffer **list = arena_array(params->arena, model->segment_count, sizeof *list);
     params->buffer[which] = list;
     for (uint32_t s = 0; s < model->segment_count; s++) {
-        const uint64_t bytes =
-            model->segment_elements[s] * dtype_bytes(params_dtype(params, which));
+        const uint64_t elements =
+            which == PARAMS_V ? max_u64(model->segment_v[s], 1) : model->segment_elements[s];
+        const uint64_t bytes = elements * dtype_bytes(params_dtype(params, which));
         list[s] =
             gpu_buffer_create(params->gpu, &(struct gpu_buffer_params){.name = class_name[which],
                                                                        .bytes = bytes});
@@ -129,14 +135,15 @@ static bool write_class(struct params *params, enum params_class which,
                         const float *values)
 {
     struct gpu_buffer *buffer = params->buffer[which][tensor->segment];
+    const uint64_t at = params_offset(which, tensor) + begin;
     const enum dtype dtype = params_dtype(params, which);
     const size_t size = dtype_bytes(dtype);
     if (dtype == DTYPE_F32)
-        return gpu_buffer_write(params->gpu, buffer, (tensor->offset + begin) * size, values,
+        return gpu_buffer_write(params->gpu, buffer, at * size, values,
                                 count * size);
     void *narrow = malloc(count * size);
     for (uint64_t i = 0; i < count; i++) dtype_store(narrow, i, dtype, values[i]);
-    const bool ok = gpu_buffer_write(params->gpu, buffer, (tensor->offset + begin) * size, narrow,
+    const bool ok = gpu_buffer_write(params->gpu, buffer, at * size, narrow,
                                      count * size);
     free(narrow);
     return ok;
@@ -156,14 +163,15 @@ bool params_read(struct params *params, enum params_class which, const struct mo
 {
     const enum params_class held = held_class(params, which);
     struct gpu_buffer *buffer = params->buffer[held][tensor->segment];
+    const uint64_t at = params_offset(held, tensor) + begin;
     const enum dtype dtype = params_dtype(params, held);
     const size_t size = dtype_bytes(dtype);
     if (dtype == DTYPE_F32)
-        return gpu_buffer_read(params->gpu, buffer, (tensor->offset + begin) * size, values,
+        return gpu_buffer_read(params->gpu, buffer, at * size, values,
                                count * size);
     void *narrow = malloc(count * size);
     const bool ok =
-        gpu_buffer_read(params->gpu, buffer, (tensor->offset + begin) * size, narrow, count * size);
+        gpu_buffer_read(params->gpu, buffer, at * size, narrow, count * size);
     for (uint64_t i = 0; ok && i < count; i++) values[i] = (float)dtype_load(narrow, i, dtype);
     free(narrow);
     return ok;
@@ -222,7 +230,7 @@ struct plan_range params_range_of(const struct params *params, struct plan *plan
     char name[sizeof tensor[0]->name + 8];
     snprintf(name, sizeof name, "%s%s", prefix[held], tensor[0]->name);
     return plan_external(plan, name, params->buffer[held][tensor[0]->segment],
-                         tensor[0]->offset * size, elements * size);
+                         params_offset(held, tensor[0]) * size, elements * size);
 }
 
 struct plan_range params_range(const struct params *params, struct plan *plan,

@@ -33,6 +33,8 @@ struct params {
 struct params *params_create(struct gpu *gpu, const struct model *model, bool training);
 void           params_destroy(struct params **params);
 bool           params_init(struct params *params); // initial values from the config's seed
+// Where a tensor begins in its segment's buffer of a class, in elements.
+uint64_t       params_offset(enum params_class which, const struct model_tensor *tensor);
 enum dtype     params_dtype(const struct params *params, enum params_class which);
 // f32 values in and out, converted as needed; writing the master also writes the compute copy.
 bool params_write(struct params *params, enum params_class which, const struct model_tensor *tensor,

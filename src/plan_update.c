@@ -3,19 +3,9 @@
 // move, then each group's optimizer with the cast to the compute copy. What lies side by side and
 // is treated alike shares a dispatch: a span of the flat space.
 #include "src/base.h"
-#include "src/plan_model.h"
+#include "src/plan_update.h"
 
 enum { NORM_BLOCK = 1 << 14 }; // elements a partial sum covers
-
-// Elements [begin, end) of a segment. Where its group goes by expert: `matrices` parts of `count`
-// elements each, from part `first` of MoE layer `layer` on, `stacks` tensors a layer; a span of
-// several layers has all of theirs.
-struct span {
-    uint32_t segment, group;
-    uint64_t begin, end;
-    uint64_t count;
-    uint32_t matrices, first, layer, tensors, stacks;
-};
 
 struct span_list { struct span *span; uint32_t count; uint64_t limit; };
 
@@ -40,7 +30,8 @@ static void add_dense(struct span_list *list, const struct model_tensor *tensor,
         return;
     }
     for (uint64_t at = tensor->offset; at < end; at += list->limit)
-        list->span[list->count++] = (struct span){.segment = tensor->segment,
+        list->span[list->count++] = (struct span){.tensor = tensor,
+                                                  .segment = tensor->segment,
                                                   .group = tensor->group,
                                                   .begin = at,
                                                   .end = min_u64(at + list->limit, end)};
@@ -67,30 +58,33 @@ static bool joins(const struct span_list *list, const struct model_tensor *tenso
 
 // A stack larger than the limit goes in parts, each of whole experts that begin at a multiple of
 // MODEL_ALIGN.
-static void add_experts(struct span_list *list, const struct model_tensor *tensor, uint32_t layer)
+static void add_matrices(struct span_list *list, const struct model_tensor *tensor, uint32_t layer,
+                         bool join)
 {
-    const uint64_t count = tensor->count / tensor->experts;
-    if (joins(list, tensor, layer)) {
+    const uint32_t matrices = max_u32(tensor->experts, 1);
+    const uint64_t count = tensor->count / matrices;
+    if (join && joins(list, tensor, layer)) {
         struct span *last = &list->span[list->count - 1];
         last->end += tensor->count;
-        last->matrices += tensor->experts;
+        last->matrices += matrices;
         last->tensors++;
         return;
     }
     uint64_t step = list->limit / count;
-    if (step < tensor->experts) {
+    if (step < matrices) {
         uint64_t whole = 1; // experts that make a multiple
         while (whole * count % MODEL_ALIGN) whole *= 2;
         step = max_u64(step / whole, 1) * whole;
     }
-    for (uint64_t first = 0; first < tensor->experts; first += step) {
-        const uint64_t experts = min_u64(step, tensor->experts - first);
-        list->span[list->count++] = (struct span){.segment = tensor->segment,
+    for (uint64_t first = 0; first < matrices; first += step) {
+        const uint64_t some = min_u64(step, matrices - first);
+        list->span[list->count++] = (struct span){.tensor = tensor,
+                                                  .segment = tensor->segment,
                                                   .group = tensor->group,
                                                   .begin = tensor->offset + first * count,
-                                                  .end = tensor->offset + (first + experts) * count,
+                                                  .end = tensor->offset + (first + some) * count,
                                                   .count = count,
-                                                  .matrices = (uint32_t)experts,
+                                                  .matrices = (uint32_t)some,
                                                   .first = (uint32_t)first,
                                                   .layer = layer,
                                                   .tensors = 1,
@@ -108,21 +102,25 @@ static struct span_list spans_of(struct plan *plan, const struct params *params,
         for (uint32_t t = 0; t < model->tensor_count; t++) {
             const struct model_tensor *tensor = &model->tensor[t];
             if (tensor->ruled || tensor->group != g) continue;
-            if (split && model->group[g].by_expert)
-                add_experts(&list, tensor, model_moe_index(model, (uint32_t)tensor->layer));
+            const bool muon = model->group[g].optim == CONFIG_MUON;
+            if (split && (muon || model->group[g].by_expert))
+                add_matrices(&list, tensor,
+                             tensor->experts ? model_moe_index(model, (uint32_t)tensor->layer) : 0,
+                             !muon);
             else add_dense(&list, tensor, split);
         }
     return list;
 }
 
-static struct plan_range span_range(struct plan *plan, const struct params *params,
-                                    enum params_class which, const struct span *span)
+struct plan_range span_range(struct plan *plan, const struct params *params,
+                             enum params_class which, const struct span *span)
 {
     static const char *const name[PARAMS_CLASSES] = {"compute copies", "masters", "gradients", "m",
                                                      "v"};
     const uint64_t size = dtype_bytes(params_dtype(params, which));
-    return plan_external(plan, name[which], params->buffer[which][span->segment],
-                         span->begin * size, (span->end - span->begin) * size);
+    const uint64_t begin = params_offset(which, span->tensor) + span->begin - span->tensor->offset;
+    return plan_external(plan, name[which], params->buffer[which][span->segment], begin * size,
+                         (span->end - span->begin) * size);
 }
 
 // ---- which experts move
@@ -195,7 +193,13 @@ static void norm_steps(struct plan *plan, struct params *params, const struct ne
     plan_add(plan, KERNEL_GRAD_CLIP, 0, &push, PLAN_BIND(io->step, partial, io->norm));
 }
 
-static struct push_optimizer optimizer_push(const struct params *params, const struct span *span)
+struct plan_range span_moves(struct plan *plan, const struct params *params,
+                             const struct network_io *io, const struct span *span)
+{
+    return params->model->group[span->group].by_expert ? moves_range(plan, params) : io->norm;
+}
+
+struct push_optimizer span_push(const struct params *params, const struct span *span)
 {
     const struct config *c = &params->model->config;
     const struct model_group *group = &params->model->group[span->group];
@@ -203,6 +207,7 @@ static struct push_optimizer optimizer_push(const struct params *params, const s
         .count = (uint32_t)(span->end - span->begin),
         .matrices = 1,
         .copy = params->buffer[PARAMS_COMPUTE] != NULL,
+        .nesterov = group->nesterov,
         .rate = (float)group->rate,
         .weight_decay = (float)group->weight_decay,
         .beta1 = (float)group->beta1,
@@ -211,9 +216,10 @@ static struct push_optimizer optimizer_push(const struct params *params, const s
         .log_beta1 = kernel_log_beta(group->beta1),
         .log_beta2 = kernel_log_beta(group->beta2),
     };
-    if (!group->by_expert) return push;
+    if (!span->matrices) return push;
     push.count = (uint32_t)span->count;
     push.matrices = span->matrices;
+    if (!group->by_expert) return push;
     push.experts = c->num_experts;
     push.per_layer = span->stacks * c->num_experts;
     push.stride = params->moves_stride;
@@ -224,14 +230,36 @@ static struct push_optimizer optimizer_push(const struct params *params, const s
 static void adamw_steps(struct plan *plan, struct params *params, const struct network_io *io,
                         const struct span *span)
 {
-    const struct push_optimizer push = optimizer_push(params, span);
+    const struct push_optimizer push = span_push(params, span);
     const struct plan_range p = span_range(plan, params, PARAMS_MASTER, span);
     plan_add(plan, KERNEL_ADAMW, 0, &push,
              PLAN_BIND(io->step, io->norm, p, span_range(plan, params, PARAMS_GRAD, span),
                        span_range(plan, params, PARAMS_M, span),
                        span_range(plan, params, PARAMS_V, span),
                        push.copy ? span_range(plan, params, PARAMS_COMPUTE, span) : p,
-                       push.experts ? moves_range(plan, params) : io->norm));
+                       span_moves(plan, params, io, span)));
+}
+
+static void sgd_steps(struct plan *plan, struct params *params, const struct network_io *io,
+                      const struct span *span)
+{
+    const struct push_optimizer push = span_push(params, span);
+    const struct plan_range p = span_range(plan, params, PARAMS_MASTER, span);
+    plan_add(plan, KERNEL_SGD, 0, &push,
+             PLAN_BIND(io->step, io->norm, p, span_range(plan, params, PARAMS_GRAD, span),
+                       span_range(plan, params, PARAMS_M, span),
+                       push.copy ? span_range(plan, params, PARAMS_COMPUTE, span) : p,
+                       span_moves(plan, params, io, span)));
+}
+
+static void span_steps(struct plan *plan, struct params *params, const struct network_io *io,
+                       const struct span *span)
+{
+    switch (params->model->group[span->group].optim) {
+    case CONFIG_ADAMW: adamw_steps(plan, params, io, span); return;
+    case CONFIG_MUON: muon_steps(plan, params, io, span); return;
+    case CONFIG_SGD: sgd_steps(plan, params, io, span); return;
+    }
 }
 
 void network_update(struct plan *plan, struct params *params, const struct network_io *io)
@@ -239,8 +267,8 @@ void network_update(struct plan *plan, struct params *params, const struct netwo
     plan_section(plan, "norm");
     norm_steps(plan, params, io);
     move_steps(plan, params, io);
-    plan_section(plan, "adamw");
+    plan_section(plan, "optimizer");
     const struct span_list spans = spans_of(plan, params, true);
-    for (uint32_t i = 0; i < spans.count; i++) adamw_steps(plan, params, io, &spans.span[i]);
+    for (uint32_t i = 0; i < spans.count; i++) span_steps(plan, params, io, &spans.span[i]);
     network_route_update(plan, params, io);
 }

@@ -125,8 +125,11 @@ struct memory { const char *name; uint64_t bytes; };
 // Weights and state from the tensor table alone; what activations take, `info --plan` says.
 static uint32_t memory_of(const struct model *model, struct memory *out)
 {
-    uint64_t elements = 0;
-    for (uint32_t s = 0; s < model->segment_count; s++) elements += model->segment_elements[s];
+    uint64_t elements = 0, second = 0;
+    for (uint32_t s = 0; s < model->segment_count; s++) {
+        elements += model->segment_elements[s];
+        second += model->segment_v[s]; // which AdamW alone keeps
+    }
     const uint64_t wide = elements * 4, copy = elements * dtype_bytes(model->config.torch_dtype);
     const bool mixed = model->config.torch_dtype != DTYPE_F32;
     uint32_t count = 0;
@@ -134,8 +137,9 @@ static uint32_t memory_of(const struct model *model, struct memory *out)
     out[count++] = (struct memory){"train_master", wide};
     if (mixed) out[count++] = (struct memory){"train_compute_copy", copy};
     out[count++] = (struct memory){"train_gradients", wide};
-    out[count++] = (struct memory){"train_optimizer", 2 * wide};
-    out[count++] = (struct memory){"train_total", 4 * wide + (mixed ? copy : 0)};
+    out[count++] = (struct memory){"train_optimizer", wide + 4 * second};
+    out[count++] =
+        (struct memory){"train_total", 3 * wide + 4 * second + (mixed ? copy : 0)};
     return count;
 }
 

@@ -8,6 +8,7 @@
 Written from the papers and Hugging Face's conventions, not from this program's code. Only torch is needed;
 the file formats are read by hand. Tests do not run this script; they read what it wrote.
 """
+import fnmatch
 import json
 import math
 import struct
@@ -395,49 +396,86 @@ class LazyAdamW:
     """What TensorFlow's LazyAdam and torch.optim.SparseAdam do with rows that have no gradient, whole experts at
     a time: they stay as they are, and bias correction goes by the step of all. Weight decay as AdamW."""
 
-    def __init__(self, params, betas, eps, weight_decay):
-        self.params, self.betas, self.eps, self.weight_decay = params, betas, eps, weight_decay
-        self.mean = [torch.zeros_like(p) for p in params]
-        self.square = [torch.zeros_like(p) for p in params]
+    def __init__(self, p, betas, eps, weight_decay):
+        self.p, self.betas, self.eps, self.weight_decay = p, betas, eps, weight_decay
+        self.mean, self.square = torch.zeros_like(p), torch.zeros_like(p)
 
     def step(self, lr, t):
-        b1, b2 = self.betas
-        with torch.no_grad():
-            for p, m, v in zip(self.params, self.mean, self.square):
-                m.copy_(b1 * m + (1 - b1) * p.grad)
-                v.copy_(b2 * v + (1 - b2) * p.grad ** 2)
-                p.mul_(1 - lr * self.weight_decay)
-                p.sub_(lr * (m / (1 - b1 ** t)) / ((v / (1 - b2 ** t)).sqrt() + self.eps))
+        (b1, b2), p, m, v = self.betas, self.p, self.mean, self.square
+        m.copy_(b1 * m + (1 - b1) * p.grad)
+        v.copy_(b2 * v + (1 - b2) * p.grad ** 2)
+        p.mul_(1 - lr * self.weight_decay)
+        p.sub_(lr * (m / (1 - b1 ** t)) / ((v / (1 - b2 ** t)).sqrt() + self.eps))
+
+
+class Torch:
+    def __init__(self, p, **options):
+        self.optimizer = torch.optim.AdamW([p], **options)
+
+    def step(self, lr, t):
+        self.optimizer.param_groups[0]["lr"] = lr
+        self.optimizer.step()
+
+
+class Momentum:
+    """Of SGD and Muon, as torch.optim.SGD's without dampening; decoupled weight decay."""
+
+    def __init__(self, p, momentum, nesterov, weight_decay, direction):
+        self.p, self.momentum, self.nesterov, self.weight_decay = p, momentum, nesterov, weight_decay
+        self.direction, self.buffer = direction, torch.zeros_like(p)
+
+    def step(self, lr, t):
+        self.buffer.mul_(self.momentum).add_(self.p.grad)
+        update = self.p.grad + self.momentum * self.buffer if self.nesterov else self.buffer
+        self.p.mul_(1 - lr * self.weight_decay)
+        self.p.sub_(lr * self.direction(update))
+
+
+def newton_schulz(g):
+    """Muon (Jordan et al. 2024), as its authors' zeropower_via_newtonschulz5, not in bfloat16."""
+    x = g.T if g.shape[0] > g.shape[1] else g
+    x = x / (x.norm() + 1e-7)
+    for _ in range(5):
+        a = x @ x.T
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+    x = x.T if g.shape[0] > g.shape[1] else x
+    return x * max(1, g.shape[0] / g.shape[1]) ** 0.5
+
+
+def takes_muon(name, p):
+    inner = "self_attn." in name or "mlp." in name or "moe." in name
+    return p.dim() == 2 and inner and (name.endswith("_proj.weight") or name.split(".")[-2] in ("w1", "w2", "w3"))
+
+
+def make_optimizer(c, name, p):
+    """The optimizer of one tensor, of one expert, and its rate as a multiple of the schedule's."""
+    rule = next((g for g in c.raw.get("param_groups", []) if fnmatch.fnmatchcase(name, g["match"])), {})
+    asked = rule.get("optim", c.raw.get("optim", "adamw"))
+    kind = "adamw" if asked == "muon" and not takes_muon(name, p) else asked
+    decay = rule.get("weight_decay", c.weight_decay if decays(c, name, p) else 0.0)
+    rate = rule.get("learning_rate", c.learning_rate) / c.learning_rate
+    if kind == "adamw":
+        options = {"betas": tuple(rule.get("betas", (c.adam_beta1, c.adam_beta2))), "eps": c.adam_epsilon}
+        lazy = expert_of(name) and c.expert_optimizer == "lazy-global"
+        return rate, (LazyAdamW if lazy else Torch)(p, weight_decay=decay, **options)
+    momentum = rule.get("momentum", c.raw.get(kind + "_momentum", {"muon": 0.95, "sgd": 0.9}[kind]))
+    nesterov = c.raw.get(kind + "_nesterov", kind == "muon")
+    return rate, Momentum(p, momentum, nesterov, decay, newton_schulz if kind == "muon" else lambda u: u)
 
 
 class Optimizers:
-    """torch.optim.AdamW for what always moves; for each expert one of its own, stepped when it got a token."""
+    """One for each tensor and each expert; those of an expert are stepped when it got a token."""
 
     def __init__(self, c, w):
-        self.t = 0
-        self.options = {"betas": (c.adam_beta1, c.adam_beta2), "eps": c.adam_epsilon}
-        self.experts, dense = {}, dict(w)
-        if c.expert_optimizer != "dense-exact":
-            dense = {k: v for k, v in w.items() if not expert_of(k)}
-            names = {expert_of(k) for k in w} - {None}
-            for name in names:
-                params = [v for k, v in w.items() if k.startswith(name)]
-                kind = torch.optim.AdamW if c.expert_optimizer == "per-expert" else LazyAdamW
-                self.experts[name] = kind(params, weight_decay=c.weight_decay, **self.options)
-        groups = [{"params": [v for k, v in dense.items() if decays(c, k, v)], "weight_decay": c.weight_decay},
-                  {"params": [v for k, v in dense.items() if not decays(c, k, v)], "weight_decay": 0.0}]
-        self.dense = torch.optim.AdamW(groups, **self.options)
+        self.t, self.c = 0, c
+        self.all = {k: make_optimizer(c, k, v) for k, v in w.items() if v.requires_grad}
 
     def step(self, lr, touched):
         self.t += 1
-        used = [self.dense] + [self.experts[name] for name in touched if name in self.experts]
-        for optimizer in used:
-            if isinstance(optimizer, LazyAdamW):
-                optimizer.step(lr, self.t)
-                continue
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            optimizer.step()
+        with torch.no_grad():
+            for name, (rate, optimizer) in self.all.items():
+                if self.c.expert_optimizer == "dense-exact" or expert_of(name) in touched | {None}:
+                    optimizer.step(rate * lr, self.t)
 
 
 def stacked(gradients):

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// References of sum, grad_norm, grad_clip, of the experts' steps, and of adamw: from gradients to
-// the next parameters.
+// References of sum, grad_norm, grad_clip, of the experts' steps, adamw and sgd: from gradients
+// to the next parameters.
 #include "ref.h"
 
 void ref_sum(const struct gpu_ref_call *call)
@@ -71,7 +71,7 @@ uint32_t ref_optimizer_step(const struct push_optimizer *push, const struct step
                             const uint32_t *moves, uint32_t matrix)
 {
     const uint32_t index = push->first + matrix;
-    if (!push->experts) return step->step;
+    if (!push->experts) return step ? max_u32(step->step, 1) : 1;
     return moves[index / push->per_layer * push->stride + index % push->experts];
 }
 
@@ -107,5 +107,28 @@ void ref_adamw(const struct gpu_ref_call *call)
             if (norm[2] != 0) adamw_element(call, t, i);
             if (push->copy) ref_store(call, 6, i, (double)p[i]);
         }
+    }
+}
+
+void ref_sgd(const struct gpu_ref_call *call)
+{
+    const struct push_optimizer *push = call->push;
+    const struct step_words *step = call->buffer[0];
+    const float *norm = call->buffer[1], *g = call->buffer[3];
+    float *p = call->buffer[2], *m = call->buffer[4];
+    const double rate = (double)step->learning_rate * (double)push->rate,
+                 momentum = (double)push->beta1;
+    for (size_t i = 0; i < (size_t)push->matrices * push->count; i++) {
+        const uint32_t matrix = (uint32_t)(i / push->count);
+        if (!ref_optimizer_step(push, step, call->buffer[6], matrix)) continue;
+        if (norm[2] != 0) {
+            const double gradient = (double)g[i] * (double)norm[1];
+            const double mean = momentum * (double)m[i] + gradient;
+            const double direction = push->nesterov ? gradient + momentum * mean : mean;
+            p[i] = (float)((double)p[i] * (1 - rate * (double)push->weight_decay) -
+                           rate * direction);
+            m[i] = (float)mean;
+        }
+        if (push->copy) ref_store(call, 5, i, (double)p[i]);
     }
 }
