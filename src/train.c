@@ -42,9 +42,11 @@ struct run_state {
     struct metrics_layer      *layers;   // of the last collected step
     struct batch              *batch;    // [gradient_accumulation_steps]
     uint32_t                   step;     // submitted
+    uint32_t                   first_step; // done before this process
     uint32_t                   saved;    // step of the newest checkpoint
     uint64_t                   windows;  // windows used since the run began: the place in the data
     uint64_t                   run_tokens; // trained on by this process
+    double                     metrics_seconds; // of the host: statistics, lines, trace
     double                     began, last_collect;
     struct train_outcome      *outcome;
 };
@@ -407,6 +409,7 @@ static bool collect(struct run_state *r)
     r->last_collect = now;
     r->run_tokens += result.targets;
     const double tokens_per_s = (double)r->run_tokens / (now - r->began);
+    const double metrics_began = os_seconds();
     moe_layer_metrics(r, &result);
     if (result.skipped)
         log_warn("step %u skipped: the gradient norm is not finite (loss %g); nothing moved",
@@ -421,6 +424,7 @@ static bool collect(struct run_state *r)
                                       .host_bytes = os_resident_bytes(),
                                       .skipped = result.skipped};
     metrics_write_step(r->metrics, &step, r->layers, result.layers);
+    r->metrics_seconds += os_seconds() - metrics_began;
     r->outcome->steps = result.step;
     r->outcome->loss = result.loss;
     show_progress(r, &result, tokens_per_s);
@@ -455,6 +459,7 @@ static bool train_loop(struct run_state *r)
 {
     const struct config *c = r->config;
     r->began = r->last_collect = os_seconds();
+    r->first_step = r->step;
     while (r->step < c->steps && !os_interrupted()) {
         fill_batches(r);
         r->step++;
@@ -467,7 +472,12 @@ static bool train_loop(struct run_state *r)
         if (eval_now && !evaluate(r, c->eval_batches)) return false;
         if (save_now && !save(r)) return false;
     }
-    return drain(r) && save(r);
+    const bool ok = drain(r);
+    if (r->step > r->first_step)
+        log_debug("metrics: %.3f ms a step on the host, %.2f %% of the time",
+                  1e3 * r->metrics_seconds / (r->step - r->first_step),
+                  100 * r->metrics_seconds / (os_seconds() - r->began));
+    return ok && save(r);
 }
 
 static void measure_baselines(struct run_state *r)

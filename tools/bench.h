@@ -30,7 +30,7 @@
 
 enum {
     BENCH_MIN_MS = 10, BENCH_RUNS = 7, BENCH_MAX_REPEATS = 2000,
-    BENCH_MAX_BUFFERS = 16, BENCH_MAX_STEPS = 4, BENCH_MAX_FIELDS = 10,
+    BENCH_MAX_BUFFERS = 16, BENCH_MAX_STEPS = 4, BENCH_MAX_FIELDS = 12,
 };
 
 // Input types of cooperative matrices whose sums are f32 (i8: i32).

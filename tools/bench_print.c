@@ -62,6 +62,8 @@ static void print_step(const struct bench_result *r, FILE *out)
                 100 * field_of(r, "kernel_share"), field_of(r, "kernel_ms"));
     if (!isnan(field_of(r, "dispatch_share")))
         fprintf(out, ", %.1f %% without the gaps between", 100 * field_of(r, "dispatch_share"));
+    if (!isnan(field_of(r, "metrics_share")))
+        fprintf(out, ", %.2f %% for the metrics", 100 * field_of(r, "metrics_share"));
     fprintf(out, ", %.0f dispatches in %.0f submits\n", field_of(r, "dispatches"),
             field_of(r, "submits"));
     if (isnan(field_of(r, "steps"))) return;

@@ -131,16 +131,31 @@ static bool train(const struct subject *s, struct training *t, uint32_t steps, u
     return true;
 }
 
-// The share of a plan's time, first to last timestamp, that is not between its steps, each of which
-// ran alone; NAN without timestamps.
-static bool share_in_steps(struct bench *bench, struct plan *plan, double *share)
+// Whether a step only serves metrics.jsonl and routing.trace: what experts were picked how often
+// and how surely (the losses read a part of that too), and the picks of some tokens.
+static bool is_metrics(const struct plan *plan, const struct plan_step *step)
 {
-    *share = NAN;
+    if (step->kind == PLAN_DISPATCH) return step->op == KERNEL_ROUTER_STATS;
+    return step->kind == PLAN_COPY &&
+           strcmp(plan->tensor[step->bind[1].tensor - 1].name, "picks") == 0;
+}
+
+struct shares { double steps, metrics; };
+
+// The share of a plan's time, first to last timestamp, that is not between its steps, each of which
+// ran alone, and of that the share of the metrics; NAN without timestamps.
+static bool share_in_steps(struct bench *bench, struct plan *plan, struct shares *share)
+{
+    *share = (struct shares){NAN, NAN};
     if (!(bench->gpu->caps.mask & GPU_CAP_TIMESTAMP)) return true;
-    double *ms = arena_array(bench->arena, plan->step_count + 1, sizeof *ms), sum = 0, all;
+    double *ms = arena_array(bench->arena, plan->step_count + 1, sizeof *ms);
+    double sum = 0, metrics = 0, all;
     if (!run_profile(plan, ms, &all)) return false;
-    for (uint32_t i = 0; i < plan->step_count; i++) sum += ms[i];
-    *share = sum / all;
+    for (uint32_t i = 0; i < plan->step_count; i++) {
+        sum += ms[i];
+        metrics += is_metrics(plan, &plan->step[i]) ? ms[i] : 0;
+    }
+    *share = (struct shares){sum / all, metrics / sum};
     return true;
 }
 
@@ -157,7 +172,7 @@ static struct bench_work work_of(const struct subject *s, struct training *t)
 }
 
 static void add_training(const struct subject *s, struct training *t, struct times *times,
-                         double share_in_steps, double device_growth, double host_growth)
+                         struct shares shares, double device_growth, double host_growth)
 {
     struct bench *bench = s->bench;
     const struct bench_work all = work_of(s, t), *work = &all;
@@ -178,7 +193,8 @@ static void add_training(const struct subject *s, struct training *t, struct tim
     bench_field(r, "steps", times->steps);
     bench_field(r, "kernel_ms", kernel_ms);
     bench_field(r, "kernel_share", share);
-    bench_field(r, "dispatch_share", share * share_in_steps);
+    bench_field(r, "dispatch_share", share * shares.steps);
+    bench_field(r, "metrics_share", shares.metrics);
     bench_field(r, "dispatches", work->dispatches);
     bench_field(r, "submits", work->submits);
     bench_field(r, "device_growth_bytes", device_growth);
@@ -201,7 +217,7 @@ static bool train_blocks(const struct subject *s, struct training *t, struct tim
 static bool time_training(const struct subject *s, struct training *t)
 {
     uint64_t tokens = 0;
-    double share;
+    struct shares share;
     if (!train(s, t, WARM_STEPS, &tokens)) return false;
     const double each = t->took[WARM_STEPS - 1];
     struct times times = {.steps = STEPS_SLOW, .blocks = 1};
