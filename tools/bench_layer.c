@@ -56,9 +56,10 @@ static struct plan *make_plan(const struct layer *l, bool backward)
         network_begin(plan, l->params, NETWORK_TRAIN, 1, c->seq_len, 0, &io);
     n.layer[0].x_mid = n.x = x[0];
     n.layer[0].n_ffn = x[1];
+    n.layer[0].y_ffn = network_temp(&n, c->seq_len, c->hidden_size, "x", 0);
     plan_section(plan, "layer 0 moe");
     network_moe_steps(&n, 0);
-    n.dx = x[2];
+    n.dx = n.dy = x[2];
     if (backward) network_moe_back(&n, 0, network_temp(&n, c->seq_len, c->hidden_size, "dn", 0));
     if (!plan_finish(plan)) plan_destroy(&plan);
     return plan;
