@@ -44,6 +44,12 @@ const char *gpu_type_name(enum gpu_type type)
     return "other";
 }
 
+const char *gpu_uuid_text(const struct gpu_caps *caps, char text[33])
+{
+    for (size_t i = 0; i < sizeof caps->uuid; i++) snprintf(text + 2 * i, 3, "%02x", caps->uuid[i]);
+    return text;
+}
+
 const char *gpu_bytes_text(uint64_t bytes, char text[32])
 {
     static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};

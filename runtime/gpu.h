@@ -125,6 +125,8 @@ bool        gpu_is_reference(const struct gpu *gpu);
 const char *gpu_cap_name(unsigned bit_index);
 const char *gpu_scalar_name(enum gpu_scalar scalar); // "f16"
 const char *gpu_type_name(enum gpu_type type);
+// caps->uuid in hexadecimal, for names of files; returns text.
+const char *gpu_uuid_text(const struct gpu_caps *caps, char text[33]);
 // True once the device was lost: every later call fails, a new gpu must be made.
 bool        gpu_lost(const struct gpu *gpu);
 // Validation messages seen since creation (0 without `validate`).

@@ -30,12 +30,11 @@ static uint64_t hash_of(const uint8_t *data, uint64_t bytes) // FNV-1a 64
 static char *path_make(const struct vk_gpu *vk, const char *folder)
 {
     const struct gpu_caps *caps = &vk->base.gpu.caps;
-    char                   uuid[2 * VK_UUID_SIZE + 1];
-    for (size_t i = 0; i < VK_UUID_SIZE; i++)
-        snprintf(uuid + 2 * i, 3, "%02x", caps->uuid[i]);
-    const size_t size = strlen(folder) + sizeof uuid + 64;
-    char        *path = os_alloc(size);
-    snprintf(path, size, "%s/pipelines-%s-%08" PRIx32 ".bin", folder, uuid, caps->driver_version);
+    char                   uuid[33];
+    const size_t           size = strlen(folder) + sizeof uuid + 64;
+    char                  *path = os_alloc(size);
+    snprintf(path, size, "%s/pipelines-%s-%08" PRIx32 ".bin", folder, gpu_uuid_text(caps, uuid),
+             caps->driver_version);
     return path;
 }
 

@@ -148,9 +148,8 @@ bool tune_path(const struct tune_params *params, const struct gpu_caps *caps, ch
     if (params->cache_dir) snprintf(folder, sizeof folder, "%s", params->cache_dir);
     else if (!os_cache_folder(folder, sizeof folder)) return false;
     if (!folder[0]) return false;
-    for (size_t i = 0; i < 16; i++) snprintf(uuid + 2 * i, 3, "%02x", caps->uuid[i]);
-    snprintf(path, size, "%s/tune-%s-%08x-%x-%u.json", folder, uuid, caps->driver_version,
-             caps->mask, caps->subgroup_size);
+    snprintf(path, size, "%s/tune-%s-%08x-%x-%u.json", folder, gpu_uuid_text(caps, uuid),
+             caps->driver_version, caps->mask, caps->subgroup_size);
     return true;
 }
 

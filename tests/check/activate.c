@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 // activate, activate_back and moe_activate_back: every remainder of the elementwise walk, every
 // function, gated or not, values that saturate; dropped pairs.
-#include <stdlib.h>
-
 #include "check.h"
 
 static void elementwise(struct check *t, const struct push_activate *push, double scale)
@@ -21,20 +19,6 @@ static void elementwise(struct check *t, const struct push_activate *push, doubl
     check_run(t, push, 1e-11);
 }
 
-// A random permutation of the rows; every `drop`-th pair is in no expert.
-static void permutation(struct check *t, int b, uint32_t pairs, uint32_t drop)
-{
-    uint32_t *inverse = malloc(pairs * sizeof *inverse);
-    for (uint32_t p = 0; p < pairs; p++) {
-        const uint32_t other = (uint32_t)check_random(t, p + 1);
-        inverse[p] = inverse[other];
-        inverse[other] = p;
-    }
-    for (uint32_t p = 0; drop && p < pairs; p += drop) inverse[p] = KERNEL_NONE_ID;
-    check_words(t, b, inverse, pairs);
-    free(inverse);
-}
-
 static void by_pairs(struct check *t, const struct push_moe_activate *push, uint32_t drop)
 {
     const uint64_t cells = (uint64_t)push->pairs * push->cols;
@@ -43,7 +27,7 @@ static void by_pairs(struct check *t, const struct push_moe_activate *push, uint
     check_normal(t, 0, CHECK_STORE, cells, 1.5);
     if (push->gated) check_normal(t, 1, CHECK_STORE, cells, 1);
     check_normal(t, 2, CHECK_STORE, cells, 1);
-    permutation(t, 3, push->pairs, drop);
+    check_inverse(t, 3, push->pairs, drop);
     check_normal(t, 4, DTYPE_F32, push->pairs, 1);
     check_output(t, 5, DTYPE_F32, push->pairs);
     check_run(t, push, 1e-11);

@@ -130,6 +130,19 @@ void check_words(struct check *t, int b, const uint32_t *words, uint64_t count)
     memcpy(prepare(t, b, DTYPE_U32, count)->initial, words, count * 4);
 }
 
+void check_inverse(struct check *t, int b, uint32_t pairs, uint32_t drop)
+{
+    uint32_t *inverse = malloc(pairs * sizeof *inverse);
+    for (uint32_t p = 0; p < pairs; p++) {
+        const uint32_t other = (uint32_t)check_random(t, p + 1);
+        inverse[p] = inverse[other];
+        inverse[other] = p;
+    }
+    for (uint32_t p = 0; drop && p < pairs; p += drop) inverse[p] = KERNEL_NONE_ID;
+    check_words(t, b, inverse, pairs);
+    free(inverse);
+}
+
 void check_step(struct check *t, int b, const struct step_words *step)
 {
     check_words(t, b, (const uint32_t *)step, sizeof *step / 4);

@@ -59,6 +59,8 @@ void check_drop(struct check *t);
 void check_normal(struct check *t, int b, int type, uint64_t count, double scale);
 void check_values(struct check *t, int b, int type, const double *values, uint64_t count);
 void check_words(struct check *t, int b, const uint32_t *words, uint64_t count);
+// `inverse` of moe_scatter, u32[pairs]: a random permutation; every `drop`-th pair is in no expert.
+void check_inverse(struct check *t, int b, uint32_t pairs, uint32_t drop);
 void check_step(struct check *t, int b, const struct step_words *step);
 // An output: poisoned with NaN (0xffffffff words).
 void check_output(struct check *t, int b, int type, uint64_t count);

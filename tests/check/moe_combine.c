@@ -1,23 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Checks of moe_combine: aligned and odd rows, one and many picks, dropped
 // pairs.
-#include <stdlib.h>
-
 #include "check.h"
-
-// A random permutation of the rows; every `drop`-th pair is in no expert.
-static void permutation(struct check *t, int b, uint32_t pairs, uint32_t drop)
-{
-    uint32_t *inverse = malloc(pairs * sizeof *inverse);
-    for (uint32_t p = 0; p < pairs; p++) {
-        const uint32_t other = (uint32_t)check_random(t, p + 1);
-        inverse[p] = inverse[other];
-        inverse[other] = p;
-    }
-    for (uint32_t p = 0; drop && p < pairs; p += drop) inverse[p] = KERNEL_NONE_ID;
-    check_words(t, b, inverse, pairs);
-    free(inverse);
-}
 
 static void combine(struct check *t, const struct push_moe_combine *push, uint32_t drop)
 {
@@ -26,7 +10,7 @@ static void combine(struct check *t, const struct push_moe_combine *push, uint32
     check_begin(t, KERNEL_MOE_COMBINE, 0, "T %u H %u K %u weighted %u add %u drop %u", push->tokens,
                 push->cols, push->top_k, push->weighted, push->add, drop);
     check_normal(t, 0, CHECK_STORE, (uint64_t)pairs * push->cols, 1);
-    permutation(t, 1, pairs, drop);
+    check_inverse(t, 1, pairs, drop);
     if (push->weighted) check_normal(t, 2, DTYPE_F32, pairs, 1);
     if (push->add) check_normal(t, 3, CHECK_STORE, cells, 1);
     check_output(t, 4, CHECK_STORE, cells);
