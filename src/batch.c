@@ -49,8 +49,9 @@ uint32_t batch_pick_tokens(const struct config *c)
 {
     uint32_t most = 0;
     for (uint32_t i = 0; i < c->num_hidden_layers; i++)
-        if (c->moe_layer[i]) most = max_u32(most, c->layer_router[i].top_k);
-    const uint32_t few = most == c->num_experts ? 0 : PICKS / max_u32(most, 1);
+        if (c->moe_layer[i] && c->layer_router[i].type != CONFIG_ROUTER_DENSE)
+            most = max_u32(most, c->layer_router[i].top_k);
+    const uint32_t few = most ? PICKS / most : 0;
     return max_u32(min_u32(few, PICK_TOKENS), c->trace_tokens);
 }
 

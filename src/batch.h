@@ -29,7 +29,7 @@ struct batch_layout batch_layout(const struct config *config, uint32_t tokens, u
 void batch_layout_picks(struct batch_layout *layout, const struct config *config, uint32_t tokens,
                         bool gates);
 // Of how many tokens they come back in training: enough for statistics, or what is to be traced.
-// Where a token takes all experts there is nothing to count.
+// Where every token takes all experts there is nothing to count.
 uint32_t batch_pick_tokens(const struct config *config);
 // Where the picks (gates) of a MoE layer, counted from 0, lie in a result block: [pick_tokens][K].
 uint64_t batch_picks(const struct batch_layout *layout, uint32_t index, bool gates);
