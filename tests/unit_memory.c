@@ -4,6 +4,7 @@
 // hardly more than what lives at its fullest step; and h64lm trains within its budget.
 #include "tests/unit.h"
 
+#include "src/session.h"
 #include "src/trainer.h"
 
 enum { SLOTS = 2 }; // batches under way, as in src/trainer.c
@@ -149,10 +150,30 @@ static void h64lm_trains_in_six_gib(void **state)
     arena_destroy(&arena);
 }
 
+// It has no last token to go on from.
+static void what_sees_everything_cannot_generate(void **state)
+{
+    (void)state;
+    static const char *const sets[] = {"causal=false", "task=copy"};
+    struct config config;
+    assert_true(config_read(&config, NULL, sets, COUNT_OF(sets)));
+    struct gpu *gpu = gpu_create(&(struct gpu_params){.device = "ref"});
+    struct kernels *kernels = kernels_create(gpu);
+    struct model *model = model_create(&config, 1 << 30);
+    struct params *params = params_create(gpu, model, false);
+    assert_null(session_create(gpu, kernels, params, 8));
+    unit_assert_line("causal is false", "cannot generate");
+    params_destroy(&params);
+    model_destroy(&model);
+    kernels_destroy(&kernels);
+    gpu_destroy(&gpu);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(on_the_reference),
                                        cmocka_unit_test(on_the_device),
+                                       cmocka_unit_test(what_sees_everything_cannot_generate),
                                        cmocka_unit_test(h64lm_trains_in_six_gib)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
