@@ -146,6 +146,11 @@ struct config {
     double   decay_fraction;            // constant_with_decay: last part of lr_decay_steps, which
                                         // falls linearly to min_learning_rate
     double   learning_rate, min_learning_rate;
+    // By the clock, over all parts of a resumed run: training ends after max_train_seconds (0: by
+    // steps alone), and before it the rate falls to 0 over warmdown_seconds, or over the time that
+    // warmdown_steps take on average. Such a run is not the same twice.
+    double   max_train_seconds, warmdown_seconds;
+    uint32_t warmdown_steps;
     double   adam_beta1, adam_beta2, adam_epsilon, weight_decay, max_grad_norm;
     enum config_optim optim;            // "adamw", "muon", "sgd"
     struct config_group group[CONFIG_MAX_PARAM_GROUPS]; // param_groups

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // param_groups: which tensors are updated by which optimizer, how fast. Whether a pattern matches
-// anything is known where the tensors are (model.c).
+// anything is known where the tensors are (model.c). And what goes by the clock.
 #include <stdio.h>
 #include <string.h>
 
@@ -96,9 +96,24 @@ static bool read_group(struct reader *r, const cJSON *object, struct config_grou
     return read_betas(r, object, group);
 }
 
+static bool check_clock(struct reader *r)
+{
+    const struct config *c = r->config;
+    if (c->warmdown_seconds > 0 && c->warmdown_steps)
+        return refuse(r, "warmdown_steps", "0, for there is warmdown_seconds, %g",
+                      c->warmdown_seconds);
+    if ((c->warmdown_seconds > 0 || c->warmdown_steps) && !(c->max_train_seconds > 0))
+        return refuse(r, "max_train_seconds",
+                      "more than 0 where there is warmdown_%s (by steps alone: lr_scheduler_type "
+                      "constant_with_decay)",
+                      c->warmdown_steps ? "steps" : "seconds");
+    return true;
+}
+
 bool resolve_param_groups(struct reader *r)
 {
     struct config *c = r->config;
+    if (!check_clock(r)) return false;
     if (!given(r, "param_groups")) return true;
     const cJSON *list = r->value[config_field_find("param_groups")];
     if (!cJSON_IsArray(list) || cJSON_GetArraySize(list) > CONFIG_MAX_PARAM_GROUPS)

@@ -33,3 +33,13 @@ double schedule_learning_rate(const struct config *config, uint32_t step)
     }
     return top;
 }
+
+double schedule_warmdown(const struct config *config, double seconds, uint32_t steps)
+{
+    if (!(config->max_train_seconds > 0)) return 1;
+    const double left = fmax(config->max_train_seconds - seconds, 0);
+    const double each = steps ? seconds / steps : 0;
+    const double way = config->warmdown_steps ? config->warmdown_steps * each
+                                              : config->warmdown_seconds;
+    return left < way ? left / way : 1;
+}

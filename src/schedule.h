@@ -13,3 +13,8 @@
 #include "config.h"
 
 double schedule_learning_rate(const struct config *config, uint32_t step);
+
+// What the rate is multiplied by after `seconds` of training and `steps` steps in them: 1, then
+// with R = max_train_seconds - seconds and W = warmdown_seconds, or warmdown_steps * seconds /
+// steps, min(1, R / W), 0 at the end. 1 where max_train_seconds is 0.
+double schedule_warmdown(const struct config *config, double seconds, uint32_t steps);

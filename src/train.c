@@ -48,10 +48,17 @@ struct run_state {
     uint64_t                   run_tokens; // trained on by this process
     double                     metrics_seconds; // of the host: statistics, lines, trace
     double                     began, last_collect;
+    double                     seconds;  // of training in the parts of the run before this one
+    double                     rate[4];  // of steps in flight, by step
     struct train_outcome      *outcome;
 };
 
 // ---- loop state, in state.json of each checkpoint
+
+static double seconds_of_training(const struct run_state *r)
+{
+    return r->seconds + (r->began > 0 ? os_seconds() - r->began : 0);
+}
 
 static bool write_state(struct run_state *r)
 {
@@ -62,6 +69,10 @@ static bool write_state(struct run_state *r)
                  "\"routing\": %s}\n",
                  r->step, (unsigned long long)r->windows, (unsigned long long)r->config->seed,
                  (unsigned long long)data_fingerprint(r->data), routing);
+    if (r->config->max_train_seconds > 0) { // the clock of the whole run
+        text.count -= 2; // "}\n"
+        bytes_printf(&text, ", \"seconds\": %.3f}\n", seconds_of_training(r));
+    }
     const bool ok = checkpoint_write(r->folder, "state.json", (const char *)text.data);
     bytes_free(&text);
     free(routing);
@@ -79,6 +90,8 @@ static bool parse_state(struct run_state *r, const char *path, const cJSON *json
     }
     r->step = (uint32_t)step->valuedouble;
     r->windows = (uint64_t)windows->valuedouble;
+    const cJSON *seconds = cJSON_GetObjectItemCaseSensitive(json, "seconds");
+    if (cJSON_IsNumber(seconds)) r->seconds = fmax(seconds->valuedouble, 0);
     const cJSON *routing = cJSON_GetObjectItemCaseSensitive(json, "routing");
     if (routing && !routing_parse(r->routing, routing))
         log_warn("%s: \"routing\" is of another model; experts count as never used", path);
@@ -416,7 +429,7 @@ static bool collect(struct run_state *r)
                  result.step, result.loss);
     const struct metrics_step step = {.step = result.step,
                                       .loss = result.loss,
-                                      .lr = schedule_learning_rate(r->config, result.step),
+                                      .lr = r->rate[result.step % COUNT_OF(r->rate)],
                                       .grad_norm = result.grad_norm,
                                       .tokens_per_s =
                                           (double)result.targets / (took > 0 ? took : 1e-9),
@@ -455,15 +468,30 @@ static bool evaluate(struct run_state *r, uint32_t max_batches)
 
 static bool due(uint32_t step, uint32_t every) { return every && step % every == 0; }
 
+// The rate of the step after r->step.
+static double next_rate(const struct run_state *r)
+{
+    return schedule_learning_rate(r->config, r->step + 1) *
+           schedule_warmdown(r->config, seconds_of_training(r), r->step);
+}
+
+static bool is_time_left(const struct run_state *r)
+{
+    const double most = r->config->max_train_seconds;
+    return !(most > 0) || seconds_of_training(r) < most;
+}
+
 static bool train_loop(struct run_state *r)
 {
     const struct config *c = r->config;
     r->began = r->last_collect = os_seconds();
     r->first_step = r->step;
-    while (r->step < c->steps && !os_interrupted()) {
+    while (r->step < c->steps && is_time_left(r) && !os_interrupted()) {
         fill_batches(r);
+        const double rate = next_rate(r);
         r->step++;
-        if (!trainer_submit(r->trainer, r->step, schedule_learning_rate(c, r->step), r->batch))
+        r->rate[r->step % COUNT_OF(r->rate)] = rate;
+        if (!trainer_submit(r->trainer, r->step, rate, r->batch))
             return false;
         if (trainer_in_flight(r->trainer) == 2 && !collect(r)) return false;
         const bool eval_now = due(r->step, c->eval_every) && r->step < c->steps,

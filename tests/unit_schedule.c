@@ -97,6 +97,22 @@ static void corner_cases_are_finite(void **state)
     unit_assert_near(schedule_learning_rate(&config, 60), 5.5e-4, 1e-15);
 }
 
+static void the_clock_brings_it_down(void **state)
+{
+    (void)state;
+    struct config c = {.max_train_seconds = 100, .warmdown_seconds = 20};
+    unit_assert_near(schedule_warmdown(&c, 0, 0), 1, 0);
+    unit_assert_near(schedule_warmdown(&c, 80, 7), 1, 0);
+    unit_assert_near(schedule_warmdown(&c, 85, 7), 0.75, 1e-15);
+    unit_assert_near(schedule_warmdown(&c, 101, 7), 0, 0);
+    c.warmdown_seconds = 0, c.warmdown_steps = 10; // 10 steps of 4 seconds
+    unit_assert_near(schedule_warmdown(&c, 60, 15), 1, 0);
+    unit_assert_near(schedule_warmdown(&c, 80, 20), 0.5, 1e-15);
+    unit_assert_near(schedule_warmdown(&c, 0, 0), 1, 0);
+    c.max_train_seconds = 0;
+    unit_assert_near(schedule_warmdown(&c, 1e6, 20), 1, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -105,6 +121,7 @@ int main(void)
         cmocka_unit_test(rates_never_rise_again),
         cmocka_unit_test(only_the_horizon_counts),
         cmocka_unit_test(corner_cases_are_finite),
+        cmocka_unit_test(the_clock_brings_it_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
