@@ -462,7 +462,8 @@ static bool check_size(const struct reader *r)
                               2 * hidden * heads * c->head_dim * c->num_hidden_layers +
                               matrices * hidden * c->intermediate_size * dense_layers +
                               matrices * hidden * c->moe_intermediate_size * c->num_experts *
-                                  moe_layers;
+                                  moe_layers +
+                              matrices * hidden * c->shared_intermediate_size * moe_layers;
     if (parameters <= CONFIG_MAX_PARAMETERS) return true;
     log_error("config %s: hidden_size %u, num_hidden_layers %u, num_experts %u and the rest make "
               "%.3g parameters, wanted at most %.3g",

@@ -91,6 +91,8 @@ struct config {
     uint32_t max_position_embeddings;
     uint32_t sliding_window;            // 0 (null): none
     uint32_t num_experts;               // also read as num_local_experts; 0: dense model
+    uint32_t shared_intermediate_size;  // shared_expert_intermediate_size: of a body that every
+                                        // token takes beside its experts; 0: none
     struct config_router router;  // the keys of routers, for all layers ...
     // ... and what "layers": {"3": {"router_temperature": 2}} says of some
     struct config_router layer_router[CONFIG_MAX_LAYERS];

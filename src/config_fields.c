@@ -72,6 +72,8 @@ const struct config_field config_fields[] = {
      AT(sliding_window), 0, MOST_U32},
     {"num_experts", "num_local_experts", CONFIG_U32, CONFIG_NEEDED_HF | CONFIG_MODEL,
      AT(num_experts), 0, 1 << 20},
+    {"shared_expert_intermediate_size", NULL, CONFIG_U32, CONFIG_MODEL | CONFIG_OWN,
+     AT(shared_intermediate_size), 0, 1 << 20},
     {"num_experts_per_tok", NULL, CONFIG_U32, CONFIG_NEEDED_HF | CONFIG_MODEL | CONFIG_LAYER,
      AT(router.top_k), 0, 1 << 10},
     {"norm_topk_prob", NULL, CONFIG_BOOL, CONFIG_MODEL | CONFIG_LAYER,
@@ -204,7 +206,6 @@ const struct config_field config_fields[] = {
     {"attention_dropout", NULL, CONFIG_FIXED, .names = is_zero},
     {"partial_rotary_factor", NULL, CONFIG_FIXED, .names = is_one},
     {"quantization_config", NULL, CONFIG_FIXED, .names = is_null},
-    {"shared_expert_intermediate_size", NULL, CONFIG_FIXED, .names = is_zero},
     {"num_shared_experts", NULL, CONFIG_FIXED, .names = is_zero},
     {"n_shared_experts", NULL, CONFIG_FIXED, .names = is_zero},
 };

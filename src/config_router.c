@@ -125,6 +125,7 @@ static bool resolve_hash(struct reader *r, const struct config_router *router)
     if (router->type != CONFIG_ROUTER_HASH) return true;
     const struct { const char *key; bool on; } none[] = {
         {"router_learn_temperature", router->learn_temperature},
+        {"router_bias", r->config->router_bias},
         {"router_jitter_noise", router->jitter != 0},
         {"scoring_func", router->sigmoid},
         {"router_z_loss_coef", router->z_coef != 0},

@@ -45,6 +45,9 @@ static const struct { const char *name, *mixtral; bool vector; } role_names[ROLE
     [ROLE_ROUTER]         = {"mlp.gate.weight", "block_sparse_moe.gate.weight"},
     [ROLE_ROUTER_BIAS]    = {"mlp.gate.bias", .vector = true},
     [ROLE_ROUTER_CORRECTION] = {"mlp.gate.e_score_correction_bias", .vector = true},
+    [ROLE_SHARED_GATE] = {"mlp.shared_expert.gate_proj.weight"}, // Qwen2-MoE's names
+    [ROLE_SHARED_UP]   = {"mlp.shared_expert.up_proj.weight"},
+    [ROLE_SHARED_DOWN] = {"mlp.shared_expert.down_proj.weight"},
     [ROLE_ROUTER_NOISE] = {"mlp.gate.noise.weight"},
     [ROLE_ROUTER_TEMPERATURE] = {"mlp.gate.temperature", .vector = true},
     [ROLE_EXPERT_GATE]    = {"mlp.experts.%u.gate_proj.weight",
@@ -96,7 +99,8 @@ static double init_std(const struct config *c, const struct model_tensor *tensor
 {
     const double depth = tensor->layer + 1;
     const bool out =
-        tensor->role == ROLE_O || tensor->role == ROLE_DOWN || tensor->role == ROLE_EXPERT_DOWN;
+        tensor->role == ROLE_O || tensor->role == ROLE_DOWN || tensor->role == ROLE_EXPERT_DOWN ||
+        tensor->role == ROLE_SHARED_DOWN;
     switch (c->init) {
     case CONFIG_INIT_NORMAL: return c->initializer_range;
     case CONFIG_INIT_SCALED:
@@ -147,6 +151,16 @@ static void add(struct model *model, enum model_role role, int32_t layer, uint32
         experts ? tensor->count / experts * c->layer_router[layer].top_k : tensor->count;
 }
 
+static void add_shared(struct model *model, int32_t layer)
+{
+    const struct config *c = &model->config;
+    const uint32_t inner = c->shared_intermediate_size, h = c->hidden_size;
+    if (!inner) return;
+    if (c->mlp_gated) add(model, ROLE_SHARED_GATE, layer, 0, inner, h);
+    add(model, ROLE_SHARED_UP, layer, 0, inner, h);
+    add(model, ROLE_SHARED_DOWN, layer, 0, h, inner);
+}
+
 static void add_router(struct model *model, int32_t layer)
 {
     const struct config *c = &model->config;
@@ -154,7 +168,7 @@ static void add_router(struct model *model, int32_t layer)
     const uint32_t experts = c->num_experts, h = c->hidden_size;
     if (router->type == CONFIG_ROUTER_HASH) return;
     add(model, ROLE_ROUTER, layer, 0, experts, h);
-    if (c->router_bias) add(model, ROLE_ROUTER_BIAS, layer, 0, 1, c->num_experts);
+    if (c->router_bias) add(model, ROLE_ROUTER_BIAS, layer, 0, 1, experts);
     if (router->type == CONFIG_ROUTER_SIGMOID_BIAS)
         add(model, ROLE_ROUTER_CORRECTION, layer, 0, 1, experts);
     if (router->type == CONFIG_ROUTER_NOISY_TOPK)
@@ -207,6 +221,7 @@ static void add_ffn(struct model *model, int32_t n)
     if (c->norm == CONFIG_RMS_NORM && c->norm_weight) add(model, ROLE_NORM_FFN, n, 0, 1, h);
     if (c->moe_layer[n]) {
         add_router(model, n);
+        add_shared(model, n);
         if (c->mlp_gated) add(model, ROLE_EXPERT_GATE, n, c->num_experts, m, h);
         add(model, ROLE_EXPERT_UP, n, c->num_experts, m, h);
         add(model, ROLE_EXPERT_DOWN, n, c->num_experts, h, m);

@@ -46,6 +46,7 @@ struct layer_values {
     struct plan_range gate, up;                               // [T][I] dense, [P][I] MoE
     struct plan_range ids, gates, router_lse, slope;          // router
     struct plan_range *probs, *logits, *noise;                // by part of the tokens
+    struct plan_range shared_gate, shared_up;                 // [T][I] of the body of all tokens
     // the sort before and after the capacity's drop: the same where there is none
     struct plan_range kept, wanted, wanted_order;
     struct plan_range offsets, tiles, ranges, indirect, order, inverse;
@@ -174,5 +175,8 @@ void network_route_pool(struct network *n); // before backward: losses over all 
 void network_route_back(struct network *n, int32_t layer, struct plan_range dgates,
                         struct plan_range dn); // adds to dn [T][H]
 void network_route_update(struct plan *plan, struct params *params, const struct network_io *io);
+// The body beside the experts, where there is one (plan_shared.c): adds to y_ffn, to dn.
+void network_shared_steps(struct network *n, int32_t layer);
+void network_shared_back(struct network *n, int32_t layer, struct plan_range dn);
 void network_moe_back(struct network *n, int32_t layer,
                       struct plan_range dn); // plan_moe_back.c: fills dn [T][H]

@@ -173,6 +173,7 @@ void network_moe_steps(struct network *n, int32_t layer)
                                           .add = !n->config->channel_scales};
     plan_add(n->plan, KERNEL_MOE_COMBINE, 0, &push,
              PLAN_BIND(y, v->inverse, v->gates, v->x_mid, v->y_ffn));
+    network_shared_steps(n, layer);
 }
 
 // ---- backward: SonicMoE's (Guo et al. 2025). dout [T][H] is read through the order, so the
@@ -273,5 +274,6 @@ void network_moe_back(struct network *n, int32_t layer, struct plan_range dn)
                                           .top_k = network_router(n, layer)->top_k};
     plan_add(n->plan, KERNEL_MOE_COMBINE, 0, &push,
              PLAN_BIND(dx_pairs, v->inverse, v->gates, dn, dn));
+    network_shared_back(n, layer, dn);
     network_route_back(n, layer, dgates, dn);
 }

@@ -21,7 +21,7 @@ static bool is_plain(const struct config_router *router)
 bool network_router_decodes(const struct network *n, int32_t layer)
 {
     const struct config_router *router = network_router(n, layer);
-    return is_plain(router) && !router->learn_temperature;
+    return is_plain(router) && !router->learn_temperature && !n->config->shared_intermediate_size;
 }
 
 // ---- push words

@@ -299,6 +299,8 @@ def moe(c, w, layer, x, touched):
             touched.add(f"{prefix}experts.{e}.")
         y = body(c, w, f"{prefix}experts.{e}.", flat[tokens])
         out = out.index_add(0, tokens, gates[tokens, e, None] * y)
+    if c.raw.get("shared_expert_intermediate_size", 0):
+        out = out + body(c, w, prefix + "shared_expert.", flat)
     c.pooled.append((r, mask.double().mean(0), q.mean(0)))
     return out.view_as(x), router_losses(c, r, layer, logits, q, gates, mask)
 

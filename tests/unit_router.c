@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT
+// What must hold whatever a router does, on the reference device: as many picks as experts is dense
+// gating, new numbers for the experts change nothing else, one expert is a dense model, and every
+// pair is either kept or dropped.
+#include "tests/unit.h"
+
+#include <math.h>
+
+#include "src/trainer.h"
+
+#define SMALL "{\"model_type\": \"vkmoe\", \"vocab_size\": 31, \"hidden_size\": 12, " \
+    "\"intermediate_size\": 10, \"num_hidden_layers\": 2, \"num_attention_heads\": 2, " \
+    "\"max_position_embeddings\": 16, \"initializer_range\": 0.3, \"seq_len\": 7, " \
+    "\"batch_size\": 2, \"steps\": 1, \"seed\": 5"
+
+enum { TOKENS = 14 };
+
+struct world {
+    struct gpu     *gpu;
+    struct kernels *kernels;
+    struct model   *model;
+    struct trainer *trainer;
+};
+
+static struct world open_world(const char *keys)
+{
+    struct world w = {0};
+    struct config config;
+    char json[900];
+    snprintf(json, sizeof json, "%s, %s}", SMALL, keys);
+    assert_true(config_parse(&config, "test.json", json, NULL, 0));
+    w.gpu = gpu_create(&(struct gpu_params){.device = "ref"});
+    w.kernels = kernels_create(w.gpu);
+    w.model = model_create(&config, 1 << 30);
+    w.trainer = trainer_create(w.gpu, w.kernels, w.model);
+    assert_non_null(w.trainer);
+    assert_true(params_init(trainer_params(w.trainer)));
+    return w;
+}
+
+static void close_world(struct world *w)
+{
+    trainer_destroy(&w->trainer);
+    model_destroy(&w->model);
+    kernels_destroy(&w->kernels);
+    gpu_destroy(&w->gpu);
+}
+
+static struct trainer_result step_of(struct world *w)
+{
+    uint32_t ids[TOKENS], targets[TOKENS];
+    for (uint32_t i = 0; i < TOKENS; i++) {
+        ids[i] = (uint32_t)rng_below(11, 0, i, 31);
+        targets[i] = (uint32_t)rng_below(11, 1, i, 31);
+    }
+    struct trainer_result result;
+    const struct batch batch = {ids, targets};
+    assert_true(trainer_submit(w->trainer, 1, 0, &batch)); // a rate of 0: the weights stay
+    assert_true(trainer_collect(w->trainer, &result));
+    return result;
+}
+
+static float *values_of(struct world *w, enum params_class which, const struct model_tensor *t)
+{
+    float *values = calloc(t->count, sizeof *values);
+    assert_true(params_read(trainer_params(w->trainer), which, t, 0, t->count, values));
+    return values;
+}
+
+static void write_values(struct world *w, const struct model_tensor *t, const float *values)
+{
+    assert_true(params_write(trainer_params(w->trainer), PARAMS_MASTER, t, 0, t->count, values));
+}
+
+static void all_picks_are_dense_gating(void **state)
+{
+    (void)state;
+    struct world a = open_world("\"num_experts\": 5, \"num_experts_per_tok\": 5"),
+                 b = open_world("\"num_experts\": 5, \"router_type\": \"dense\"");
+    const struct trainer_result x = step_of(&a), y = step_of(&b);
+    unit_assert_near(x.loss, y.loss, 1e-6);
+    unit_assert_near(x.grad_norm, y.grad_norm, 1e-5);
+    assert_true(x.grad_norm > 0);
+    close_world(&a);
+    close_world(&b);
+}
+
+// Expert e becomes e + 1, its row of the router with it.
+static void turn(struct world *w, enum model_role role, int32_t layer, uint32_t experts)
+{
+    const struct model_tensor *t = model_find(w->model, role, layer);
+    const uint64_t each = t->count / experts;
+    float *old = values_of(w, PARAMS_MASTER, t), *turned = calloc(t->count, sizeof *turned);
+    for (uint32_t e = 0; e < experts; e++)
+        memcpy(turned + (e + 1) % experts * each, old + e * each, each * sizeof *turned);
+    write_values(w, t, turned);
+    free(old);
+    free(turned);
+}
+
+static void numbers_of_experts_do_not_matter(void **state)
+{
+    (void)state;
+    static const char *const routers[] = {
+        "\"num_experts\": 4, \"num_experts_per_tok\": 2",
+        "\"num_experts\": 4, \"router_type\": \"threshold\", \"router_threshold\": 0.2",
+        "\"num_experts\": 4, \"router_type\": \"top_p\", \"router_entropy_coef\": 0.1",
+        "\"num_experts\": 4, \"scoring_func\": \"sigmoid\", \"router_importance_coef\": 0.1",
+    };
+    static const enum model_role roles[] = {ROLE_ROUTER, ROLE_EXPERT_GATE, ROLE_EXPERT_UP,
+                                            ROLE_EXPERT_DOWN};
+    for (size_t i = 0; i < COUNT_OF(routers); i++) {
+        struct world w = open_world(routers[i]);
+        const struct trainer_result before = step_of(&w);
+        float load[4];
+        memcpy(load, before.load[0], sizeof load);
+        for (int32_t layer = 0; layer < 2; layer++)
+            for (size_t r = 0; r < COUNT_OF(roles); r++) turn(&w, roles[r], layer, 4);
+        const struct trainer_result after = step_of(&w);
+        unit_assert_near(after.loss, before.loss, 1e-6);
+        unit_assert_near(after.grad_norm, before.grad_norm, 1e-5);
+        for (uint32_t e = 0; e < 4; e++) assert_true(after.load[0][(e + 1) % 4] == load[e]);
+        close_world(&w);
+    }
+}
+
+static void one_expert_is_a_dense_model(void **state)
+{
+    (void)state;
+    static const enum model_role pairs[][2] = {{ROLE_EXPERT_GATE, ROLE_GATE},
+                                               {ROLE_EXPERT_UP, ROLE_UP},
+                                               {ROLE_EXPERT_DOWN, ROLE_DOWN}};
+    struct world moe = open_world("\"num_experts\": 1"), dense = open_world("\"num_experts\": 0");
+    for (int32_t layer = 0; layer < 2; layer++)
+        for (size_t i = 0; i < COUNT_OF(pairs); i++) {
+            float *values = values_of(&moe, PARAMS_MASTER,
+                                      model_find(moe.model, pairs[i][0], layer));
+            write_values(&dense, model_find(dense.model, pairs[i][1], layer), values);
+            free(values);
+        }
+    const struct trainer_result x = step_of(&moe), y = step_of(&dense);
+    unit_assert_near(x.loss, y.loss, 1e-6);
+    unit_assert_near(x.grad_norm, y.grad_norm, 1e-5);
+    for (size_t i = 0; i < COUNT_OF(pairs); i++) {
+        const struct model_tensor *t = model_find(moe.model, pairs[i][0], 1);
+        float *a = values_of(&moe, PARAMS_GRAD, t),
+              *b = values_of(&dense, PARAMS_GRAD, model_find(dense.model, pairs[i][1], 1));
+        for (uint64_t j = 0; j < t->count; j++) unit_assert_near(a[j], b[j], 1e-6);
+        free(a);
+        free(b);
+    }
+    close_world(&moe);
+    close_world(&dense);
+}
+
+static void pairs_are_kept_or_dropped(void **state)
+{
+    (void)state;
+    struct world free_world = open_world("\"num_experts\": 4, \"num_experts_per_tok\": 3"),
+                 tight = open_world("\"num_experts\": 4, \"num_experts_per_tok\": 3, "
+                                    "\"capacity_factor\": 1");
+    const struct trainer_result all = step_of(&free_world), some = step_of(&tight);
+    const double capacity = ceil(1.0 * TOKENS * 3 / 4);
+    double dropped = 0;
+    for (uint32_t layer = 0; layer < 2; layer++) {
+        double wanted = 0, kept = 0;
+        for (uint32_t e = 0; e < 4; e++) {
+            wanted += (double)some.load[layer][e];
+            kept += fmin((double)some.load[layer][e], capacity);
+        }
+        assert_true(all.layer[layer].picks == TOKENS * 3 && all.layer[layer].kept == TOKENS * 3);
+        assert_true(some.layer[layer].picks == TOKENS * 3 && wanted == TOKENS * 3);
+        assert_true(some.layer[layer].kept == kept);
+        dropped += some.layer[layer].picks - some.layer[layer].kept;
+    }
+    assert_true(dropped > 0 && isfinite(some.loss) && some.loss != all.loss);
+    close_world(&free_world);
+    close_world(&tight);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        UNIT(all_picks_are_dense_gating),
+        UNIT(numbers_of_experts_do_not_matter),
+        UNIT(one_expert_is_a_dense_model),
+        UNIT(pairs_are_kept_or_dropped),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
