@@ -18,22 +18,25 @@ layout(binding = 5) buffer Sums { vec2 sums[]; };
 
 const uint TURN = 32;
 
-// sums over the tokens of q of e, and of its part of the entropy
-vec2 column(uint e)
-{
-    vec2 sum = vec2(0.0);
-    for (uint t = 0; t < tokens; t += TURN) {
-        vec2 part = vec2(0.0); // short sums first: the long one stays exact
-        [[unroll]] for (uint i = 0; i < TURN; i++)
-            if (t + i < tokens) {
-                float q = scores[(t + i) * experts + e];
-                if (sigmoid != 0) q *= exp(-lse[t + i]);
-                part += vec2(q, q > 0.0 ? -q * log(q) : q);
-            }
-        sum += part;
+// sums over the tokens of q of e, and of its part of the entropy; the loops apart, for CPU drivers
+// would take the exponential of both
+#define COLUMN(name, quotient)                                                     \
+    vec2 name(uint e)                                                              \
+    {                                                                              \
+        vec2 sum = vec2(0.0);                                                      \
+        for (uint t = 0; t < tokens; t += TURN) {                                  \
+            vec2 part = vec2(0.0); /* short sums first: the long one stays exact */ \
+            [[unroll]] for (uint i = 0; i < TURN; i++)                             \
+                if (t + i < tokens) {                                              \
+                    const float q = scores[(t + i) * experts + e] * (quotient);    \
+                    part += vec2(q, q > 0.0 ? -q * log(q) : q);                    \
+                }                                                                  \
+            sum += part;                                                           \
+        }                                                                          \
+        return sum;                                                                \
     }
-    return sum;
-}
+COLUMN(column, 1.0)
+COLUMN(divided_column, exp(-lse[t + i]))
 
 float squares(uint e)
 {
@@ -54,7 +57,7 @@ void main()
 {
     const uint e = group_index() * LANES + LANE;
     if (e >= experts) return;
-    const vec2 own = column(e);
+    const vec2 own = sigmoid != 0 ? divided_column(e) : column(e);
     const float square = z_square_coef != 0.0 ? squares(e) : 0.0;
     const bool adds = accumulate != 0;
     stats[stat_count(e)] = float(offsets[e + 1] - offsets[e]);
