@@ -148,17 +148,17 @@ def progress(text):
 
 def tell_operations(title):
     """What takes the lines of `check`: on a terminal one line each operation, when its last type is through."""
-    current = {"name": None, "types": [], "since": time.monotonic()}
+    current = {"name": None, "types": [], "since": time.monotonic(), "last": 0}
 
     def on_line(line):
         words = line.split()
         ours = len(words) > 2 and words[0] in ("ok", "FAIL")
         if current["name"] and (not ours or words[1] != current["name"]):
-            seconds = time.monotonic() - current["since"]
+            seconds = current["last"] - current["since"]
             progress(f"{title}: {current['name']} {' '.join(current['types'])}  {seconds:.1f} s")
-            current.update(name=None, types=[], since=time.monotonic())
+            current.update(name=None, types=[], since=current["last"])
         if ours:
-            current["name"] = words[1]
+            current.update(name=words[1], last=time.monotonic())
             current["types"].append(words[2] + (" FAIL" if words[0] == "FAIL" else ""))
 
     return on_line if sys.stderr.isatty() else None
