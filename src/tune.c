@@ -695,10 +695,10 @@ static struct tuner *tuner_create(struct arena *arena, struct kernels *kernels,
 
 bool tune(struct kernels *kernels, const struct tune_params *params, struct tune_report *report)
 {
-    struct arena *arena = arena_create("tuner");
     const struct gpu *gpu = kernels_gpu(kernels);
     *report = (struct tune_report){0};
     if (gpu_is_reference(gpu)) return true; // one way to compute each
+    struct arena *arena = arena_create("tuner");
     const bool keep = tune_path(params, &gpu->caps, report->path, sizeof report->path);
     tune_is_kept(kernels, params);
     struct tuner *t = tuner_create(arena, kernels, params, report);
