@@ -40,19 +40,40 @@ static size_t columns_of(const struct sweep *sweep)
 struct spread { double mean, deviation; uint32_t count; };
 
 // Mean and sample standard deviation (0 of one value) over the seeds that are done.
-static struct spread spread(const struct sweep *sweep, const struct sweep_run *run, size_t offset)
+// of: value minus that of run `less` with the same seed and so the same data, where there is one.
+static struct spread spread_of(const struct sweep *sweep, const struct sweep_run *run,
+                               const struct sweep_run *less, size_t offset)
 {
     struct spread s = {0};
     double value[SWEEP_MAX_SEEDS], sum = 0, squares = 0;
     for (uint32_t i = 0; i < sweep->seed_count; i++) {
         const struct sweep_result *r = &run->result[i];
         memcpy(&value[s.count], (const char *)r + offset, sizeof *value);
+        if (less) {
+            double from = NAN;
+            if (less->result[i].done)
+                memcpy(&from, (const char *)&less->result[i] + offset, sizeof from);
+            value[s.count] -= from;
+        }
         if (r->done && !isnan(value[s.count])) sum += value[s.count++];
     }
     s.mean = s.count ? sum / s.count : NAN;
     for (uint32_t i = 0; i < s.count; i++) squares += (value[i] - s.mean) * (value[i] - s.mean);
     s.deviation = s.count > 1 ? sqrt(squares / (s.count - 1)) : 0;
     return s;
+}
+
+static struct spread spread(const struct sweep *sweep, const struct sweep_run *run, size_t offset)
+{
+    return spread_of(sweep, run, NULL, offset);
+}
+
+// Seeds differ in data too, more than runs do: what a run is worth shows against the first one,
+// seed by seed.
+static struct spread against_first(const struct sweep *sweep, const struct sweep_run *run)
+{
+    const double held_out = spread(sweep, &sweep->run[0], AT(held_out_loss)).mean;
+    return spread_of(sweep, run, &sweep->run[0], isnan(held_out) ? AT(loss) : AT(held_out_loss));
 }
 
 // ---- table
@@ -65,6 +86,15 @@ static void add_cell(struct bytes *out, const struct column *column, const struc
     else bytes_printf(out, " %.*f |", column->digits, s->mean);
 }
 
+// "+0.0123 ± 0.0045"
+static void add_against(struct bytes *out, const struct sweep *sweep, const struct sweep_run *run)
+{
+    const struct spread s = against_first(sweep, run);
+    if (run == sweep->run || isnan(s.mean)) bytes_printf(out, " - |");
+    else if (s.count > 1) bytes_printf(out, " %+.4f ± %.4f |", s.mean, s.deviation);
+    else bytes_printf(out, " %+.4f |", s.mean);
+}
+
 static void add_head(struct bytes *out, const struct sweep *sweep)
 {
     bytes_printf(out, "# Sweep %s\n\n%s%s", sweep->name, sweep->about,
@@ -75,9 +105,10 @@ static void add_head(struct bytes *out, const struct sweep *sweep)
     for (uint32_t i = 0; i < sweep->seed_count; i++)
         bytes_printf(out, "%s %llu", i ? "," : "", (unsigned long long)sweep->seed[i]);
     bytes_printf(out, ".\nLosses in nats a token; training loss, load and experts are means over "
-                      "the last tenth of the steps.\n\n| run | parameters | active |");
+                      "the last tenth of the steps. Loss against the first run: seed by seed, on "
+                      "the same data.\n\n| run | parameters | active | loss against the first |");
     for (size_t i = 0; i < columns_of(sweep); i++) bytes_printf(out, " %s |", columns[i].title);
-    bytes_printf(out, "\n|:--|--:|--:|");
+    bytes_printf(out, "\n|:--|--:|--:|--:|");
     for (size_t i = 0; i < columns_of(sweep); i++) bytes_printf(out, "--:|");
     bytes_printf(out, "\n");
 }
@@ -90,6 +121,7 @@ static char *table(const struct sweep *sweep)
         const struct sweep_run *run = &sweep->run[r];
         bytes_printf(&out, "| %s | %llu | %llu |", run->name, (unsigned long long)run->parameters,
                      (unsigned long long)run->active);
+        add_against(&out, sweep, run);
         for (size_t i = 0; i < columns_of(sweep); i++) {
             const struct spread s = spread(sweep, run, columns[i].offset);
             add_cell(&out, &columns[i], &s);
@@ -112,6 +144,10 @@ static cJSON *run_json(const struct sweep *sweep, const struct sweep_run *run)
     cJSON_AddStringToObject(json, "name", run->name);
     cJSON_AddNumberToObject(json, "parameters", (double)run->parameters);
     cJSON_AddNumberToObject(json, "active_parameters", (double)run->active);
+    const struct spread against = against_first(sweep, run);
+    cJSON *difference = cJSON_AddObjectToObject(json, "against_first");
+    cJSON_AddItemToObject(difference, "mean", number_or_null(against.mean));
+    cJSON_AddItemToObject(difference, "deviation", number_or_null(against.deviation));
     for (size_t i = 0; i < columns_of(sweep); i++) {
         const struct spread s = spread(sweep, run, columns[i].offset);
         cJSON *cell = cJSON_AddObjectToObject(json, columns[i].key);

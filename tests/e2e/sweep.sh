@@ -13,7 +13,7 @@ END
 sweep() { on own sweep "$@" --device ref --untuned --quiet; }
 
 must sweep "$tmp/two.json" --out "$tmp/out1"
-grep -qE '^\| two \| [0-9]+ \| [0-9]+ \| [0-9.]+ ± [0-9.]+ \|' "$tmp/out" || fail 'no row of run two'
+grep -qE '^\| two \| [0-9]+ \| [0-9]+ \| - \| [0-9.]+ ± [0-9.]+ \|' "$tmp/out" || fail 'no row of run two'
 grep -q '^| one ' "$tmp/out" || fail 'no row of run one'
 python=$(command -v python3 || :)
 [ -z "$python" ] || "$python" -c "
