@@ -3,21 +3,9 @@
 // operands, and the share of k of a workgroup where the sum is split.
 #include "ragged.glsl"
 #define BINDING 0
-#define QUAD    quad_of_a
-#define TEXELS  a_texels
-#define SCALARS a
-#define VECTORS a4
-#define BLOCK   A
-#define BLOCK4  A4
-#include "operand.glsl"
+#include "operand_a.glsl"
 #define BINDING 1
-#define QUAD    quad_of_b
-#define TEXELS  b_texels
-#define SCALARS b
-#define VECTORS b4
-#define BLOCK   B
-#define BLOCK4  B4
-#include "operand.glsl"
+#include "operand_b.glsl"
 layout(push_constant) uniform Push {
     uint m, n, k, add, lda, ldb, ldc, parts, activation, bias;
     float scale;

@@ -5,25 +5,13 @@
 #include "ragged.glsl"
 
 #define BINDING 0
-#define QUAD    quad_of_a
-#define TEXELS  a_texels
-#define SCALARS a
-#define VECTORS a4
-#define BLOCK   A
-#define BLOCK4  A4
-#include "operand.glsl"
+#include "operand_a.glsl"
 #if defined(UP)
 #define NT
 layout(binding = 1) readonly buffer Order { uint order[]; };
 layout(binding = 2) readonly buffer Tiles { uvec4 tiles[]; };
 #define BINDING 3
-#define QUAD    quad_of_b
-#define TEXELS  b_texels
-#define SCALARS b
-#define VECTORS b4
-#define BLOCK   B
-#define BLOCK4  B4
-#include "operand.glsl"
+#include "operand_b.glsl"
 #define BINDING 4
 #define QUAD    quad_of_b_up
 #define TEXELS  b_up_texels
@@ -43,13 +31,7 @@ layout(binding = 7) writeonly buffer Up4 { STORE4 up4[]; };
 layout(binding = 1) readonly buffer Order { uint order[]; };
 layout(binding = 2) readonly buffer Tiles { uvec4 tiles[]; };
 #define BINDING 3
-#define QUAD    quad_of_b
-#define TEXELS  b_texels
-#define SCALARS b
-#define VECTORS b4
-#define BLOCK   B
-#define BLOCK4  B4
-#include "operand.glsl"
+#include "operand_b.glsl"
 layout(binding = 4) writeonly buffer C { STORE c[]; };
 layout(binding = 4) writeonly buffer C4 { STORE4 c4[]; };
 layout(binding = 5) writeonly buffer Gate { STORE gate[]; };
@@ -58,13 +40,7 @@ layout(binding = 5) writeonly buffer Gate4 { STORE4 gate4[]; };
 #elif defined(NT)
 layout(binding = 1) readonly buffer Tiles { uvec4 tiles[]; };
 #define BINDING 2
-#define QUAD    quad_of_b
-#define TEXELS  b_texels
-#define SCALARS b
-#define VECTORS b4
-#define BLOCK   B
-#define BLOCK4  B4
-#include "operand.glsl"
+#include "operand_b.glsl"
 layout(binding = 3) writeonly buffer C { STORE c[]; };
 layout(binding = 3) writeonly buffer C4 { STORE4 c4[]; };
 #define BIASED 4
@@ -72,13 +48,7 @@ layout(binding = 3) writeonly buffer C4 { STORE4 c4[]; };
 layout(binding = 1) readonly buffer Order { uint order[]; };
 layout(binding = 2) readonly buffer Tiles { uvec4 tiles[]; };
 #define BINDING 3
-#define QUAD    quad_of_b
-#define TEXELS  b_texels
-#define SCALARS b
-#define VECTORS b4
-#define BLOCK   B
-#define BLOCK4  B4
-#include "operand.glsl"
+#include "operand_b.glsl"
 layout(binding = 4) writeonly buffer C { STORE c[]; };
 layout(binding = 4) writeonly buffer C4 { STORE4 c4[]; };
 #define BINDING 5

@@ -4,21 +4,9 @@
 #include "ragged.glsl"
 
 #define BINDING 0
-#define QUAD    quad_of_a
-#define TEXELS  a_texels
-#define SCALARS a
-#define VECTORS a4
-#define BLOCK   A
-#define BLOCK4  A4
-#include "operand.glsl"
+#include "operand_a.glsl"
 #define BINDING 1
-#define QUAD    quad_of_b
-#define TEXELS  b_texels
-#define SCALARS b
-#define VECTORS b4
-#define BLOCK   B
-#define BLOCK4  B4
-#include "operand.glsl"
+#include "operand_b.glsl"
 layout(binding = 2) readonly buffer Order { uint order[]; };
 layout(binding = 3) readonly buffer Ranges { uvec4 ranges[]; };
 layout(binding = 4) buffer C { float c[]; };
