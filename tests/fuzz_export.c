@@ -5,32 +5,17 @@
 // right again, else nothing behind it would be tried. What must hold for any input: no access
 // outside the file (run it under ASan), one log line if it is refused, while it is opened or while
 // it is read, none if it is taken, and in a taken file tensors that cover the data exactly.
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
-#include "runtime/log.h"
+#define FUZZ_NAME "fuzz_export"
+#define FUZZ_WORDS "\"int4\"", "\"f32\"", "\"kind\"", "\"zstd\""
+#include "tests/fuzz.h"
+
 #include "src/export.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { MOST_TENSOR = 1 << 20 }; // a model's own shapes bound it outside of this test
-
-static int lines;
-
-static void count_line(void *user, enum log_level level, const char *line)
-{
-    (void)user, (void)level;
-    lines += strchr(line, '\n') ? 2 : 1;
-}
-
-static void require(bool condition, const char *what)
-{
-    if (condition) return;
-    fprintf(stderr, "fuzz_export: %s\n", what);
-    abort();
-}
 
 // 1: read, 0: refused, -1: too large to try
 static int read_tensor(struct export_file *file, const struct export_tensor *tensor)
@@ -94,8 +79,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 #ifndef VKMOE_LIBFUZZER
 
-enum { MOST_BYTES = 4096 };
-
 static const char *const headers[] = {
     "{\"compression\":\"none\",\"packing\":\"bits\","
     "\"config_bytes\":2,\"tokenizer_bytes\":0,\"prune\":0,"
@@ -153,71 +136,6 @@ static size_t make_seed(uint8_t *out, uint64_t which, size_t *data)
     bytes_free(&stored);
     fix_hash(out, size);
     return size;
-}
-
-struct mutator { uint64_t seed, stream, index; };
-static uint64_t pick(struct mutator *m, uint64_t bound)
-{
-    return rng_below(m->seed, m->stream, m->index++, bound);
-}
-
-// The pieces of JSON and the numbers that parsers trip over.
-static const char *const words[] = {"-1",
-                                    "0",
-                                    "1e9",
-                                    "1e400",
-                                    "9007199254740991",
-                                    "18446744073709551616",
-                                    "0.5",
-                                    "null",
-                                    "true",
-                                    "[]",
-                                    "{}",
-                                    "\"",
-                                    "\\u0000",
-                                    "\\ud800",
-                                    ",",
-                                    ":",
-                                    "]",
-                                    "}",
-                                    "[",
-                                    "{",
-                                    "\"int4\"",
-                                    "\"f32\"",
-                                    "\"kind\"",
-                                    "\"shape\"",
-                                    "4294967296",
-                                    "\"zstd\"",
-                                    "\"a\"",
-                                    " ",
-                                    "\n"};
-
-static size_t replace(uint8_t *out, size_t size, size_t at, size_t old, const void *text,
-                      size_t length)
-{
-    if (at > size || old > size - at || size - old + length > MOST_BYTES) return size;
-    memmove(out + at + length, out + at + old, size - at - old);
-    memmove(out + at, text, length);
-    return size - old + length;
-}
-
-static size_t mutate(struct mutator *m, uint8_t *out, size_t size)
-{
-    const size_t at = size ? pick(m, size) : 0, run = pick(m, 8);
-    const char *word = words[pick(m, COUNT_OF(words))];
-    const uint8_t byte = (uint8_t)pick(m, 256), digit = (uint8_t)('0' + pick(m, 10));
-    switch (pick(m, 7)) {
-    case 0: return size ? (out[at] ^= (uint8_t)(1u << pick(m, 8)), size) : 0;
-    case 1: return replace(out, size, at, size ? 1 : 0, &byte, 1);
-    case 2: return replace(out, size, at, run, word, strlen(word));
-    case 3: return replace(out, size, at, run, word, 0);
-    case 4: return at; // cut off
-    case 5: return replace(out, size, at, 0, out, min_u64(run * 16, size));
-    default:
-        for (size_t i = at; i < size; i++) // a number of the header
-            if (out[i] >= '0' && out[i] <= '9') return out[i] = digit, size;
-        return size;
-    }
 }
 
 // Most mutated headers get their length put right, so that they are read at all.

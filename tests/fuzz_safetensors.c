@@ -4,30 +4,15 @@
 // corpus, seeded, for a few seconds: fuzz_safetensors [SECONDS] [SEED]. What must hold for any
 // input: no access outside the file (run it under ASan), one log line if it is refused and none if
 // it is taken, and in a taken file tensors that cover the data exactly and are found by name.
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
-#include "runtime/log.h"
+#define FUZZ_NAME "fuzz_safetensors"
+#define FUZZ_WORDS "\"F32\"", "\"U8\"", "\"dtype\"", "\"__metadata__\":{}"
+#include "tests/fuzz.h"
+
 #include "src/safetensors.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static int lines;
-
-static void count_line(void *user, enum log_level level, const char *line)
-{
-    (void)user, (void)level;
-    lines += strchr(line, '\n') ? 2 : 1;
-}
-
-static void require(bool condition, const char *what)
-{
-    if (condition) return;
-    fprintf(stderr, "fuzz_safetensors: %s\n", what);
-    abort();
-}
 
 static void check_taken(const struct safetensors *file)
 {
@@ -75,8 +60,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 #ifndef VKMOE_LIBFUZZER
 
-enum { MOST_BYTES = 4096 };
-
 static const char *const headers[] = {
     "{}",
     "{\"__metadata__\":{\"format\":\"pt\"},\"a\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_"
@@ -98,71 +81,6 @@ static size_t make_seed(uint8_t *out, uint64_t which)
     memcpy(out + 8, headers[which], length);
     memset(out + 8 + length, 0x5a, data_bytes[which]);
     return 8 + length + data_bytes[which];
-}
-
-struct mutator { uint64_t seed, stream, index; };
-static uint64_t pick(struct mutator *m, uint64_t bound)
-{
-    return rng_below(m->seed, m->stream, m->index++, bound);
-}
-
-// The pieces of JSON and the numbers that parsers trip over.
-static const char *const words[] = {"-1",
-                                    "0",
-                                    "1e9",
-                                    "1e400",
-                                    "9007199254740991",
-                                    "18446744073709551616",
-                                    "0.5",
-                                    "null",
-                                    "true",
-                                    "[]",
-                                    "{}",
-                                    "\"",
-                                    "\\u0000",
-                                    "\\ud800",
-                                    ",",
-                                    ":",
-                                    "]",
-                                    "}",
-                                    "[",
-                                    "{",
-                                    "\"F32\"",
-                                    "\"U8\"",
-                                    "\"dtype\"",
-                                    "\"shape\"",
-                                    "4294967296",
-                                    "\"__metadata__\":{}",
-                                    "\"a\"",
-                                    " ",
-                                    "\n"};
-
-static size_t replace(uint8_t *out, size_t size, size_t at, size_t old, const void *text,
-                      size_t length)
-{
-    if (at > size || old > size - at || size - old + length > MOST_BYTES) return size;
-    memmove(out + at + length, out + at + old, size - at - old);
-    memmove(out + at, text, length);
-    return size - old + length;
-}
-
-static size_t mutate(struct mutator *m, uint8_t *out, size_t size)
-{
-    const size_t at = size ? pick(m, size) : 0, run = pick(m, 8);
-    const char *word = words[pick(m, COUNT_OF(words))];
-    const uint8_t byte = (uint8_t)pick(m, 256), digit = (uint8_t)('0' + pick(m, 10));
-    switch (pick(m, 7)) {
-    case 0: return size ? (out[at] ^= (uint8_t)(1u << pick(m, 8)), size) : 0;
-    case 1: return replace(out, size, at, size ? 1 : 0, &byte, 1);
-    case 2: return replace(out, size, at, run, word, strlen(word));
-    case 3: return replace(out, size, at, run, word, 0);
-    case 4: return at; // cut off
-    case 5: return replace(out, size, at, 0, out, min_u64(run * 16, size));
-    default:
-        for (size_t i = at; i < size; i++) // a number of the header
-            if (out[i] >= '0' && out[i] <= '9') return out[i] = digit, size;
-        return size;
-    }
 }
 
 // Half of the mutated headers get their length put right, so that they are read at all.
