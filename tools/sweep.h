@@ -3,13 +3,15 @@
 // it. The file is one JSON object:
 //
 //   {"about": "one sentence", "config": "tiny.json", "data": ["toy:all"], "steps": 300,
-//    "seeds": [1, 2, 3], "inspect": false, "set": {"key": value ... for all},
+//    "seeds": [1, 2, 3], "inspect": false, "equal": "parameters",
+//    "set": {"key": value ... for all},
 //    "runs": [{"name": "none", "config": "other.json", "set": {"router_aux_loss_coef": 0}}, ...]}
 //
 // Paths of configs are relative to the file, those of data to the current folder as in train. Each
 // run lies in OUT/NAME/seed-S; "inspect": true inspects it too (tools/inspect.h), with a report in
-// its folder and the information of its experts on the domains in the table. One that is
-// finished is not trained again, one that was stopped goes on from its checkpoint.
+// its folder and the information of its experts on the domains in the table. "equal": "parameters"
+// or "active" (those of a token) refuses a list whose runs differ in that by more than 3 %. A run
+// that is finished is not trained again, one that was stopped goes on from its checkpoint.
 #pragma once
 
 #include <stdbool.h>
@@ -39,16 +41,22 @@ struct sweep_run {
     struct sweep_result result[SWEEP_MAX_SEEDS];
 };
 
+enum sweep_equal { SWEEP_EQUAL_NOTHING, SWEEP_EQUAL_PARAMETERS, SWEEP_EQUAL_ACTIVE };
+
 struct sweep {
     const char *path, *name, *about; // name: of the file, without folder and extension
     const char *data[64];
     int         data_count;
     uint32_t    steps, run_count, seed_count;
     bool        inspect;
+    enum sweep_equal equal;
     uint64_t    seed[SWEEP_MAX_SEEDS];
     struct sweep_run run[SWEEP_MAX_RUNS];
     struct arena *arena;
 };
+
+// How far apart the runs are in what shall be equal: largest over smallest, less 1.
+double sweep_unequal(const struct sweep *sweep);
 
 // Reads the file and every config that it makes. NULL after one line that names file and key.
 struct sweep *sweep_read(const char *path);

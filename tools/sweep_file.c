@@ -150,10 +150,57 @@ static bool read_run(struct reader *r, const cJSON *item)
     return resolve(r, run);
 }
 
+// ---- what shall be equal
+
+static bool read_equal(struct reader *r)
+{
+    const cJSON *equal = get(r->root, "equal");
+    const char *name = equal ? cJSON_GetStringValue(equal) : "";
+    if (name && strcmp(name, "parameters") == 0) r->sweep->equal = SWEEP_EQUAL_PARAMETERS;
+    else if (name && strcmp(name, "active") == 0) r->sweep->equal = SWEEP_EQUAL_ACTIVE;
+    else if (equal) return refuse(r, "equal", "\"parameters\" or \"active\"");
+    return true;
+}
+
+static uint64_t equal_of(const struct sweep *sweep, const struct sweep_run *run)
+{
+    return sweep->equal == SWEEP_EQUAL_ACTIVE ? run->active : run->parameters;
+}
+
+// The runs with least and most of it.
+static void extremes(const struct sweep *s, const struct sweep_run **least,
+                     const struct sweep_run **most)
+{
+    *least = *most = s->run;
+    for (uint32_t r = 1; r < s->run_count; r++) {
+        if (equal_of(s, &s->run[r]) < equal_of(s, *least)) *least = &s->run[r];
+        if (equal_of(s, &s->run[r]) > equal_of(s, *most)) *most = &s->run[r];
+    }
+}
+
+double sweep_unequal(const struct sweep *sweep)
+{
+    const struct sweep_run *least, *most;
+    extremes(sweep, &least, &most);
+    return (double)equal_of(sweep, most) / (double)equal_of(sweep, least) - 1;
+}
+
+static bool equal_enough(const struct sweep *s)
+{
+    const struct sweep_run *least, *most;
+    if (!s->equal || sweep_unequal(s) <= 0.03) return true;
+    extremes(s, &least, &most);
+    log_error("%s: equal: wanted runs within 3 %% of each other, found %llu of \"%s\" and %llu of "
+              "\"%s\"",
+              s->path, (unsigned long long)equal_of(s, least), least->name,
+              (unsigned long long)equal_of(s, most), most->name);
+    return false;
+}
+
 static bool read_all(struct reader *r)
 {
     static const char *const known[] = {"about", "config", "data", "steps", "seeds", "inspect",
-                                        "set", "runs", NULL};
+                                        "equal", "set", "runs", NULL};
     struct sweep *s = r->sweep;
     if (!known_keys(r, r->root, known)) return false;
     const char *about = cJSON_GetStringValue(get(r->root, "about"));
@@ -168,9 +215,9 @@ static bool read_all(struct reader *r)
     const cJSON *inspect = get(r->root, "inspect");
     if (inspect && !cJSON_IsBool(inspect)) return refuse(r, "inspect", "true or false");
     s->inspect = cJSON_IsTrue(inspect);
-    if (!read_data(r) || !read_seeds(r)) return false;
+    if (!read_equal(r) || !read_data(r) || !read_seeds(r)) return false;
     cJSON_ArrayForEach(item, runs) if (!read_run(r, item)) return false;
-    return true;
+    return equal_enough(s);
 }
 
 static const char *name_of(struct arena *arena, const char *path)

@@ -104,6 +104,10 @@ static void add_head(struct bytes *out, const struct sweep *sweep)
     bytes_printf(out, "; mean ± standard deviation over the seeds");
     for (uint32_t i = 0; i < sweep->seed_count; i++)
         bytes_printf(out, "%s %llu", i ? "," : "", (unsigned long long)sweep->seed[i]);
+    if (sweep->equal)
+        bytes_printf(out, ". Equal: %s, to %.2f %%",
+                     sweep->equal == SWEEP_EQUAL_ACTIVE ? "active parameters" : "parameters",
+                     100 * sweep_unequal(sweep));
     bytes_printf(out, ".\nLosses in nats a token; training loss, load and experts are means over "
                       "the last tenth of the steps. Loss against the first run: seed by seed, on "
                       "the same data.\n\n| run | parameters | active | loss against the first |");

@@ -6,7 +6,7 @@
 . tests/e2e/lib.sh
 cp "$config" "$tmp/model.json"
 cat >"$tmp/two.json" <<'END'
-{"about": "Two and one expert a token.", "config": "model.json", "data": ["toy:copy,toy:sum"], "steps": 6, "inspect": true, "seeds": [3, 4],
+{"about": "Two and one expert a token.", "config": "model.json", "data": ["toy:copy,toy:sum"], "equal": "parameters", "steps": 6, "inspect": true, "seeds": [3, 4],
  "set": {"final_eval_batches": 1, "warmup_steps": 0},
  "runs": [{"name": "two"}, {"name": "one", "set": {"num_experts_per_tok": 1}}]}
 END
@@ -16,6 +16,7 @@ must sweep "$tmp/two.json" --out "$tmp/out1"
 grep -qE '^\| two \| [0-9]+ \| [0-9]+ \| - \| [0-9.]+ ± [0-9.]+ \|' "$tmp/out" || fail 'no row of run two'
 grep -q '^| one ' "$tmp/out" || fail 'no row of run one'
 python=$(command -v python3 || :)
+grep -q 'Equal: parameters, to 0.00 %' "$tmp/out" || fail 'not a word about equal parameters'
 [ -z "$python" ] || "$python" -c "
 import json, sys
 runs = json.load(open('$tmp/out1/sweep.json'))['runs']
@@ -49,6 +50,8 @@ refuse()
 refuse 'other settings' 's/"steps": 6/"steps": 7/' "$tmp/out1"
 refuse 'steps' 's/"steps": 6/"steps": 0.5/'
 refuse 'seeds' 's/\[3, 4\]/[3, 3]/'
+refuse 'equal: wanted "parameters"' 's/"equal": "parameters"/"equal": "size"/'
+refuse 'equal: wanted runs within 3 %' 's/"equal": "parameters"/"equal": "active"/'
 refuse 'inspect' 's/"inspect": true/"inspect": 1/'
 refuse 'runs' 's/"runs"/"run"/'
 refuse 'each run' 's/"name": "one"/"name": "two"/'
