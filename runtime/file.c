@@ -13,26 +13,13 @@
 
 #include "runtime/log.h"
 #include "runtime/os.h"
+#include "runtime/os_file.h"
 
 enum { IO_CHUNK = 1 << 30, WRITER_BUFFER = 1 << 18 };
 
-// The reason with what to do where there is something to do.
-static const char *reason(int error)
-{
-    switch (error) {
-    case ENOSPC: return "no space left on the device; free some or write elsewhere";
-    case EDQUOT: return "the disk quota is used up; free some or write elsewhere";
-    case EROFS:  return "the file system is read-only; write elsewhere";
-    case EACCES: return "permission denied";
-    case ENOENT: return "no such file or folder";
-    case EISDIR: return "it is a folder";
-    default:     return strerror(error);
-    }
-}
-
 static bool fail(const char *what, const char *path)
 {
-    log_error("%s: cannot %s: %s", path, what, reason(errno));
+    log_error("%s: cannot %s: %s", path, what, os_file_reason(errno));
     return false;
 }
 
@@ -181,7 +168,7 @@ bool file_sync_folder(const char *path_in_it)
 bool file_rename(const char *from, const char *to)
 {
     if (rename(from, to) != 0) {
-        log_error("%s: cannot rename to %s: %s", from, to, reason(errno));
+        log_error("%s: cannot rename to %s: %s", from, to, os_file_reason(errno));
         return false;
     }
     return file_sync_folder(to);
