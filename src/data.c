@@ -397,17 +397,19 @@ uint32_t data_window_domain(const struct data *data, enum data_split which, uint
 }
 
 void data_window_domains(const struct data *data, enum data_split which, uint64_t index,
-                         uint32_t *domains)
+                         uint32_t *domains, uint32_t *documents)
 {
     const struct split *split = &data->split[which];
     const uint64_t begin = index * data->seq_len, count = window_count(data, split, index);
     for (uint64_t i = 0, d = 0; i < data->seq_len; i++) {
         domains[i] = DATA_MASKED;
+        if (documents) documents[i] = DATA_MASKED;
         if (i >= count || begin + i == 0) continue;
         const uint64_t position = begin + i - 1; // of the input in the stream of targets
         if (d == 0 || position >= split->begin[d + 1]) d = find_document(split, position);
         const struct document *document = &data->documents.document[split->document[d]];
         domains[i] = data->domain_of_kind[document->kind];
+        if (documents) documents[i] = (uint32_t)d;
     }
 }
 

@@ -79,8 +79,9 @@ uint32_t    data_window_domain(const struct data *data, enum data_split split, u
 
 // The kind that each INPUT of window `index` belongs to: [seq_len]; an end-of-text is its
 // document's; DATA_MASKED is what has none: the context of the split's first token, and padding.
+// documents: the same for the number of the document in the split; NULL: not wanted.
 void data_window_domains(const struct data *data, enum data_split split, uint64_t index,
-                         uint32_t *domains);
+                         uint32_t *domains, uint32_t *documents);
 
 // Segments for KERNEL_EMBED_BACK: a stable sort of positions 0..count-1 by id: order[count],
 // segment_begin[count + 1], segment_id[count]. Returns the number of segments. Allocates nothing

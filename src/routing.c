@@ -133,7 +133,9 @@ static bool is_collapsed(const struct config *c, const struct metrics_layer *l, 
     double share, entropy;
     if (l->experts < 2 || picks <= 0 || picks >= l->experts) return false;
     collapse_of(l, picks, &share, &entropy);
-    return share >= c->alarm_share || entropy <= c->alarm_entropy;
+    // where tokens take nearly all experts, one that all take is not much above its fair share
+    const bool much = l->max_share * l->experts > 1.5;
+    return (much && share >= c->alarm_share) || entropy <= c->alarm_entropy;
 }
 
 static void watch(struct routing *r, const struct routing_step *step, struct metrics_layer *l)

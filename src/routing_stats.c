@@ -68,7 +68,8 @@ static double group_bits(struct table *t, const struct routing_sample *s, const 
     return fmax(bits - columns, 0); // not below by rounding
 }
 
-// Positions that have a domain, those of a token id side by side, in order of position.
+// Positions that have a domain, those of a key (token id, document) side by side, in order of
+// position.
 struct keyed { uint32_t id, position; };
 
 static int by_id(const void *a, const void *b)
@@ -78,12 +79,13 @@ static int by_id(const void *a, const void *b)
     return x->position < y->position ? -1 : x->position > y->position;
 }
 
-static uint32_t sort_positions(const struct routing_sample *s, uint32_t *order)
+static uint32_t sort_positions(const struct routing_sample *s, const uint32_t *key,
+                               uint32_t *order)
 {
     struct keyed *keyed = os_alloc((s->tokens + 1ull) * sizeof *keyed);
     uint32_t count = 0;
     for (uint32_t i = 0; i < s->tokens; i++)
-        if (s->domain[i] < s->domains) keyed[count++] = (struct keyed){s->ids[i], i};
+        if (s->domain[i] < s->domains) keyed[count++] = (struct keyed){key[i], i};
     qsort(keyed, count, sizeof *keyed, by_id);
     for (uint32_t i = 0; i < count; i++) order[i] = keyed[i].position;
     free(keyed);
@@ -134,11 +136,58 @@ static void shuffle_groups(const struct routing_sample *s, const uint32_t *order
     }
 }
 
-static void settle(struct routing_control *c, double sum, double squares, uint32_t count)
+// ---- documents
+
+// Those that have a position with a domain, numbered from 0.
+struct documents { uint32_t *number, *domain, count; }; // [tokens], [count]
+
+static void documents_create(struct documents *d, const struct routing_sample *s, uint32_t *order)
 {
-    c->mean = count ? sum / count : NAN;
-    const double rest = squares - count * c->mean * c->mean;
-    c->deviation = count > 1 ? sqrt(fmax(rest, 0) / (count - 1)) : 0;
+    *d = (struct documents){.number = os_alloc((s->tokens + 1ull) * sizeof(uint32_t)),
+                            .domain = os_alloc((s->tokens + 1ull) * sizeof(uint32_t))};
+    const uint32_t count = s->document ? sort_positions(s, s->document, order) : 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const bool next = i == 0 || s->document[order[i]] != s->document[order[i - 1]];
+        if (next) d->domain[d->count++] = s->domain[order[i]];
+        d->number[order[i]] = d->count - 1;
+    }
+}
+
+static void shuffle_documents(const struct routing_sample *s, const struct documents *d,
+                              uint32_t *domain, uint64_t seed, uint64_t stream)
+{
+    uint32_t *order = os_alloc((d->count + 1ull) * sizeof *order);
+    for (uint32_t i = 0; i < d->count; i++) order[i] = i;
+    shuffle(order, d->count, d->domain, seed, stream);
+    for (uint32_t t = 0; t < s->tokens; t++)
+        if (s->domain[t] < s->domains) domain[t] = d->domain[d->number[t]];
+    free(order);
+}
+
+// ---- information
+
+struct sums { double sum, squares; };
+
+static void add(struct sums *s, double value)
+{
+    s->sum += value;
+    s->squares += value * value;
+}
+
+static void settle(const struct sums *s, uint32_t count, double *mean, double *deviation)
+{
+    *mean = count ? s->sum / count : NAN;
+    const double rest = s->squares - count * *mean * *mean;
+    *deviation = count > 1 ? sqrt(fmax(rest, 0) / (count - 1)) : 0;
+}
+
+static double bits_of(struct table *t, const struct routing_sample *s, const uint32_t *order,
+                      const uint32_t *domain, uint32_t count)
+{
+    uint32_t pairs;
+    double spread;
+    const double bits = group_bits(t, s, order, domain, count, &pairs, &spread);
+    return bits / max_u32(pairs, 1);
 }
 
 struct routing_information routing_information(const struct routing_sample *s, uint32_t shuffles,
@@ -146,32 +195,39 @@ struct routing_information routing_information(const struct routing_sample *s, u
 {
     struct routing_information out = {0};
     struct table table;
+    struct documents documents;
+    struct sums all = {0}, given = {0}, by_document = {0}, given_by_document = {0};
     uint32_t *order = os_alloc((s->tokens + 1ull) * sizeof *order), pairs;
     uint32_t *domain = os_alloc((s->tokens + 1ull) * sizeof *domain);
-    double spread, sum[2] = {0}, squares[2] = {0};
+    double spread;
     table_create(&table, s);
-    const uint32_t count = sort_positions(s, order);
+    documents_create(&documents, s, order);
+    const uint32_t count = sort_positions(s, s->ids, order);
     const double bits = group_bits(&table, s, order, s->domain, count, &pairs, &spread);
     out.pairs = pairs;
     out.domain_bits = pairs ? spread / pairs : 0;
     out.domain.value = pairs ? bits / pairs : 0;
     out.given_token.value = bits_given_token(&table, s, order, s->domain, count);
     for (uint32_t i = 0; i < shuffles; i++) {
-        uint32_t own;
         memcpy(domain, s->domain, s->tokens * sizeof *domain);
-        shuffle(order, count, domain, seed, 2 * i);
-        const double all = group_bits(&table, s, order, domain, count, &own, &spread) /
-                           max_u32(own, 1);
+        shuffle(order, count, domain, seed, 3 * i);
+        add(&all, bits_of(&table, s, order, domain, count));
         memcpy(domain, s->domain, s->tokens * sizeof *domain);
-        shuffle_groups(s, order, count, domain, seed, 2 * i + 1);
-        const double given = bits_given_token(&table, s, order, domain, count);
-        sum[0] += all, squares[0] += all * all;
-        sum[1] += given, squares[1] += given * given;
+        shuffle_groups(s, order, count, domain, seed, 3 * i + 1);
+        add(&given, bits_given_token(&table, s, order, domain, count));
+        if (!s->document) continue;
+        shuffle_documents(s, &documents, domain, seed, 3 * i + 2);
+        add(&by_document, bits_of(&table, s, order, domain, count));
+        add(&given_by_document, bits_given_token(&table, s, order, domain, count));
     }
-    settle(&out.domain, sum[0], squares[0], shuffles);
-    settle(&out.given_token, sum[1], squares[1], shuffles);
+    const uint32_t times = s->document ? shuffles : 0;
+    settle(&all, shuffles, &out.domain.mean, &out.domain.deviation);
+    settle(&given, shuffles, &out.given_token.mean, &out.given_token.deviation);
+    settle(&by_document, times, &out.domain.documents, &out.domain.documents_deviation);
+    settle(&given_by_document, times, &out.given_token.documents,
+           &out.given_token.documents_deviation);
     table_free(&table);
-    free(order), free(domain);
+    free(order), free(domain), free(documents.number), free(documents.domain);
     return out;
 }
 

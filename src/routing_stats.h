@@ -12,15 +12,19 @@ struct routing_sample {
     const uint32_t *picks;  // [tokens][top_k]; an id >= experts was not taken
     const uint32_t *domain; // [tokens] kind of text; >= domains: left out
     const uint32_t *ids;    // [tokens] token ids
+    const uint32_t *document; // [tokens] a number each document has alone; NULL: not known
 };
 
 // A value, and what it is where there is nothing to see: mean and standard deviation of the same
-// over shuffled domains.
-struct routing_control { double value, mean, deviation; };
+// over shuffled domains, of single positions and of whole documents (NAN where not known). Tokens
+// of a document go with each other, whatever its domain is, so that a few documents seem to tell
+// more of their domains than they do: what is above `documents` is of the domain.
+struct routing_control { double value, mean, deviation, documents, documents_deviation; };
 
 // In bits, of (pick, position) pairs: I(expert; domain), and I(expert; domain | token id), which a
 // router that knows nothing but the token cannot have. Controls: the domains permuted over all
-// positions, and over the positions of each token id (random numbers: base.h, keyed by seed).
+// positions, and over the positions of each token id; for both, the domains of documents permuted
+// over the documents (random numbers: base.h, keyed by seed).
 struct routing_information {
     struct routing_control domain, given_token;
     double domain_bits; // H(domain) of those pairs: the most that I(expert; domain) can be

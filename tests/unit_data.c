@@ -380,12 +380,17 @@ static void folders_give_their_text(void **state)
     assert_int_equal(data_window_domain(data, DATA_TRAIN, 2), 3);
     static const uint32_t first[] = {DATA_MASKED, 1, 1, 1, 1}, second[] = {1, 1, 1, 1, 3};
     uint32_t own[5], there = 0; // of inputs: a window begins with the last target before it
-    data_window_domains(data, DATA_TRAIN, 0, own);
+    uint32_t document[5];
+    static const uint32_t documents[] = {0, 0, 0, 0, 1}; // the last input of window 1 is of b.md
+    data_window_domains(data, DATA_TRAIN, 0, own, NULL);
     assert_memory_equal(own, first, sizeof own);
-    data_window_domains(data, DATA_TRAIN, 1, own);
+    data_window_domains(data, DATA_TRAIN, 1, own, document);
     assert_memory_equal(own, second, sizeof own);
+    assert_memory_equal(document, documents, sizeof document);
+    data_window_domains(data, DATA_TRAIN, 0, own, document);
+    assert_true(document[0] == DATA_MASKED && document[1] == 0);
     const uint64_t last = data_windows(data, DATA_TRAIN) - 1;
-    data_window_domains(data, DATA_TRAIN, last, own);
+    data_window_domains(data, DATA_TRAIN, last, own, NULL);
     while (there < 5 && own[there] != DATA_MASKED) there++;
     assert_int_equal(last * 5 + there, data_tokens(data, DATA_TRAIN));
     assert_int_equal(own[there - 1], 4); // json

@@ -14,7 +14,7 @@ static struct routing_sample sample(uint32_t tokens, uint32_t top_k, uint32_t ex
 {
     uint32_t *all = calloc((size_t)tokens * (top_k + 2), sizeof *all);
     return (struct routing_sample){tokens, top_k, experts, domains, all, all + tokens * top_k,
-                                   all + tokens * (top_k + 1)};
+                                   all + tokens * (top_k + 1), NULL};
 }
 
 static void put(const struct routing_sample *s, uint32_t token, uint32_t expert, uint32_t domain,
@@ -81,13 +81,40 @@ static void a_router_that_knows_the_token_only_is_told_from_one_that_knows_more(
     free((void *)s.picks);
 }
 
+// Each document has an expert of its own: that says all of the domain, and says nothing where a
+// domain is one document; where it is many, it says something.
+static void a_document_is_told_from_its_domain(void **state)
+{
+    (void)state;
+    struct routing_sample s = sample(4000, 1, 4, 4);
+    uint32_t *document = calloc(s.tokens, sizeof *document);
+    for (uint32_t t = 0; t < s.tokens; t++) put(&s, t, t % 4, t % 4, t % 7);
+    struct routing_information i = routing_information(&s, 20, 5);
+    assert_true(isnan(i.domain.documents) && isnan(i.given_token.documents)); // not known
+    s.document = document;
+    for (uint32_t t = 0; t < s.tokens; t++) document[t] = 100 - t % 4;
+    i = routing_information(&s, 20, 5);
+    unit_assert_near(i.domain.value, 2, 1e-9);
+    assert_true(i.domain.mean < 0.01);
+    unit_assert_near(i.domain.documents, 2, 1e-9); // another name for each domain
+    unit_assert_near(i.domain.documents_deviation, 0, 1e-9);
+    unit_assert_near(i.given_token.documents, i.given_token.value, 1e-9);
+    for (uint32_t t = 0; t < s.tokens; t++) document[t] = t % 400; // 100 of each domain
+    i = routing_information(&s, 20, 5);
+    // (rows - 1)(columns - 1) / (2 documents ln 2) = 0.016 bits, ten times that of positions
+    unit_assert_near(i.domain.documents, 9 / (2 * 400 * log(2)), 0.006);
+    assert_true(i.domain.documents > 5 * i.domain.mean && i.domain.documents_deviation > 0);
+    free(document);
+    free((void *)s.picks);
+}
+
 static void saturation_and_co_activation_by_hand(void **state)
 {
     (void)state;
     static const uint32_t first[] = {0, 1, 2, 3, 1, 0, 9, 2}, last[] = {0, 1, 3, 1, 0, 9, 1, 9};
     static const uint32_t zero[4] = {0};
-    const struct routing_sample a = {4, 2, 4, 1, first, zero, zero};
-    const struct routing_sample b = {4, 2, 4, 1, last, zero, zero};
+    const struct routing_sample a = {4, 2, 4, 1, first, zero, zero, NULL};
+    const struct routing_sample b = {4, 2, 4, 1, last, zero, zero, NULL};
     unit_assert_near(routing_saturation(&a, &b), 4.0 / 6, 1e-12); // 2 of 2, 1 of 2, 1 of 1, 0 of 1
     unit_assert_near(routing_saturation(&b, &b), 1, 1e-12);
     double together[9], counts[4];
@@ -157,6 +184,18 @@ static void the_alarm_knows_what_k_experts_allow(void **state)
     unit_assert_line("layer 1, step 3", "expert 1 takes 100 % of the tokens (even: 25 %)");
     for (uint32_t step = 1; step <= 3; step++) observe(r, step, 1, fair, 8, 16);
     unit_assert_line("layer 2, step 3", "expert 0"); // one is in every token
+    routing_destroy(&r);
+    // a threshold that lets nearly all through: one expert in every token is nothing to tell
+    static const float most[] = {16, 15, 15, 14, 16, 15, 13, 16};
+    const struct config few = make_config(8, 8), two_only = make_config(2, 1);
+    r = routing_create(&few);
+    for (uint32_t step = 1; step <= 9; step++) observe(r, step, 0, most, 8, 16);
+    unit_assert_silent();
+    routing_destroy(&r);
+    static const float one[] = {97, 3}; // of two experts even one of top-1 is
+    r = routing_create(&two_only);
+    for (uint32_t step = 1; step <= 3; step++) observe(r, step, 0, one, 2, 100);
+    unit_assert_line("layer 1, step 3", "expert 0 takes 97 %");
     routing_destroy(&r);
     const struct config dense = make_config(8, 8); // everybody takes all: nothing to tell
     r = routing_create(&dense);
@@ -377,6 +416,7 @@ int main(void)
         UNIT(a_perfect_assignment_has_all_bits),
         UNIT(an_independent_assignment_has_none),
         UNIT(a_router_that_knows_the_token_only_is_told_from_one_that_knows_more),
+        UNIT(a_document_is_told_from_its_domain),
         UNIT(saturation_and_co_activation_by_hand),
         UNIT(the_alarm_is_told_once_and_again_after_recovery),
         UNIT(the_alarm_knows_what_k_experts_allow),

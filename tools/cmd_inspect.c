@@ -89,9 +89,10 @@ int command_inspect(struct cli *cli)
                                           .max_tokens = cli->max_tokens};
     if (!inspect_run(&params, &summary)) return EXIT_FAILED;
     if (cli->json) return show(out, "report.json") ? EXIT_DONE : EXIT_FAILED;
-    printf("information of experts on domains: %.4f bits (shuffled %.4f) of %.4f; beyond the token "
-           "%.4f (shuffled %.4f)\nreport.md, report.json and pictures in %s\n",
-           summary.information, summary.shuffled, summary.domain_bits, summary.given_token,
-           summary.given_shuffled, out);
+    printf("information of experts on domains: %.4f bits (shuffled %.4f, documents shuffled %.4f) "
+           "of %.4f; beyond the token %.4f (%.4f, %.4f)\nreport.md, report.json and pictures in "
+           "%s\n",
+           summary.information, summary.shuffled, summary.documents, summary.domain_bits,
+           summary.given_token, summary.given_shuffled, summary.given_documents, out);
     return EXIT_DONE;
 }

@@ -60,7 +60,7 @@ struct inspect {
     uint32_t  experts, layers, domains, seq_len, tokens; // tokens: positions, some without domain
     uint32_t  counted;               // positions that have one: what all numbers are of
     double    loss;                  // nats a token
-    uint32_t *ids, *domain;          // [tokens]
+    uint32_t *ids, *domain, *document; // [tokens]
     const char **domain_name;
     double   *domain_tokens;         // [domains]
     struct inspect_layer *layer;     // [layers] MoE layers
@@ -74,7 +74,11 @@ struct inspect {
 };
 
 // Means over the MoE layers: what a sweep compares.
-struct inspect_summary { double information, shuffled, given_token, given_shuffled, domain_bits; };
+// documents: with the domains of whole documents shuffled.
+struct inspect_summary {
+    double information, shuffled, documents, given_token, given_shuffled, given_documents,
+        domain_bits;
+};
 
 // All of it: runs the text through the model on the device, reads the run's metrics. False after
 // one line (a dense model, no run folder, no text).

@@ -111,6 +111,7 @@ static void make_room(struct gather *g, uint32_t max_tokens)
     in->tokens = g->windows * in->seq_len;
     in->ids = arena_array(in->arena, in->tokens, sizeof *in->ids);
     in->domain = arena_array(in->arena, in->tokens, sizeof *in->domain);
+    in->document = arena_array(in->arena, in->tokens, sizeof *in->document);
     in->layer = arena_array(in->arena, config_moe_layers(c), sizeof *in->layer);
     for (uint32_t i = 0; i < c->num_hidden_layers; i++) {
         if (!c->moe_layer[i]) continue;
@@ -193,7 +194,7 @@ static struct routing_sample sample_of(const struct inspect *in, uint32_t index,
                                        const uint32_t *picks)
 {
     return (struct routing_sample){in->tokens, in->layer[index].top_k, in->experts, in->domains,
-                                   picks, in->domain, in->ids};
+                                   picks, in->domain, in->ids, in->document};
 }
 
 // ---- checkpoints
@@ -254,7 +255,8 @@ static bool gather_all(struct gather *g, const struct inspect_params *params,
     make_room(g, params->max_tokens);
     for (uint32_t w = 0; w < g->windows; w++)
         data_window_domains(g->data, g->split, window_at(g, w),
-                            in->domain + (size_t)w * in->seq_len);
+                            in->domain + (size_t)w * in->seq_len,
+                            in->document + (size_t)w * in->seq_len);
     for (uint32_t t = 0; t < in->tokens; t++) {
         if (in->domain[t] >= in->domains) continue;
         in->domain_tokens[in->domain[t]]++;
@@ -377,8 +379,10 @@ struct inspect_summary inspect_summarise(const struct inspect *in)
         const struct routing_information *own = &in->layer[i].information;
         s.information += own->domain.value / in->layers;
         s.shuffled += own->domain.mean / in->layers;
+        s.documents += own->domain.documents / in->layers;
         s.given_token += own->given_token.value / in->layers;
         s.given_shuffled += own->given_token.mean / in->layers;
+        s.given_documents += own->given_token.documents / in->layers;
         s.domain_bits += own->domain_bits / in->layers;
     }
     return s;

@@ -58,7 +58,7 @@ static bool draw_run(const struct inspect *in, const char *path)
 static bool draw_information(const struct inspect *in, const char *path)
 {
     struct plot *plot = plot_create(2, 2, 720, 440);
-    struct plot_bar *bar = arena_array(in->arena, 2ull * panels(in), sizeof *bar);
+    struct plot_bar *bar = arena_array(in->arena, 3ull * panels(in), sizeof *bar);
     struct plot_series series[INSPECT_PANELS];
     double x[INSPECT_CHECKPOINTS];
     for (int given = 0; given < 2; given++) {
@@ -66,14 +66,15 @@ static bool draw_information(const struct inspect *in, const char *path)
             const uint32_t layer = panel_layer(in, p);
             const struct routing_information *own = &in->layer[layer].information;
             const struct routing_control *c = given ? &own->given_token : &own->domain;
-            bar[2 * p] = (struct plot_bar){layer_name(in, layer), c->value, 0};
-            bar[2 * p + 1] = (struct plot_bar){"shuffled", c->mean, c->deviation};
+            bar[3 * p] = (struct plot_bar){layer_name(in, layer), c->value, 0};
+            bar[3 * p + 1] = (struct plot_bar){"shuffled", c->mean, c->deviation};
+            bar[3 * p + 2] = (struct plot_bar){"documents", c->documents, c->documents_deviation};
         }
         plot_bars(plot,
                   &(struct plot_chart){given ? "Information on the domain beyond the token"
                                              : "Information of the expert on the domain",
                                        NULL, "bits"},
-                  bar, 2 * panels(in));
+                  bar, 3 * panels(in));
     }
     for (uint32_t p = 0; p < panels(in); p++) {
         const uint32_t layer = panel_layer(in, p);

@@ -74,22 +74,29 @@ static struct snippet snippet_of(const struct inspect *in, const struct inspect_
 
 // ---- Markdown
 
+static void add_controlled(struct bytes *out, const struct routing_control *c)
+{
+    bytes_printf(out, " %.4f | %.4f ± %.4f | %.4f ± %.4f |", c->value, c->mean, c->deviation,
+                 c->documents, c->documents_deviation);
+}
+
 static void add_layers(struct bytes *out, const struct inspect *in)
 {
     bytes_printf(out, "| layer | K | load entropy | largest share | idle | used ever | I(expert; "
-                      "domain) | shuffled | of H(domain) | beyond the token | shuffled |\n|--:|"
-                      "--:|--:|:--|--:|--:|--:|:--|--:|--:|:--|\n");
+                      "domain) | shuffled | documents shuffled | of H(domain) | beyond the token "
+                      "| shuffled | documents shuffled |\n|--:|--:|--:|:--|--:|--:|--:|:--|:--|--:|"
+                      "--:|:--|:--|\n");
     for (uint32_t i = 0; i < in->layers; i++) {
         const struct inspect_layer *l = &in->layer[i];
         const struct routing_information *own = &l->information;
         bytes_printf(out,
-                     "| %u | %u | %.3f | %.3f (expert %u) | %u | %u | %.4f | %.4f ± %.4f | "
-                     "%.1f %% | %.4f | %.4f ± %.4f |\n",
-                     l->number, l->top_k, l->entropy, l->max_share, l->max_expert, l->dead,
-                     l->ever, own->domain.value,
-                     own->domain.mean, own->domain.deviation,
-                     own->domain_bits > 0 ? 100 * own->domain.value / own->domain_bits : 0,
-                     own->given_token.value, own->given_token.mean, own->given_token.deviation);
+                     "| %u | %u | %.3f | %.3f (expert %u) | %u | %u |", l->number, l->top_k,
+                     l->entropy, l->max_share, l->max_expert, l->dead, l->ever);
+        add_controlled(out, &own->domain);
+        bytes_printf(out, " %.1f %% |",
+                     own->domain_bits > 0 ? 100 * own->domain.value / own->domain_bits : 0);
+        add_controlled(out, &own->given_token);
+        bytes_printf(out, "\n");
     }
 }
 
@@ -102,7 +109,10 @@ static void add_definitions(struct bytes *out)
         "information in bits, of the pairs (token, expert taken); shuffled: the same with the "
         "domains permuted over the tokens, mean ± deviation of %d, which is what chance gives. "
         "Beyond the token: I(expert; domain | token id), which a router that knows only the token "
-        "in front of it cannot have; its control permutes the domains among equal tokens.\n\n",
+        "in front of it cannot have; its control permutes the domains among equal tokens. "
+        "Documents shuffled: each document gets the domain of another; tokens of one document go "
+        "with each other, so that this control is the higher one, and what is above it is of the "
+        "domain.\n\n",
         INSPECT_SHUFFLES);
 }
 
@@ -231,6 +241,8 @@ static void add_control(cJSON *json, const char *key, const struct routing_contr
     cJSON_AddNumberToObject(own, "bits", c->value);
     cJSON_AddNumberToObject(own, "shuffled", c->mean);
     cJSON_AddNumberToObject(own, "deviation", c->deviation);
+    cJSON_AddNumberToObject(own, "documents_shuffled", c->documents);
+    cJSON_AddNumberToObject(own, "documents_deviation", c->documents_deviation);
 }
 
 static cJSON *token_json(const struct inspect *in, const struct inspect_token *t)
@@ -313,8 +325,10 @@ static void add_summary(cJSON *json, const struct inspect *in)
     cJSON *own = cJSON_AddObjectToObject(json, "summary");
     cJSON_AddNumberToObject(own, "information", s.information);
     cJSON_AddNumberToObject(own, "shuffled", s.shuffled);
+    cJSON_AddNumberToObject(own, "documents_shuffled", s.documents);
     cJSON_AddNumberToObject(own, "given_token", s.given_token);
     cJSON_AddNumberToObject(own, "given_shuffled", s.given_shuffled);
+    cJSON_AddNumberToObject(own, "given_documents_shuffled", s.given_documents);
     cJSON_AddNumberToObject(own, "domain_bits", s.domain_bits);
 }
 
@@ -378,6 +392,8 @@ bool inspect_read(const char *report, struct inspect_summary *summary)
     const struct { const char *key; double *value; } all[] = {
         {"information", &summary->information}, {"shuffled", &summary->shuffled},
         {"given_token", &summary->given_token}, {"given_shuffled", &summary->given_shuffled},
+        {"documents_shuffled", &summary->documents},
+        {"given_documents_shuffled", &summary->given_documents},
         {"domain_bits", &summary->domain_bits}};
     bool ok = true;
     for (size_t i = 0; i < COUNT_OF(all); i++) {
