@@ -125,7 +125,8 @@ static enum fate one_run(const struct cli *cli, struct sweep *sweep, const char 
         if (ok && !interrupted) ok = mark(&place, settings);
     }
     if (ok && !interrupted) ok = inspect(cli, sweep, place.folder);
-    if (ok && !interrupted) ok = sweep_result_read(place.folder, sweep->steps, &run->result[s]);
+    if (ok && !interrupted)
+        ok = sweep_result_read(place.folder, run, sweep->steps, &run->result[s]);
     free(settings);
     return interrupted ? FATE_INTERRUPTED : ok ? FATE_DONE : FATE_FAILED;
 }

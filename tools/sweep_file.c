@@ -117,6 +117,9 @@ static bool resolve(struct reader *r, struct sweep_run *run)
     if (!model) return false;
     run->parameters = model->parameters;
     run->active = model->active;
+    run->experts = config.num_experts;
+    for (uint32_t i = 0; i < model->tensor_count; i++)
+        if (model->tensor[i].experts) run->expert_parameters += model->tensor[i].count;
     model_destroy(&model);
     return true;
 }
@@ -197,10 +200,17 @@ static bool equal_enough(const struct sweep *s)
     return false;
 }
 
+static bool read_switch(struct reader *r, const char *key, bool *value)
+{
+    const cJSON *item = get(r->root, key);
+    *value = cJSON_IsTrue(item);
+    return !item || cJSON_IsBool(item) || refuse(r, key, "true or false");
+}
+
 static bool read_all(struct reader *r)
 {
     static const char *const known[] = {"about", "config", "data", "steps", "seeds", "inspect",
-                                        "equal", "set", "runs", NULL};
+                                        "optimizer_state", "equal", "set", "runs", NULL};
     struct sweep *s = r->sweep;
     if (!known_keys(r, r->root, known)) return false;
     const char *about = cJSON_GetStringValue(get(r->root, "about"));
@@ -212,9 +222,8 @@ static bool read_all(struct reader *r)
         return refuse(r, "steps", "a whole number above 0");
     s->steps = (uint32_t)count;
     if (!cJSON_IsArray(runs) || !runs->child) return refuse(r, "runs", "an array of runs");
-    const cJSON *inspect = get(r->root, "inspect");
-    if (inspect && !cJSON_IsBool(inspect)) return refuse(r, "inspect", "true or false");
-    s->inspect = cJSON_IsTrue(inspect);
+    if (!read_switch(r, "inspect", &s->inspect)) return false;
+    if (!read_switch(r, "optimizer_state", &s->optimizer_state)) return false;
     if (!read_equal(r) || !read_data(r) || !read_seeds(r)) return false;
     cJSON_ArrayForEach(item, runs) if (!read_run(r, item)) return false;
     return equal_enough(s);

@@ -16,6 +16,7 @@ struct column {
     const char *key, *title;
     size_t      offset;  // of a double in struct sweep_result
     int         digits;  // behind the point
+    enum { OF_ALL, OF_INSPECT, OF_STATE } of; // sweeps
 };
 
 #define AT(member) offsetof(struct sweep_result, member)
@@ -27,14 +28,21 @@ static const struct column columns[] = {
     {"max_share", "largest share", AT(max_share), 3},
     {"dead", "dead experts", AT(dead), 3},
     {"tokens_per_s", "tokens/s", AT(tokens_per_s), 0},
-    {"information", "I(expert; domain), bits", AT(information), 4},
-    {"shuffled", "shuffled", AT(shuffled), 4},
+    {"information", "I(expert; domain), bits", AT(information), 4, OF_INSPECT},
+    {"shuffled", "shuffled", AT(shuffled), 4, OF_INSPECT},
+    {"documents", "documents shuffled", AT(documents), 4, OF_INSPECT},
+    {"given_token", "I(expert; domain given the token), bits", AT(given_token), 4, OF_INSPECT},
+    {"given_documents", "documents shuffled", AT(given_documents), 4, OF_INSPECT},
+    {"touched", "experts in a step", AT(touched), 3, OF_STATE},
+    {"ever", "experts ever", AT(ever), 3, OF_STATE},
+    {"state_mib", "optimizer MiB", AT(state_mib), 2, OF_STATE},
+    {"needed_mib", "of experts ever taken", AT(needed_mib), 2, OF_STATE},
 };
-enum { INSPECT_COLUMNS = 2 }; // the last ones, where runs are inspected
 
-static size_t columns_of(const struct sweep *sweep)
+static bool is_shown(const struct sweep *sweep, const struct column *column)
 {
-    return COUNT_OF(columns) - (sweep->inspect ? 0 : INSPECT_COLUMNS);
+    if (column->of == OF_INSPECT) return sweep->inspect;
+    return column->of != OF_STATE || sweep->optimizer_state;
 }
 
 struct spread { double mean, deviation; uint32_t count; };
@@ -111,9 +119,11 @@ static void add_head(struct bytes *out, const struct sweep *sweep)
     bytes_printf(out, ".\nLosses in nats a token; training loss, load and experts are means over "
                       "the last tenth of the steps. Loss against the first run: seed by seed, on "
                       "the same data.\n\n| run | parameters | active | loss against the first |");
-    for (size_t i = 0; i < columns_of(sweep); i++) bytes_printf(out, " %s |", columns[i].title);
+    for (size_t i = 0; i < COUNT_OF(columns); i++)
+        if (is_shown(sweep, &columns[i])) bytes_printf(out, " %s |", columns[i].title);
     bytes_printf(out, "\n|:--|--:|--:|--:|");
-    for (size_t i = 0; i < columns_of(sweep); i++) bytes_printf(out, "--:|");
+    for (size_t i = 0; i < COUNT_OF(columns); i++)
+        if (is_shown(sweep, &columns[i])) bytes_printf(out, "--:|");
     bytes_printf(out, "\n");
 }
 
@@ -126,7 +136,8 @@ static char *table(const struct sweep *sweep)
         bytes_printf(&out, "| %s | %llu | %llu |", run->name, (unsigned long long)run->parameters,
                      (unsigned long long)run->active);
         add_against(&out, sweep, run);
-        for (size_t i = 0; i < columns_of(sweep); i++) {
+        for (size_t i = 0; i < COUNT_OF(columns); i++) {
+            if (!is_shown(sweep, &columns[i])) continue;
             const struct spread s = spread(sweep, run, columns[i].offset);
             add_cell(&out, &columns[i], &s);
         }
@@ -152,7 +163,8 @@ static cJSON *run_json(const struct sweep *sweep, const struct sweep_run *run)
     cJSON *difference = cJSON_AddObjectToObject(json, "against_first");
     cJSON_AddItemToObject(difference, "mean", number_or_null(against.mean));
     cJSON_AddItemToObject(difference, "deviation", number_or_null(against.deviation));
-    for (size_t i = 0; i < columns_of(sweep); i++) {
+    for (size_t i = 0; i < COUNT_OF(columns); i++) {
+        if (!is_shown(sweep, &columns[i])) continue;
         const struct spread s = spread(sweep, run, columns[i].offset);
         cJSON *cell = cJSON_AddObjectToObject(json, columns[i].key);
         cJSON_AddItemToObject(cell, "mean", number_or_null(s.mean));
@@ -210,10 +222,25 @@ static void draw_curves(struct plot *plot, const struct sweep *sweep, const char
     free(y);
 }
 
+// Each run beside its control.
+static void draw_information(struct plot *plot, const struct sweep *sweep, const char *title,
+                             size_t value, size_t control)
+{
+    struct plot_bar bar[2 * SWEEP_MAX_RUNS];
+    for (uint32_t r = 0; r < sweep->run_count; r++) {
+        const struct spread own = spread(sweep, &sweep->run[r], value),
+                            none = spread(sweep, &sweep->run[r], control);
+        bar[2 * r] = (struct plot_bar){sweep->run[r].name, own.mean, own.deviation};
+        bar[2 * r + 1] = (struct plot_bar){"shuffled", none.mean, none.deviation};
+    }
+    plot_bars(plot, &(struct plot_chart){title, NULL, "bits, beside shuffled documents"}, bar,
+              2 * sweep->run_count);
+}
+
 static bool picture(const struct sweep *sweep, const char *path)
 {
     struct plot_bar bar[SWEEP_MAX_RUNS];
-    struct plot *plot = plot_create(2, 2, 720, 440);
+    struct plot *plot = plot_create(2, sweep->inspect ? 3 : 2, 720, 440);
     const double held_out = spread(sweep, &sweep->run[0], AT(held_out_loss)).mean;
     const size_t offset = isnan(held_out) ? AT(loss) : AT(held_out_loss);
     for (uint32_t r = 0; r < sweep->run_count; r++) {
@@ -228,6 +255,12 @@ static bool picture(const struct sweep *sweep, const char *path)
               bar, sweep->run_count);
     draw_curves(plot, sweep, "Load entropy (1: even)", "of its largest value", AT(entropies));
     draw_curves(plot, sweep, "Largest share of an expert", "share of the picks", AT(shares));
+    if (sweep->inspect) {
+        draw_information(plot, sweep, "Information of the expert on the domain", AT(information),
+                         AT(documents));
+        draw_information(plot, sweep, "The same beyond the token", AT(given_token),
+                         AT(given_documents));
+    }
     return plot_save(&plot, path);
 }
 

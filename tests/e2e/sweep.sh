@@ -6,7 +6,7 @@
 . tests/e2e/lib.sh
 cp "$config" "$tmp/model.json"
 cat >"$tmp/two.json" <<'END'
-{"about": "Two and one expert a token.", "config": "model.json", "data": ["toy:copy,toy:sum"], "equal": "parameters", "steps": 6, "inspect": true, "seeds": [3, 4],
+{"about": "Two and one expert a token.", "config": "model.json", "data": ["toy:copy,toy:sum"], "equal": "parameters", "optimizer_state": true, "steps": 6, "inspect": true, "seeds": [3, 4],
  "set": {"final_eval_batches": 1, "warmup_steps": 0},
  "runs": [{"name": "two"}, {"name": "one", "set": {"num_experts_per_tok": 1}}]}
 END
@@ -23,9 +23,13 @@ runs = json.load(open('$tmp/out1/sweep.json'))['runs']
 assert [r['name'] for r in runs] == ['two', 'one'], runs
 for r in runs:
     seeds = r['held_out_loss']['seeds']
-    for key in ('information', 'shuffled'):
+    for key in ('information', 'shuffled', 'documents', 'given_token', 'given_documents', 'touched', 'ever'):
         assert len(r[key]['seeds']) == 2 and all(0 <= v <= 1 for v in r[key]['seeds']), r
-    assert r['information']['mean'] > r['shuffled']['mean'] > 0, r # digits and letters differ
+    assert r['information']['mean'] > r['documents']['mean'] > r['shuffled']['mean'] > 0, r # digits and letters differ
+    assert r['touched']['mean'] <= r['ever']['mean'] <= 1, r
+    # two moments of 4 bytes for each of 9,328 parameters, the file's head, and what idle experts would not need
+    assert 9328 * 8 < r['state_mib']['mean'] * 2**20 < 9328 * 8 + 8192, r
+    assert (r['needed_mib']['mean'] < r['state_mib']['mean']) == (r['ever']['mean'] < 1), r
     assert len(seeds) == 2 and abs(sum(seeds) / 2 - r['held_out_loss']['mean']) < 1e-9, r
 " || fail 'sweep.json'
 cp "$tmp/out" "$tmp/first"
@@ -52,6 +56,7 @@ refuse 'steps' 's/"steps": 6/"steps": 0.5/'
 refuse 'seeds' 's/\[3, 4\]/[3, 3]/'
 refuse 'equal: wanted "parameters"' 's/"equal": "parameters"/"equal": "size"/'
 refuse 'equal: wanted runs within 3 %' 's/"equal": "parameters"/"equal": "active"/'
+refuse 'optimizer_state' 's/"optimizer_state": true/"optimizer_state": 1/'
 refuse 'inspect' 's/"inspect": true/"inspect": 1/'
 refuse 'runs' 's/"runs"/"run"/'
 refuse 'each run' 's/"name": "one"/"name": "two"/'
