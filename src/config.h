@@ -43,9 +43,15 @@ enum config_routing {
     CONFIG_ROUTER_HASH,             // by the token's id: no router weights
 };
 
+// What makes the logits of n (of the mlp body: of f(W n + b), f the hidden_act): one linear layer,
+// or the cosine of the angle between n and each expert's signature.
+enum config_router_body { CONFIG_BODY_LINEAR, CONFIG_BODY_MLP, CONFIG_BODY_COSINE };
+
 // Of one MoE layer. Losses are of the mean over MoE layers, coefficient 0: off.
 struct config_router {
     enum config_routing type;     // router_type
+    enum config_router_body body; // router_body
+    uint32_t hidden_size;         // router_hidden_size: of the mlp body; default hidden_size
     uint32_t top_k;               // num_experts_per_tok: the most that a token can take
     uint32_t min_k;               // min_experts_per_tok: threshold, top_p, dynamic
     bool     norm_topk_prob;      // divide the picked gates by their sum; mixtral: always

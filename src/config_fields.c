@@ -32,6 +32,9 @@ static const char *const router_names[] = {
     [CONFIG_ROUTER_DYNAMIC] = "dynamic", [CONFIG_ROUTER_GROUP_LIMITED] = "group_limited",
     [CONFIG_ROUTER_SIGMOID_BIAS] = "sigmoid_bias", [CONFIG_ROUTER_DENSE] = "dense",
     [CONFIG_ROUTER_NOISY_TOPK] = "noisy_topk", [CONFIG_ROUTER_HASH] = "hash", NULL};
+static const char *const body_names[] = {
+    [CONFIG_BODY_LINEAR] = "linear", [CONFIG_BODY_MLP] = "mlp", [CONFIG_BODY_COSINE] = "cosine",
+    NULL};
 static const char *const scoring_names[] = {"softmax", "sigmoid", NULL};
 static const char *const loss_layer_names[] = {"moe", "all", NULL};
 static const char *const optim_names[] = {
@@ -94,6 +97,8 @@ const struct config_field config_fields[] = {
     {"router_z_loss_coef", NULL, CONFIG_F64, CONFIG_MODEL | CONFIG_LAYER,
      AT(router.z_coef), 0, 1e3},
     {"router_type", NULL, CONFIG_CHOICE, ROUTER, AT(router.type), .names = router_names},
+    {"router_body", NULL, CONFIG_CHOICE, ROUTER, AT(router.body), .names = body_names},
+    {"router_hidden_size", NULL, CONFIG_U32, ROUTER, AT(router.hidden_size), 0, 1 << 18},
     {"scoring_func", NULL, CONFIG_CHOICE, ROUTER, AT(router.sigmoid), .names = scoring_names},
     {"min_experts_per_tok", NULL, CONFIG_U32, ROUTER, AT(router.min_k), 0, 1 << 10},
     {"router_threshold", NULL, CONFIG_F64, ROUTER, AT(router.threshold), 0, 1},

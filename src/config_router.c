@@ -119,12 +119,24 @@ static bool resolve_groups(struct reader *r, const struct config_router *router)
     return true;
 }
 
+static bool resolve_body(struct reader *r, struct config_router *router)
+{
+    const bool mlp = router->body == CONFIG_BODY_MLP;
+    if (mlp && !router->hidden_size) router->hidden_size = r->config->hidden_size;
+    if (!mlp && router->hidden_size)
+        return refuse(r, "router_hidden_size", "0, or router_body mlp");
+    if (router->body == CONFIG_BODY_COSINE && r->config->router_bias)
+        return refuse(r, "router_bias", "false with router_body cosine, which has angles alone");
+    return true;
+}
+
 // A hash has no logits: nothing to divide, to shake or to charge.
 static bool resolve_hash(struct reader *r, const struct config_router *router)
 {
     if (router->type != CONFIG_ROUTER_HASH) return true;
     const struct { const char *key; bool on; } none[] = {
         {"router_learn_temperature", router->learn_temperature},
+        {"router_body", router->body != CONFIG_BODY_LINEAR},
         {"router_bias", r->config->router_bias},
         {"router_jitter_noise", router->jitter != 0},
         {"scoring_func", router->sigmoid},
@@ -155,7 +167,7 @@ bool resolve_router(struct reader *r, struct config_router *router)
     if (c->family != CONFIG_VKMOE && router->temperature != 1)
         return refuse(r, "router_temperature", "1 for model_type %s, or model_type vkmoe",
                       config_family_name(c->family));
-    return resolve_scores(r, router) && resolve_count(r, router) &&
+    return resolve_body(r, router) && resolve_scores(r, router) && resolve_count(r, router) &&
            resolve_threshold(r, router) && resolve_groups(r, router) &&
            resolve_hash(r, router) && resolve_capacity(r, router);
 }

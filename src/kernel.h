@@ -77,6 +77,20 @@ enum kernel_op {
     KERNEL_COLUMN_SUM,
     // The same with f32 a and b.
     KERNEL_COLUMN_SUMF,
+    // x[r][c] *= scale * factor[c], or, where based, scale * factor[base[r] + c].
+    // push_column_scale
+    // r factor f32[...], r base u32[R], m x STORE[R][C]
+    KERNEL_COLUMN_SCALE,
+    // The same with f32 x.
+    KERNEL_COLUMN_SCALEF,
+    // inverse[r] = 1 / |x[r]|, 0 for a row of zeros. push_norm (rows, cols)
+    // r x STORE[R][C], w inverse f32[R]
+    KERNEL_ROW_INVERSE,
+    // g[r] loses its part along x[r]: g -= x inverse^2 dot(g, x). What a function of the direction
+    // of x alone has for a gradient, from what it would be, were |x| fixed; again it changes
+    // nothing, so sums may be kept in g. push_norm (rows, cols)
+    // r x STORE[R][C], r inverse f32[R], m g f32[R][C]
+    KERNEL_ROW_PROJECT,
     // y[t] = (1 - g) x[first + t] + g x[first + t - 1], g = 1/(1 + exp(-gate)) by columns; the row
     // before is 0 where first is 0 and t % seq is 0. back (first 0): the gradient, dx from dy in
     // x's place: the row after instead, 0 where (t + 1) % seq is 0. push_smear
@@ -420,6 +434,7 @@ struct push_norm { uint32_t rows, cols, accumulate; float eps; uint32_t weights;
 enum kernel_factor { FACTOR_ONE, FACTOR_COLUMN, FACTOR_NUMBER, FACTOR_ABSENT };
 struct push_mix { uint32_t rows, cols, a, b; }; // enum kernel_factor
 struct push_column_sum { uint32_t rows, cols, product; };
+struct push_column_scale { uint32_t rows, cols, based; float scale; };
 struct push_smear { uint32_t rows, cols, seq, first, back; };
 // What an epilogue or a feed-forward body does to a value, by Hugging Face's names of hidden_act
 // (lib/activation.glsl).

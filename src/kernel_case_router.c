@@ -212,6 +212,29 @@ static void router_hash(struct kernel_case *c)
     output(c, 4, DTYPE_F32, TOKENS);
 }
 
+static void column_scale(struct kernel_case *c)
+{
+    PUSH(c, push_column_scale, .rows = 5, .cols = 11, .based = 1, .scale = 0.3f);
+    positive(c, 0, DTYPE_F32, 3 * 11);
+    for (uint32_t i = 0, *base = words(c, 1, 5); i < 5; i++) base[i] = i % 3 * 11;
+    numbers(c, 2, KERNEL_CASE_STORE, 5 * 11);
+}
+
+static void row_inverse(struct kernel_case *c)
+{
+    PUSH(c, push_norm, .rows = 3, .cols = 75);
+    numbers(c, 0, KERNEL_CASE_STORE, 3 * 75);
+    output(c, 1, DTYPE_F32, 3);
+}
+
+static void row_project(struct kernel_case *c)
+{
+    PUSH(c, push_norm, .rows = 3, .cols = 75);
+    numbers(c, 0, KERNEL_CASE_STORE, 3 * 75);
+    fill(c, 1, DTYPE_F32, 3, 0.2, 0.01);
+    numbers(c, 2, DTYPE_F32, 3 * 75);
+}
+
 static void moe_column_sum(struct kernel_case *c)
 {
     PUSH(c, push_moe_column_sum, .experts = EXPERTS, .cols = 37, .top_k = PICKS, .gather = 1);
@@ -243,6 +266,10 @@ kernel_case_fn *kernel_case_router(enum kernel_op op)
         [KERNEL_ROUTER_SCORE] = router_score,
         [KERNEL_ROUTER_CHOICE] = router_choice,
         [KERNEL_ROUTER_PICK] = router_pick,
+        [KERNEL_COLUMN_SCALE] = column_scale,
+        [KERNEL_COLUMN_SCALEF] = column_scale,
+        [KERNEL_ROW_INVERSE] = row_inverse,
+        [KERNEL_ROW_PROJECT] = row_project,
         [KERNEL_MOE_COLUMN_SUM] = moe_column_sum,
         [KERNEL_MOE_BIAS_BACK] = moe_bias_back,
         [KERNEL_MOE_CAPACITY] = moe_capacity,

@@ -48,6 +48,7 @@ GROUPS_ROWS(norm, push_norm, p->rows)
 GROUPS_ROWS(norm_columns, push_norm, ceil_div(p->cols, SUM_COLUMNS))
 GROUPS_ROWS(mix, push_mix, p->rows)
 GROUPS_ROWS(column_sum, push_column_sum, ceil_div(p->cols, SUM_COLUMNS))
+GROUPS_ROWS(column_scale, push_column_scale, p->rows)
 GROUPS_ROWS(smear, push_smear, p->rows)
 GROUPS_ROWS(smear_columns, push_smear, ceil_div(p->cols, SUM_COLUMNS))
 GROUPS_ROWS(moe_column_sum, push_moe_column_sum,
@@ -147,6 +148,10 @@ COST(mix, push_mix, 3 * D(p->rows) * p->cols,
      D(p->rows) * p->cols * (p->b == FACTOR_ABSENT ? 2 : 3) * store)
 COST(column_sum, push_column_sum, 2 * D(p->rows) * p->cols,
      D(p->rows) * p->cols * (p->product ? 2 : 1) * store)
+COST(column_scale, push_column_scale, D(p->rows) * p->cols, 2 * D(p->rows) * p->cols * store)
+COST(column_scalef, push_column_scale, D(p->rows) * p->cols, 8 * D(p->rows) * p->cols)
+COST(row_inverse, push_norm, 2 * D(p->rows) * p->cols, D(p->rows) * p->cols * store)
+COST(row_project, push_norm, 4 * D(p->rows) * p->cols, D(p->rows) * p->cols * (store + 8))
 COST(smear, push_smear, 3 * D(p->rows) * p->cols, 3 * D(p->rows) * p->cols * store)
 COST(smear_back_gate, push_smear, 2 * D(p->rows) * p->cols, 3 * D(p->rows) * p->cols * store)
 #define PARTS(p) D(max_u32((p)->parts, 1))
@@ -327,6 +332,11 @@ static const struct kernel_info table[KERNEL_COUNT] = {
     ROW(COLUMN_SUM, column_sum, groups_column_sum, column_sum, push_column_sum, "rrm"),
     ROW_OF(COLUMN_SUMF, column_sumf, column_sum, groups_column_sum, column_sum, push_column_sum,
            "rrm"),
+    ROW(COLUMN_SCALE, column_scale, groups_column_scale, column_scale, push_column_scale, "rrm"),
+    ROW_OF(COLUMN_SCALEF, column_scalef, column_scale, groups_column_scale, column_scalef,
+           push_column_scale, "rrm"),
+    ROW(ROW_INVERSE, row_inverse, groups_norm, row_inverse, push_norm, "rw"),
+    ROW(ROW_PROJECT, row_project, groups_norm, row_project, push_norm, "rrm"),
     ROW(SMEAR, smear, groups_smear, smear, push_smear, "rrw"),
     ROW(SMEAR_BACK_GATE, smear_back_gate, groups_smear_columns, smear_back_gate, push_smear,
         "rrrm"),

@@ -42,6 +42,8 @@ static const struct { const char *name, *mixtral; bool vector; } role_names[ROLE
     [ROLE_DOWN]           = {"mlp.down_proj.weight"},
     [ROLE_UP_BIAS]        = {"mlp.up_proj.bias", .vector = true},
     [ROLE_DOWN_BIAS]      = {"mlp.down_proj.bias", .vector = true},
+    [ROLE_ROUTER_HIDDEN]  = {"mlp.gate.hidden.weight"},
+    [ROLE_ROUTER_HIDDEN_BIAS] = {"mlp.gate.hidden.bias", .vector = true},
     [ROLE_ROUTER]         = {"mlp.gate.weight", "block_sparse_moe.gate.weight"},
     [ROLE_ROUTER_BIAS]    = {"mlp.gate.bias", .vector = true},
     [ROLE_ROUTER_CORRECTION] = {"mlp.gate.e_score_correction_bias", .vector = true},
@@ -89,6 +91,13 @@ static bool is_hash_proj(enum model_role role)
     return role == ROLE_HASH_PROJ || role == ROLE_TRIGRAM_PROJ;
 }
 
+// Rows that are directions: they cannot begin as 0.
+static bool is_signature(const struct config *c, const struct model_tensor *tensor)
+{
+    return tensor->role == ROLE_ROUTER &&
+           c->layer_router[tensor->layer].body == CONFIG_BODY_COSINE;
+}
+
 // Standard deviation of the initial values.
 // "scaled": what writes into the residual stream is divided by sqrt(2 layers) (GPT-2).
 // "h64lm": initializer_range * sqrt(2 / (depth + 1)) / sqrt(fan_in), depth = layer + 1, 0 for the
@@ -110,6 +119,7 @@ static double init_std(const struct config *c, const struct model_tensor *tensor
         return c->initializer_range * sqrt(2 / (depth + 1)) / sqrt(tensor->cols);
     case CONFIG_INIT_ORTHOGONAL:
         if (tensor->role == ROLE_EMBED) return c->initializer_range;
+        if (is_signature(c, tensor)) return 1;
         if (is_hash_proj(tensor->role)) return 1 / sqrt(2.0 * c->num_hidden_layers);
         return out || is_hash(tensor->role) || tensor->role == ROLE_ROUTER ||
                        tensor->role == ROLE_ROUTER_NOISE ||
@@ -165,9 +175,11 @@ static void add_router(struct model *model, int32_t layer)
 {
     const struct config *c = &model->config;
     const struct config_router *router = &c->layer_router[layer];
-    const uint32_t experts = c->num_experts, h = c->hidden_size;
+    const uint32_t experts = c->num_experts, h = c->hidden_size, inner = router->hidden_size;
     if (router->type == CONFIG_ROUTER_HASH) return;
-    add(model, ROLE_ROUTER, layer, 0, experts, h);
+    if (inner) add(model, ROLE_ROUTER_HIDDEN, layer, 0, inner, h);
+    if (inner && c->router_bias) add(model, ROLE_ROUTER_HIDDEN_BIAS, layer, 0, 1, inner);
+    add(model, ROLE_ROUTER, layer, 0, experts, inner ? inner : h);
     if (c->router_bias) add(model, ROLE_ROUTER_BIAS, layer, 0, 1, experts);
     if (router->type == CONFIG_ROUTER_SIGMOID_BIAS)
         add(model, ROLE_ROUTER_CORRECTION, layer, 0, 1, experts);
@@ -377,7 +389,7 @@ static bool place_group(struct model *model, uint32_t group)
 
 struct model *model_create(const struct config *config, uint64_t segment_bytes)
 {
-    enum { MOST_A_LAYER = 32, OTHERS = 12 };
+    enum { MOST_A_LAYER = 48, OTHERS = 12 };
     struct arena *arena = arena_create("model");
     struct model *model = arena_alloc(arena, sizeof *model);
     model->arena = arena;

@@ -18,7 +18,8 @@ enum model_role {
     ROLE_NORM_FFN,
     ROLE_GATE, ROLE_UP, ROLE_DOWN, // dense feed-forward; no gate where the body is not gated
     ROLE_UP_BIAS, ROLE_DOWN_BIAS,
-    ROLE_ROUTER, ROLE_ROUTER_BIAS,
+    ROLE_ROUTER_HIDDEN, ROLE_ROUTER_HIDDEN_BIAS, // the mlp body's: [router_hidden_size][hidden]
+    ROLE_ROUTER, ROLE_ROUTER_BIAS,               // [experts][...]: signatures of the cosine body
     ROLE_ROUTER_CORRECTION,  // the balancing bias of sigmoid_bias
     ROLE_ROUTER_NOISE,       // noisy_topk: [experts][hidden]
     ROLE_ROUTER_TEMPERATURE, // learned: its softplus divides the logits

@@ -45,6 +45,9 @@ struct layer_values {
     struct plan_range x_mid, rstd_ffn, n_ffn;
     struct plan_range gate, up;                               // [T][I] dense, [P][I] MoE
     struct plan_range ids, gates, router_lse, slope;          // router
+    // of its body: what the last linear layer takes; the mlp's middle; the cosine's 1 / rms of n,
+    // 1 / length of each signature
+    struct plan_range router_in, router_mid, router_rstd, router_inverse;
     struct plan_range *probs, *logits, *noise;                // by part of the tokens
     struct plan_range shared_gate, shared_up;                 // [T][I] of the body of all tokens
     // the sort before and after the capacity's drop: the same where there is none
@@ -171,6 +174,16 @@ void network_moe_steps(struct network *n, int32_t layer);     // plan_moe.c
 bool network_router_decodes(const struct network *n, int32_t layer);
 void network_route(struct network *n, int32_t layer);       // ids and gates of n_ffn
 void network_route_stats(struct network *n, int32_t layer); // after the sort: losses, slopes
+// The body of its logits (plan_router_body.c): router_in [T][width] from n_ffn; what products with
+// the router's matrix [experts][width] become, in place, and their gradient (STORE); where the
+// gradient of router_in goes, and what it is worth to dn and to the body's own weights.
+uint32_t network_router_width(const struct network *n, int32_t layer);
+void network_router_body(struct network *n, int32_t layer);
+void network_router_scale(struct network *n, int32_t layer, uint32_t rows, struct plan_range x,
+                          bool gradient);
+struct plan_range network_router_din(struct network *n, int32_t layer, struct plan_range dn);
+void network_router_body_back(struct network *n, int32_t layer, struct plan_range din,
+                              struct plan_range dn);
 void network_route_pool(struct network *n); // before backward: losses over all layers
 void network_route_back(struct network *n, int32_t layer, struct plan_range dgates,
                         struct plan_range dn); // adds to dn [T][H]

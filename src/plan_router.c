@@ -21,7 +21,8 @@ static bool is_plain(const struct config_router *router)
 bool network_router_decodes(const struct network *n, int32_t layer)
 {
     const struct config_router *router = network_router(n, layer);
-    return is_plain(router) && !router->learn_temperature && !n->config->shared_intermediate_size;
+    return is_plain(router) && router->body == CONFIG_BODY_LINEAR && !router->learn_temperature &&
+           !n->config->shared_intermediate_size;
 }
 
 // ---- push words
@@ -120,16 +121,17 @@ static struct push_router part_push(const struct network *n, int32_t layer,
     return push;
 }
 
-// Through one of the linear layers [experts][hidden]: its gradient, and what it adds to dn.
+// Through a linear layer [experts][width] of x: its gradient, and what it is worth to dx.
 static void linear_back(struct network *n, int32_t layer, const struct part *part,
-                        enum model_role role, struct plan_range dy, struct plan_range dn)
+                        enum model_role role, struct plan_range dy, uint32_t width,
+                        struct plan_range x, struct plan_range dx, bool add)
 {
-    const uint32_t experts = n->config->num_experts, hidden = n->config->hidden_size;
-    const uint64_t row = (uint64_t)hidden * n->store_bytes;
-    network_linear_back_weight(n, dy, rows_of(n->layer[layer].n_ffn, part, row),
-                               network_grad(n, role, layer), part->rows, experts, hidden);
-    network_linear_back_input(n, dy, network_weight(n, role, layer), rows_of(dn, part, row),
-                              part->rows, experts, hidden, true);
+    const uint32_t experts = n->config->num_experts;
+    const uint64_t row = (uint64_t)width * n->store_bytes;
+    network_linear_back_weight(n, dy, rows_of(x, part, row), network_grad(n, role, layer),
+                               part->rows, experts, width);
+    network_linear_back_input(n, dy, network_weight(n, role, layer), rows_of(dx, part, row),
+                              part->rows, experts, width, add);
 }
 
 // ---- noise, jitter and the learned temperature
@@ -194,7 +196,8 @@ static void noise_back(struct network *n, int32_t layer, const struct part *part
         plan_add(n->plan, KERNEL_SUM, 0, &sum,
                  PLAN_BIND(partial, network_grad(n, ROLE_ROUTER_TEMPERATURE, layer)));
     if (push.noisy)
-        linear_back(n, layer, part, ROLE_ROUTER_NOISE, dnoise, dn);
+        linear_back(n, layer, part, ROLE_ROUTER_NOISE, dnoise, n->config->hidden_size, v->n_ffn,
+                    dn, true);
 }
 
 // ---- forward
@@ -240,7 +243,8 @@ static void route_part(struct network *n, int32_t layer, const struct part *part
     const struct config *c = n->config;
     struct layer_values *v = &n->layer[layer];
     const struct push_router push = part_push(n, layer, part);
-    const uint64_t picks = 4ull * push.top_k, hidden = (uint64_t)c->hidden_size * n->store_bytes;
+    const uint32_t width = network_router_width(n, layer);
+    const uint64_t picks = 4ull * push.top_k, row = (uint64_t)width * n->store_bytes;
     const struct plan_range logits =
         network_temp_f32(n, part->rows, c->num_experts, "router_logits", layer);
     const struct plan_range probs =
@@ -253,10 +257,11 @@ static void route_part(struct network *n, int32_t layer, const struct part *part
         return;
     }
     v->logits[part->index] = keeps_logits(n, layer) ? logits : probs; // else nobody reads them
-    network_linear_bias_f32(n, rows_of(v->n_ffn, part, hidden),
+    network_linear_bias_f32(n, rows_of(v->router_in, part, row),
                             network_weight(n, ROLE_ROUTER, layer),
                             network_weight_if(n, ROLE_ROUTER_BIAS, layer), logits, part->rows,
-                            c->num_experts, c->hidden_size);
+                            c->num_experts, width);
+    network_router_scale(n, layer, part->rows, logits, false);
     noise_steps(n, layer, part, logits);
     if (is_plain(network_router(n, layer))) {
         plan_add(n->plan, KERNEL_ROUTER, 0, &push,
@@ -278,6 +283,7 @@ void network_route(struct network *n, int32_t layer)
     v->probs = arena_array(n->plan->arena, parts, sizeof *v->probs);
     v->logits = arena_array(n->plan->arena, parts, sizeof *v->logits);
     v->noise = arena_array(n->plan->arena, parts, sizeof *v->noise);
+    network_router_body(n, layer);
     for (struct part part = {0}; next_part(n, &part);) route_part(n, layer, &part);
 }
 
@@ -355,7 +361,7 @@ void network_route_pool(struct network *n)
 // ---- backward
 
 static void part_back(struct network *n, int32_t layer, const struct part *part,
-                      struct plan_range dgates, struct plan_range dn)
+                      struct plan_range dgates, struct plan_range din, struct plan_range dn)
 {
     const struct config *c = n->config;
     const struct layer_values *v = &n->layer[layer];
@@ -371,14 +377,18 @@ static void part_back(struct network *n, int32_t layer, const struct part *part,
     if (n->config->router_bias)
         network_bias_grad(n, dlogits, network_grad(n, ROLE_ROUTER_BIAS, layer), part->rows,
                           experts);
-    linear_back(n, layer, part, ROLE_ROUTER, dlogits, dn);
+    network_router_scale(n, layer, part->rows, dlogits, true);
+    linear_back(n, layer, part, ROLE_ROUTER, dlogits, network_router_width(n, layer), v->router_in,
+                din, din.tensor == dn.tensor);
 }
 
 void network_route_back(struct network *n, int32_t layer, struct plan_range dgates,
                         struct plan_range dn)
 {
     if (network_router(n, layer)->type == CONFIG_ROUTER_HASH) return;
-    for (struct part part = {0}; next_part(n, &part);) part_back(n, layer, &part, dgates, dn);
+    const struct plan_range din = network_router_din(n, layer, dn);
+    for (struct part part = {0}; next_part(n, &part);) part_back(n, layer, &part, dgates, din, dn);
+    network_router_body_back(n, layer, din, dn);
 }
 
 // ---- after the step

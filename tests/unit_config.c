@@ -214,6 +214,12 @@ static void routers_are_resolved(void **state)
     assert_int_equal(config.layer_router[2].top_k, 4); // all of them
     assert_true(config.layer_router[2].mean_entropy_coef == -0.002);
     assert_round_trip(&config);
+    const char *const bodies[] = {
+        "layers={\"0\": {\"router_body\": \"mlp\"}, \"2\": {\"router_body\": \"cosine\"}}"};
+    assert_true(config_parse(&config, "test.json", FOUR_EXPERTS, bodies, COUNT_OF(bodies)));
+    assert_int_equal(config.layer_router[0].hidden_size, 32); // the model's
+    assert_int_equal(config.layer_router[2].hidden_size, 0);
+    assert_round_trip(&config);
     const char *const threshold[] = {"router_type=threshold", "router_threshold=0.3",
                                      "min_experts_per_tok=1"};
     assert_true(config_parse(&config, "test.json", FOUR_EXPERTS, threshold, COUNT_OF(threshold)));
@@ -250,6 +256,10 @@ static void routers_are_resolved(void **state)
          "at most the 1 experts"},
         {{"router_type=sigmoid_bias", "scoring_func=softmax"}, "scoring_func: found \"softmax\"",
          "sigmoid"},
+        {{"router_body=conv"}, "router_body: found \"conv\"", "\"cosine\""},
+        {{"router_hidden_size=8"}, "router_hidden_size: found 8", "router_body mlp"},
+        {{"router_body=cosine", "router_bias=true"}, "router_bias: found true", "cosine"},
+        {{"router_type=hash", "router_body=mlp"}, "router_body: found \"mlp\"", "no logits"},
         {{"capacity_factor=0.5"}, "capacity_factor: found 0.5", "0 (no token is dropped) or 1"},
         {{"capacity_factor=-1"}, "capacity_factor: found -1", "from 0"},
         {{"router_jitter_noise=1"}, "router_jitter_noise: found 1", "to 0.99"},

@@ -148,7 +148,7 @@ def body_names(c):
 
 
 # the keys of a router, and what they are where a file is silent
-ROUTER = {"router_type": "topk", "router_learn_temperature": False, "router_jitter_noise": 0.0, "capacity_factor": 0.0, "scoring_func": "softmax", "min_experts_per_tok": 0, "router_threshold": 0.05,
+ROUTER = {"router_type": "topk", "router_body": "linear", "router_learn_temperature": False, "router_jitter_noise": 0.0, "capacity_factor": 0.0, "scoring_func": "softmax", "min_experts_per_tok": 0, "router_threshold": 0.05,
           "router_top_p": 0.9, "n_group": 1, "topk_group": 1, "routed_scaling_factor": 1.0,
           "router_bias_update_speed": 1e-3, "router_temperature": 1.0, "norm_topk_prob": False,
           "num_experts_per_tok": 0, "router_aux_loss_coef": 0.01, "router_aux_loss_hf_coef": 0.0,
@@ -175,6 +175,14 @@ def philox(key, counter):
         x = [b >> 32 ^ x[1] ^ key[0], b & 0xffffffff, a >> 32 ^ x[3] ^ key[1], a & 0xffffffff]
         key = [(key[0] + 0x9E3779B9) & 0xffffffff, (key[1] + 0xBB67AE85) & 0xffffffff]
     return x
+
+
+def body_logits(c, r, w, name, x, hidden):
+    """What the router body makes of x: the rows of `name` are weights, or directions."""
+    if r.router_body == "cosine":
+        cut = torch.nn.functional.normalize
+        return cut(x, dim=-1) @ cut(w[name + ".weight"], dim=-1).T
+    return linear(w, name, c.act(linear(w, hidden, x)) if r.router_body == "mlp" else x)
 
 
 def shaken(c, r, w, prefix, layer, flat, logits):
@@ -278,7 +286,7 @@ def moe(c, w, layer, x, touched):
         scores = mask.double() / r.num_experts_per_tok
         logits = scores.log()
     else:
-        logits = shaken(c, r, w, prefix, layer, flat, linear(w, prefix + "gate", flat))
+        logits = shaken(c, r, w, prefix, layer, flat, body_logits(c, r, w, prefix + "gate", flat, prefix + "gate.hidden"))
         scores = logits.softmax(-1)
     sigmoid = r.scoring_func == "sigmoid" or r.router_type == "sigmoid_bias"
     scores = logits.sigmoid() if sigmoid else scores

@@ -23,6 +23,7 @@ static struct {
         struct push_moe_matmul moe;
         struct push_moe_combine combine;
         struct push_loss loss; struct push_embed embed;
+        struct push_column_scale scale;
         struct push_mix mix; struct push_smear smear;
     } push;
     struct push_moe_sort sort;
@@ -388,6 +389,54 @@ static void router_noise(void)
     grad_end(&c);
 }
 
+// ---- the cosine body: logits = cosines of x with each row of w, and back as
+// src/plan_router_body.c
+
+enum { COSINE_ROWS = 4, COSINE_COLS = 5, COSINE_DIM = 6 };
+static const struct push_norm unit = {.rows = COSINE_ROWS, .cols = COSINE_DIM, .eps = 1e-12f,
+                                      .weights = KERNEL_NONE_ID},
+                              signature = {.rows = COSINE_COLS, .cols = COSINE_DIM};
+
+static void cosine_forward(struct grad_case *c)
+{
+    const struct push_matmul product = {.m = COSINE_ROWS, .n = COSINE_COLS, .k = COSINE_DIM};
+    GRAD_RUN(c, KERNEL_NORM, &unit, s.x, s.x, s.q, s.aux);
+    GRAD_RUN(c, KERNEL_ROW_INVERSE, &signature, s.w, s.r);
+    GRAD_RUN(c, KERNEL_MATMUL_NTF, &product, s.q, s.w, s.y, s.y, s.q);
+    GRAD_RUN(c, KERNEL_COLUMN_SCALEF, &s.push, s.r, s.r, s.y);
+}
+
+static void cosine(void)
+{
+    enum { ROWS = COSINE_ROWS, COLS = COSINE_COLS, DIM = COSINE_DIM };
+    struct grad_case c = grad_begin("cosine", 12);
+    s.push.scale = (struct push_column_scale){ROWS, COLS, 0, 1 / sqrtf(DIM)};
+    s.x = grad_normal(&c, "x", ROWS * DIM, 3);
+    s.w = grad_normal(&c, "signatures", COLS * DIM, 2);
+    s.q = grad_zeros(&c, "unit", ROWS * DIM);
+    s.aux = grad_zeros(&c, "rstd", ROWS);
+    s.r = grad_zeros(&c, "inverse", COLS);
+    s.y = grad_zeros(&c, "cosines", ROWS * COLS);
+    s.weight = grad_normal(&c, "dy", ROWS * COLS, 1);
+    c.forward = cosine_forward;
+    c.objective = weighted;
+    c.forward(&c);
+    for (int r = 0; r < ROWS * COLS; r++)
+        tally(fabsf(c.array[s.y].data[r]) <= 1.000001f); // they are cosines
+    const int d = copy_of(&c, "dcosines", s.weight), dq = grad_zeros(&c, "dunit", ROWS * DIM),
+              dx = grad_zeros(&c, "dx", ROWS * DIM), dw = grad_zeros(&c, "dw", COLS * DIM);
+    const struct push_matmul to_x = {.m = ROWS, .n = DIM, .k = COLS},
+                             to_w = {.m = COLS, .n = DIM, .k = ROWS};
+    GRAD_RUN(&c, KERNEL_COLUMN_SCALE, &s.push, s.r, s.r, d);
+    GRAD_RUN(&c, KERNEL_MATMUL_NN, &to_x, d, s.w, dq, dq, d);
+    GRAD_RUN(&c, KERNEL_NORM_BACK, &unit, s.x, s.x, s.aux, dq, dx);
+    GRAD_RUN(&c, KERNEL_MATMUL_TN, &to_w, d, s.q, dw, dw, d);
+    GRAD_RUN(&c, KERNEL_ROW_PROJECT, &signature, s.w, s.r, dw);
+    tally(grad_compare(&c, s.x, dx));
+    tally(grad_compare(&c, s.w, dw));
+    grad_end(&c);
+}
+
 static void routers(void)
 {
     const struct push_router plain = {.tokens = 9, .experts = 5, .top_k = 2, .scale = 1,
@@ -649,6 +698,7 @@ int main(void)
     }
     routers();
     router_noise();
+    cosine();
     experts("experts, silu, gated", ACTIVATION_SILU, true);
     experts("experts, gelu, gated", ACTIVATION_GELU, true);
     experts("experts, gelu_tanh", ACTIVATION_GELU_TANH, false);
