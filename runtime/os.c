@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -152,6 +153,22 @@ char *os_strdup(const char *text)
 {
     const size_t bytes = strlen(text) + 1;
     return memcpy(os_alloc(bytes), text, bytes);
+}
+
+void *os_pages(uint64_t bytes)
+{
+    void *pages =
+        mmap(NULL, bytes ? bytes : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED)
+        out_of_memory(bytes);
+    madvise(pages, bytes, MADV_HUGEPAGE); // a wish
+    return pages;
+}
+
+void os_pages_free(void *pages, uint64_t bytes)
+{
+    if (pages)
+        munmap(pages, bytes ? bytes : 1);
 }
 
 static volatile sig_atomic_t interrupts;

@@ -24,6 +24,11 @@ void *os_alloc(size_t bytes);
 void *os_grow(void *memory, size_t old_bytes, size_t new_bytes); // new bytes are zeroed
 char *os_strdup(const char *text);
 
+// Zeroed memory in whole pages at a multiple of 4096 (larger pages where the system has them): what
+// direct access to files and imports into a device want. Free it with the same size.
+void *os_pages(uint64_t bytes);
+void  os_pages_free(void *pages, uint64_t bytes); // NULL is fine
+
 // From the first call on, SIGINT and SIGTERM set a flag instead of ending the program; the second
 // one ends it at once.
 void os_interrupt_catch(void);

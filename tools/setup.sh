@@ -37,6 +37,7 @@ header:volk.h         libvulkan-volk-dev      Vulkan function loader
 header:cjson/cJSON.h  libcjson-dev            JSON
 header:zstd.h         libzstd-dev             compression of exports
 header:xxhash.h       libxxhash-dev           checksums of exports
+header:liburing.h     liburing-dev            reads and writes beside the compute
 library:libvulkan.so.1 libvulkan1             Vulkan loader
 driver:any            mesa-vulkan-drivers     Vulkan drivers: AMD, Intel, and the CPU (lavapipe)
 '
