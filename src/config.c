@@ -365,7 +365,7 @@ static bool read_layer(struct reader *all, const cJSON *item)
                       item->string);
     if (!cJSON_IsObject(item))
         return refuse(all, "layers", "an object of router keys for each layer");
-    struct reader r = {.config = c, .name = name};
+    struct reader r = {.config = c, .name = name, .outer = all};
     r.shift = (size_t)((char *)&c->layer_router[layer] - (char *)&c->router);
     if (!gather(&r, item)) return false;
     for (int i = 0; i < config_field_count; i++) {
@@ -401,6 +401,8 @@ static bool resolve_experts(struct reader *r)
     if (!c->num_experts && c->family != CONFIG_VKMOE)
         return refuse(r, mixtral ? "num_local_experts" : "num_experts",
                       "at least 1 for model_type %s", config_family_name(c->family));
+    if (c->shared_expert_gate && !c->shared_intermediate_size)
+        return refuse(r, "shared_expert_gate", "false without shared_expert_intermediate_size");
     if (!c->num_experts && c->router.top_k)
         return refuse(r, "num_experts", "at least num_experts_per_tok, %u", c->router.top_k);
     if (c->family == CONFIG_QWEN3_MOE && !c->moe_intermediate_size)

@@ -41,6 +41,7 @@ enum config_routing {
     CONFIG_ROUTER_DENSE,            // all experts, gates p
     CONFIG_ROUTER_NOISY_TOPK,       // top-k of logits plus learned noise, in training (Shazeer)
     CONFIG_ROUTER_HASH,             // by the token's id: no router weights
+    CONFIG_ROUTER_EXPERT_CHOICE,    // each expert takes its best tokens; not causal: an ablation
 };
 
 // What makes the logits of n (of the mlp body: of f(W n + b), f the hidden_act): one linear layer,
@@ -63,8 +64,10 @@ struct config_router {
     double   temperature;         // router_temperature: logits are divided by it; default 1
     bool     learn_temperature;   // router_learn_temperature: that is where it starts
     double   jitter;              // router_jitter_noise: logits times 1 +- it, in training
-    double   capacity_factor;     // of T k / E rows an expert, in training; 0: none is dropped
-    double   balance_coef;        // router_aux_loss_coef: Switch balance loss, divided by k
+    double   capacity_factor;     // of T k / E rows an expert, in training; 0: none is dropped;
+                                  // expert_choice: an expert takes this times T / E tokens
+    double   balance_coef;        // router_aux_loss_coef: Switch balance loss, divided by k;
+                                  // default 0 for sigmoid_bias and expert_choice
     bool     balance_global;      // router_aux_loss_global: its fractions are of the whole step
     double   pooled_coef;         // router_aux_loss_hf_coef: transformers' balance loss
     double   z_coef;              // router_z_loss_coef
@@ -99,6 +102,7 @@ struct config {
     uint32_t num_experts;               // also read as num_local_experts; 0: dense model
     uint32_t shared_intermediate_size;  // shared_expert_intermediate_size: of a body that every
                                         // token takes beside its experts; 0: none
+    bool     shared_expert_gate;        // times the sigmoid of a linear layer (Qwen2-MoE)
     struct config_router router;  // the keys of routers, for all layers ...
     // ... and what "layers": {"3": {"router_temperature": 2}} says of some
     struct config_router layer_router[CONFIG_MAX_LAYERS];
@@ -194,6 +198,8 @@ char *config_print(const struct config *config);
 uint32_t    config_layer_owner(const struct config *config, uint32_t layer);
 // The layer whose output this one adds (unet_skips), -1: none.
 int32_t     config_skip_source(const struct config *config, uint32_t layer);
+// Whether a router lets tokens see what is behind them (expert_choice).
+bool        config_leaks(const struct config *config);
 // Whether nothing of the stack differs from a plain transformer, embeddings aside.
 bool        config_is_plain(const struct config *config);
 // The first rule of the stack that is broken: the key and what was wanted; false where none is.

@@ -31,7 +31,8 @@ static const char *const router_names[] = {
     [CONFIG_ROUTER_THRESHOLD] = "threshold", [CONFIG_ROUTER_TOP_P] = "top_p",
     [CONFIG_ROUTER_DYNAMIC] = "dynamic", [CONFIG_ROUTER_GROUP_LIMITED] = "group_limited",
     [CONFIG_ROUTER_SIGMOID_BIAS] = "sigmoid_bias", [CONFIG_ROUTER_DENSE] = "dense",
-    [CONFIG_ROUTER_NOISY_TOPK] = "noisy_topk", [CONFIG_ROUTER_HASH] = "hash", NULL};
+    [CONFIG_ROUTER_NOISY_TOPK] = "noisy_topk", [CONFIG_ROUTER_HASH] = "hash",
+    [CONFIG_ROUTER_EXPERT_CHOICE] = "expert_choice", NULL};
 static const char *const body_names[] = {
     [CONFIG_BODY_LINEAR] = "linear", [CONFIG_BODY_MLP] = "mlp", [CONFIG_BODY_COSINE] = "cosine",
     NULL};
@@ -77,6 +78,7 @@ const struct config_field config_fields[] = {
      AT(num_experts), 0, 1 << 20},
     {"shared_expert_intermediate_size", NULL, CONFIG_U32, CONFIG_MODEL | CONFIG_OWN,
      AT(shared_intermediate_size), 0, 1 << 20},
+    {"shared_expert_gate", NULL, CONFIG_BOOL, CONFIG_MODEL | CONFIG_OWN, AT(shared_expert_gate)},
     {"num_experts_per_tok", NULL, CONFIG_U32, CONFIG_NEEDED_HF | CONFIG_MODEL | CONFIG_LAYER,
      AT(router.top_k), 0, 1 << 10},
     {"norm_topk_prob", NULL, CONFIG_BOOL, CONFIG_MODEL | CONFIG_LAYER,

@@ -15,6 +15,7 @@ struct reader {
     const cJSON   *value[CONFIG_MAX_FIELDS];   // by row; NULL: not given
     const char    *written[CONFIG_MAX_FIELDS]; // the key as it was given (an alias, perhaps)
     bool           set[CONFIG_MAX_FIELDS];     // by --set
+    const struct reader *outer; // of one layer: the model's, else NULL
     size_t         shift; // from the members that all layers share to those of one layer
 };
 

@@ -31,6 +31,7 @@ static uint32_t default_top_k(const struct config *c, const struct config_router
     switch (router->type) {
     case CONFIG_ROUTER_THRESHOLD: return most_above(c, router);
     case CONFIG_ROUTER_TOP_P: case CONFIG_ROUTER_DENSE: return c->num_experts;
+    case CONFIG_ROUTER_EXPERT_CHOICE: return c->num_experts;
     case CONFIG_ROUTER_DYNAMIC: return min_u32(4, c->num_experts);
     case CONFIG_ROUTER_SWITCH: case CONFIG_ROUTER_STRAIGHT_THROUGH: return 1;
     case CONFIG_ROUTER_HASH: return 1;
@@ -45,15 +46,17 @@ static bool resolve_count(struct reader *r, struct config_router *router)
     const struct config *c = r->config;
     const bool one = router->type == CONFIG_ROUTER_SWITCH ||
                      router->type == CONFIG_ROUTER_STRAIGHT_THROUGH,
-               all = router->type == CONFIG_ROUTER_DENSE, said = given(r, "num_experts_per_tok");
+               all = router->type == CONFIG_ROUTER_DENSE ||
+                     router->type == CONFIG_ROUTER_EXPERT_CHOICE,
+               said = given(r, "num_experts_per_tok");
     if (!said && (one || all || !router->top_k)) router->top_k = default_top_k(c, router);
     if (!router->top_k || router->top_k > c->num_experts)
         return refuse(r, "num_experts_per_tok", "1 to %u, num_experts", c->num_experts);
     if (one && router->top_k != 1)
         return refuse(r, "num_experts_per_tok", "1 for router_type %s", type_name(router));
     if (all && router->top_k != c->num_experts)
-        return refuse(r, "num_experts_per_tok", "num_experts, %u, for router_type dense",
-                      c->num_experts);
+        return refuse(r, "num_experts_per_tok", "num_experts, %u, for router_type %s",
+                      c->num_experts, type_name(router));
     if (router->type == CONFIG_ROUTER_DYNAMIC && !router->min_k) router->min_k = 1;
     if (router->min_k && !takes_few(router))
         return refuse(r, "min_experts_per_tok", "0, or router_type threshold, top_p or dynamic");
@@ -78,7 +81,8 @@ static bool resolve_scores(struct reader *r, struct config_router *router)
     const bool divides = bias || router->type == CONFIG_ROUTER_THRESHOLD ||
                          router->type == CONFIG_ROUTER_NOISY_TOPK,
                never = router->type == CONFIG_ROUTER_SWITCH ||
-                       router->type == CONFIG_ROUTER_STRAIGHT_THROUGH;
+                       router->type == CONFIG_ROUTER_STRAIGHT_THROUGH ||
+                       router->type == CONFIG_ROUTER_EXPERT_CHOICE;
     if (divides && given(r, "norm_topk_prob") && !router->norm_topk_prob)
         return refuse(r, "norm_topk_prob", "true for router_type %s", name);
     if (never && given(r, "norm_topk_prob") && router->norm_topk_prob)
@@ -149,11 +153,44 @@ static bool resolve_hash(struct reader *r, const struct config_router *router)
     return true;
 }
 
-static bool resolve_capacity(struct reader *r, const struct config_router *router)
+// Expert choice has no other: by default two experts a token on average, the paper's EC-CF2.
+static bool resolve_choice(struct reader *r, struct config_router *router)
 {
+    const struct config *c = r->config;
+    if (!given(r, "capacity_factor") && router->capacity_factor == 0)
+        router->capacity_factor = min_u32(2, c->num_experts);
+    if (!(router->capacity_factor > 0 && router->capacity_factor <= c->num_experts))
+        return refuse(r, "capacity_factor", "above 0 and at most num_experts, %u, for router_type "
+                      "expert_choice: experts a token takes on average", c->num_experts);
+    return true;
+}
+
+static bool resolve_capacity(struct reader *r, struct config_router *router)
+{
+    if (router->type == CONFIG_ROUTER_EXPERT_CHOICE) return resolve_choice(r, router);
     if (router->capacity_factor == 0 || router->capacity_factor >= 1) return true;
     return refuse(r, "capacity_factor", "0 (no token is dropped) or 1 and more: under 1 even "
                   "equal loads would be cut");
+}
+
+// The balance loss is on unless something else balances the loads.
+static void resolve_balance(const struct reader *r, struct config_router *router)
+{
+    const char *const key = "router_aux_loss_coef";
+    const bool balanced = router->type == CONFIG_ROUTER_SIGMOID_BIAS ||
+                          router->type == CONFIG_ROUTER_EXPERT_CHOICE;
+    if (given(r, key) || (r->outer && given(r->outer, key))) return;
+    router->balance_coef = balanced ? 0 : config_defaults.router.balance_coef;
+}
+
+// What expert choice of the model says of picks and capacity is not for a layer without it.
+static void forget_choice(const struct reader *r, struct config_router *router)
+{
+    if (!r->outer || r->config->router.type != CONFIG_ROUTER_EXPERT_CHOICE ||
+        router->type == CONFIG_ROUTER_EXPERT_CHOICE)
+        return;
+    if (!given(r, "capacity_factor")) router->capacity_factor = 0;
+    if (!given(r, "num_experts_per_tok")) router->top_k = 0;
 }
 
 bool resolve_router(struct reader *r, struct config_router *router)
@@ -167,7 +204,18 @@ bool resolve_router(struct reader *r, struct config_router *router)
     if (c->family != CONFIG_VKMOE && router->temperature != 1)
         return refuse(r, "router_temperature", "1 for model_type %s, or model_type vkmoe",
                       config_family_name(c->family));
+    forget_choice(r, router);
+    resolve_balance(r, router);
     return resolve_body(r, router) && resolve_scores(r, router) && resolve_count(r, router) &&
            resolve_threshold(r, router) && resolve_groups(r, router) &&
            resolve_hash(r, router) && resolve_capacity(r, router);
+}
+
+bool config_leaks(const struct config *config)
+{
+    for (uint32_t i = 0; i < config->num_hidden_layers; i++)
+        if (config->moe_layer[i] &&
+            config->layer_router[i].type == CONFIG_ROUTER_EXPERT_CHOICE)
+            return true;
+    return false;
 }

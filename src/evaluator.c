@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/log.h"
 #include "runtime/os.h"
 #include "src/rope.h"
 
@@ -36,6 +37,9 @@ static struct evaluator *create(struct gpu *gpu, struct kernels *kernels, struct
 {
     const struct config *config = &params->model->config;
     struct evaluator *e = calloc(1, sizeof *e);
+    if (config_leaks(config))
+        log_warn("router_type expert_choice: what a token gets depends on the tokens behind it, so "
+                 "losses are too good; an ablation");
     *e = (struct evaluator){.gpu = gpu,
                             .layout = batch_layout(config, batch * seq, seq),
                             .batch = batch,

@@ -180,6 +180,13 @@ enum kernel_op {
     // Its gradients in place: gate becomes dgate, up becomes dup, dh becomes h. push_activate
     // m gate STORE[n], m up STORE[n], m dh STORE[n]
     KERNEL_ACTIVATE_BACK,
+    // x[r] *= gates[r] = 1 / (1 + exp(-logits[r])), and rows[r] = r: what moe_activate_back takes
+    // for rows that are not sorted. push_gate_rows
+    // r logits f32[R], m x STORE[R][C], w gates f32[R], w rows u32[R]
+    KERNEL_GATE_ROWS,
+    // dlogits[r] = dgates[r] * gates[r] * (1 - gates[r]). push_count
+    // r dgates f32[R], r gates f32[R], w dlogits STORE[R]
+    KERNEL_GATE_ROWS_BACK,
     // Routers. z = logits * inv_temperature; the scores of a token are softmax(z), lse =
     // logsumexp(z), or, where sigmoid, each 1 / (1 + exp(-z)), lse = the logarithm of their sum; q
     // = scores divided by their sum in either case. A pick that is not taken is KERNEL_NONE_ID with
@@ -220,6 +227,12 @@ enum kernel_op {
     // by the sum of those taken where renormalise; 1 where straight. push_router
     // r choice f32[T][E], r scores f32[T][E], w ids u32[T][K], w gates f32[T][K]
     KERNEL_ROUTER_PICK,
+    // Expert choice (Zhou et al. 2022, 2202.09368, 3.2): each expert takes the `capacity` (1 to
+    // tokens) tokens of the largest scores, the earlier one where equal. Pick e of a token is
+    // expert e, its gate scale * score, or KERNEL_NONE_ID and 0 where e does not take it. What a
+    // token gets depends on tokens behind it. push_router_columns
+    // r scores f32[T][E], w ids u32[T][E], w gates f32[T][E]
+    KERNEL_ROUTER_COLUMNS,
     // Back through the gates (straight: as if each were its score), the scores and the temperature,
     // plus the auxiliary losses times step.aux_scale: of slope, what router_losses left: slope[e] =
     // d loss / d (mean of q_e), slope[E + e] = d loss / d (sum of the gates of e); and per token
@@ -486,6 +499,8 @@ struct push_router_noise {
     float    jitter;
 };
 struct push_router_hash { uint32_t tokens, experts, top_k, layer; };
+struct push_router_columns { uint32_t tokens, experts, capacity; float scale; };
+struct push_gate_rows { uint32_t rows, cols; };
 struct push_moe_capacity { uint32_t pairs, experts, capacity; };
 // The head of a layer's router statistics, f32; behind it [E] counts, [E] means of q, [E] counts of
 // the whole step so far.

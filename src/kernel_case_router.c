@@ -235,6 +235,32 @@ static void row_project(struct kernel_case *c)
     numbers(c, 2, DTYPE_F32, 3 * 75);
 }
 
+static void router_columns(struct kernel_case *c)
+{
+    PUSH(c, push_router_columns, .tokens = 21, .experts = EXPERTS, .capacity = 8, .scale = 1.5f);
+    float *scores = bind(c, 0, DTYPE_F32, 21 * EXPERTS);
+    for (uint32_t i = 0; i < 21 * EXPERTS; i++) scores[i] = (float)rng_below(7, 0, i, 9) / 8;
+    output(c, 1, DTYPE_U32, 21 * EXPERTS);
+    output(c, 2, DTYPE_F32, 21 * EXPERTS);
+}
+
+static void gate_rows(struct kernel_case *c)
+{
+    PUSH(c, push_gate_rows, .rows = TOKENS, .cols = 37);
+    numbers(c, 0, DTYPE_F32, TOKENS);
+    numbers(c, 1, KERNEL_CASE_STORE, TOKENS * 37);
+    output(c, 2, DTYPE_F32, TOKENS);
+    output(c, 3, DTYPE_U32, TOKENS);
+}
+
+static void gate_rows_back(struct kernel_case *c)
+{
+    PUSH(c, push_count, .count = TOKENS);
+    numbers(c, 0, DTYPE_F32, TOKENS);
+    positive(c, 1, DTYPE_F32, TOKENS);
+    output(c, 2, KERNEL_CASE_STORE, TOKENS);
+}
+
 static void moe_column_sum(struct kernel_case *c)
 {
     PUSH(c, push_moe_column_sum, .experts = EXPERTS, .cols = 37, .top_k = PICKS, .gather = 1);
@@ -276,6 +302,9 @@ kernel_case_fn *kernel_case_router(enum kernel_op op)
         [KERNEL_ROUTER_NOISE] = router_noise_push,
         [KERNEL_ROUTER_NOISE_BACK] = router_noise_back,
         [KERNEL_ROUTER_HASH] = router_hash,
+        [KERNEL_ROUTER_COLUMNS] = router_columns,
+        [KERNEL_GATE_ROWS] = gate_rows,
+        [KERNEL_GATE_ROWS_BACK] = gate_rows_back,
         [KERNEL_ROUTER_GATES] = router_gates,
         [KERNEL_ROUTER_LOSSES] = router_losses,
         [KERNEL_ROUTER_POOL] = router_pool,

@@ -76,6 +76,8 @@ GROUPS_ROWS(router_noise, push_router_noise, p->tokens)
 GROUPS_ROWS(router_hash, push_router_hash, p->tokens)
 GROUPS_ROWS(moe_capacity, push_moe_capacity, ceil_div(p->pairs, shape->lanes * ELEMENTS_PER_LANE))
 GROUPS_ROWS(router_gates, push_router, p->experts)
+GROUPS_ROWS(router_columns, push_router_columns, p->experts)
+GROUPS_ROWS(gate_rows, push_gate_rows, p->rows)
 GROUPS_ROWS(moe_blocks, push_moe_sort, p->blocks)
 GROUPS_ROWS(moe_combine, push_moe_combine, p->tokens)
 GROUPS_ROWS(moe_scan, push_moe_sort, p->slices)
@@ -194,6 +196,9 @@ COST(router_noise, push_router_noise, 20 * D(p->tokens) * p->experts,
 COST(router_noise_back, push_router_noise, 20 * D(p->tokens) * p->experts,
      (3 * store + 4) * D(p->tokens) * p->experts)
 COST(router_hash, push_router_hash, 0, 4 * D(p->tokens) * (p->experts + 2 * p->top_k))
+COST(router_columns, push_router_columns, 0, 4 * 20 * D(p->tokens) * p->experts)
+COST(gate_rows, push_gate_rows, D(p->rows) * p->cols, 2 * D(p->rows) * p->cols * store)
+COST(gate_rows_back, push_count, 3 * D(p->count), D(p->count) * (8 + store))
 COST(moe_capacity, push_moe_capacity, 0, 12 * D(p->pairs))
 COST(router_gates, push_router, D(p->tokens) * p->top_k, 8 * D(p->tokens) * p->top_k)
 COST(router_losses, push_router_losses, 2 * D(p->tokens) + 20 * D(p->experts),
@@ -305,6 +310,10 @@ static const struct kernel_info table[KERNEL_COUNT] = {
     ROW(ROUTER_NOISE_BACK, router_noise_back, groups_router_noise, router_noise_back,
         push_router_noise, "rrrrmww"),
     ROW(ROUTER_HASH, router_hash, groups_router_hash, router_hash, push_router_hash, "rwwww"),
+    ROW(ROUTER_COLUMNS, router_columns, groups_router_columns, router_columns,
+        push_router_columns, "rww"),
+    ROW(GATE_ROWS, gate_rows, groups_gate_rows, gate_rows, push_gate_rows, "rmww"),
+    ROW(GATE_ROWS_BACK, gate_rows_back, groups_elements, gate_rows_back, push_count, "rrw"),
     ROW(MOE_CAPACITY, moe_capacity, groups_moe_capacity, moe_capacity, push_moe_capacity, "rrrw"),
     ROW(ROUTER_GATES, router_gates, groups_router_gates, router_gates, push_router, "rrrw"),
     ROW(ROUTER_LOSSES, router_losses, groups_one, router_losses, push_router_losses, "rrrrmw"),

@@ -47,6 +47,7 @@ static const struct { const char *name, *mixtral; bool vector; } role_names[ROLE
     [ROLE_ROUTER]         = {"mlp.gate.weight", "block_sparse_moe.gate.weight"},
     [ROLE_ROUTER_BIAS]    = {"mlp.gate.bias", .vector = true},
     [ROLE_ROUTER_CORRECTION] = {"mlp.gate.e_score_correction_bias", .vector = true},
+    [ROLE_SHARED_SHARE] = {"mlp.shared_expert_gate.weight"},
     [ROLE_SHARED_GATE] = {"mlp.shared_expert.gate_proj.weight"}, // Qwen2-MoE's names
     [ROLE_SHARED_UP]   = {"mlp.shared_expert.up_proj.weight"},
     [ROLE_SHARED_DOWN] = {"mlp.shared_expert.down_proj.weight"},
@@ -166,6 +167,7 @@ static void add_shared(struct model *model, int32_t layer)
     const struct config *c = &model->config;
     const uint32_t inner = c->shared_intermediate_size, h = c->hidden_size;
     if (!inner) return;
+    if (c->shared_expert_gate) add(model, ROLE_SHARED_SHARE, layer, 0, 1, h);
     if (c->mlp_gated) add(model, ROLE_SHARED_GATE, layer, 0, inner, h);
     add(model, ROLE_SHARED_UP, layer, 0, inner, h);
     add(model, ROLE_SHARED_DOWN, layer, 0, h, inner);

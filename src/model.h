@@ -23,6 +23,7 @@ enum model_role {
     ROLE_ROUTER_CORRECTION,  // the balancing bias of sigmoid_bias
     ROLE_ROUTER_NOISE,       // noisy_topk: [experts][hidden]
     ROLE_ROUTER_TEMPERATURE, // learned: its softplus divides the logits
+    ROLE_SHARED_SHARE,       // shared_expert_gate: [1][hidden]
     ROLE_SHARED_GATE, ROLE_SHARED_UP, ROLE_SHARED_DOWN, // the body beside the experts
     ROLE_EXPERT_GATE, ROLE_EXPERT_UP, ROLE_EXPERT_DOWN,
     ROLE_EXPERT_UP_BIAS, ROLE_EXPERT_DOWN_BIAS,

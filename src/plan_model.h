@@ -50,6 +50,7 @@ struct layer_values {
     struct plan_range router_in, router_mid, router_rstd, router_inverse;
     struct plan_range *probs, *logits, *noise;                // by part of the tokens
     struct plan_range shared_gate, shared_up;                 // [T][I] of the body of all tokens
+    struct plan_range shared_share, shared_rows;              // f32, u32 [T]: gate_rows
     // the sort before and after the capacity's drop: the same where there is none
     struct plan_range kept, wanted, wanted_order;
     struct plan_range offsets, tiles, ranges, indirect, order, inverse;
@@ -166,6 +167,8 @@ uint32_t network_activation(const struct network *n); // enum kernel_activation
 // Of a MoE layer: its router's keys; typical rows an expert, which pick the tile.
 const struct config_router *network_router(const struct network *n, int32_t layer);
 uint32_t network_moe_rows(const struct network *n, int32_t layer);
+// Most tokens of an expert where there is a capacity_factor.
+uint32_t network_capacity(const struct network *n, int32_t layer);
 struct push_moe_matmul network_moe_push(const struct network *n, int32_t layer, uint32_t cols,
                                         uint32_t inner);
 void network_moe_steps(struct network *n, int32_t layer);     // plan_moe.c

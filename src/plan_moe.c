@@ -18,9 +18,25 @@ static uint32_t pairs_of(const struct network *n, int32_t layer)
     return n->tokens * network_router(n, layer)->top_k;
 }
 
+uint32_t network_capacity(const struct network *n, int32_t layer)
+{
+    const struct config_router *router = network_router(n, layer);
+    const bool choice = router->type == CONFIG_ROUTER_EXPERT_CHOICE;
+    const double each = (double)(choice ? n->tokens : pairs_of(n, layer)) / n->config->num_experts,
+                 most = choice ? n->tokens : UINT32_MAX;
+    return (uint32_t)fmin(ceil(router->capacity_factor * each), most);
+}
+
+// Most pairs that are ever sorted: those of expert choice are known.
+static uint32_t rows_of(const struct network *n, int32_t layer)
+{
+    if (network_router(n, layer)->type != CONFIG_ROUTER_EXPERT_CHOICE) return pairs_of(n, layer);
+    return network_capacity(n, layer) * n->config->num_experts;
+}
+
 uint32_t network_moe_rows(const struct network *n, int32_t layer)
 {
-    return max_u32(pairs_of(n, layer) / n->config->num_experts, 1);
+    return max_u32(rows_of(n, layer) / n->config->num_experts, 1);
 }
 
 struct push_moe_matmul network_moe_push(const struct network *n, int32_t layer, uint32_t cols,
@@ -82,11 +98,12 @@ static void drop_steps(struct network *n, int32_t layer)
     v->kept = v->ids;
     v->wanted = v->offsets;
     v->wanted_order = v->order;
-    if (n->mode != NETWORK_TRAIN || router->capacity_factor == 0) return;
-    const double share = (double)pairs_of(n, layer) / n->config->num_experts;
-    const struct push_moe_capacity push = {
-        .pairs = pairs_of(n, layer), .experts = n->config->num_experts,
-        .capacity = (uint32_t)fmin(ceil(router->capacity_factor * share), UINT32_MAX)};
+    if (n->mode != NETWORK_TRAIN || router->capacity_factor == 0 ||
+        router->type == CONFIG_ROUTER_EXPERT_CHOICE)
+        return;
+    const struct push_moe_capacity push = {.pairs = pairs_of(n, layer),
+                                           .experts = n->config->num_experts,
+                                           .capacity = network_capacity(n, layer)};
     v->kept = network_temp_f32(n, push.pairs, 1, "kept", layer);
     plan_add(n->plan, KERNEL_MOE_CAPACITY, 0, &push,
              PLAN_BIND(v->ids, v->inverse, v->offsets, v->kept));
@@ -103,7 +120,7 @@ static struct plan_range body_steps(struct network *n, int32_t layer)
 {
     const struct config *c = n->config;
     const uint32_t hidden = c->hidden_size, inner = c->moe_intermediate_size;
-    const uint32_t rows = network_moe_rows(n, layer), pairs = pairs_of(n, layer);
+    const uint32_t rows = network_moe_rows(n, layer), pairs = rows_of(n, layer);
     struct layer_values *v = &n->layer[layer];
     const struct plan_range h = network_temp(n, pairs, inner, "h", layer);
     struct push_moe_matmul push = network_moe_push(n, layer, inner, hidden);
@@ -131,10 +148,9 @@ static struct plan_range body_steps(struct network *n, int32_t layer)
 static struct plan_range expert_steps(struct network *n, int32_t layer)
 {
     const uint32_t hidden = n->config->hidden_size, inner = n->config->moe_intermediate_size;
-    const uint32_t pairs = pairs_of(n, layer);
     const struct layer_values *v = &n->layer[layer];
     const struct plan_range h = body_steps(n, layer);
-    const struct plan_range y = network_temp(n, pairs, hidden, "y", layer);
+    const struct plan_range y = network_temp(n, rows_of(n, layer), hidden, "y", layer);
     struct push_moe_matmul down = network_moe_push(n, layer, hidden, inner);
     down.bias = n->config->mlp_bias;
     const struct plan_range bias = network_weight_if(n, ROLE_EXPERT_DOWN_BIAS, layer);
@@ -203,7 +219,7 @@ static struct plan_range body_back(struct network *n, int32_t layer, struct plan
     const uint32_t hidden = c->hidden_size, inner = c->moe_intermediate_size;
     const uint32_t pairs = pairs_of(n, layer);
     const struct layer_values *v = &n->layer[layer];
-    const struct plan_range dh = network_temp(n, pairs, inner, "dh", layer);
+    const struct plan_range dh = network_temp(n, rows_of(n, layer), inner, "dh", layer);
     struct push_moe_matmul down = network_moe_push(n, layer, inner, hidden);
     down.gather = 1;
     const struct plan_range weight = network_weight(n, ROLE_EXPERT_DOWN, layer);
@@ -242,7 +258,6 @@ static struct plan_range expert_back(struct network *n, int32_t layer, struct pl
 {
     const struct config *c = n->config;
     const uint32_t hidden = c->hidden_size, inner = c->moe_intermediate_size;
-    const uint32_t pairs = pairs_of(n, layer);
     const struct layer_values *v = &n->layer[layer];
     const struct plan_range h = body_back(n, layer, dgates);
     expert_weight_grad(n, layer, ROLE_EXPERT_DOWN, n->dy, h, GATHER_A);
@@ -250,7 +265,7 @@ static struct plan_range expert_back(struct network *n, int32_t layer, struct pl
     if (c->mlp_gated)
         expert_weight_grad(n, layer, ROLE_EXPERT_GATE, v->gate, v->n_ffn, GATHER_B);
     expert_weight_grad(n, layer, ROLE_EXPERT_UP, v->up, v->n_ffn, GATHER_B);
-    const struct plan_range dx = network_temp(n, pairs, hidden, "dx_pairs", layer);
+    const struct plan_range dx = network_temp(n, rows_of(n, layer), hidden, "dx_pairs", layer);
     const struct plan_range up = network_weight(n, ROLE_EXPERT_UP, layer);
     const struct plan_range gate = c->mlp_gated ? network_weight(n, ROLE_EXPERT_GATE, layer) : up;
     struct push_moe_matmul push = network_moe_push(n, layer, hidden, inner);

@@ -2,12 +2,14 @@
 // Routers as steps: logits -> scores -> what picks go by -> picks and gates, in one step where the
 // router is the plain one; the statistics and the auxiliary losses; and the way back. It all works
 // on parts of the tokens, for with many experts no binding covers [T][E].
+#include "runtime/log.h"
 #include "src/base.h"
 #include "src/plan_model.h"
 
 enum {
     ROUTER_PART = 64 << 20, // bytes of scores in one part of the tokens
     ROUTER_ROWS = 64,       // parts are multiples, so that ranges stay aligned
+    COLUMN_TOKENS = 1 << 18, // that router_columns can count on lavapipe
 };
 
 // What KERNEL_ROUTER knows: softmax, the K largest.
@@ -36,6 +38,7 @@ static enum kernel_pick pick_of(const struct config_router *router)
     case CONFIG_ROUTER_TOPK: case CONFIG_ROUTER_SWITCH: case CONFIG_ROUTER_STRAIGHT_THROUGH:
     case CONFIG_ROUTER_GROUP_LIMITED: case CONFIG_ROUTER_SIGMOID_BIAS:
     case CONFIG_ROUTER_NOISY_TOPK: case CONFIG_ROUTER_HASH: break;
+    case CONFIG_ROUTER_EXPERT_CHOICE: break; // router_columns
     }
     return PICK_TOP;
 }
@@ -97,8 +100,8 @@ struct part { uint32_t index, begin, rows; };
 
 static bool next_part(const struct network *n, struct part *part)
 {
-    const uint64_t row = 4ull * n->config->num_experts;
-    const uint64_t fits = min_u64(ROUTER_PART, n->plan->gpu->caps.max_range) / row;
+    const uint64_t row = 4ull * n->config->num_experts, range = n->plan->gpu->caps.max_range;
+    const uint64_t fits = (config_leaks(n->config) ? range : min_u64(ROUTER_PART, range)) / row;
     const uint64_t most = max_u64(fits / ROUTER_ROWS, 1) * ROUTER_ROWS;
     if (part->rows) part->index++;
     part->begin += part->rows;
@@ -238,6 +241,26 @@ static void hash_part(struct network *n, int32_t layer, const struct part *part)
                        rows_of(v->gates, part, 4ull * top_k), rows_of(v->router_lse, part, 4)));
 }
 
+// Expert choice sees all tokens at once.
+static void columns_step(struct network *n, int32_t layer, const struct part *part,
+                         struct plan_range ids, struct plan_range gates)
+{
+    const struct config_router *router = network_router(n, layer);
+    const struct push_router_columns push = {n->tokens, n->config->num_experts,
+                                             network_capacity(n, layer),
+                                             (float)router->scaling_factor};
+    const bool fits = part->rows == n->tokens && n->tokens <= COLUMN_TOKENS;
+    if (!fits && part->begin == 0)
+        log_error("router_type expert_choice: scores of %u tokens for %u experts in one batch, "
+                  "wanted at most %d tokens and %llu bytes; make batch_size or seq_len smaller",
+                  n->tokens, push.experts, COLUMN_TOKENS,
+                  (unsigned long long)n->plan->gpu->caps.max_range);
+    n->plan->failed |= !fits;
+    if (!fits) return;
+    plan_add(n->plan, KERNEL_ROUTER_COLUMNS, 0, &push,
+             PLAN_BIND(n->layer[layer].probs[part->index], ids, gates));
+}
+
 static void route_part(struct network *n, int32_t layer, const struct part *part)
 {
     const struct config *c = n->config;
@@ -269,7 +292,10 @@ static void route_part(struct network *n, int32_t layer, const struct part *part
         return;
     }
     const struct plan_range choice = score_steps(n, layer, part, &push, logits);
-    plan_add(n->plan, KERNEL_ROUTER_PICK, 0, &push, PLAN_BIND(choice, probs, ids, gates));
+    if (network_router(n, layer)->type == CONFIG_ROUTER_EXPERT_CHOICE)
+        columns_step(n, layer, part, ids, gates);
+    else
+        plan_add(n->plan, KERNEL_ROUTER_PICK, 0, &push, PLAN_BIND(choice, probs, ids, gates));
 }
 
 void network_route(struct network *n, int32_t layer)

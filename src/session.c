@@ -188,6 +188,12 @@ struct session *session_create(struct gpu *gpu, struct kernels *kernels, struct 
         session_destroy(&s);
         return NULL;
     }
+    if (config_leaks(config)) {
+        log_error("router_type expert_choice picks tokens by those behind them: it cannot "
+                  "generate; vkmoe logits and eval take this model");
+        session_destroy(&s);
+        return NULL;
+    }
     forget(s);
     if (!make_buffers(s) || !clear_seen(s) || !clear_cache(s) ||
         (s->chunk > s->short_chunk &&

@@ -226,6 +226,33 @@ static void routers_are_resolved(void **state)
     assert_int_equal(config.router.top_k, 3); // four cannot be above 0.3
     assert_true(config.router.norm_topk_prob);
     assert_round_trip(&config);
+    // no balance loss where something else balances, unless it is asked for
+    const char *const biased[] = {"router_type=sigmoid_bias"},
+               *const asked[] = {"router_type=sigmoid_bias", "router_aux_loss_coef=0.5"},
+               *const some[] = {"layers={\"0\": {\"router_type\": \"sigmoid_bias\"}, "
+                                "\"2\": {\"router_type\": \"expert_choice\"}}"},
+               *const of_all[] = {"router_aux_loss_coef=0.25",
+                                  "layers={\"0\": {\"router_type\": \"sigmoid_bias\"}}"},
+               *const back[] = {"router_type=expert_choice",
+                                "layers={\"2\": {\"router_type\": \"topk\"}}"};
+    assert_true(config_parse(&config, "test.json", FOUR_EXPERTS, biased, COUNT_OF(biased)));
+    assert_true(config.router.balance_coef == 0 && config.layer_router[0].balance_coef == 0);
+    assert_round_trip(&config);
+    assert_true(config_parse(&config, "test.json", FOUR_EXPERTS, asked, COUNT_OF(asked)));
+    assert_true(config.layer_router[2].balance_coef == 0.5);
+    assert_true(config_parse(&config, "test.json", FOUR_EXPERTS, some, COUNT_OF(some)));
+    assert_true(config.router.balance_coef == 0.01 && config.layer_router[0].balance_coef == 0 &&
+                config.layer_router[2].balance_coef == 0);
+    assert_true(config.layer_router[2].capacity_factor == 2 && config.layer_router[2].top_k == 4);
+    assert_true(config_leaks(&config));
+    assert_round_trip(&config);
+    assert_true(config_parse(&config, "test.json", FOUR_EXPERTS, of_all, COUNT_OF(of_all)));
+    assert_true(config.layer_router[0].balance_coef == 0.25 && !config_leaks(&config));
+    assert_true(config_parse(&config, "test.json", FOUR_EXPERTS, back, COUNT_OF(back)));
+    assert_true(config.layer_router[0].balance_coef == 0 &&
+                config.layer_router[2].balance_coef == 0.01 &&
+                config.layer_router[2].capacity_factor == 0 && config.layer_router[2].top_k == 2);
+    assert_round_trip(&config);
     // two settings that do not go together, and the key that is named
     static const struct { const char *set[3], *first, *second; } bad[] = {
         {{"router_type=top"}, "router_type: found \"top\"", "\"sigmoid_bias\""},
@@ -262,6 +289,16 @@ static void routers_are_resolved(void **state)
         {{"router_type=hash", "router_body=mlp"}, "router_body: found \"mlp\"", "no logits"},
         {{"capacity_factor=0.5"}, "capacity_factor: found 0.5", "0 (no token is dropped) or 1"},
         {{"capacity_factor=-1"}, "capacity_factor: found -1", "from 0"},
+        {{"router_type=expert_choice", "capacity_factor=4.5"}, "capacity_factor: found 4.5",
+         "at most num_experts, 4"},
+        {{"router_type=expert_choice", "capacity_factor=0"}, "capacity_factor: found 0",
+         "above 0"},
+        {{"router_type=expert_choice", "num_experts_per_tok=2"}, "num_experts_per_tok: found 2",
+         "num_experts, 4, for router_type expert_choice"},
+        {{"router_type=expert_choice", "norm_topk_prob=true"}, "norm_topk_prob: found true",
+         "false for router_type expert_choice"},
+        {{"shared_expert_gate=true"}, "shared_expert_gate: found true",
+         "false without shared_expert_intermediate_size"},
         {{"router_jitter_noise=1"}, "router_jitter_noise: found 1", "to 0.99"},
         {{"router_type=hash", "router_jitter_noise=0.1"}, "router_jitter_noise: found 0.1",
          "no logits"},

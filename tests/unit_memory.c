@@ -150,23 +150,33 @@ static void h64lm_trains_in_six_gib(void **state)
     arena_destroy(&arena);
 }
 
-// It has no last token to go on from.
-static void what_sees_everything_cannot_generate(void **state)
+static void refuses_a_session(const char *const set[2], const char *first, const char *second)
 {
-    (void)state;
-    static const char *const sets[] = {"causal=false", "task=copy"};
     struct config config;
-    assert_true(config_read(&config, NULL, sets, COUNT_OF(sets)));
+    assert_true(config_read(&config, NULL, set, 2));
     struct gpu *gpu = gpu_create(&(struct gpu_params){.device = "ref"});
     struct kernels *kernels = kernels_create(gpu);
     struct model *model = model_create(&config, 1 << 30);
     struct params *params = params_create(gpu, model, false);
     assert_null(session_create(gpu, kernels, params, 8));
-    unit_assert_line("causal is false", "cannot generate");
+    unit_assert_line(first, second);
     params_destroy(&params);
     model_destroy(&model);
     kernels_destroy(&kernels);
     gpu_destroy(&gpu);
+}
+
+// There is no last token to go on from.
+static void what_sees_everything_cannot_generate(void **state)
+{
+    (void)state;
+    static const struct { const char *set[2], *first, *second; } models[] = {
+        {{"causal=false", "task=copy"}, "causal is false", "cannot generate"},
+        {{"num_experts=4", "router_type=expert_choice"}, "router_type expert_choice",
+         "cannot generate"},
+    };
+    for (size_t i = 0; i < COUNT_OF(models); i++)
+        refuses_a_session(models[i].set, models[i].first, models[i].second);
 }
 
 int main(void)

@@ -85,6 +85,31 @@ static void all_picks_are_dense_gating(void **state)
     close_world(&b);
 }
 
+// Every expert takes as many tokens as it is told to; where that is all, it is dense gating.
+static void experts_choose_their_share(void **state)
+{
+    (void)state;
+    struct world all = open_world("\"num_experts\": 5, \"router_type\": \"expert_choice\", "
+                                  "\"capacity_factor\": 5"),
+                 dense = open_world("\"num_experts\": 5, \"router_type\": \"dense\", "
+                                    "\"router_aux_loss_coef\": 0"),
+                 some = open_world("\"num_experts\": 5, \"router_type\": \"expert_choice\", "
+                                   "\"capacity_factor\": 1.3");
+    const struct trainer_result x = step_of(&all), y = step_of(&dense);
+    unit_assert_near(x.loss, y.loss, 1e-6);
+    unit_assert_near(x.grad_norm, y.grad_norm, 1e-5);
+    const struct trainer_result z = step_of(&some);
+    const double share = ceil(1.3 * TOKENS / 5); // 4
+    for (uint32_t layer = 0; layer < 2; layer++) {
+        for (uint32_t e = 0; e < 5; e++) assert_true((double)z.load[layer][e] == share);
+        assert_true(z.layer[layer].picks == 5 * share && z.layer[layer].kept == 5 * share);
+    }
+    assert_true(z.grad_norm > 0 && z.loss != x.loss);
+    close_world(&all);
+    close_world(&dense);
+    close_world(&some);
+}
+
 // Expert e becomes e + 1, its row of the router with it.
 static void turn(struct world *w, enum model_role role, int32_t layer, uint32_t experts)
 {
@@ -106,6 +131,9 @@ static void numbers_of_experts_do_not_matter(void **state)
         "\"num_experts\": 4, \"router_type\": \"threshold\", \"router_threshold\": 0.2",
         "\"num_experts\": 4, \"router_type\": \"top_p\", \"router_entropy_coef\": 0.1",
         "\"num_experts\": 4, \"scoring_func\": \"sigmoid\", \"router_importance_coef\": 0.1",
+        "\"num_experts\": 4, \"router_type\": \"expert_choice\", \"capacity_factor\": 1.5",
+        "\"num_experts\": 4, \"router_type\": \"sigmoid_bias\", "
+        "\"shared_expert_intermediate_size\": 6, \"shared_expert_gate\": true",
     };
     static const enum model_role roles[] = {ROLE_ROUTER, ROLE_EXPERT_GATE, ROLE_EXPERT_UP,
                                             ROLE_EXPERT_DOWN};
@@ -182,6 +210,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         UNIT(all_picks_are_dense_gating),
+        UNIT(experts_choose_their_share),
         UNIT(numbers_of_experts_do_not_matter),
         UNIT(one_expert_is_a_dense_model),
         UNIT(pairs_are_kept_or_dropped),

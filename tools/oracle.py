@@ -151,7 +151,7 @@ def body_names(c):
 ROUTER = {"router_type": "topk", "router_body": "linear", "router_learn_temperature": False, "router_jitter_noise": 0.0, "capacity_factor": 0.0, "scoring_func": "softmax", "min_experts_per_tok": 0, "router_threshold": 0.05,
           "router_top_p": 0.9, "n_group": 1, "topk_group": 1, "routed_scaling_factor": 1.0,
           "router_bias_update_speed": 1e-3, "router_temperature": 1.0, "norm_topk_prob": False,
-          "num_experts_per_tok": 0, "router_aux_loss_coef": 0.01, "router_aux_loss_hf_coef": 0.0,
+          "num_experts_per_tok": 0, "router_aux_loss_coef": None, "router_aux_loss_hf_coef": 0.0,
           "router_aux_loss_global": False, "router_z_loss_coef": 0.0, "router_entropy_coef": 0.0,
           "router_mean_entropy_coef": 0.0, "router_variance_coef": 0.0, "router_importance_coef": 0.0,
           "router_z_square_coef": 0.0, "router_loss_layers": "moe"}
@@ -164,6 +164,8 @@ class Router:
         self.__dict__.update({k: own.get(k, c.raw.get(k, v)) for k, v in ROUTER.items()})
         if c.mixtral:
             self.norm_topk_prob = True
+        if self.router_aux_loss_coef is None:
+            self.router_aux_loss_coef = 0.0 if self.router_type in ("sigmoid_bias", "expert_choice") else 0.01
         self.share = 1 / (c.num_hidden_layers if self.router_loss_layers == "all" else c.moe_layers)
 
 
@@ -215,7 +217,7 @@ def hashed(c, r, layer, ids):
 
 def within_capacity(c, r, mask):
     """The first tokens of each expert, in order of position."""
-    if not r.capacity_factor:
+    if not r.capacity_factor or r.router_type == "expert_choice":
         return mask
     most = math.ceil(r.capacity_factor * len(mask) * r.num_experts_per_tok / c.experts)
     return mask & (mask.long().cumsum(0) <= most)
@@ -234,6 +236,10 @@ def taken(r, scores, choice):
     experts = scores.shape[-1]
     if r.router_type == "dense":
         return torch.ones_like(scores, dtype=torch.bool)
+    if r.router_type == "expert_choice": # Zhou et al. 2022: top-k of each column, k = n c / e
+        most = math.ceil((r.capacity_factor or min(2, experts)) * len(scores) / experts)
+        first = scores.sort(dim=0, descending=True, stable=True).indices[:min(most, len(scores))]
+        return torch.zeros_like(scores, dtype=torch.bool).scatter(0, first, True)
     one = r.router_type in ("switch", "straight_through")
     most = 1 if one else r.num_experts_per_tok or experts
     order = choice.sort(dim=-1, descending=True, stable=True).indices[:, :most]
@@ -308,7 +314,10 @@ def moe(c, w, layer, x, touched):
         y = body(c, w, f"{prefix}experts.{e}.", flat[tokens])
         out = out.index_add(0, tokens, gates[tokens, e, None] * y)
     if c.raw.get("shared_expert_intermediate_size", 0):
-        out = out + body(c, w, prefix + "shared_expert.", flat)
+        shared = body(c, w, prefix + "shared_expert.", flat)
+        if c.raw.get("shared_expert_gate", False): # as Qwen2MoeSparseMoeBlock
+            shared = torch.sigmoid(linear(w, prefix + "shared_expert_gate", flat)) * shared
+        out = out + shared
     c.pooled.append((r, mask.double().mean(0), q.mean(0)))
     return out.view_as(x), router_losses(c, r, layer, logits, q, gates, mask)
 

@@ -305,6 +305,15 @@ static void router_forward(struct grad_case *c)
     GRAD_RUN(c, KERNEL_ROUTER_PICK, &s.push, s.probs, s.probs, s.ids, s.gates);
 }
 
+// expert choice: what a column takes
+static void columns_forward(struct grad_case *c)
+{
+    const struct push_router *p = &s.push.router;
+    const struct push_router_columns columns = {p->tokens, p->experts, 4, p->scale};
+    GRAD_RUN(c, KERNEL_ROUTER_SCORE, &s.push, s.logits, s.probs, s.lse);
+    GRAD_RUN(c, KERNEL_ROUTER_COLUMNS, &columns, s.probs, s.ids, s.gates);
+}
+
 static double router_objective(struct grad_case *c)
 {
     const struct push_router *p = &s.push.router;
@@ -325,7 +334,8 @@ static double router_objective(struct grad_case *c)
     return total + 0.5 * aux / p->tokens;
 }
 
-static void router(const char *name, struct push_router push)
+static void router_by(const char *name, struct push_router push,
+                      void (*forward)(struct grad_case *c))
 {
     struct grad_case c = grad_begin(name, 6);
     const uint32_t tokens = push.tokens, experts = push.experts, top_k = push.top_k;
@@ -338,7 +348,7 @@ static void router(const char *name, struct push_router push)
     s.weight = grad_normal(&c, "dgates", tokens * top_k, 1);
     s.offsets = grad_normal(&c, "slope", 2 * experts, 1);
     s.step = step_array(&c, &(struct step_words){.aux_scale = 0.5f});
-    c.forward = router_forward;
+    c.forward = forward;
     c.objective = router_objective;
     c.step = 1e-4; // picks must not change within the difference
     c.tolerance = 5e-3;
@@ -347,6 +357,55 @@ static void router(const char *name, struct push_router push)
     GRAD_RUN(&c, KERNEL_ROUTER_BACK, &s.push, s.probs, s.ids, s.weight, s.lse, s.offsets, s.step,
              s.logits, d);
     tally(grad_compare(&c, s.logits, d));
+    grad_end(&c);
+}
+
+static void router(const char *name, struct push_router push)
+{
+    router_by(name, push, router_forward);
+}
+
+// ---- a shared expert's gate: down of gated rows, as src/plan_shared.c
+
+static void gate_rows_forward(struct grad_case *c)
+{
+    memcpy(c->array[s.y].data, c->array[s.x].data, c->array[s.x].count * sizeof(float));
+    GRAD_RUN(c, KERNEL_ACTIVATE, &s.push, s.x, s.v, s.y);
+    const struct push_gate_rows rows = {5, 7};
+    GRAD_RUN(c, KERNEL_GATE_ROWS, &rows, s.logits, s.y, s.gates, s.order);
+}
+
+static void gate_rows(void)
+{
+    enum { ROWS = 5, COLS = 7, COUNT = ROWS * COLS };
+    struct grad_case c = grad_begin("gate_rows", 12);
+    s.push.activate = (struct push_activate){COUNT, ACTIVATION_SILU, 1};
+    s.x = grad_normal(&c, "gate", COUNT, 1);
+    s.v = grad_normal(&c, "up", COUNT, 1);
+    s.logits = grad_normal(&c, "logits", ROWS, 1);
+    s.y = grad_zeros(&c, "h", COUNT);
+    s.gates = grad_zeros(&c, "gates", ROWS);
+    s.order = grad_words(&c, "rows", NULL, ROWS);
+    s.weight = grad_normal(&c, "dh", COUNT, 1);
+    c.forward = gate_rows_forward;
+    c.objective = weighted;
+    c.forward(&c);
+    const int dgate = grad_zeros(&c, "dgate", COUNT), dup = grad_zeros(&c, "dup", COUNT),
+              dh = grad_zeros(&c, "dh", COUNT), dgates = grad_zeros(&c, "dgates", ROWS),
+              dlogits = grad_zeros(&c, "dlogits", ROWS);
+    memcpy(c.array[dgate].data, c.array[s.x].data, COUNT * sizeof(float));
+    memcpy(c.array[dup].data, c.array[s.v].data, COUNT * sizeof(float));
+    memcpy(c.array[dh].data, c.array[s.weight].data, COUNT * sizeof(float));
+    const struct push_moe_activate rows = {ROWS, COLS, ACTIVATION_SILU, 1};
+    const struct push_count count = {ROWS};
+    GRAD_RUN(&c, KERNEL_MOE_ACTIVATE_BACK, &rows, dgate, dup, dh, s.order, s.gates, dgates);
+    GRAD_RUN(&c, KERNEL_GATE_ROWS_BACK, &count, dgates, s.gates, dlogits);
+    tally(grad_compare(&c, s.x, dgate));
+    tally(grad_compare(&c, s.v, dup));
+    tally(grad_compare(&c, s.logits, dlogits));
+    // dh has become what the gradient of the down matrix takes: the gated h
+    for (uint32_t i = 0; i < COUNT; i++)
+        tally(fabs((double)(c.array[dh].data[i] - c.array[s.y].data[i])) < 1e-6);
     grad_end(&c);
 }
 
@@ -457,6 +516,11 @@ static void routers(void)
     push = plain;
     push.top_k = 1, push.tokens = 6, push.experts = 8;
     router("router, switch", push);
+    push = plain;
+    push.top_k = push.experts, push.scale = 1.5f;
+    router_by("router, expert choice", push, columns_forward);
+    push.sigmoid = 1, push.z_coef = 0;
+    router_by("router, expert choice, sigmoid", push, columns_forward);
 }
 
 // ---- experts: gather, body, down, weighted combine, and back as src/plan_moe.c does it: one case
@@ -699,6 +763,7 @@ int main(void)
     routers();
     router_noise();
     cosine();
+    gate_rows();
     experts("experts, silu, gated", ACTIVATION_SILU, true);
     experts("experts, gelu, gated", ACTIVATION_GELU, true);
     experts("experts, gelu_tanh", ACTIVATION_GELU_TANH, false);
