@@ -29,7 +29,7 @@
 enum data_split { DATA_TRAIN, DATA_HELD_OUT, DATA_SPLIT_COUNT };
 
 struct data_params {
-    // text files, folders, .jsonl with "text", .bin shards, toy tasks (data_toy.h)
+    // text files, folders, .jsonl with "text", .bin shards, toy tasks and ids (data_toy.h)
     const char *const *path;
     int                path_count;
     // Kept by reference. NULL: shards only, cut at 50256 (16-bit ids) or 128000 (32-bit ids).
@@ -40,6 +40,9 @@ struct data_params {
     double   held_out_fraction; // 0: all is trained on; 1: all is held out (eval); else both exist
     uint64_t seed;
 };
+
+// Whether a path is of ids and needs no tokenizer, by its name: .bin, ids:
+bool data_without_text(const char *path);
 
 struct data;
 // NULL after one line that names the file (and line or position): missing, unreadable, empty, ...

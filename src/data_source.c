@@ -378,6 +378,18 @@ static void add_example(void *user, enum data_kind kind, const char *text)
     add_text(user, kind, text, strlen(text));
 }
 
+static void add_ids(void *user, const uint32_t *ids)
+{
+    add_document(user, &(struct document){
+        .start = ids, .count = IDS_LENGTH, .width = sizeof *ids, .kind = KIND_TOKENS});
+}
+
+bool data_without_text(const char *path)
+{
+    const size_t length = strlen(path);
+    return ids_is(path) || (length > 4 && strcmp(path + length - 4, ".bin") == 0);
+}
+
 // A named path gives at least one document.
 static bool add_path(const struct collector *c, const char *path)
 {
@@ -385,6 +397,8 @@ static bool add_path(const struct collector *c, const char *path)
     if (toy_is(path) && !c->params->tokenizer)
         return refuse(path, "a toy task is text, but there is no tokenizer");
     if (toy_is(path)) return toy_generate(path, c->out->arena, add_example, c->out);
+    if (ids_is(path))
+        return ids_generate(path, c->params->vocab_size, c->out->arena, add_ids, c->out);
     const bool is_folder = folder_is(path);
     if (is_folder ? !add_folder(c, path, 0) : !add_file(c, path, true)) return false;
     if (c->out->count > before) return true;

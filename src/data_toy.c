@@ -134,3 +134,24 @@ bool toy_generate(const char *path, struct arena *arena,
     }
     return true;
 }
+
+// ---- ids
+
+bool ids_is(const char *path) { return strncmp(path, "ids:", 4) == 0; }
+
+bool ids_generate(const char *path, uint32_t vocab_size, struct arena *arena,
+                  void (*add)(void *user, const uint32_t *ids), void *user)
+{
+    if (strcmp(path, "ids:random") != 0) {
+        log_error("%.60s: no such ids; there is ids:random", path);
+        return false;
+    }
+    const uint64_t key = hash_string(path);
+    for (uint64_t d = 0; d < IDS_DOCUMENTS; d++) {
+        uint32_t *ids = arena_array(arena, IDS_LENGTH, sizeof *ids);
+        for (uint64_t i = 0; i < IDS_LENGTH; i++)
+            ids[i] = (uint32_t)rng_below(0, key, d * IDS_LENGTH + i, vocab_size);
+        add(user, ids);
+    }
+    return true;
+}

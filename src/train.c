@@ -168,16 +168,27 @@ static bool save(struct run_state *r)
 
 // ---- opening
 
+// The tokenizer, where the vocabulary has room for it; ids do without.
+static bool open_tokenizer(struct run_state *r)
+{
+    const struct train_params *p = r->params;
+    bool text = p->data_count == 0;
+    for (int i = 0; i < p->data_count; i++) text |= !data_without_text(p->data[i]);
+    r->tokenizer = tokenizer_create_bytes();
+    const uint32_t least = tokenizer_count(r->tokenizer);
+    if (r->config->vocab_size >= least) return true;
+    tokenizer_destroy(&r->tokenizer);
+    if (!text) return true;
+    log_error("vocab_size: found %u, wanted at least %u, the byte-level tokenizer's 256 bytes and "
+              "special tokens; or ids as --data, which need no tokenizer: ids:random, .bin shards",
+              r->config->vocab_size, least);
+    return false;
+}
+
 static bool open_data(struct run_state *r)
 {
     const struct train_params *p = r->params;
-    r->tokenizer = tokenizer_create_bytes();
-    if (r->config->vocab_size < tokenizer_count(r->tokenizer)) {
-        log_error("vocab_size: found %u, wanted at least %u, the byte-level tokenizer's 256 bytes "
-                  "and special tokens",
-                  r->config->vocab_size, tokenizer_count(r->tokenizer));
-        return false;
-    }
+    if (!open_tokenizer(r)) return false;
     r->data = data_open(&(struct data_params){.path = p->data,
                                               .path_count = p->data_count,
                                               .tokenizer = r->tokenizer,
@@ -270,7 +281,8 @@ static bool write_run_files(struct run_state *r)
 {
     char *config = config_print(r->config);
     bool ok = checkpoint_run_write(r->folder, "config.json", config) &&
-                    tokenizer_save(r->tokenizer, checkpoint_run_path(r->folder, "tokenizer.json"));
+              (!r->tokenizer ||
+               tokenizer_save(r->tokenizer, checkpoint_run_path(r->folder, "tokenizer.json")));
     free(config);
     char *kernels = tune_print(r->kernels);
     ok = ok && checkpoint_run_write(r->folder, "kernels.json", kernels);
@@ -460,8 +472,9 @@ static bool evaluate(struct run_state *r, uint32_t max_batches)
     r->outcome->held_out_bpb = e.bits_per_byte;
     metrics_write_eval(r->metrics, r->step, e.loss, e.bits_per_byte);
     if (r->progress) progress_pause(r->progress);
-    log_info("step %u: held-out loss %.4f, perplexity %.2f, %.4f bits per byte", r->step, e.loss,
-             e.perplexity, e.bits_per_byte);
+    char bpb[40] = "";
+    if (e.bytes) snprintf(bpb, sizeof bpb, ", %.4f bits per byte", e.bits_per_byte);
+    log_info("step %u: held-out loss %.4f, perplexity %.2f%s", r->step, e.loss, e.perplexity, bpb);
     r->last_collect = os_seconds();
     return true;
 }
@@ -511,7 +524,7 @@ static bool train_loop(struct run_state *r)
 static void measure_baselines(struct run_state *r)
 {
     struct baseline b;
-    if (data_windows(r->data, DATA_HELD_OUT) == 0 || !baseline_measure(r->data, &b)) return;
+    if (data_bytes(r->data, DATA_HELD_OUT) == 0 || !baseline_measure(r->data, &b)) return;
     r->outcome->order0_bpb = b.order0;
     r->outcome->bigram_bpb = b.bigram;
 }

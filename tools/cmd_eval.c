@@ -22,11 +22,11 @@ static void print_result(const struct evaluation *e, bool json)
                (unsigned long long)e->bytes);
         return;
     }
-    printf("loss           %10.4f nats per token\nperplexity     %10.2f\nbits per byte  "
-           "%10.4f\ntokens         %10llu\n"
-           "bytes          %10llu\n",
-           e->loss, e->perplexity, e->bits_per_byte, (unsigned long long)e->tokens,
-           (unsigned long long)e->bytes);
+    printf("loss           %10.4f nats per token\nperplexity     %10.2f\n", e->loss,
+           e->perplexity);
+    if (e->bytes) printf("bits per byte  %10.4f\n", e->bits_per_byte);
+    printf("tokens         %10llu\n", (unsigned long long)e->tokens);
+    if (e->bytes) printf("bytes          %10llu\n", (unsigned long long)e->bytes);
 }
 
 bool eval_model(const struct cli *cli, struct vkmoe_device *device, struct vkmoe_model *m,
