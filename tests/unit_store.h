@@ -25,11 +25,12 @@ UNIT_HELPER struct store_params store_test_params(void)
 
 UNIT_HELPER void record_fill(uint8_t *record, uint64_t key, uint64_t version)
 {
+    uint64_t word = key * 1000003 + version + 1;
     memset(record, 0, RECORD);
-    for (uint32_t i = 0; i < WEIGHTS; i++)
-        record[i] = (uint8_t)(rng_philox(key, version, i / 16).word[0] >> i % 16);
-    for (uint32_t i = 0; i < STATE; i++)
-        record[8192 + i] = (uint8_t)(rng_philox(key, version, 1000 + i / 16).word[1] >> i % 16);
+    for (uint32_t i = 0; i < WEIGHTS + STATE; i++) {
+        word = word * 6364136223846793005u + 1442695040888963407u; // Knuth's MMIX
+        record[i < WEIGHTS ? i : 8192 + i - WEIGHTS] = (uint8_t)(word >> 56);
+    }
 }
 
 UNIT_HELPER void put_record(struct store *store, uint64_t key, uint64_t version)
