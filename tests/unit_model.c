@@ -18,6 +18,30 @@ static struct model *make(const char *asset, const char *const *set, int set_cou
     return model_create(&config, segment);
 }
 
+// H64LM's own losses in place of the balance and z-loss of its file, as assets/h64lm.md has them.
+static const char *const h64lm_losses[] = {
+    "router_aux_loss_coef=0", "router_z_loss_coef=0", "router_variance_coef=0.01",
+    "router_mean_entropy_coef=0.002", "router_z_square_coef=0.001", "router_loss_layers=all"};
+
+static void h64lm_has_its_losses(void **state)
+{
+    (void)state;
+    struct model *model = make("h64lm.json", h64lm_losses, COUNT_OF(h64lm_losses), SEGMENT);
+    assert_non_null(model);
+    assert_int_equal(model->parameters, 249720576);
+    const struct config *c = &model->config;
+    assert_true(c->router.temperature == 2 && c->init == CONFIG_INIT_H64LM);
+    for (uint32_t i = 0; i < c->num_hidden_layers; i++) {
+        assert_int_equal(c->moe_layer[i], i % 2); // layers 1, 3 and 5
+        if (!c->moe_layer[i]) continue;
+        const struct config_router *router = &c->layer_router[i];
+        assert_true(router->variance_coef == 0.01 && router->mean_entropy_coef == 0.002 &&
+                    router->z_square_coef == 0.001 && router->balance_coef == 0);
+        assert_false(router->norm_topk_prob);
+    }
+    model_destroy(&model);
+}
+
 static void assets_have_their_parameters(void **state)
 {
     (void)state;
@@ -28,6 +52,7 @@ static void assets_have_their_parameters(void **state)
         {"shakespeare-moe.json", 2414208, 829056},
         {"softmoe.json", 25519185, 25519185}, // all experts on all tokens
         {"some.json", 49116, 49116},          // as many as may pass the threshold
+        {"olmoe-15m.json", 15747840, 4737792},
     };
     for (size_t i = 0; i < COUNT_OF(wanted); i++) {
         struct model *model = make(wanted[i].asset, NULL, 0, SEGMENT);
@@ -38,6 +63,10 @@ static void assets_have_their_parameters(void **state)
         assert_null(model);
         model_destroy(&model);
     }
+    const char *const ten[] = {"num_experts=10"}; // SOME's other checkpoint
+    struct model *model = make("some.json", ten, 1, SEGMENT);
+    assert_int_equal(model->parameters, 57630);
+    model_destroy(&model);
 }
 
 // As PR 660 of openai/parameter-golf counts 9, 10 and 11 layers, the last two of them soft MoE.
@@ -48,6 +77,8 @@ static void soft_moe_has_its_parameters_at_any_depth(void **state)
         {"num_hidden_layers=9", "mlp_only_layers=[0,1,2,3,4,5,6]", 23157321},
         {"num_hidden_layers=10", "mlp_only_layers=[0,1,2,3,4,5,6,7]", 25519185},
         {"num_hidden_layers=11", "mlp_only_layers=[0,1,2,3,4,5,6,7,8]", 27880537},
+        // dense: two experts of 768 are one body of 1,536, less two routers
+        {"num_experts=0", "mlp_only_layers=[]", 25517137},
     };
     for (size_t i = 0; i < COUNT_OF(depth); i++) {
         struct model *model =
@@ -270,6 +301,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         UNIT(assets_have_their_parameters),
+        UNIT(h64lm_has_its_losses),
         UNIT(names_are_hugging_faces),
         UNIT(tensors_lie_in_segments_without_overlap),
         UNIT(weight_decay_spares_norms_and_asks_for_embeddings),

@@ -63,3 +63,13 @@ refuse 'each run' 's/"name": "one"/"name": "two"/'
 refuse 'unknown key' 's/"num_experts_per_tok"/"num_experts_per_token"/'
 refuse 'model.jsn' 's/model.json/model.jsn/'
 refuse 'seed: wanted' 's/"warmup_steps": 0/"seed": 0/'
+
+# each experiment that is shipped: its configs are read and equal where it says so, and nothing is trained
+for file in assets/sweeps/*.json; do
+    [ "$file" != assets/sweeps/base.json ] || continue
+    name=$(sed -n 's/.*{"name": "\([^"]*\)".*/\1/p' "$file" | head -n 1)
+    mkdir -p "$tmp/shipped/${file##*/}/$name/seed-1"
+    echo other >"$tmp/shipped/${file##*/}/$name/seed-1/sweep.txt"
+    ! sweep "$file" --out "$tmp/shipped/${file##*/}" || fail "$file was run"
+    grep -q 'other settings' "$tmp/err" || fail "$file is refused"
+done
