@@ -8,6 +8,7 @@
 
 #include "runtime/log.h"
 #include "runtime/os.h"
+#include "src/experts.h"
 #include "src/rope.h"
 
 struct evaluator {
@@ -32,8 +33,9 @@ static bool make_plan(struct evaluator *e, struct kernels *kernels, struct param
     return e->run != NULL;
 }
 
-static struct evaluator *create(struct gpu *gpu, struct kernels *kernels, struct params *params,
-                                uint32_t batch, uint32_t seq, bool picks)
+static struct evaluator *create_once(struct gpu *gpu, struct kernels *kernels,
+                                     struct params *params, uint32_t batch, uint32_t seq,
+                                     bool picks)
 {
     const struct config *config = &params->model->config;
     struct evaluator *e = calloc(1, sizeof *e);
@@ -55,6 +57,17 @@ static struct evaluator *create(struct gpu *gpu, struct kernels *kernels, struct
         !(e->rope = rope_table(gpu, config, seq)) || !make_plan(e, kernels, params))
         evaluator_destroy(&e);
     return e;
+}
+
+static struct evaluator *create(struct gpu *gpu, struct kernels *kernels, struct params *params,
+                                uint32_t batch, uint32_t seq, bool picks)
+{
+    struct evaluator *e = create_once(gpu, kernels, params, batch, seq, picks);
+    uint32_t slots;
+    if (!e || experts_fit(params->experts, &slots)) return e;
+    evaluator_destroy(&e);
+    if (!experts_resize(params->experts, slots)) return NULL;
+    return create_once(gpu, kernels, params, batch, seq, picks);
 }
 
 struct evaluator *evaluator_create(struct gpu *gpu, struct kernels *kernels, struct params *params,

@@ -287,6 +287,12 @@ enum kernel_op {
     // push_moe_sort
     // r ids, r counts (after moe_scan), w order u32[P], w inverse u32[P]
     KERNEL_MOE_SCATTER,
+    // The tiles of those experts whose matrices lie in slots first <= slots[i] < first + count, i
+    // the entry of ranges: tiles, placed and indirect as moe_scan writes tiles, ranges and
+    // indirect, with slots[i] - first for the expert. One workgroup. push_moe_place
+    // r ranges u32[R + 1][4], r slots u32[R], w tiles u32[max_tiles + 1][4],
+    // w placed u32[R + 1][4], w indirect u32[6][4]
+    KERNEL_MOE_PLACE,
     // kept[p] = ids[p] where p is among the first `capacity` rows of its expert in the order of the
     // sort, that is by position, else KERNEL_NONE_ID (Switch, Fedus et al. 2021).
     // push_moe_capacity
@@ -520,6 +526,10 @@ struct push_router_bias { uint32_t experts, copy; float speed; };
 struct push_moe_sort {
     uint32_t pairs, experts, block, blocks, slices, tile_rows, max_tiles;
     uint32_t columns[6], rows[2]; // workgroups of the indirect entries: moe_grid
+};
+struct push_moe_place {
+    uint32_t ranges, first, count, tile_rows, max_tiles; // ranges: R
+    uint32_t columns[6], rows[2];                        // as push_moe_sort
 };
 // m only for tn; top_k turns a pair into its token where rows are gathered
 struct push_moe_matmul {

@@ -165,6 +165,22 @@ static void moe_scan(struct kernel_case *c)
     output(c, 5, DTYPE_U32, 4 * MOE_GRIDS);
 }
 
+// some of the experts, from slot 2 on
+static void moe_place(struct kernel_case *c)
+{
+    enum { RANGES = 5 };
+    static const uint32_t ranges[RANGES + 1][4] = {{0, 0, 3}, {2, 3, 9}, {3, 12, 1}, {5, 13, 4},
+                                                   {7, 17, 1}},
+                          slots[RANGES] = {3, 1, KERNEL_NONE_ID, 2, 7};
+    PUSH(c, push_moe_place, .ranges = RANGES, .first = 2, .count = 6, .tile_rows = 2,
+         .max_tiles = 9, .columns = {1, 2, 3, 4, 5, 6}, .rows = {7, 8});
+    memcpy(words(c, 0, 4 * (RANGES + 1)), ranges, sizeof ranges);
+    memcpy(words(c, 1, RANGES), slots, sizeof slots);
+    words(c, 2, 10 * 4);
+    words(c, 3, 4 * (RANGES + 1));
+    output(c, 4, DTYPE_U32, 4 * MOE_GRIDS);
+}
+
 static void moe_scatter(struct kernel_case *c)
 {
     memcpy(c->push, &sort, sizeof sort);
@@ -312,6 +328,7 @@ kernel_case_fn *kernel_case_router(enum kernel_op op)
         [KERNEL_MOE_COUNT] = moe_count,
         [KERNEL_MOE_SCAN] = moe_scan,
         [KERNEL_MOE_SCATTER] = moe_scatter,
+        [KERNEL_MOE_PLACE] = moe_place,
     };
     return fills[op];
 }

@@ -208,6 +208,7 @@ COST(router_pool, push_router_pool, 4 * D(p->experts) * p->layers,
 COST(router_bias, push_router_bias, 2 * D(p->experts), D(p->experts) * (12 + store))
 COST(moe_count, push_moe_sort, 0, 4 * D(p->pairs) + 4 * D(p->blocks) * p->experts)
 COST(moe_scan, push_moe_sort, 0, 8 * D(p->blocks) * p->experts)
+COST(moe_place, push_moe_place, 0, 52 * D(p->ranges))
 COST(moe_scatter, push_moe_sort, 0, 12 * D(p->pairs))
 // few pairs touch few experts: no weights are read but those
 #define TOUCHED(p) D(min_u32((p)->experts, (p)->pairs))
@@ -322,6 +323,7 @@ static const struct kernel_info table[KERNEL_COUNT] = {
     ROW(MOE_COUNT, moe_count, groups_moe_blocks, moe_count, push_moe_sort, "rwm"),
     ROW(MOE_SCAN, moe_scan, groups_moe_scan, moe_scan, push_moe_sort, "mrwwww"),
     ROW(MOE_SCATTER, moe_scatter, groups_moe_blocks, moe_scatter, push_moe_sort, "rrww"),
+    ROW(MOE_PLACE, moe_place, groups_one, moe_place, push_moe_place, "rrwww"),
     ROW(MOE_MATMUL_UP, moe_matmul_up, NULL, moe_matmul_up, push_moe_matmul, "rrrrrwww"),
     ROW(MOE_MATMUL_ACT, moe_matmul_act, NULL, moe_matmul_act, push_moe_matmul, "rrrrwwr"),
     ROW(MOE_MATMUL_NT, moe_matmul_nt, NULL, moe_matmul, push_moe_matmul, "rrrwr"),

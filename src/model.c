@@ -368,7 +368,7 @@ static bool place_group(struct model *model, uint32_t group)
     const uint64_t limit = model->bytes_limit / sizeof(float);
     for (uint32_t i = 0; i < model->tensor_count; i++) {
         struct model_tensor *tensor = &model->tensor[i];
-        if (tensor->group != group) continue;
+        if (tensor->group != group || tensor->streamed) continue;
         const uint64_t padded = align_up(tensor->count, MODEL_ALIGN);
         if (padded > limit) {
             log_error("tensor %s%s: %llu bytes in f32, a segment of the device takes %llu; make "
@@ -389,7 +389,7 @@ static bool place_group(struct model *model, uint32_t group)
     return true;
 }
 
-struct model *model_create(const struct config *config, uint64_t segment_bytes)
+static struct model *create(const struct config *config, uint64_t segment_bytes, bool streamed)
 {
     enum { MOST_A_LAYER = 48, OTHERS = 12 };
     struct arena *arena = arena_create("model");
@@ -409,10 +409,29 @@ struct model *model_create(const struct config *config, uint64_t segment_bytes)
     model->segment_elements =
         arena_array(arena, model->tensor_count, sizeof *model->segment_elements);
     model->segment_v = arena_array(arena, model->tensor_count, sizeof *model->segment_v);
+    for (uint32_t i = 0; i < model->tensor_count; i++)
+        model->tensor[i].streamed = streamed && model->tensor[i].experts > 0;
     bool ok = group_tensors(model);
     for (uint32_t g = 0; ok && g < model->group_count; g++) ok = place_group(model, g);
     if (!ok) model_destroy(&model);
     return model;
+}
+
+struct model *model_create(const struct config *config, uint64_t segment_bytes)
+{
+    return create(config, segment_bytes, false);
+}
+
+struct model *model_create_streamed(const struct config *config, uint64_t segment_bytes)
+{
+    return create(config, segment_bytes, true);
+}
+
+bool model_is_streamed(const struct model *model)
+{
+    for (uint32_t i = 0; i < model->tensor_count; i++)
+        if (model->tensor[i].streamed) return true;
+    return false;
 }
 
 void model_destroy(struct model **model)

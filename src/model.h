@@ -51,6 +51,7 @@ struct model_tensor {
     uint32_t group;        // of struct model
     bool     decay;        // weight decay applies
     bool     ruled;        // moved by a rule of its own: no gradient, no optimizer
+    bool     streamed;     // a stack of experts that has no place in the flat space (experts.h)
     enum model_init init;
     double   init_std;     // 0: filled with init_value; of an orthogonal matrix the factor
     double   init_value;
@@ -81,6 +82,9 @@ struct model {
 // `segment_bytes`: most bytes of one f32 segment; a tensor never straddles two. Fails (one line)
 // where a tensor is larger.
 struct model *model_create(const struct config *config, uint64_t segment_bytes);
+// The same where the experts' matrices come and go: they have no place in the flat space.
+struct model *model_create_streamed(const struct config *config, uint64_t segment_bytes);
+bool          model_is_streamed(const struct model *model);
 void          model_destroy(struct model **model);
 // Which of the MoE layers a layer is, counted from 0.
 uint32_t model_moe_index(const struct model *model, uint32_t layer);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "runtime/log.h"
+#include "src/experts.h"
 
 enum { CHUNK = 1 << 20 }; // elements moved at a time
 
@@ -115,6 +116,7 @@ void params_destroy(struct params **params)
     for (int which = 0; which < PARAMS_CLASSES; which++)
         for (uint32_t s = 0; p->buffer[which] && s < p->model->segment_count; s++)
             gpu_buffer_destroy(p->gpu, &p->buffer[which][s]);
+    experts_destroy(&p->experts);
     gpu_buffer_destroy(p->gpu, &p->expert_steps);
     gpu_buffer_destroy(p->gpu, &p->moves);
     struct arena *arena = p->arena;

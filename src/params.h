@@ -25,6 +25,7 @@ struct params {
     struct gpu_buffer  *expert_steps; // how many steps each took; kept
     struct gpu_buffer  *moves;        // in this step: touched, then the step that it takes, or 0
     uint32_t            moves_stride, moves_layers; // layers 0: there are no such experts
+    struct experts     *experts;      // of a streamed model, given and destroyed with this
     struct arena       *arena;
 };
 

@@ -20,6 +20,7 @@ struct plan *plan_create(struct gpu *gpu, struct kernels *kernels, const char *n
                           .store = store,
                           .section = "",
                           .arena = arena};
+    plan_host(plan, NULL, NULL, 0);
     return plan;
 }
 
@@ -30,6 +31,7 @@ void plan_destroy(struct plan **plan)
     for (uint32_t i = 0; i < p->arena_count; i++) gpu_buffer_destroy(p->gpu, &p->arena_buffer[i]);
     free(p->tensor);
     free(p->step);
+    free(p->stretch);
     struct arena *arena = p->arena;
     arena_destroy(&arena);
     *plan = NULL;
@@ -57,6 +59,14 @@ static void *grow(void *list, uint32_t count, uint32_t *capacity, size_t bytes)
     void *grown = realloc(list, *capacity * bytes);
     if (!grown) abort();
     return grown;
+}
+
+void plan_host(struct plan *plan, plan_visit_fn *visit, void *user, uint32_t id)
+{
+    plan->stretch =
+        grow(plan->stretch, plan->stretch_count, &plan->stretch_capacity, sizeof *plan->stretch);
+    plan->stretch[plan->stretch_count++] = (struct plan_stretch){
+        .begin = plan->step_count, .end = plan->step_count, .visit = visit, .user = user, .id = id};
 }
 
 static struct plan_range add_tensor(struct plan *plan, struct plan_tensor tensor)
@@ -99,6 +109,7 @@ static struct plan_step *add_step(struct plan *plan, enum plan_kind kind)
     plan->step = grow(plan->step, plan->step_count, &plan->step_capacity, sizeof *plan->step);
     struct plan_step *step = &plan->step[plan->step_count++];
     *step = (struct plan_step){.kind = kind, .section = plan->section};
+    plan->stretch[plan->stretch_count - 1].end = plan->step_count;
     return step;
 }
 

@@ -44,6 +44,24 @@ struct plan_step {
     bool                 barrier;           // before this step, by plan_finish
 };
 
+// Host points. A plan is one stretch of steps, or several: where plan_host begins the next one, the
+// run stops, and `visit` does on the host what has to be done first; then the steps up to the next
+// plan_host are submitted, and as long as it asks for it both happen again. What the stretch binds
+// stays as it is between the turns.
+struct plan_visit {
+    uint32_t id;     // given to plan_host
+    uint32_t turn;   // from 0
+    uint64_t ticket; // of all that was submitted before, for gpu_wait and gpu_done; 0: nothing
+    bool     again;  // set by the visitor: one more turn after this one
+};
+typedef bool plan_visit_fn(void *user, struct plan_visit *visit); // false: the run fails
+struct plan_stretch {
+    uint32_t       begin, end; // steps
+    plan_visit_fn *visit;      // NULL: nothing to be done
+    void          *user;
+    uint32_t       id;
+};
+
 struct plan {
     const char         *name;
     struct gpu         *gpu;
@@ -53,6 +71,8 @@ struct plan {
     uint32_t            tensor_count;
     struct plan_step   *step;
     uint32_t            step_count;
+    struct plan_stretch *stretch;           // in order, all steps; the first may be empty
+    uint32_t            stretch_count;
     struct gpu_buffer **arena_buffer;       // temporaries, each at most caps.max_allocation
     uint32_t            arena_count;
     uint64_t            temp_bytes;         // sum over all temporaries, had they no shared memory
@@ -60,7 +80,7 @@ struct plan {
     const char         *section;            // of the steps being added
     bool                failed;             // an add failed: plan_finish returns false
     struct arena       *arena;
-    uint32_t            tensor_capacity, step_capacity;
+    uint32_t            tensor_capacity, step_capacity, stretch_capacity;
 };
 
 struct plan *plan_create(struct gpu *gpu, struct kernels *kernels, const char *name,
@@ -82,6 +102,8 @@ void plan_add_indirect(struct plan *plan, enum kernel_op op, uint32_t rows, cons
                        struct plan_range indirect);
 void plan_fill(struct plan *plan, struct plan_range range, uint32_t word);
 void plan_copy(struct plan *plan, struct plan_range from, struct plan_range to);
+// Begins a stretch; visit NULL: one that waits for nothing.
+void plan_host(struct plan *plan, plan_visit_fn *visit, void *user, uint32_t id);
 
 #define PLAN_BIND(...) (const struct plan_range[]){__VA_ARGS__}, \
     (uint32_t)(sizeof((const struct plan_range[]){__VA_ARGS__}) / sizeof(struct plan_range))

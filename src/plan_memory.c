@@ -10,6 +10,22 @@
 
 enum { TEMP_ALIGN = 256 };
 
+// ---- lives: a stretch that may be repeated finds all that it reads as it was, so nothing else may
+// lie there before it ends for good
+
+static void extend_lives(struct plan *plan)
+{
+    for (uint32_t s = 0; s < plan->stretch_count; s++) {
+        const struct plan_stretch *stretch = &plan->stretch[s];
+        for (uint32_t i = 0; stretch->visit && i < plan->tensor_count; i++) {
+            struct plan_tensor *tensor = &plan->tensor[i];
+            if (tensor->first >= stretch->end || tensor->last < stretch->begin) continue;
+            tensor->first = min_u32(tensor->first, stretch->begin);
+            tensor->last = max_u32(tensor->last, stretch->end - 1);
+        }
+    }
+}
+
 // ---- offsets: largest first, each at the lowest place free for its whole lifetime
 
 struct placed { uint32_t tensor; uint32_t bin; uint64_t begin, end; };
@@ -177,7 +193,9 @@ static void assign_barriers(struct plan *plan)
 
 bool plan_finish(struct plan *plan)
 {
-    if (plan->failed || !assign_memory(plan)) return false;
+    if (plan->failed) return false;
+    extend_lives(plan);
+    if (!assign_memory(plan)) return false;
     assign_barriers(plan);
     return true;
 }

@@ -76,6 +76,14 @@ struct network {
     struct plan_range    x0, dx0;                       // what the layers mix in, its gradient
 };
 
+// Grouped matmuls: over which rows, and with which matrices: those of a layer's experts, or what
+// lies in some slots.
+struct moe_site {
+    struct plan_range tiles, ranges, indirect; // as moe_scan writes them
+    struct plan_range gate, up, down;          // STORE [experts][...]; not gated: gate is up
+    struct plan_range up_bias, down_bias;      // {0}: none
+};
+
 uint32_t network_stats_stride(const struct config *config); // head + 3E, to 256 bytes
 struct network network_begin(struct plan *plan, struct params *params, enum network_mode mode,
                              uint32_t batch, uint32_t seq, uint32_t capacity,
@@ -172,6 +180,13 @@ uint32_t network_capacity(const struct network *n, int32_t layer);
 struct push_moe_matmul network_moe_push(const struct network *n, int32_t layer, uint32_t cols,
                                         uint32_t inner);
 void network_moe_steps(struct network *n, int32_t layer);     // plan_moe.c
+struct push_moe_sort network_moe_sort(const struct network *n, int32_t layer);
+// h [P][I] and y [P][H] of the site's rows, in training v->gate and v->up as well
+void network_moe_bodies(struct network *n, int32_t layer, const struct moe_site *site,
+                        struct plan_range h, struct plan_range y);
+// The same for all rows of a streamed model (plan_stream.c), in as many turns as the slots need.
+void network_stream_bodies(struct network *n, int32_t layer, struct plan_range h,
+                           struct plan_range y);
 // ---- routers (plan_router.c)
 // Whether decoding knows it: softmax, top-k, nothing else.
 bool network_router_decodes(const struct network *n, int32_t layer);

@@ -51,7 +51,7 @@ struct push_moe_matmul network_moe_push(const struct network *n, int32_t layer, 
                                     .activation = network_activation(n)};
 }
 
-static struct push_moe_sort sort_push(const struct network *n, int32_t layer)
+struct push_moe_sort network_moe_sort(const struct network *n, int32_t layer)
 {
     const struct config *c = n->config;
     const struct kernel_moe_size size = {.tokens = n->tokens,
@@ -67,7 +67,7 @@ static struct push_moe_sort sort_push(const struct network *n, int32_t layer)
 static void sort_steps(struct network *n, int32_t layer, struct plan_range ids)
 {
     struct layer_values *v = &n->layer[layer];
-    const struct push_moe_sort push = sort_push(n, layer);
+    const struct push_moe_sort push = network_moe_sort(n, layer);
     const uint32_t ranges = min_u32(push.experts, push.pairs) + 1;
     const struct plan_range counts =
         network_temp_f32(n, push.blocks, push.experts, "counts", layer);
@@ -110,54 +110,85 @@ static void drop_steps(struct network *n, int32_t layer)
     sort_steps(n, layer, v->kept);
 }
 
+static struct plan_range grid_of(struct plan_range indirect, enum kernel_moe_grid entry)
+{
+    return plan_slice(indirect, entry * 16ull, 12);
+}
+
 static struct plan_range grid(const struct layer_values *v, enum kernel_moe_grid entry)
 {
-    return plan_slice(v->indirect, entry * 16ull, 12);
+    return grid_of(v->indirect, entry);
 }
 
-// h [P][I], and in training what the activation was taken of: gate [P][I], where gated up [P][I]
-static struct plan_range body_steps(struct network *n, int32_t layer)
+static struct moe_site resident_site(const struct network *n, int32_t layer)
+{
+    const struct layer_values *v = &n->layer[layer];
+    const struct plan_range up = network_weight(n, ROLE_EXPERT_UP, layer);
+    return (struct moe_site){
+        .tiles = v->tiles,
+        .ranges = v->ranges,
+        .indirect = v->indirect,
+        .gate = n->config->mlp_gated ? network_weight(n, ROLE_EXPERT_GATE, layer) : up,
+        .up = up,
+        .down = network_weight(n, ROLE_EXPERT_DOWN, layer),
+        .up_bias = network_weight_if(n, ROLE_EXPERT_UP_BIAS, layer),
+        .down_bias = network_weight_if(n, ROLE_EXPERT_DOWN_BIAS, layer),
+    };
+}
+
+static void up_steps(struct network *n, int32_t layer, const struct moe_site *site,
+                     struct plan_range h)
 {
     const struct config *c = n->config;
-    const uint32_t hidden = c->hidden_size, inner = c->moe_intermediate_size;
-    const uint32_t rows = network_moe_rows(n, layer), pairs = rows_of(n, layer);
-    struct layer_values *v = &n->layer[layer];
-    const struct plan_range h = network_temp(n, pairs, inner, "h", layer);
-    struct push_moe_matmul push = network_moe_push(n, layer, inner, hidden);
+    const uint32_t rows = network_moe_rows(n, layer);
+    const struct layer_values *v = &n->layer[layer];
+    struct push_moe_matmul push =
+        network_moe_push(n, layer, c->moe_intermediate_size, c->hidden_size);
     push.save = n->mode == NETWORK_TRAIN;
     push.bias = c->mlp_bias;
-    v->gate = push.save ? network_temp(n, pairs, inner, "gate", layer) : h;
-    v->up = push.save && c->mlp_gated ? network_temp(n, pairs, inner, "up", layer) : v->gate;
-    const struct plan_range up = network_weight(n, ROLE_EXPERT_UP, layer);
     if (c->mlp_gated)
         plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_UP, rows, &push,
-                          PLAN_BIND(v->n_ffn, v->order, v->tiles,
-                                    network_weight(n, ROLE_EXPERT_GATE, layer), up, h, v->gate,
-                                    v->up),
-                          grid(v, MOE_GRID_UP));
+                          PLAN_BIND(v->n_ffn, v->order, site->tiles, site->gate, site->up, h,
+                                    v->gate, v->up),
+                          grid_of(site->indirect, MOE_GRID_UP));
     else
         plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_ACT, rows, &push,
-                          PLAN_BIND(v->n_ffn, v->order, v->tiles, up, h, v->gate,
-                                    c->mlp_bias ? network_weight(n, ROLE_EXPERT_UP_BIAS, layer)
-                                                : up),
-                          grid(v, MOE_GRID_UP));
-    return h;
+                          PLAN_BIND(v->n_ffn, v->order, site->tiles, site->up, h, v->gate,
+                                    c->mlp_bias ? site->up_bias : site->up),
+                          grid_of(site->indirect, MOE_GRID_UP));
 }
 
-// y [P][H]: lives until the combine
+void network_moe_bodies(struct network *n, int32_t layer, const struct moe_site *site,
+                        struct plan_range h, struct plan_range y)
+{
+    struct push_moe_matmul down =
+        network_moe_push(n, layer, n->config->hidden_size, n->config->moe_intermediate_size);
+    down.bias = n->config->mlp_bias;
+    up_steps(n, layer, site, h);
+    plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_NT, network_moe_rows(n, layer), &down,
+                      PLAN_BIND(h, site->tiles, site->down, y,
+                                down.bias ? site->down_bias : site->down),
+                      grid_of(site->indirect, MOE_GRID_DOWN));
+}
+
+// y [P][H], which lives until the combine; of training stays what the activation was taken of:
+// gate [P][I], where gated up [P][I]
 static struct plan_range expert_steps(struct network *n, int32_t layer)
 {
-    const uint32_t hidden = n->config->hidden_size, inner = n->config->moe_intermediate_size;
-    const struct layer_values *v = &n->layer[layer];
-    const struct plan_range h = body_steps(n, layer);
-    const struct plan_range y = network_temp(n, rows_of(n, layer), hidden, "y", layer);
-    struct push_moe_matmul down = network_moe_push(n, layer, hidden, inner);
-    down.bias = n->config->mlp_bias;
-    const struct plan_range bias = network_weight_if(n, ROLE_EXPERT_DOWN_BIAS, layer);
-    const struct plan_range weight = network_weight(n, ROLE_EXPERT_DOWN, layer);
-    plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_NT, network_moe_rows(n, layer), &down,
-                      PLAN_BIND(h, v->tiles, weight, y, down.bias ? bias : weight),
-                      grid(v, MOE_GRID_DOWN));
+    const struct config *c = n->config;
+    const uint32_t pairs = rows_of(n, layer), inner = c->moe_intermediate_size;
+    const bool save = n->mode == NETWORK_TRAIN;
+    struct layer_values *v = &n->layer[layer];
+    const struct plan_range h = network_temp(n, pairs, inner, "h", layer);
+    v->gate = save ? network_temp(n, pairs, inner, "gate", layer) : h;
+    v->up = save && c->mlp_gated ? network_temp(n, pairs, inner, "up", layer) : v->gate;
+    const struct plan_range y = network_temp(n, pairs, c->hidden_size, "y", layer);
+    if (n->params->experts) {
+        network_stream_bodies(n, layer, h, y);
+    } else {
+        const struct moe_site site = resident_site(n, layer);
+        network_moe_bodies(n, layer, &site, h, y);
+    }
     return y;
 }
 

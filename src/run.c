@@ -8,7 +8,7 @@
 #include "runtime/log.h"
 #include "src/base.h"
 
-struct part { uint32_t begin, end; double ms; struct gpu_commands *commands[RUN_SETS]; };
+struct part { uint32_t begin, end, stretch; double ms; struct gpu_commands *commands[RUN_SETS]; };
 
 struct run {
     struct plan *plan;
@@ -88,21 +88,27 @@ static double estimate_ms(const struct plan *plan, const struct plan_step *step)
     return 0.02 + (flop_ms > byte_ms ? flop_ms : byte_ms);
 }
 
-static void cut(struct run *run, const double *step_ms)
+static void cut_stretch(struct run *run, uint32_t stretch, const double *step_ms)
 {
     const struct plan *plan = run->plan;
+    const uint32_t end = min_u32(plan->stretch[stretch].end, plan->step_count);
     double ms = 0;
-    run->part_count = 0;
-    for (uint32_t i = 0; i < plan->step_count; i++) {
+    for (uint32_t i = plan->stretch[stretch].begin; i < end; i++) {
         const double own = step_ms ? step_ms[i] : estimate_ms(plan, &plan->step[i]);
-        if (i == 0 || ms + own > RUN_SUBMIT_MS) {
-            run->part[run->part_count++] = (struct part){.begin = i};
+        if (i == plan->stretch[stretch].begin || ms + own > RUN_SUBMIT_MS) {
+            run->part[run->part_count++] = (struct part){.begin = i, .stretch = stretch};
             ms = 0;
         }
         ms += own;
         run->part[run->part_count - 1].end = i + 1;
         run->part[run->part_count - 1].ms = ms;
     }
+}
+
+static void cut(struct run *run, const double *step_ms)
+{
+    run->part_count = 0;
+    for (uint32_t s = 0; s < run->plan->stretch_count; s++) cut_stretch(run, s, step_ms);
 }
 
 static void drop_parts(struct run *run)
@@ -157,12 +163,33 @@ void run_queue_commands(struct run_queue *queue, struct gpu_commands *commands, 
     queue->ms += ms;
 }
 
+static void queue_stretch(struct run_queue *queue, const struct run *run, uint32_t stretch)
+{
+    for (uint32_t i = 0; i < run->part_count; i++)
+        if (run->part[i].stretch == stretch)
+            run_queue_commands(queue, run->part[i].commands[run->set], run->part[i].ms);
+}
+
+static void visit_stretch(struct run_queue *queue, const struct run *run, uint32_t index)
+{
+    const struct plan_stretch *stretch = &run->plan->stretch[index];
+    struct plan_visit visit = {.id = stretch->id, .again = true};
+    while (visit.again && !queue->failed) {
+        visit.ticket = run_queue_submit(queue);
+        visit.again = false;
+        if (queue->failed || !stretch->visit(stretch->user, &visit)) queue->failed = true;
+        else queue_stretch(queue, run, index);
+        visit.turn++;
+    }
+}
+
 void run_queue_run(struct run_queue *queue, struct run *run)
 {
     if (run->settled) run->set = (run->set + 1) % RUN_SETS;
     run->submitted++;
-    for (uint32_t i = 0; i < run->part_count; i++)
-        run_queue_commands(queue, run->part[i].commands[run->set], run->part[i].ms);
+    for (uint32_t s = 0; s < run->plan->stretch_count; s++)
+        if (run->plan->stretch[s].visit) visit_stretch(queue, run, s);
+        else queue_stretch(queue, run, s);
 }
 
 uint64_t run_queue_submit(struct run_queue *queue)

@@ -59,9 +59,11 @@ static double binding_error(const struct plan *plan, const void *got, const void
 
 static bool step_once(struct plan *plan, uint32_t index)
 {
+    struct plan_stretch stretch = {.end = 1};
     struct plan one = *plan;
     one.step = &plan->step[index];
-    one.step_count = 1;
+    one.step_count = one.stretch_count = 1;
+    one.stretch = &stretch;
     struct run *run = run_create(&one);
     const uint64_t ticket = run ? run_submit(run) : 0;
     const bool ok = ticket && gpu_wait(plan->gpu, ticket);
@@ -96,19 +98,37 @@ static bool compare_step(const struct plan *plan, uint32_t index, struct mirror 
     return ok;
 }
 
-bool run_check(struct plan *plan, double tolerance)
+// False: the device failed.
+static bool check_stretch(struct plan *plan, const struct plan_stretch *stretch, double tolerance,
+                          bool *ok)
 {
-    bool ok = true, device = true;
-    for (uint32_t i = 0; i < plan->step_count && device; i++) {
+    bool device = true;
+    for (uint32_t i = stretch->begin; i < stretch->end && device; i++) {
         struct mirror mirror[GPU_MAX_BINDINGS] = {0};
         const bool compare = plan->step[i].kind == PLAN_DISPATCH;
         device = (!compare || read_all(plan, &plan->step[i], mirror, false)) &&
                  step_once(plan, i) && (!compare || read_all(plan, &plan->step[i], mirror, true));
-        if (device && compare) ok &= compare_step(plan, i, mirror, tolerance);
+        if (device && compare) *ok &= compare_step(plan, i, mirror, tolerance);
         for (int b = 0; b < GPU_MAX_BINDINGS; b++) {
             free(mirror[b].before);
             free(mirror[b].after);
         }
+    }
+    return device;
+}
+
+bool run_check(struct plan *plan, double tolerance)
+{
+    bool ok = true, device = true;
+    for (uint32_t s = 0; s < plan->stretch_count && device; s++) {
+        const struct plan_stretch *stretch = &plan->stretch[s];
+        struct plan_visit visit = {.id = stretch->id};
+        do {
+            visit.again = false;
+            device = (!stretch->visit || stretch->visit(stretch->user, &visit)) &&
+                     check_stretch(plan, stretch, tolerance, &ok);
+            visit.turn++;
+        } while (device && visit.again);
     }
     return ok && device;
 }

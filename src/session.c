@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "runtime/log.h"
+#include "src/experts.h"
 #include "src/ngram.h"
 #include "src/plan_model.h"
 #include "src/rope.h"
@@ -167,8 +168,8 @@ static void forget(struct session *s)
     for (uint32_t i = 0; i < COUNT_OF(s->before); i++) s->before[i] = KERNEL_NONE_ID;
 }
 
-struct session *session_create(struct gpu *gpu, struct kernels *kernels, struct params *params,
-                               uint32_t capacity)
+static struct session *create(struct gpu *gpu, struct kernels *kernels, struct params *params,
+                              uint32_t capacity)
 {
     const struct config *config = &params->model->config;
     struct session *s = calloc(1, sizeof *s);
@@ -205,6 +206,16 @@ struct session *session_create(struct gpu *gpu, struct kernels *kernels, struct 
         !make_sample(s, kernels))
         session_destroy(&s);
     return s;
+}
+
+struct session *session_create(struct gpu *gpu, struct kernels *kernels, struct params *params,
+                               uint32_t capacity)
+{
+    struct session *s = create(gpu, kernels, params, capacity);
+    uint32_t slots;
+    if (!s || experts_fit(params->experts, &slots)) return s;
+    session_destroy(&s);
+    return experts_resize(params->experts, slots) ? create(gpu, kernels, params, capacity) : NULL;
 }
 
 void session_destroy(struct session **session)
@@ -348,31 +359,53 @@ bool session_read_logits(struct session *s, float *logits)
 
 // ---- all positions at once
 
-static bool all_logits_with(struct gpu *gpu, struct kernels *kernels, struct params *params,
-                            const uint32_t *ids, uint32_t count, float *logits,
-                            struct gpu_buffer *buffer[4])
+static struct plan *logits_plan(struct gpu *gpu, struct kernels *kernels, struct params *params,
+                                uint32_t count, struct gpu_buffer *const buffer[4])
 {
     const struct config *config = &params->model->config;
-    const struct step_words step = {.length = count};
     const uint64_t part = align_up(4ull * count, 256); // ids, then rows of the hash tables
-    memcpy(buffer[0]->data, &step, sizeof step);
-    memcpy(buffer[1]->data, ids, 4ull * count);
     struct plan *plan = plan_create(gpu, kernels, "logits", params->store);
     struct network_io io = {
-        .step = plan_external(plan, "step", buffer[0], 0, sizeof step),
+        .step = plan_external(plan, "step", buffer[0], 0, sizeof(struct step_words)),
         .ids = plan_external(plan, "ids", buffer[1], 0, 4ull * count),
         .rope = plan_external(plan, "rope", buffer[2], 0, buffer[2]->params.bytes),
         .logits = plan_external(plan, "logits", buffer[3], 0, buffer[3]->params.bytes),
     };
-    for (uint32_t i = 0; i < 2; i++) {
-        uint32_t *rows = (uint32_t *)(void *)((uint8_t *)buffer[1]->data + (i + 1) * part);
-        if (!ngram_size(config, i)) continue;
-        ngram_rows(config, i, ids, count, count, rows);
-        io.hash[i].ids = plan_external(plan, "hash", buffer[1], (i + 1) * part, 4ull * count);
-    }
+    for (uint32_t i = 0; i < 2; i++)
+        if (ngram_size(config, i))
+            io.hash[i].ids = plan_external(plan, "hash", buffer[1], (i + 1) * part, 4ull * count);
     struct network network = network_begin(plan, params, NETWORK_LOGITS, 1, count, 0, &io);
     network_forward(&network);
-    struct run *run = plan_finish(plan) ? run_create(plan) : NULL;
+    if (!plan_finish(plan)) plan_destroy(&plan);
+    return plan;
+}
+
+static void write_all_ids(const struct config *config, const uint32_t *ids, uint32_t count,
+                          struct gpu_buffer *const buffer[4])
+{
+    const uint64_t part = align_up(4ull * count, 256);
+    const struct step_words step = {.length = count};
+    memcpy(buffer[0]->data, &step, sizeof step);
+    memcpy(buffer[1]->data, ids, 4ull * count);
+    for (uint32_t i = 0; i < 2; i++) {
+        uint32_t *rows = (uint32_t *)(void *)((uint8_t *)buffer[1]->data + (i + 1) * part);
+        if (ngram_size(config, i)) ngram_rows(config, i, ids, count, count, rows);
+    }
+}
+
+static bool all_logits_with(struct gpu *gpu, struct kernels *kernels, struct params *params,
+                            const uint32_t *ids, uint32_t count, float *logits,
+                            struct gpu_buffer *buffer[4])
+{
+    uint32_t slots;
+    write_all_ids(&params->model->config, ids, count, buffer);
+    struct plan *plan = logits_plan(gpu, kernels, params, count, buffer);
+    if (plan && !experts_fit(params->experts, &slots)) {
+        plan_destroy(&plan);
+        if (experts_resize(params->experts, slots))
+            plan = logits_plan(gpu, kernels, params, count, buffer);
+    }
+    struct run *run = plan ? run_create(plan) : NULL;
     const uint64_t ticket = run ? run_submit(run) : 0;
     const bool ok = ticket && gpu_wait(gpu, ticket) &&
                     gpu_buffer_read(gpu, buffer[3], 0, logits, buffer[3]->params.bytes);

@@ -9,6 +9,7 @@
 #include "runtime/file.h"
 #include "runtime/folder.h"
 #include "runtime/log.h"
+#include "src/experts.h"
 #include "src/export.h"
 #include "src/train.h"
 #include "src/tune.h"
@@ -72,12 +73,27 @@ static bool put_weights(void *user, const struct model_tensor *tensor, uint64_t 
 
 static bool make_params(struct vkmoe_model *m, const struct config *config)
 {
-    m->model = model_create(config, m->device->gpu->caps.max_allocation);
+    const uint64_t most = m->device->gpu->caps.max_allocation;
+    const bool streamed = m->limits.device_budget || m->limits.expert_slots;
+    m->model = streamed ? model_create_streamed(config, most) : model_create(config, most);
     m->params = m->model ? params_create(m->device->gpu, m->model, false) : NULL;
     m->untuned = !m->device->untuned &&
                  !tune_is_kept(m->device->kernels,
                                &(struct tune_params){.store = config->torch_dtype});
     return m->params != NULL;
+}
+
+// Where there are experts, and a limit.
+static bool make_experts(struct vkmoe_model *m, const char *folder)
+{
+    struct experts_source source;
+    if (!model_is_streamed(m->model)) return true;
+    if (!experts_source_files(&source, m->model, folder)) return false;
+    m->params->experts = experts_create(m->device->gpu, m->model, m->params->store, &source,
+                                        m->limits.expert_slots);
+    if (m->params->experts && !m->limits.expert_slots)
+        m->params->experts->budget = m->limits.device_budget;
+    return m->params->experts != NULL;
 }
 
 static bool check_tokenizer(const struct vkmoe_model *m, const char *path)
@@ -95,7 +111,7 @@ static bool load_folder(struct vkmoe_model *m, const char *folder)
     struct config config;
     snprintf(path, sizeof path, "%s/config.json", folder);
     if (!config_read(&config, path, NULL, 0) || !make_params(m, &config) ||
-        !weights_load(m->model, folder, put_weights, m->params))
+        !weights_load(m->model, folder, put_weights, m->params) || !make_experts(m, folder))
         return false;
     snprintf(path, sizeof path, "%s/tokenizer.json", folder);
     if (!file_exists(path)) return true;
@@ -132,9 +148,22 @@ static bool load_export(struct vkmoe_model *m, const char *path)
 
 struct vkmoe_model *vkmoe_model_open(struct vkmoe_device *device, const char *path)
 {
+    return vkmoe_model_open_with(device, path, &(struct vkmoe_model_params){0});
+}
+
+struct vkmoe_model *vkmoe_model_open_with(struct vkmoe_device *device, const char *path,
+                                          const struct vkmoe_model_params *params)
+{
     struct vkmoe_model *m = calloc(1, sizeof *m);
     m->device = device;
+    m->limits = *params;
     const bool file = file_exists(path) && !folder_is(path);
+    if (file && (params->device_budget || params->expert_slots)) {
+        log_error("%s: an export has its experts compressed, so they cannot be loaded one by one; "
+                  "give the run folder, or no device budget", path);
+        free(m);
+        return NULL;
+    }
     if (!(file ? load_export(m, path) : load_folder(m, path))) vkmoe_model_close(&m);
     return m;
 }
@@ -214,10 +243,15 @@ bool vkmoe_model_logits(struct vkmoe_model *m, const uint32_t *ids, uint32_t cou
 
 struct vkmoe_session *vkmoe_session_open(struct vkmoe_model *model, uint32_t capacity)
 {
+    if (model->params->experts && model->sessions) {
+        log_error("a model with experts that come and go has one session at a time");
+        return NULL;
+    }
     struct vkmoe_session *s = calloc(1, sizeof *s);
     struct kernels *kernels = model->device->kernels;
     bool changed = false, ok = true;
     s->model = model;
+    model->sessions++;
     s->session = session_create(model->device->gpu, kernels, model->params, capacity);
     if (s->session && model->untuned) { // the first use of this device
         ok = tune_at_start(kernels, model->params->store, false, &changed);
@@ -234,6 +268,7 @@ struct vkmoe_session *vkmoe_session_open(struct vkmoe_model *model, uint32_t cap
 void vkmoe_session_close(struct vkmoe_session **session)
 {
     if (!*session) return;
+    (*session)->model->sessions--;
     session_destroy(&(*session)->session);
     free(*session);
     *session = NULL;

@@ -72,6 +72,14 @@ struct vkmoe_model_info {
 // `path`: a folder with config.json, model.safetensors (or shards with an index) and, for text,
 // tokenizer.json; or one file that `vkmoe export` wrote, which holds all three.
 VKMOE_API struct vkmoe_model *vkmoe_model_open(struct vkmoe_device *device, const char *path);
+// The same within a part of the device's memory: experts that do not fit are loaded from the files
+// when a token asks for them. Such a model has one session at a time.
+struct vkmoe_model_params {
+    uint64_t device_budget; // bytes, for all of the model and its session; 0: no limit
+    uint32_t expert_slots;  // experts on the device at a time; 0: as many as the budget allows
+};
+VKMOE_API struct vkmoe_model *vkmoe_model_open_with(struct vkmoe_device *device, const char *path,
+                                                    const struct vkmoe_model_params *params);
 VKMOE_API void                vkmoe_model_close(struct vkmoe_model **model); // after its sessions
 VKMOE_API struct vkmoe_model_info vkmoe_model_info(const struct vkmoe_model *model);
 // Text -> ids: writes at most `capacity`, returns how many there are. Needs the folder's tokenizer;

@@ -21,6 +21,8 @@ struct vkmoe_model {
     struct params       *params;
     struct tokenizer    *tokenizer; // NULL where the folder has none
     bool                 untuned;   // nothing of its type was measured on this device yet
+    struct vkmoe_model_params limits;
+    uint32_t             sessions;  // open
 };
 
 struct vkmoe_session {

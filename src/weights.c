@@ -78,7 +78,8 @@ bool weights_load_state(const struct model *model, const char *path,
     bool ok = weights_match(model, &files, state, &pieces);
     float *chunk = os_alloc(WEIGHTS_CHUNK * sizeof *chunk);
     for (uint64_t i = 0; ok && i < pieces.count; i++)
-        ok = load_piece(&pieces.piece[i], &state->part[pieces.piece[i].part], chunk);
+        ok = pieces.piece[i].tensor->streamed ||
+             load_piece(&pieces.piece[i], &state->part[pieces.piece[i].part], chunk);
     free(chunk);
     weights_files_close(&files);
     return ok;

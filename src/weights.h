@@ -39,8 +39,9 @@ struct weights_state {
 // `path`: a .safetensors file, a model.safetensors.index.json, or a folder that holds
 // model.safetensors or the index. Names and shapes of all tensors are compared before the first
 // `put`; a missing, extra or misshapen tensor, a type other than F32, BF16 and F16, and a value
-// that is not finite are refused in one line. Experts may be one tensor each or batched as
-// [experts][2 I][H] with the gate first; a tied head may be in the file or not.
+// that is not finite are refused in one line. Streamed tensors are compared, and not read. Experts
+// may be one tensor each or batched as [experts][2 I][H] with the gate first; a tied head may be in
+// the file or not.
 bool weights_load(const struct model *model, const char *path, weights_put_fn *put, void *user);
 bool weights_load_parts(const struct model *model, const char *path,
                         const struct weights_part *part, uint32_t part_count);

@@ -55,6 +55,9 @@ void cli_usage(const char *command)
         "--log error|warn|info|debug  --help\n"
         "  train, generate, eval, export, logits, bench: --untuned takes kernels by rule, not by "
         "measurement\n"
+        "  generate, eval, logits: --device-budget BYTES (e.g. 5G) keeps on the device what fits of "
+        "the experts and\n"
+        "  loads the others when they are asked for; --expert-slots N says how many\n"
         "  exit status: 0 done, 1 failed, 2 usage, 130 interrupted with the checkpoint written\n");
 }
 
@@ -89,6 +92,8 @@ enum option_id {
     OPTION_CAPS,
     OPTION_VALIDATE,
     OPTION_UNTUNED,
+    OPTION_DEVICE_BUDGET,
+    OPTION_EXPERT_SLOTS,
     OPTION_LOG,
     OPTION_HELP,
 };
@@ -127,6 +132,8 @@ static const struct { struct option option; const char *commands; } options[] = 
     {{"caps", required_argument, NULL, OPTION_CAPS}, "*"},
     {{"validate", optional_argument, NULL, OPTION_VALIDATE}, "*"},
     {{"untuned", no_argument, NULL, OPTION_UNTUNED}, "tgelbsxn"},
+    {{"device-budget", required_argument, NULL, OPTION_DEVICE_BUDGET}, "gel"},
+    {{"expert-slots", required_argument, NULL, OPTION_EXPERT_SLOTS}, "gel"},
     {{"log", required_argument, NULL, OPTION_LOG}, "*"},
     {{"help", no_argument, NULL, OPTION_HELP}, "*"},
 };
@@ -155,6 +162,20 @@ static bool parse_u32(const struct cli *cli, const char *option, const char *tex
     uint64_t value;
     if (!parse_u64(cli, option, text, UINT32_MAX, &value)) return false;
     *out = (uint32_t)value;
+    return true;
+}
+
+// "5G", "1.5G", "800M": binary units.
+static bool parse_bytes(const struct cli *cli, const char *option, const char *text, uint64_t *out)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    double value = strtod(text, &end);
+    const char *unit = *end ? strchr(units, *end) : NULL;
+    for (ptrdiff_t i = unit ? unit - units : -1; i >= 0; i--) value *= 1024;
+    if (end == text || (*end && (!unit || end[1])) || !(value >= 1 && value < 1e15))
+        return wrong(cli, option, text, "bytes above 0, such as 800M or 5G");
+    *out = (uint64_t)value;
     return true;
 }
 
@@ -247,6 +268,12 @@ static bool take_option(struct cli *cli, int id, const char *value)
         return !value || cli->device.validate_accesses ||
                wrong(cli, "validate", value, "nothing or accesses");
     case OPTION_UNTUNED: return cli->device.untuned = true;
+    case OPTION_DEVICE_BUDGET:
+        return parse_bytes(cli, "device-budget", value, &cli->model.device_budget);
+    case OPTION_EXPERT_SLOTS:
+        if (!parse_u32(cli, "expert-slots", value, &cli->model.expert_slots)) return false;
+        return cli->model.expert_slots > 0 ||
+               wrong(cli, "expert-slots", value, "a whole number above 0");
     case OPTION_LOG: return parse_log(cli, value);
     case OPTION_HELP: return cli->help = true;
     }

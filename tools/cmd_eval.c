@@ -5,6 +5,7 @@
 
 #include "runtime/log.h"
 #include "runtime/os.h"
+#include "src/experts.h"
 #include "src/vkmoe_internal.h"
 #include "tools/cli.h"
 #include "tools/eval.h"
@@ -66,9 +67,11 @@ int command_eval(struct cli *cli)
     struct evaluation result;
     struct vkmoe_device *device = vkmoe_device_open(&cli->device);
     if (device) log_info("%s", vkmoe_device_choice(device));
-    struct vkmoe_model *model = device ? vkmoe_model_open(device, cli->operand[0]) : NULL;
+    struct vkmoe_model *model =
+        device ? vkmoe_model_open_with(device, cli->operand[0], &cli->model) : NULL;
     const bool ok = model && eval_model(cli, device, model, &result);
     if (ok) print_result(&result, cli->json);
+    if (ok) experts_tell(model->params->experts);
     vkmoe_model_close(&model);
     vkmoe_device_close(&device);
     return ok ? EXIT_DONE : EXIT_FAILED;

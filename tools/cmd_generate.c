@@ -6,6 +6,7 @@
 
 #include "runtime/log.h"
 #include "runtime/os.h"
+#include "src/experts.h"
 #include "src/vkmoe_internal.h"
 #include "tools/cli.h"
 
@@ -25,7 +26,7 @@ static bool open_all(struct generation *g)
     g->device = vkmoe_device_open(&g->cli->device);
     if (!g->device) return false;
     log_info("%s", vkmoe_device_choice(g->device));
-    g->model = vkmoe_model_open(g->device, g->cli->operand[0]);
+    g->model = vkmoe_model_open_with(g->device, g->cli->operand[0], &g->cli->model);
     return g->model != NULL;
 }
 
@@ -109,6 +110,7 @@ int command_generate(struct cli *cli)
         log_info("%u tokens of prompt, %u made, %.1f tokens/s, %.1f MiB of device memory", g.count,
                  made, (g.count + made) / (os_seconds() - began),
                  (double)gpu_memory_peak(g.device->gpu) / 1048576.0);
+        experts_tell(g.model->params->experts);
     }
     free(g.ids);
     vkmoe_session_close(&g.session);

@@ -56,7 +56,8 @@ int command_logits(struct cli *cli)
     }
     struct vkmoe_device *device = vkmoe_device_open(&cli->device);
     if (device) log_info("%s", vkmoe_device_choice(device));
-    struct vkmoe_model *model = device ? vkmoe_model_open(device, cli->operand[0]) : NULL;
+    struct vkmoe_model *model =
+        device ? vkmoe_model_open_with(device, cli->operand[0], &cli->model) : NULL;
     const bool ok = model && write_logits(cli, model, ids, count);
     free(ids);
     vkmoe_model_close(&model);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// References of moe_count, moe_scan and moe_scatter: a stable counting sort of the pairs by expert,
-// and the tiles of the grouped matmuls.
+// References of moe_count, moe_scan, moe_scatter and moe_place: a stable counting sort of the pairs
+// by expert, and the tiles of the grouped matmuls, of all experts or of some at their slots.
 #include "ref.h"
 
 static uint32_t block_end(const struct push_moe_sort *push, uint32_t b)
@@ -71,4 +71,33 @@ void ref_moe_scatter(const struct gpu_ref_call *call)
         }
     }
     free(next);
+}
+
+void ref_moe_place(const struct gpu_ref_call *call)
+{
+    const struct push_moe_place *push = call->push;
+    const uint32_t (*ranges)[4] = call->buffer[0], *slots = call->buffer[1];
+    uint32_t (*tiles)[4] = call->buffer[2], (*placed)[4] = call->buffer[3];
+    uint32_t (*indirect)[4] = call->buffer[4];
+    uint32_t tile = 0, range = 0;
+    for (uint32_t i = 0; i < push->ranges && ranges[i][2] > 0; i++) {
+        const uint32_t slot = slots[i] - push->first, end = ranges[i][1] + ranges[i][2];
+        if (slots[i] < push->first || slot >= push->count) continue;
+        for (uint32_t row = ranges[i][1]; row < end && tile < push->max_tiles;
+             row += push->tile_rows) {
+            const uint32_t words[4] = {slot, row, min_u32(push->tile_rows, end - row), 0};
+            memcpy(tiles[tile++], words, sizeof words);
+        }
+        const uint32_t words[4] = {slot, ranges[i][1], ranges[i][2], 0};
+        memcpy(placed[range++], words, sizeof words);
+    }
+    memset(tiles[tile], 0, sizeof tiles[tile]);
+    memset(placed[range], 0, sizeof placed[range]);
+    for (int i = 0; i < MOE_GRIDS; i++) {
+        const bool tiled = i < MOE_GRID_DOWN_WEIGHT;
+        const uint32_t words[4] = {push->columns[i],
+                                   tiled ? tile : push->rows[i - MOE_GRID_DOWN_WEIGHT],
+                                   tiled ? 1 : range, 0};
+        memcpy(indirect[i], words, sizeof words);
+    }
 }

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT
+// Experts out of the files of a checkpoint: see experts.h. Which bytes are whose was found by
+// weights_match; they are converted where the file's type is not the model's.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/log.h"
+#include "src/experts.h"
+#include "src/weights_match.h"
+
+// The elements of one matrix in a file.
+struct place { const struct safetensors *file; const struct safetensors_tensor *tensor;
+               uint64_t begin; };
+
+struct files {
+    struct weights_files files;
+    const struct model  *model;
+    struct place       **place; // [tensor of the model][expert]; NULL: not streamed
+};
+
+static void note_piece(struct files *f, const struct weights_piece *piece)
+{
+    const struct model_tensor *tensor = piece->tensor;
+    const uint64_t size = (uint64_t)tensor->rows * tensor->cols;
+    struct place **list = &f->place[tensor - f->model->tensor];
+    if (!tensor->streamed) return;
+    if (!*list) *list = arena_array(f->files.arena, tensor->experts, sizeof **list);
+    for (uint64_t at = 0; at < piece->count; at += size)
+        (*list)[(piece->begin + at) / size] =
+            (struct place){piece->file, piece->source, piece->source_begin + at};
+}
+
+static bool refuse(const struct place *place, uint64_t index, double value)
+{
+    log_error("%s: tensor %s: element %llu is %g, wanted finite numbers", place->file->name,
+              place->tensor->name, (unsigned long long)(place->begin + index), value);
+    return false;
+}
+
+// The first value that is not finite, or `count`.
+static uint64_t find_not_finite(const void *values, uint64_t count, enum dtype dtype)
+{
+    const uint16_t infinite16 = dtype == DTYPE_BF16 ? 0x7f80 : 0x7c00;
+    uint32_t bad = 0;
+    for (uint64_t i = 0; dtype == DTYPE_F32 && i < count; i++) {
+        const uint32_t bits = ((const uint32_t *)values)[i];
+        bad |= (bits & 0x7f800000u) == 0x7f800000u;
+    }
+    for (uint64_t i = 0; dtype != DTYPE_F32 && i < count; i++)
+        bad |= (((const uint16_t *)values)[i] & infinite16) == infinite16;
+    for (uint64_t i = 0; bad && i < count; i++)
+        if (!isfinite(dtype_load(values, i, dtype))) return i;
+    return count;
+}
+
+static bool read_matrix(void *user, uint32_t moe_layer, uint32_t expert, enum model_role role,
+                        enum dtype store, void *out)
+{
+    const struct files *f = user;
+    const struct model_tensor *tensor = experts_stack(f->model, moe_layer, role);
+    const struct place *place = &f->place[tensor - f->model->tensor][expert];
+    const enum dtype dtype = (enum dtype)place->tensor->dtype;
+    const uint64_t count = (uint64_t)tensor->rows * tensor->cols;
+    const uint8_t *from =
+        place->file->data + place->tensor->begin + place->begin * dtype_bytes(dtype);
+    void *values = dtype == store ? out : malloc(count * dtype_bytes(dtype));
+    memcpy(values, from, count * dtype_bytes(dtype)); // a file's bytes need not be aligned
+    const uint64_t bad = find_not_finite(values, count, dtype);
+    for (uint64_t i = 0; values != out && i < count; i++)
+        dtype_store(out, i, store, dtype_load(values, i, dtype));
+    const bool ok = bad == count || refuse(place, bad, dtype_load(values, bad, dtype));
+    if (values != out) free(values);
+    return ok;
+}
+
+static void close_files(void *user)
+{
+    struct files *f = user;
+    weights_files_close(&f->files);
+    free(f->place);
+    free(f);
+}
+
+static bool put_nothing(void *user, const struct model_tensor *tensor, uint64_t begin,
+                        uint64_t count, const float *values)
+{
+    (void)user, (void)tensor, (void)begin, (void)count, (void)values;
+    return true;
+}
+
+bool experts_source_files(struct experts_source *source, const struct model *model,
+                          const char *path)
+{
+    const struct weights_part part = {.prefix = "", .put = put_nothing};
+    struct weights_pieces pieces;
+    struct files *f = calloc(1, sizeof *f);
+    f->model = model;
+    f->place = calloc(model->tensor_count, sizeof *f->place);
+    if (!weights_files_open(&f->files, path)) {
+        free(f->place);
+        free(f);
+        return false;
+    }
+    if (!weights_match(model, &f->files, &(struct weights_state){.part = &part, .part_count = 1},
+                       &pieces)) {
+        close_files(f);
+        return false;
+    }
+    for (uint64_t i = 0; i < pieces.count; i++) note_piece(f, &pieces.piece[i]);
+    *source = (struct experts_source){.read = read_matrix, .close = close_files, .user = f};
+    return true;
+}
