@@ -55,9 +55,9 @@ void cli_usage(const char *command)
         "--log error|warn|info|debug  --help\n"
         "  train, generate, eval, export, logits, bench: --untuned takes kernels by rule, not by "
         "measurement\n"
-        "  generate, eval, logits: --device-budget BYTES (e.g. 5G) keeps on the device what fits of "
-        "the experts and\n"
-        "  loads the others when they are asked for; --expert-slots N says how many\n"
+        "  generate, eval, logits: --device-budget BYTES (e.g. 5G) keeps what fits of the experts "
+        "there and loads\n"
+        "  the others when they are asked for; --expert-slots N says how many\n"
         "  exit status: 0 done, 1 failed, 2 usage, 130 interrupted with the checkpoint written\n");
 }
 
