@@ -16,7 +16,7 @@
 static const char *const cap_names[GPU_CAP_COUNT] = {
     "storage16", "f16",     "subgroup",   "size", "address", "timestamp",
     "budget",    "hostmem", "statistics", "coop", "mapped",  "bf16",
-    "coop2",     "tensor",  "texel",
+    "coop2",     "tensor",  "texel",      "transfer",
 };
 
 bool gpu_is_reference(const struct gpu *gpu) { return gpu->caps.api_version == 0; }
@@ -160,6 +160,21 @@ static struct gpu_report *report_entry(struct gpu_base *base, const char *name)
     return *end;
 }
 
+// A new buffer takes its parameters and goes into the report.
+static void buffer_count(struct gpu_base *base, struct gpu_buffer *buffer,
+                         const struct gpu_buffer_params *params)
+{
+    struct gpu_report *entry = report_entry(base, params->name);
+    entry->buffers++;
+    entry->bytes += params->bytes;
+    base->buffers++;
+    base->bytes += params->bytes;
+    if (base->bytes > base->peak)
+        base->peak = base->bytes;
+    buffer->params = *params;
+    buffer->params.name = os_strdup(params->name);
+}
+
 struct gpu_buffer *gpu_buffer_create(struct gpu *gpu, const struct gpu_buffer_params *params)
 {
     struct gpu_base         *base = gpu_base(gpu);
@@ -177,17 +192,32 @@ struct gpu_buffer *gpu_buffer_create(struct gpu *gpu, const struct gpu_buffer_pa
         return NULL;
     }
     struct gpu_buffer *buffer = gpu->backend->buffer_create(gpu, &named);
-    if (!buffer)
+    if (buffer)
+        buffer_count(base, buffer, &named);
+    return buffer;
+}
+
+struct gpu_buffer *gpu_buffer_import(struct gpu *gpu, const char *name, void *data, uint64_t bytes)
+{
+    const struct gpu_caps         *caps = &gpu->caps;
+    const struct gpu_buffer_params params = {
+        .name = name ? name : "unnamed", .bytes = bytes, .memory = GPU_MEMORY_DEVICE};
+    if (gpu_base(gpu)->lost)
         return NULL;
-    struct gpu_report *entry = report_entry(base, named.name);
-    entry->buffers++;
-    entry->bytes += named.bytes;
-    base->buffers++;
-    base->bytes += named.bytes;
-    if (base->bytes > base->peak)
-        base->peak = base->bytes;
-    buffer->params = named;
-    buffer->params.name = os_strdup(named.name);
+    if (!(caps->mask & GPU_CAP_HOSTMEM)) {
+        log_error("buffer \"%s\": %s cannot use memory of the host (ability hostmem)", params.name,
+                  caps->name);
+        return NULL;
+    }
+    if (!bytes || ((uintptr_t)data | bytes) % caps->import_alignment) {
+        log_error("buffer \"%s\": %" PRIu64 " bytes of host memory at %p; both must be multiples "
+                  "of %u",
+                  params.name, bytes, data, caps->import_alignment);
+        return NULL;
+    }
+    struct gpu_buffer *buffer = gpu->backend->buffer_import(gpu, &params, data);
+    if (buffer)
+        buffer_count(gpu_base(gpu), buffer, &params);
     return buffer;
 }
 
@@ -449,13 +479,12 @@ void gpu_commands_dispatch(struct gpu_commands *commands, const struct gpu_dispa
                        && gpu->backend->commands_dispatch(commands, dispatch));
 }
 
-static bool copy_check(const struct gpu_commands *commands, const struct gpu_bind *from,
-                       const struct gpu_bind *to)
+static bool copy_check(const char *commands, const struct gpu_bind *from, const struct gpu_bind *to)
 {
     if (!from->buffer || !to->buffer || from->bytes != to->bytes) {
         log_error("commands \"%s\": a copy of %" PRIu64 " bytes from \"%s\" to %" PRIu64
                   " bytes of \"%s\"",
-                  commands->params.name, from->bytes,
+                  commands, from->bytes,
                   from->buffer ? from->buffer->params.name : "nothing", to->bytes,
                   to->buffer ? to->buffer->params.name : "nothing");
         return false;
@@ -467,7 +496,7 @@ static bool copy_check(const struct gpu_commands *commands, const struct gpu_bin
     const uint64_t high = from->offset < to->offset ? to->offset : from->offset;
     if (from->buffer != to->buffer || high - low >= from->bytes)
         return true;
-    log_error("commands \"%s\": a copy inside \"%s\" overlaps itself", commands->params.name,
+    log_error("commands \"%s\": a copy inside \"%s\" overlaps itself", commands,
               from->buffer->params.name);
     return false;
 }
@@ -477,7 +506,7 @@ void gpu_commands_copy(struct gpu_commands *commands, const struct gpu_bind *fro
 {
     if (!recording(commands))
         return;
-    if (!copy_check(commands, from, to))
+    if (!copy_check(commands->params.name, from, to))
         keep(commands, false);
     else if (from->bytes)
         keep(commands, owner(commands)->backend->commands_copy(commands, from, to));
@@ -578,4 +607,51 @@ bool gpu_wait(struct gpu *gpu, uint64_t ticket)
 bool gpu_done(struct gpu *gpu, uint64_t ticket)
 {
     return ticket_check(gpu, ticket) && gpu->backend->done(gpu, ticket);
+}
+
+// ---- copies beside the compute
+
+uint64_t gpu_copy(struct gpu *gpu, const struct gpu_copy *copies, uint32_t count, uint64_t after)
+{
+    if (!ticket_check(gpu, after))
+        return 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!copy_check("copies", &copies[i].from, &copies[i].to))
+            return 0;
+        if (!copies[i].from.bytes) {
+            log_error("copies: number %u of %u has no bytes", i, count);
+            return 0;
+        }
+    }
+    return count ? gpu->backend->copy(gpu, copies, count, after) : gpu_base(gpu)->copied;
+}
+
+static bool copy_ticket_check(const struct gpu *gpu, uint64_t ticket)
+{
+    const struct gpu_base *base = gpu_base(gpu);
+    if (ticket > base->copied)
+        log_error("copy ticket %" PRIu64 " was never given out, the last one is %" PRIu64, ticket,
+                  base->copied);
+    return !base->lost && ticket <= base->copied;
+}
+
+bool gpu_copy_wait(struct gpu *gpu, uint64_t ticket)
+{
+    return copy_ticket_check(gpu, ticket) && gpu->backend->copy_wait(gpu, ticket);
+}
+
+bool gpu_copy_done(struct gpu *gpu, uint64_t ticket)
+{
+    return copy_ticket_check(gpu, ticket) && gpu->backend->copy_done(gpu, ticket);
+}
+
+void gpu_after_copy(struct gpu *gpu, uint64_t ticket)
+{
+    if (copy_ticket_check(gpu, ticket))
+        gpu->backend->after_copy(gpu, ticket);
+}
+
+const char *gpu_copy_choice(struct gpu *gpu)
+{
+    return gpu->backend->copy_choice(gpu);
 }

@@ -34,7 +34,8 @@ enum gpu_cap {
     GPU_CAP_COOP2      = 1u << 12, // "coop2": VK_NV_cooperative_matrix2, flexible dimensions; 1.3
     GPU_CAP_TENSOR     = 1u << 13, // "tensor": its workgroup scope and tensor addressing
     GPU_CAP_TEXEL      = 1u << 14, // "texel": texel buffers of 8 and 16 bytes, max_range long
-    GPU_CAP_COUNT      = 15,
+    GPU_CAP_TRANSFER   = 1u << 15, // "transfer": a queue that only copies, beside the compute
+    GPU_CAP_COUNT      = 16,
 };
 
 // Element types of cooperative matrices.
@@ -84,6 +85,7 @@ struct gpu_caps {
     uint64_t      max_allocation;      // bytes of one buffer
     uint64_t      heap_bytes;          // device-local memory (host RAM on CPU drivers)
     uint32_t      offset_alignment;    // of a binding's offset, bytes
+    uint32_t      import_alignment;    // of gpu_buffer_import; 0 without GPU_CAP_HOSTMEM
     bool          unified;             // device memory is host memory
     double        timestamp_ns;        // nanoseconds a tick; 0 without GPU_CAP_TIMESTAMP
     // what cooperative matrices can do; none without GPU_CAP_COOP, no bf16 without GPU_CAP_BF16
@@ -102,11 +104,15 @@ enum gpu_validation {
     GPU_VALIDATION_ACCESSES, // GPU-assisted: every access of every shader; slow
 };
 
+// Which way copies beside the compute take (gpu_copy).
+enum gpu_copies { GPU_COPIES_MEASURED, GPU_COPIES_QUEUE, GPU_COPIES_TRANSFER };
+
 struct gpu_params {
     const char *device;    // NULL: the best; "1": by index; "radeon": by part of the name; "ref"
     const char *caps;      // NULL or a list such as "-f16,-subgroup": abilities to mask
     const char *cache_dir; // NULL: the user's cache folder; "": no pipeline cache on disk
     enum gpu_validation validate;
+    enum gpu_copies copies; // TRANSFER without that ability: the one queue
 };
 
 struct gpu {
@@ -144,6 +150,7 @@ struct gpu_buffer_params {
     const char     *name;  // for the report: "weights", "plan arena", ... (copied)
     uint64_t        bytes; // > 0
     enum gpu_memory memory;
+    bool            pages; // `data`, where there is one, is a multiple of 4096
 };
 
 struct gpu_buffer {
@@ -154,6 +161,12 @@ struct gpu_buffer {
 // Memory is suballocated from larger blocks; buffers of 256 MiB and more have a block of their own.
 // Contents are undefined. Out of memory: one line that says what asked, what is in use, what to do.
 struct gpu_buffer *gpu_buffer_create(struct gpu *gpu, const struct gpu_buffer_params *params);
+// Host memory of the caller as a buffer, without a copy (GPU_CAP_HOSTMEM): pages of its own
+// (os_pages) or of a mapped file. `data` and `bytes` are multiples of caps.import_alignment; the
+// memory must stay until the buffer is destroyed and what was submitted before that is done. It is
+// counted as any buffer. NULL after one line also where the driver does not take this memory.
+struct gpu_buffer *gpu_buffer_import(struct gpu *gpu, const char *name, void *data,
+                                     uint64_t bytes);
 void               gpu_buffer_destroy(struct gpu *gpu, struct gpu_buffer **buffer);
 // Synchronous copies of any size between host memory and any buffer, staged where needed.
 bool gpu_buffer_write(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset, const void *data,
@@ -256,3 +269,21 @@ bool     gpu_done(struct gpu *gpu, uint64_t ticket);
 // Milliseconds since the first slot, for each slot, of the last finished submit. False without
 // timestamps.
 bool     gpu_commands_times(struct gpu *gpu, struct gpu_commands *commands, double *ms);
+
+// ---- copies beside the compute: what streams in and out of device memory
+
+// Copies between buffers that run beside what is submitted: on the transfer queue
+// (GPU_CAP_TRANSFER) where it was measured to be faster, at the first call, else in their turn on
+// the one queue. They begin when ticket `after` of gpu_submit is done (0: at once), and when
+// earlier copies are. What others do to the same bytes has to be ordered by the caller: earlier
+// submits through `after`, later ones through gpu_after_copy. Returns a ticket > 0 of their own
+// counting, 0 on failure.
+struct gpu_copy { struct gpu_bind from, to; }; // equal bytes > 0, no overlap; any offsets
+uint64_t    gpu_copy(struct gpu *gpu, const struct gpu_copy *copies, uint32_t count,
+                     uint64_t after);
+bool        gpu_copy_wait(struct gpu *gpu, uint64_t ticket); // then the host sees what they wrote
+bool        gpu_copy_done(struct gpu *gpu, uint64_t ticket);
+// All later submits see these copies; the device waits, not the host.
+void        gpu_after_copy(struct gpu *gpu, uint64_t ticket);
+// One sentence: which way copies take, and why. Measures where nothing was copied yet.
+const char *gpu_copy_choice(struct gpu *gpu);

@@ -11,6 +11,9 @@ struct gpu_backend {
     uint64_t (*validation_messages)(const struct gpu *gpu);
 
     struct gpu_buffer *(*buffer_create)(struct gpu *gpu, const struct gpu_buffer_params *params);
+    // checked; NULL (logged) where the driver refuses
+    struct gpu_buffer *(*buffer_import)(struct gpu *gpu, const struct gpu_buffer_params *params,
+                                        void *data);
     void (*buffer_destroy)(struct gpu *gpu, struct gpu_buffer *buffer);
     bool (*buffer_write)(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset,
                          const void *data, uint64_t bytes);
@@ -40,6 +43,13 @@ struct gpu_backend {
     uint64_t (*submit)(struct gpu *gpu, struct gpu_commands *const *commands, uint32_t count);
     bool     (*wait)(struct gpu *gpu, uint64_t ticket);
     bool     (*done)(struct gpu *gpu, uint64_t ticket);
+
+    uint64_t (*copy)(struct gpu *gpu, const struct gpu_copy *copies, uint32_t count,
+                     uint64_t after);
+    bool     (*copy_wait)(struct gpu *gpu, uint64_t ticket);
+    bool     (*copy_done)(struct gpu *gpu, uint64_t ticket);
+    void     (*after_copy)(struct gpu *gpu, uint64_t ticket);
+    const char *(*copy_choice)(struct gpu *gpu);
 };
 
 // The first member of each device.
@@ -48,6 +58,7 @@ struct gpu_base {
     char               choice[768];
     bool               lost;
     uint64_t           submitted;       // last ticket given out
+    uint64_t           copied;          // the same of copies
     struct gpu_report *report;          // buffers by name
     uint64_t           buffers;         // alive
     uint64_t           bytes, peak;

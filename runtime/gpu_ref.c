@@ -48,6 +48,7 @@ static uint64_t ref_validation_messages(const struct gpu *gpu)
 struct ref_buffer {
     struct gpu_buffer buffer;
     void             *memory; // also where `data` is NULL (GPU_CAP_MAPPED masked)
+    bool              imported;
 };
 
 static uint8_t *bytes_at(const struct gpu_buffer *buffer, uint64_t offset)
@@ -58,8 +59,9 @@ static uint8_t *bytes_at(const struct gpu_buffer *buffer, uint64_t offset)
 static struct gpu_buffer *ref_buffer_create(struct gpu *gpu, const struct gpu_buffer_params *params)
 {
     char         text[2][32];
-    const size_t bytes = (params->bytes + 63) / 64 * 64;
-    void        *memory = aligned_alloc(64, bytes);
+    const size_t alignment = params->pages ? 4096 : 64;
+    const size_t bytes = (params->bytes + alignment - 1) / alignment * alignment;
+    void        *memory = aligned_alloc(alignment, bytes);
     if (!memory || gpu_base(gpu)->bytes + params->bytes > gpu->caps.heap_bytes) {
         log_error("buffer \"%s\": %s of memory are not there, %s are in use; use a smaller batch",
                   params->name, gpu_bytes_text(params->bytes, text[0]),
@@ -74,10 +76,20 @@ static struct gpu_buffer *ref_buffer_create(struct gpu *gpu, const struct gpu_bu
     return &buffer->buffer;
 }
 
+static struct gpu_buffer *ref_buffer_import(struct gpu *gpu, const struct gpu_buffer_params *params,
+                                            void *data)
+{
+    (void)gpu, (void)params;
+    struct ref_buffer *buffer = os_alloc(sizeof *buffer);
+    *buffer = (struct ref_buffer){.buffer.data = data, .memory = data, .imported = true};
+    return &buffer->buffer;
+}
+
 static void ref_buffer_destroy(struct gpu *gpu, struct gpu_buffer *buffer)
 {
     (void)gpu;
-    free(bytes_at(buffer, 0));
+    if (!((struct ref_buffer *)buffer)->imported)
+        free(bytes_at(buffer, 0));
     free(buffer);
 }
 
@@ -281,6 +293,34 @@ static bool ref_commands_times(struct gpu *gpu, struct gpu_commands *commands, d
     return true;
 }
 
+// ---- copies: there and then, so every ticket is done
+
+static uint64_t ref_copy(struct gpu *gpu, const struct gpu_copy *copies, uint32_t count,
+                         uint64_t after)
+{
+    (void)after;
+    for (uint32_t i = 0; i < count; i++)
+        memcpy(bytes_at(copies[i].to.buffer, copies[i].to.offset),
+               bytes_at(copies[i].from.buffer, copies[i].from.offset), copies[i].from.bytes);
+    return ++gpu_base(gpu)->copied;
+}
+
+static bool ref_copied(struct gpu *gpu, uint64_t ticket)
+{
+    return ticket <= gpu_base(gpu)->copied;
+}
+
+static void ref_after_copy(struct gpu *gpu, uint64_t ticket)
+{
+    (void)gpu, (void)ticket;
+}
+
+static const char *ref_copy_choice(struct gpu *gpu)
+{
+    (void)gpu;
+    return "copies: by the host, at once";
+}
+
 static uint64_t ref_memory_held(const struct gpu *gpu)
 {
     return gpu_base(gpu)->bytes;
@@ -290,6 +330,7 @@ static const struct gpu_backend ref_backend = {
     .destroy = ref_destroy,
     .validation_messages = ref_validation_messages,
     .buffer_create = ref_buffer_create,
+    .buffer_import = ref_buffer_import,
     .buffer_destroy = ref_buffer_destroy,
     .buffer_write = ref_buffer_write,
     .buffer_read = ref_buffer_read,
@@ -309,6 +350,11 @@ static const struct gpu_backend ref_backend = {
     .submit = ref_submit,
     .wait = ref_finished,
     .done = ref_finished,
+    .copy = ref_copy,
+    .copy_wait = ref_copied,
+    .copy_done = ref_copied,
+    .after_copy = ref_after_copy,
+    .copy_choice = ref_copy_choice,
 };
 
 struct gpu *gpu_ref_create(const struct gpu_params *params)
@@ -323,7 +369,7 @@ struct gpu *gpu_ref_create(const struct gpu_params *params)
         .driver = "scalar references",
         .type = GPU_TYPE_CPU,
         .mask = keep & (GPU_CAP_STORAGE16 | GPU_CAP_F16 | GPU_CAP_SUBGROUP | GPU_CAP_SIZE |
-                        GPU_CAP_TIMESTAMP | GPU_CAP_MAPPED),
+                        GPU_CAP_TIMESTAMP | GPU_CAP_MAPPED | GPU_CAP_HOSTMEM),
         .subgroup_size = 8,
         .subgroup_min = 8,
         .subgroup_max = 8,
@@ -335,6 +381,7 @@ struct gpu *gpu_ref_create(const struct gpu_params *params)
         .max_allocation = os_memory_for_buffers(),
         .heap_bytes = os_memory_for_buffers(),
         .offset_alignment = 64,
+        .import_alignment = keep & GPU_CAP_HOSTMEM ? 4096 : 0,
         .unified = true,
         .timestamp_ns = keep & GPU_CAP_TIMESTAMP ? 1 : 0,
     };

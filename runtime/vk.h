@@ -22,6 +22,7 @@ struct vk_physical {
     struct gpu_caps  caps;          // all it has, unmasked
     char             problem[192];  // why it cannot be used, "" if it can
     uint32_t         family;        // of the queue
+    uint32_t         transfer_family; // of a queue that only copies; UINT32_MAX: none
     uint32_t         timestamp_bits;
     uint32_t         default_size;  // of a subgroup where none is required
     uint32_t         api_version;   // the smaller of instance's and device's
@@ -54,6 +55,7 @@ struct vk_buffer {
     struct gpu_buffer buffer;
     VkBuffer          handle;
     struct vk_span    span;
+    VkDeviceMemory    imported; // instead of span: memory of the caller
 };
 
 struct vk_kernel {
@@ -86,6 +88,8 @@ struct vk_retired {
     VkCommandBuffer       commands;
     VkQueryPool           queries;
     VkBufferView          view;
+    VkDeviceMemory        imported;
+    uint64_t              imported_bytes;
 };
 
 enum { VK_STAGING_SLOTS = 2, VK_STAGING_BYTES = 8 << 20 };
@@ -93,6 +97,19 @@ struct vk_staging {
     struct gpu_buffer *buffer;   // made on first use
     VkCommandBuffer    commands;
     uint64_t           ticket;
+};
+
+enum { VK_COPY_SLOTS = 16 };
+struct vk_copies {
+    enum gpu_copies wanted, way; // way: MEASURED until it is known
+    char            choice[256];
+    VkQueue         queue;       // of the transfer family, where it is open
+    VkCommandPool   pool;
+    VkSemaphore     timeline;    // its value is the ticket
+    uint64_t        finished;    // last value seen
+    uint64_t        before;      // copies that the next submit has to wait for
+    struct { VkCommandBuffer commands; uint64_t ticket; } slot[VK_COPY_SLOTS];
+    uint32_t        next;
 };
 
 struct vk_gpu {
@@ -108,7 +125,9 @@ struct vk_gpu {
     VkPhysicalDeviceMemoryProperties memory;
     struct vk_block      *blocks;
     uint64_t              block_bytes;   // in all blocks
+    uint64_t              imported_bytes;
     struct vk_staging     upload[VK_STAGING_SLOTS], readback[VK_STAGING_SLOTS];
+    struct vk_copies      copies;
     struct vk_retired    *retired;
     size_t                retired_count, retired_capacity;
     VkPipelineCache       cache;
@@ -151,6 +170,8 @@ uint64_t vk_memory_held(const struct gpu *gpu);
 
 // vk_buffer.c
 struct gpu_buffer *vk_buffer_create(struct gpu *gpu, const struct gpu_buffer_params *params);
+struct gpu_buffer *vk_buffer_import(struct gpu *gpu, const struct gpu_buffer_params *params,
+                                    void *data);
 void vk_buffer_destroy(struct gpu *gpu, struct gpu_buffer *buffer);
 bool vk_buffer_write(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset, const void *data,
                      uint64_t bytes);
@@ -169,6 +190,9 @@ bool vk_kernel_statistics(struct gpu *gpu, struct gpu_kernel *kernel, struct gpu
 
 // vk_queue.c
 bool vk_queue_create(struct vk_gpu *vk);
+bool vk_timeline_create(struct vk_gpu *vk, VkSemaphore *timeline);
+bool vk_timeline_value(struct vk_gpu *vk, VkSemaphore timeline, uint64_t *value);
+bool vk_timeline_wait(struct vk_gpu *vk, VkSemaphore timeline, uint64_t value);
 void vk_queue_finish(struct vk_gpu *vk);
 bool vk_commands_begin(struct vk_gpu *vk, VkCommandBuffer *commands); // makes it where it is none
 bool vk_commands_finish(struct vk_gpu *vk, VkCommandBuffer commands);
@@ -186,6 +210,16 @@ bool vk_commands_end(struct gpu_commands *commands);
 uint64_t vk_submit(struct gpu *gpu, struct gpu_commands *const *commands, uint32_t count);
 bool vk_wait(struct gpu *gpu, uint64_t ticket);
 bool vk_done(struct gpu *gpu, uint64_t ticket);
+
+// vk_copy.c
+bool vk_copies_create(struct vk_gpu *vk, enum gpu_copies wanted);
+void vk_copies_finish(struct vk_gpu *vk);
+bool vk_copies_settle(struct vk_gpu *vk); // waits for what the transfer queue has
+uint64_t vk_copy(struct gpu *gpu, const struct gpu_copy *copies, uint32_t count, uint64_t after);
+bool vk_copy_wait(struct gpu *gpu, uint64_t ticket);
+bool vk_copy_done(struct gpu *gpu, uint64_t ticket);
+void vk_after_copy(struct gpu *gpu, uint64_t ticket);
+const char *vk_copy_choice(struct gpu *gpu);
 
 // vk_timer.c
 bool vk_timer_create(struct vk_commands *commands);

@@ -8,6 +8,8 @@
 #include "runtime/os.h"
 #include "runtime/vk.h"
 
+enum { PAGE = 4096 };
+
 static void log_no_memory(const struct vk_gpu *vk, const struct gpu_buffer_params *params)
 {
     char text[3][32];
@@ -21,11 +23,15 @@ static void log_no_memory(const struct vk_gpu *vk, const struct gpu_buffer_param
 
 // Memory for a buffer. When there is none, what was destroyed and is still in flight is waited for
 // first.
-static enum vk_memory_result memory_for(struct vk_gpu *vk, VkBuffer handle, enum gpu_memory memory,
+static enum vk_memory_result memory_for(struct vk_gpu *vk, VkBuffer handle,
+                                        const struct gpu_buffer_params *params,
                                         struct vk_span *span)
 {
-    VkMemoryRequirements need;
+    const enum gpu_memory memory = params->memory;
+    VkMemoryRequirements  need;
     vk->fn.vkGetBufferMemoryRequirements(vk->device, handle, &need);
+    if (params->pages && need.alignment < PAGE)
+        need.alignment = PAGE;
     const enum vk_memory_result result = vk_memory_alloc(vk, &need, memory, span);
     if (result != VK_MEMORY_NONE || !vk->retired_count)
         return result;
@@ -35,27 +41,40 @@ static enum vk_memory_result memory_for(struct vk_gpu *vk, VkBuffer handle, enum
     return vk_memory_alloc(vk, &need, memory, span);
 }
 
+// A buffer for any use here, of all queues that are open.
+static VkResult handle_make(struct vk_gpu *vk, uint64_t bytes, const void *chain, VkBuffer *out)
+{
+    const uint32_t family[2] = {vk->physical.family, vk->physical.transfer_family};
+    const bool     both = vk->copies.queue != VK_NULL_HANDLE;
+    *out = VK_NULL_HANDLE;
+    const VkResult made = vk->fn.vkCreateBuffer(
+        vk->device,
+        &(VkBufferCreateInfo){
+            .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
+            .pNext = chain,
+            .size = (bytes + 15) / 16 * 16, // whole texels, and whole words of a fill
+            .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT |
+                     VK_BUFFER_USAGE_UNIFORM_TEXEL_BUFFER_BIT |
+                     VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
+            .sharingMode = both ? VK_SHARING_MODE_CONCURRENT : VK_SHARING_MODE_EXCLUSIVE,
+            .queueFamilyIndexCount = both ? 2 : 0,
+            .pQueueFamilyIndices = family,
+        },
+        NULL, out);
+    if (made != VK_SUCCESS)
+        *out = VK_NULL_HANDLE;
+    return made;
+}
+
 struct gpu_buffer *vk_buffer_create(struct gpu *gpu, const struct gpu_buffer_params *params)
 {
     struct vk_gpu *vk = vk_gpu(gpu);
     VkBuffer       handle = VK_NULL_HANDLE;
     vk_retire_collect(vk);
-    const VkResult made = vk->fn.vkCreateBuffer(
-        vk->device,
-        &(VkBufferCreateInfo){
-            .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
-            .size = (params->bytes + 15) / 16 * 16, // whole texels, and whole words of a fill
-            .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT |
-                     VK_BUFFER_USAGE_UNIFORM_TEXEL_BUFFER_BIT |
-                     VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
-            .sharingMode = VK_SHARING_MODE_EXCLUSIVE,
-        },
-        NULL, &handle);
+    const VkResult made = handle_make(vk, params->bytes, NULL, &handle);
     struct vk_span span = {0};
     const enum vk_memory_result got =
-        made == VK_SUCCESS ? memory_for(vk, handle, params->memory, &span) : VK_MEMORY_NONE;
-    if (made != VK_SUCCESS)
-        handle = VK_NULL_HANDLE;
+        made == VK_SUCCESS ? memory_for(vk, handle, params, &span) : VK_MEMORY_NONE;
     if (made == VK_ERROR_DEVICE_LOST)
         vk_ok(vk, made, "making a buffer");
     else if (got == VK_MEMORY_NONE)
@@ -77,10 +96,87 @@ struct gpu_buffer *vk_buffer_create(struct gpu *gpu, const struct gpu_buffer_par
     return NULL;
 }
 
+// ---- memory of the caller
+
+// Memory types that can hold it, best first by the lowest number; 0: none.
+static uint32_t import_types(struct vk_gpu *vk, VkBuffer handle, void *data)
+{
+    VkMemoryHostPointerPropertiesEXT pointer = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_HOST_POINTER_PROPERTIES_EXT};
+    VkMemoryRequirements need;
+    vk->fn.vkGetBufferMemoryRequirements(vk->device, handle, &need);
+    const VkResult result = vk->fn.vkGetMemoryHostPointerPropertiesEXT(
+        vk->device, VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT, data, &pointer);
+    return result == VK_SUCCESS ? pointer.memoryTypeBits & need.memoryTypeBits : 0;
+}
+
+static VkResult import_memory(struct vk_gpu *vk, uint32_t type, void *data, uint64_t bytes,
+                              VkDeviceMemory *out)
+{
+    const VkImportMemoryHostPointerInfoEXT pointer = {
+        .sType = VK_STRUCTURE_TYPE_IMPORT_MEMORY_HOST_POINTER_INFO_EXT,
+        .handleType = VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT,
+        .pHostPointer = data,
+    };
+    const VkResult result =
+        vk->fn.vkAllocateMemory(vk->device,
+                                &(VkMemoryAllocateInfo){
+                                    .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+                                    .pNext = &pointer,
+                                    .allocationSize = bytes,
+                                    .memoryTypeIndex = type,
+                                },
+                                NULL, out);
+    if (result != VK_SUCCESS)
+        *out = VK_NULL_HANDLE;
+    return result;
+}
+
+struct gpu_buffer *vk_buffer_import(struct gpu *gpu, const struct gpu_buffer_params *params,
+                                    void *data)
+{
+    struct vk_gpu *vk = vk_gpu(gpu);
+    const VkExternalMemoryBufferCreateInfo external = {
+        .sType = VK_STRUCTURE_TYPE_EXTERNAL_MEMORY_BUFFER_CREATE_INFO,
+        .handleTypes = VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT,
+    };
+    VkBuffer       handle = VK_NULL_HANDLE;
+    VkDeviceMemory memory = VK_NULL_HANDLE;
+    vk_retire_collect(vk);
+    VkResult       result = handle_make(vk, params->bytes, &external, &handle);
+    const uint32_t types = result == VK_SUCCESS ? import_types(vk, handle, data) : 0;
+    for (uint32_t type = 0; type < vk->memory.memoryTypeCount && !memory; type++)
+        if (types & (1u << type))
+            result = import_memory(vk, type, data, params->bytes, &memory);
+    if (memory)
+        result = vk->fn.vkBindBufferMemory(vk->device, handle, memory, 0);
+    if (memory && result == VK_SUCCESS) {
+        struct vk_buffer *buffer = os_alloc(sizeof *buffer);
+        *buffer = (struct vk_buffer){
+            .buffer.data = data, .handle = handle, .imported = memory};
+        vk->imported_bytes += params->bytes;
+        vk_name(vk, VK_OBJECT_TYPE_BUFFER, (uint64_t)handle, params->name);
+        return &buffer->buffer;
+    }
+    log_warn("buffer \"%s\": %s does not take these %llu bytes of host memory (%s); they have to "
+             "be copied",
+             params->name, gpu->caps.name, (unsigned long long)params->bytes,
+             types ? vk_result_text(result) : "no memory type for them");
+    vk->fn.vkDestroyBuffer(vk->device, handle, NULL);
+    vk->fn.vkFreeMemory(vk->device, memory, NULL);
+    return NULL;
+}
+
 void vk_buffer_destroy(struct gpu *gpu, struct gpu_buffer *buffer)
 {
     struct vk_buffer *own = (struct vk_buffer *)buffer;
-    vk_retire(vk_gpu(gpu), &(struct vk_retired){.buffer = own->handle, .span = own->span});
+    vk_copies_settle(vk_gpu(gpu)); // tickets of submits do not speak of them
+    vk_retire(vk_gpu(gpu), &(struct vk_retired){
+                               .buffer = own->handle,
+                               .span = own->span,
+                               .imported = own->imported,
+                               .imported_bytes = own->imported ? buffer->params.bytes : 0,
+                           });
     free(own);
 }
 

@@ -67,12 +67,29 @@ static bool family_pick(struct vk_physical *p)
     return best > 0;
 }
 
+// A queue that can copy and nothing else: on cards, an engine of its own.
+static uint32_t transfer_family(VkPhysicalDevice device)
+{
+    const VkQueueFlags none = VK_QUEUE_COMPUTE_BIT | VK_QUEUE_GRAPHICS_BIT;
+    uint32_t           count = 0, found = UINT32_MAX;
+    vkGetPhysicalDeviceQueueFamilyProperties(device, &count, NULL);
+    VkQueueFamilyProperties *list = os_alloc(count * sizeof *list);
+    vkGetPhysicalDeviceQueueFamilyProperties(device, &count, list);
+    for (uint32_t i = 0; i < count && found == UINT32_MAX; i++)
+        if (list[i].queueFlags & VK_QUEUE_TRANSFER_BIT && !(list[i].queueFlags & none) &&
+            list[i].queueCount)
+            found = i;
+    free(list);
+    return found;
+}
+
 // Everything the driver is asked, in one chain each.
 struct answers {
     VkPhysicalDeviceProperties2                             properties;
     VkPhysicalDeviceVulkan11Properties                      properties11;
     VkPhysicalDeviceVulkan12Properties                      properties12;
     VkPhysicalDeviceSubgroupSizeControlProperties           sizes;
+    VkPhysicalDeviceExternalMemoryHostPropertiesEXT         host;
     VkPhysicalDeviceFeatures2                               features;
     VkPhysicalDeviceVulkan11Features                        features11;
     VkPhysicalDeviceVulkan12Features                        features12;
@@ -102,6 +119,7 @@ static void ask(VkPhysicalDevice device, const struct extensions *e, bool has_si
                          .pNext = &a->properties12},
         .properties12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_PROPERTIES},
         .sizes = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES},
+        .host = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_MEMORY_HOST_PROPERTIES_EXT},
         .features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
                      .pNext = &a->features11},
         .features11 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
@@ -120,6 +138,10 @@ static void ask(VkPhysicalDevice device, const struct extensions *e, bool has_si
     };
     const bool coop = has(e, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME);
     const bool coop2 = coop && core13 && has(e, VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME);
+    if (has(e, VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME)) {
+        a->host.pNext = a->properties.pNext;
+        a->properties.pNext = &a->host;
+    }
     void *end = &a->features12;
     if (has_sizes) {
         link_next(&a->properties12, &a->sizes);
@@ -188,7 +210,9 @@ static uint32_t mask_of(const struct answers *a, const struct extensions *e, boo
     set(&mask, GPU_CAP_TIMESTAMP,
         timestamp_bits && a->properties.properties.limits.timestampPeriod > 0);
     set(&mask, GPU_CAP_BUDGET, has(e, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME));
-    set(&mask, GPU_CAP_HOSTMEM, has(e, VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME));
+    set(&mask, GPU_CAP_HOSTMEM,
+        has(e, VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME) &&
+            a->host.minImportedHostPointerAlignment <= UINT32_MAX);
     set(&mask, GPU_CAP_STATISTICS, a->statistics.pipelineExecutableInfo);
     // device scope: with the memory model on, every barrier and atomic between workgroups needs it
     set(&mask, GPU_CAP_COOP,
@@ -288,6 +312,8 @@ static void caps_fill(struct gpu_caps *caps, const struct answers *a)
         l->minStorageBufferOffsetAlignment < 4 ? 4 : (uint32_t)l->minStorageBufferOffsetAlignment;
     if (caps->mask & GPU_CAP_TEXEL && caps->offset_alignment < l->minTexelBufferOffsetAlignment)
         caps->offset_alignment = (uint32_t)l->minTexelBufferOffsetAlignment;
+    if (caps->mask & GPU_CAP_HOSTMEM)
+        caps->import_alignment = (uint32_t)a->host.minImportedHostPointerAlignment;
     caps->timestamp_ns = caps->mask & GPU_CAP_TIMESTAMP ? l->timestampPeriod : 0;
     workarounds_fill(caps, a);
     caps->flexible_max = a->coop2_limits.cooperativeMatrixFlexibleDimensionsMaxDimension;
@@ -318,6 +344,7 @@ void vk_physical_fill(struct vk_physical *p)
                  VK_API_VERSION_MAJOR(basic.apiVersion), VK_API_VERSION_MINOR(basic.apiVersion));
         return;
     }
+    p->transfer_family = transfer_family(p->handle);
     if (!family_pick(p)) {
         snprintf(p->problem, sizeof p->problem, "it has no compute queue");
         return;
@@ -339,6 +366,7 @@ void vk_physical_fill(struct vk_physical *p)
     p->extended_types = a.features12.shaderSubgroupExtendedTypes;
     p->caps.unified = is_unified(p->caps.type, &a.memory);
     p->caps.mask = mask_of(&a, &e, has_sizes, p->timestamp_bits, p->caps.unified);
+    set(&p->caps.mask, GPU_CAP_TRANSFER, p->transfer_family != UINT32_MAX);
     set(&p->caps.mask, GPU_CAP_TEXEL, has_texels(p->handle, &a.properties.properties.limits));
     p->default_size = a.properties11.subgroupSize ? a.properties11.subgroupSize : 1;
     caps_fill(&p->caps, &a);

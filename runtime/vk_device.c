@@ -293,13 +293,17 @@ static VkResult open_device(struct vk_gpu *vk, uint32_t mask)
                      .shaderInt64 = p->int64},
     };
     const float priority = 1;
+    const VkDeviceQueueCreateInfo queues[2] = {
+        {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+         .queueFamilyIndex = p->family, .queueCount = 1, .pQueuePriorities = &priority},
+        {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+         .queueFamilyIndex = p->transfer_family, .queueCount = 1, .pQueuePriorities = &priority},
+    };
     return vkCreateDevice(p->handle, &(VkDeviceCreateInfo){
         .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
         .pNext = &features,
-        .queueCreateInfoCount = 1,
-        .pQueueCreateInfos = &(VkDeviceQueueCreateInfo){
-            .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
-            .queueFamilyIndex = p->family, .queueCount = 1, .pQueuePriorities = &priority},
+        .queueCreateInfoCount = mask & GPU_CAP_TRANSFER ? 2 : 1,
+        .pQueueCreateInfos = queues,
         .enabledExtensionCount = count,
         .ppEnabledExtensionNames = names,
     }, NULL, &vk->device);
@@ -314,9 +318,11 @@ static void destroy(struct gpu *gpu)
 {
     struct vk_gpu *vk = vk_gpu(gpu);
     if (vk->device) {
-        if (vk->base.submitted) // RADV's null devices fall over when there is nothing to wait for
+        // RADV's null devices fall over when there is nothing to wait for
+        if (vk->base.submitted || vk->base.copied)
             vk->fn.vkDeviceWaitIdle(vk->device);
         vk_staging_finish(vk);
+        vk_copies_finish(vk);
         vk_queue_finish(vk);
         vk_cache_finish(vk);
         vk_memory_finish(vk);
@@ -330,6 +336,7 @@ static const struct gpu_backend vk_backend = {
     .destroy = destroy,
     .validation_messages = validation_messages,
     .buffer_create = vk_buffer_create,
+    .buffer_import = vk_buffer_import,
     .buffer_destroy = vk_buffer_destroy,
     .buffer_write = vk_buffer_write,
     .buffer_read = vk_buffer_read,
@@ -349,6 +356,11 @@ static const struct gpu_backend vk_backend = {
     .submit = vk_submit,
     .wait = vk_wait,
     .done = vk_done,
+    .copy = vk_copy,
+    .copy_wait = vk_copy_wait,
+    .copy_done = vk_copy_done,
+    .after_copy = vk_after_copy,
+    .copy_choice = vk_copy_choice,
 };
 
 // Picks the physical device and fills in the caps that are left after the mask.
@@ -368,6 +380,8 @@ static bool choose(struct vk_gpu *vk, const struct gpu_params *params)
         vk_matrices_mask(caps);
         if (!(caps->mask & GPU_CAP_TIMESTAMP))
             caps->timestamp_ns = 0;
+        if (!(caps->mask & GPU_CAP_HOSTMEM))
+            caps->import_alignment = 0;
         if (!(caps->mask & GPU_CAP_SIZE))
             caps->subgroup_size = caps->subgroup_min = caps->subgroup_max =
                 vk->physical.default_size;
@@ -393,7 +407,8 @@ struct gpu *gpu_vk_create(const struct gpu_params *params)
     volkLoadDeviceTable(&vk->fn, vk->device);
     vk->fn.vkGetDeviceQueue(vk->device, vk->physical.family, 0, &vk->queue);
     vkGetPhysicalDeviceMemoryProperties(vk->physical.handle, &vk->memory);
-    if (vk_queue_create(vk) && vk_cache_create(vk, params->cache_dir))
+    if (vk_queue_create(vk) && vk_copies_create(vk, params->copies) &&
+        vk_cache_create(vk, params->cache_dir))
         return gpu;
 fail:
     gpu_destroy(&gpu);

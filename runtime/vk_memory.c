@@ -31,14 +31,16 @@ static void free_remove(struct vk_block *block, uint32_t at)
     memmove(block->free + at, block->free + at + 1, (block->free_count - at) * sizeof *block->free);
 }
 
-// Takes aligned bytes out of the first free range that holds them; what is left before and behind
-// stays free.
+// Takes bytes whose address (offset, where it is not mapped) is aligned out of the first free range
+// that holds them; what is left before and behind stays free.
 static bool block_take(struct vk_block *block, uint64_t bytes, uint64_t alignment,
                        struct vk_span *out)
 {
     for (uint32_t i = 0; i < block->free_count; i++) {
         const struct vk_range range = block->free[i];
-        const uint64_t        begin = (range.offset + alignment - 1) / alignment * alignment;
+        const uint64_t        skew = (uintptr_t)block->data % alignment;
+        const uint64_t        begin =
+            (range.offset + skew + alignment - 1) / alignment * alignment - skew;
         const uint64_t        skip = begin - range.offset;
         if (skip > range.bytes || bytes > range.bytes - skip)
             continue;
@@ -200,11 +202,15 @@ static enum vk_memory_result alloc_in_type(struct vk_gpu *vk, uint32_t type,
     uint64_t         size = block_size_next(vk, type);
     struct vk_block *block = NULL;
     bool             own = need->size >= size;
-    enum vk_memory_result result = block_new(vk, type, own ? need->size : size, own, &block);
+    // a mapping may begin anywhere at a multiple of 64
+    const uint64_t   least = need->alignment > 64 ? need->size + need->alignment : need->size;
+    enum vk_memory_result result = block_new(vk, type, own ? least : size, own, &block);
     if (result == VK_MEMORY_NONE && !own) // no room for a whole block: just for this one
-        result = block_new(vk, type, need->size, own = true, &block);
-    if (result == VK_MEMORY_OK)
-        block_take(block, need->size, 1, out);
+        result = block_new(vk, type, least, own = true, &block);
+    if (result == VK_MEMORY_OK && !block_take(block, need->size, need->alignment, out)) {
+        block_free(vk, block);
+        return VK_MEMORY_NONE;
+    }
     return result;
 }
 
@@ -237,7 +243,7 @@ void vk_memory_free(struct vk_gpu *vk, struct vk_span *span)
 
 uint64_t vk_memory_held(const struct gpu *gpu)
 {
-    return vk_gpu(gpu)->block_bytes;
+    return vk_gpu(gpu)->block_bytes + vk_gpu(gpu)->imported_bytes;
 }
 
 void vk_memory_finish(struct vk_gpu *vk)

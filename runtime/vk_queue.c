@@ -22,15 +22,36 @@ bool vk_queue_create(struct vk_gpu *vk)
     return VK_MADE(vk, vk->pool, result, "making the command pool");
 }
 
-static bool timeline_create(struct vk_gpu *vk)
+bool vk_timeline_create(struct vk_gpu *vk, VkSemaphore *out)
 {
     const VkSemaphoreTypeCreateInfo timeline = {.sType =
                                                     VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
                                                 .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
     const VkSemaphoreCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO,
                                         .pNext = &timeline};
-    const VkResult result = vk->fn.vkCreateSemaphore(vk->device, &info, NULL, &vk->timeline);
-    return VK_MADE(vk, vk->timeline, result, "making the timeline of submits");
+    const VkResult result = vk->fn.vkCreateSemaphore(vk->device, &info, NULL, out);
+    return VK_MADE(vk, *out, result, "making the timeline of submits");
+}
+
+bool vk_timeline_value(struct vk_gpu *vk, VkSemaphore timeline, uint64_t *value)
+{
+    if (vk->base.lost ||
+        !vk_ok(vk, vk->fn.vkGetSemaphoreCounterValue(vk->device, timeline, value),
+               "asking the timeline"))
+        return false;
+    if (*value == UINT64_MAX) // how some drivers answer for a lost device
+        return vk_ok(vk, VK_ERROR_DEVICE_LOST, "asking the timeline");
+    return true;
+}
+
+bool vk_timeline_wait(struct vk_gpu *vk, VkSemaphore timeline, uint64_t value)
+{
+    return vk_ok(vk, vk->fn.vkWaitSemaphores(vk->device, &(VkSemaphoreWaitInfo){
+        .sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
+        .semaphoreCount = 1,
+        .pSemaphores = &timeline,
+        .pValues = &value,
+    }, UINT64_MAX), "waiting for commands");
 }
 
 // ---- objects that outlive their handle
@@ -39,6 +60,8 @@ static void retired_destroy(struct vk_gpu *vk, struct vk_retired *r)
 {
     vk->fn.vkDestroyBuffer(vk->device, r->buffer, NULL);
     vk_memory_free(vk, &r->span);
+    vk->fn.vkFreeMemory(vk->device, r->imported, NULL);
+    vk->imported_bytes -= r->imported_bytes;
     vk->fn.vkDestroyPipeline(vk->device, r->pipeline, NULL);
     vk->fn.vkDestroyPipelineLayout(vk->device, r->layout, NULL);
     vk->fn.vkDestroyDescriptorSetLayout(vk->device, r->set, NULL);
@@ -81,12 +104,8 @@ static bool finished_update(struct vk_gpu *vk)
     uint64_t value = 0;
     if (!vk->timeline)
         return !vk->base.lost;
-    if (vk->base.lost ||
-        !vk_ok(vk, vk->fn.vkGetSemaphoreCounterValue(vk->device, vk->timeline, &value),
-               "asking the timeline"))
+    if (!vk_timeline_value(vk, vk->timeline, &value))
         return false;
-    if (value == UINT64_MAX) // how some drivers answer for a lost device
-        return vk_ok(vk, VK_ERROR_DEVICE_LOST, "asking the timeline");
     vk->finished = value;
     return true;
 }
@@ -298,16 +317,26 @@ bool vk_commands_end(struct gpu_commands *commands)
 uint64_t vk_queue_submit(struct vk_gpu *vk, const VkCommandBuffer *commands, uint32_t count)
 {
     const uint64_t ticket = vk->base.submitted + 1;
-    if (!vk->timeline && !timeline_create(vk))
+    if (!vk->timeline && !vk_timeline_create(vk, &vk->timeline))
         return 0;
+    const uint64_t before = vk->copies.before; // gpu_after_copy
+    const uint32_t waits = before > 0; // also where the host saw them end: memory, not time
+    const VkPipelineStageFlags stages = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT |
+                                        VK_PIPELINE_STAGE_TRANSFER_BIT |
+                                        VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT;
     const VkTimelineSemaphoreSubmitInfo values = {
         .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
+        .waitSemaphoreValueCount = waits,
+        .pWaitSemaphoreValues = &before,
         .signalSemaphoreValueCount = 1,
         .pSignalSemaphoreValues = &ticket,
     };
     const VkResult result = vk->fn.vkQueueSubmit(vk->queue, 1, &(VkSubmitInfo){
         .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
         .pNext = &values,
+        .waitSemaphoreCount = waits,
+        .pWaitSemaphores = &vk->copies.timeline,
+        .pWaitDstStageMask = &stages,
         .commandBufferCount = count,
         .pCommandBuffers = commands,
         .signalSemaphoreCount = 1,
@@ -316,6 +345,7 @@ uint64_t vk_queue_submit(struct vk_gpu *vk, const VkCommandBuffer *commands, uin
     if (!vk_ok(vk, result, "submitting commands"))
         return 0;
     vk->base.submitted = ticket;
+    vk->copies.before = 0;
     return ticket;
 }
 
@@ -359,13 +389,7 @@ bool vk_wait(struct gpu *gpu, uint64_t ticket)
         ticket = vk->base.submitted;
     if (ticket <= vk->finished)
         return true;
-    const VkResult result = vk->fn.vkWaitSemaphores(vk->device, &(VkSemaphoreWaitInfo){
-        .sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
-        .semaphoreCount = 1,
-        .pSemaphores = &vk->timeline,
-        .pValues = &ticket,
-    }, UINT64_MAX);
-    if (!vk_ok(vk, result, "waiting for commands"))
+    if (!vk_timeline_wait(vk, vk->timeline, ticket))
         return false;
     vk->finished = ticket;
     return true;

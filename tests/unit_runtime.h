@@ -11,6 +11,7 @@
 struct round {
     const char     *label, *device, *caps; // device NULL: $VKMOE_DEVICE or the best
     bool            validate;
+    enum gpu_copies copies;
     struct gpu     *gpu;
     struct kernels *kernels;
 };
