@@ -12,7 +12,7 @@ round()
     device=$1
     shift
     must train "$device" "$tmp/whole" --steps 20 "$@"
-    if [ $case != default_bf16 ]; then # opening a device takes seconds
+    if [ $case != default_bf16 ] && [ $case != routers_default ]; then # opening a device takes seconds
         must train "$device" "$tmp/again" --steps 20 "$@"
         same_run "$tmp/whole" "$tmp/again"
     fi
@@ -46,6 +46,30 @@ finished()
     ! cmp -s "$tmp/a/model.safetensors" "$tmp/d/model.safetensors" || fail 'the seed changes nothing'
 }
 
+# What else a checkpoint has to keep: the balancing bias of sigmoid_bias, the steps of experts, moments of three
+# optimizers, learned temperatures; and what must follow from the step alone: noise, jitter, dropped pairs.
+routers_of_each_layer='{"1": {"router_type": "noisy_topk", "router_jitter_noise": 0.1},
+    "2": {"router_type": "sigmoid_bias", "router_bias_update_speed": 0.05, "router_z_loss_coef": 0},
+    "3": {"router_type": "top_p", "router_top_p": 0.6, "router_learn_temperature": true, "router_body": "cosine"}}'
+losses='--set router_entropy_coef=0.01 --set router_mean_entropy_coef=-0.002 --set router_variance_coef=0.1
+    --set router_importance_coef=0.01 --set router_z_square_coef=0.001 --set router_aux_loss_hf_coef=0.01
+    --set router_loss_layers=all'
+
+routers()
+{
+    config=$here/mixed.json
+    round "$1" --set num_hidden_layers=4 --set layers="$routers_of_each_layer" $losses --set capacity_factor=1.2 \
+        --set gradient_accumulation_steps=2 --set router_aux_loss_global=true --set expert_optimizer=lazy-global
+}
+
+stack()
+{
+    config=$here/stack.json
+    round "$1" --set num_hidden_layers=4 --set mlp_only_layers=[0] --set expert_optimizer=dense-exact --set optim=muon \
+        --set layers='{"1": {"router_type": "threshold", "router_threshold": 0.2}, "3": {"router_type": "dense"}}' \
+        --set param_groups='[{"match": "*embed*", "optim": "sgd", "learning_rate": 0.1}]' --set shared_expert_intermediate_size=8
+}
+
 case $case in
 ref)
     round ref
@@ -56,6 +80,8 @@ ref)
     round ref --set batch_size=6 --set save_every=1
     round ref --set tie_word_embeddings=false --set lr_scheduler_type=constant_with_decay --set warmup_steps=15
     finished ;;
+routers_ref) routers ref && stack ref ;;
+routers_default) routers default ;;
 default) round default --set gradient_accumulation_steps=3 ;;
 default_bf16) round default --set torch_dtype=bfloat16 --set save_every=7 ;;
 *) fail "no case $case" ;;
