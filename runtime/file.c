@@ -107,6 +107,12 @@ void file_unmap(struct file_map *map)
     *map = (struct file_map){0};
 }
 
+void file_map_forget(const struct file_map *map)
+{
+    if (map->data && madvise((void *)(uintptr_t)map->data, map->bytes, MADV_DONTNEED) != 0)
+        log_debug("a mapped file stays in memory: %s", strerror(errno));
+}
+
 bool file_exists(const char *path)
 {
     return access(path, F_OK) == 0;

@@ -19,6 +19,7 @@ struct file_map {
 };
 bool file_map(const char *path, struct file_map *out);
 void file_unmap(struct file_map *map);
+void file_map_forget(const struct file_map *map); // its pages leave memory; a look brings them back
 
 bool file_exists(const char *path);
 bool file_size(const char *path, uint64_t *bytes);

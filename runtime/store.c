@@ -278,7 +278,9 @@ static void take_entries(struct store *store, const struct store_named *named, u
         struct store_entry *e = &store->entry[n->key];
         *e = (struct store_entry){n->segment, n->record, n->parts, {0}};
         memcpy(e->sum, n->sum, sizeof e->sum);
-        store_set_state(store, s, n->record, PLACE_LIVE | PLACE_KEPT);
+        const bool shared = s->state[n->record] & PLACE_KEPT;
+        store_set_state(store, s, n->record,
+                        PLACE_LIVE | PLACE_KEPT | (shared ? PLACE_SHARED : 0));
         s->key[n->record] = n->key;
     }
     store->live = count;
@@ -310,18 +312,15 @@ static bool reclaim(struct store *store)
     return true;
 }
 
-static bool open_writer(struct store *store, const struct store_params *params)
-{
-    return store_mark_kept(store, params->kept, params->kept_count) && reclaim(store);
-}
-
 struct store *store_create(const struct store_params *params)
 {
     struct store *store = make(params, true);
     struct store_geometry geometry;
     if (!wanted_geometry(params, &geometry) || !lock(store)) goto fail;
     take_geometry(store, &geometry, params->identity);
-    if (open_all_segments(store) && open_writer(store, params)) return store;
+    if (open_all_segments(store) && store_mark_kept(store, params->kept, params->kept_count) &&
+        reclaim(store))
+        return store;
 fail:
     store_close(&store);
     return NULL;
@@ -340,8 +339,9 @@ struct store *store_open(const char *path, const struct store_params *params, bo
         take_geometry(store, &manifest.geometry, manifest.identity);
         ok = (!writable || open_all_segments(store)) && check_segments(store, path, &manifest);
     }
+    ok = ok && (!writable || store_mark_kept(store, params->kept, params->kept_count));
     if (ok) take_entries(store, named, manifest.index_records);
-    ok = ok && (!writable || open_writer(store, params));
+    ok = ok && (!writable || reclaim(store));
     store_manifest_free(&manifest);
     free(named);
     if (!ok) store_close(&store);

@@ -143,7 +143,8 @@ struct store_stats {
 struct store_stats store_stats(const struct store *store);
 
 // Moves at most `most` records from the end of the store into free places in front of them; *moved
-// 0: there is nothing to move. Their old places are free after the next commit and protect.
+// 0: there is nothing to move. Their old places are free after the next commit and protect. What
+// manifests kept at the opening name too stays where it is: moving would double it.
 bool store_compact(struct store *store, uint32_t most, uint32_t *moved);
 // Free places at the ends of segments, and segments that hold nothing, go back to the file system.
 bool store_trim(struct store *store);

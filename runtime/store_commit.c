@@ -239,6 +239,7 @@ static void move_bits(struct store *store, uint8_t from, uint8_t to)
 bool store_protect(struct store *store, const char *const *manifest, uint32_t count)
 {
     move_bits(store, PLACE_KEPT, PLACE_WAS_KEPT);
+    move_bits(store, PLACE_SHARED, 0);
     const bool ok = store_mark_kept(store, manifest, count);
     // someone who reads may read what is dropped now
     move_bits(store, PLACE_WAS_KEPT, ok && !store_has_readers(store) ? 0 : PLACE_KEPT);
@@ -253,7 +254,8 @@ struct store_stats store_stats(const struct store *store)
     for (uint32_t i = 0; i < store->segment_count; i++) {
         const struct store_segment *s = store->segment[i];
         struct stat info = {0};
-        for (uint32_t r = 0; r < s->records; r++) stats.kept += s->state[r] == PLACE_KEPT;
+        for (uint32_t r = 0; r < s->records; r++)
+            stats.kept += (s->state[r] & (PLACE_KEPT | PLACE_LIVE)) == PLACE_KEPT;
         stats.free += s->records - s->used;
         if (fstat(s->fd, &info) != 0) continue;
         stats.bytes += (uint64_t)info.st_size;
@@ -300,7 +302,7 @@ bool store_compact(struct store *store, uint32_t most, uint32_t *moved)
         for (uint32_t r = store->segment[i]->records; ok && *moved < most && r-- > 0;) {
             const struct store_segment *s = store->segment[i];
             uint32_t hole, held;
-            if (!(s->state[r] & PLACE_LIVE)) continue;
+            if ((s->state[r] & (PLACE_LIVE | PLACE_SHARED)) != PLACE_LIVE) continue;
             const struct store_segment *to = store_first_hole(store, &hole);
             if (!to || to->number > s->number || (to == s && hole > r)) goto done;
             ok = store_read(store, s->key[r], UINT32_MAX, record, &held) &&

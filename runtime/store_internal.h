@@ -61,6 +61,7 @@ enum { // of a place
     PLACE_KEPT = 2, // a kept manifest names it
     PLACE_BUSY = 4, // handed out by store_place
     PLACE_WAS_KEPT = 8, // while store_protect works
+    PLACE_SHARED = 16, // when the store was opened, another manifest named the record too
 };
 
 struct store_entry { // of a key; segment 0: no record

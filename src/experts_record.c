@@ -230,3 +230,32 @@ void experts_record_complete(const struct experts_record *record, uint64_t key, 
         free(values);
     }
 }
+
+// The first values alone tell it of nearly all that were ever trained.
+static bool may_be_initial(const struct experts_record *record, uint64_t key, const void *from)
+{
+    enum { SOME = 16 };
+    const uint32_t experts = record->model->config.num_experts;
+    const struct model_tensor *stack =
+        experts_record_stack(record, (uint32_t)(key / experts), 0);
+    const uint64_t size = record->matrix[0].count, count = min_u64(SOME, size);
+    float wanted[SOME], found[SOME];
+    if (stack->init == MODEL_ORTHOGONAL) return true; // made whole in any case
+    model_init_values(record->model, stack, key % experts * size, count, wanted);
+    experts_record_get(record, from, RECORD_MASTER, 0, 0, count, found);
+    return memcmp(wanted, found, count * sizeof *wanted) == 0;
+}
+
+uint32_t experts_record_parts(const struct experts_record *record, uint64_t key, const void *from,
+                              void *scratch)
+{
+    const uint32_t weights = 1u << RECORD_WEIGHTS, state = 1u << RECORD_STATE;
+    if (may_be_initial(record, key, from)) {
+        experts_record_initial(record, key, scratch);
+        if (memcmp(scratch, from, record->bytes) == 0) return 0;
+    }
+    if (record->state == RECORD_STATE_NONE) return weights;
+    memcpy(scratch, from, record->bytes);
+    experts_record_complete(record, key, weights, scratch);
+    return memcmp(scratch, from, record->bytes) == 0 ? weights : weights | state;
+}

@@ -74,3 +74,7 @@ void experts_record_put(const struct experts_record *record, void *to, enum reco
                         uint32_t matrix, uint64_t begin, uint64_t count, const float *values);
 uint64_t experts_record_steps(const struct experts_record *record, const void *from);
 void     experts_record_set_steps(const struct experts_record *record, void *to, uint64_t steps);
+// Which parts must be stored for the record to be what it is: none where it is as before the first
+// step, no state where that follows from the weights. `scratch` has room for a record.
+uint32_t experts_record_parts(const struct experts_record *record, uint64_t key, const void *from,
+                              void *scratch);

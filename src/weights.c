@@ -52,16 +52,21 @@ static void to_f32(float *out, const uint8_t *from, uint64_t count, int dtype)
 
 // ---- loading
 
+bool weights_values(const struct weights_piece *piece, uint64_t begin, uint64_t count, float *out)
+{
+    const struct safetensors_tensor *source = piece->source;
+    const uint64_t from = piece->source_begin + begin;
+    to_f32(out, piece->file->data + source->begin + from * dtype_bytes((enum dtype)source->dtype),
+           count, source->dtype);
+    return check_finite(piece->file->name, source->name, from, out, count);
+}
+
 static bool load_piece(const struct weights_piece *piece, const struct weights_part *part,
                        float *chunk)
 {
-    const struct safetensors_tensor *source = piece->source;
-    const uint64_t bytes = dtype_bytes((enum dtype)source->dtype);
     for (uint64_t done = 0; done < piece->count;) {
-        const uint64_t count = min_u64(piece->count - done, WEIGHTS_CHUNK),
-                       from = piece->source_begin + done;
-        to_f32(chunk, piece->file->data + source->begin + from * bytes, count, source->dtype);
-        if (!check_finite(piece->file->name, source->name, from, chunk, count) ||
+        const uint64_t count = min_u64(piece->count - done, WEIGHTS_CHUNK);
+        if (!weights_values(piece, done, count, chunk) ||
             !part->put(part->user, piece->tensor, piece->begin + done, count, chunk))
             return false;
         done += count;

@@ -31,3 +31,5 @@ struct weights_pieces { struct weights_piece *piece; uint64_t count; };
 // line.
 bool weights_match(const struct model *model, struct weights_files *files,
                    const struct weights_state *state, struct weights_pieces *out);
+// Elements [begin, begin + count) of a piece as f32. False after one line where one is not finite.
+bool weights_values(const struct weights_piece *piece, uint64_t begin, uint64_t count, float *out);

@@ -40,6 +40,13 @@ static const struct command_help commands[] = {
      "train a list of configs with equal data, steps and seeds; one table, one picture"},
     {"inspect", "DIR --data PATH... [--out DIR] [--max-tokens N] [--json]",
      "what the experts of a trained run do on a text: a report with tables and pictures"},
+    {"init", "CONFIG.json --out DIR [--seed N] [--set key=value]... [--json]",
+     "a run folder whose experts come into being on the disk when they are first trained"},
+    {"pack", "DIR|FILE.safetensors --out DIR [--json]",
+     "a checkpoint to a run folder whose experts lie in a store, one record each"},
+    {"unpack", "DIR --out FILE.safetensors|DIR [--json]",
+     "such a folder back to ordinary safetensors: the weights, or the whole run"},
+    {"compact", "DIR [--json]", "give back what dead records of a store take on the disk"},
     {"info", "[DIR|CONFIG.json] [--devices] [--plan] [--json]",
      "what a model, a device or a plan is"},
 };
@@ -98,14 +105,14 @@ enum option_id {
     OPTION_HELP,
 };
 
-// `commands`: letters of the commands that take it (t g e l b i s; u: tune, x: export, n: inspect),
-// * for all
+// `commands`: letters of the commands that take it (t g e l b i s; u: tune, x: export, n: inspect,
+// m: init, p: pack, P: unpack, c: compact), * for all
 static const struct { struct option option; const char *commands; } options[] = {
     {{"data", required_argument, NULL, OPTION_DATA}, "texn"},
-    {{"set", required_argument, NULL, OPTION_SET}, "ti"},
-    {{"out", required_argument, NULL, OPTION_OUT}, "tlsxn"},
+    {{"set", required_argument, NULL, OPTION_SET}, "tim"},
+    {{"out", required_argument, NULL, OPTION_OUT}, "tlsxnmpP"},
     {{"steps", required_argument, NULL, OPTION_STEPS}, "t"},
-    {{"seed", required_argument, NULL, OPTION_SEED}, "tg"},
+    {{"seed", required_argument, NULL, OPTION_SEED}, "tgm"},
     {{"resume", no_argument, NULL, OPTION_RESUME}, "t"},
     {{"check", no_argument, NULL, OPTION_CHECK}, "t"},
     {{"quiet", no_argument, NULL, OPTION_QUIET}, "ts"},
@@ -120,7 +127,7 @@ static const struct { struct option option; const char *commands; } options[] = 
     {{"prune", required_argument, NULL, OPTION_PRUNE}, "x"},
     {{"level", required_argument, NULL, OPTION_LEVEL}, "x"},
     {{"packing", required_argument, NULL, OPTION_PACKING}, "x"},
-    {{"json", no_argument, NULL, OPTION_JSON}, "eixn"},
+    {{"json", no_argument, NULL, OPTION_JSON}, "eixnmpPc"},
     {{"json", required_argument, NULL, OPTION_JSON}, "b"},
     {{"ids", required_argument, NULL, OPTION_IDS}, "l"},
     {{"filter", required_argument, NULL, OPTION_FILTER}, "b"},
@@ -202,7 +209,7 @@ static bool push(const struct cli *cli, const char **list, int *count, const cha
     return true;
 }
 
-// in training the seed is a config key
+// in training and init the seed is a config key
 static bool push_seed(struct cli *cli, const char *value)
 {
     uint64_t number;
@@ -229,7 +236,7 @@ static bool take_option(struct cli *cli, int id, const char *value)
         if (!parse_u32(cli, "steps", value, &cli->steps)) return false;
         return cli->steps > 0 || wrong(cli, "steps", value, "a whole number above 0");
     case OPTION_SEED:
-        if (cli->command[0] == 't') return push_seed(cli, value);
+        if (cli->command[0] != 'g') return push_seed(cli, value);
         return parse_u64(cli, "seed", value, UINT64_MAX, &cli->sampling.seed);
     case OPTION_RESUME: return cli->resume = true;
     case OPTION_CHECK: return cli->check = true;
@@ -285,6 +292,8 @@ static char option_letter(const char *command)
 {
     if (strcmp(command, "tune") == 0) return 'u';
     if (strcmp(command, "inspect") == 0) return 'n';
+    if (strcmp(command, "init") == 0) return 'm';
+    if (strcmp(command, "unpack") == 0) return 'P';
     return strcmp(command, "export") == 0 ? 'x' : command[0];
 }
 

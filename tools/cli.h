@@ -53,3 +53,7 @@ int command_info(struct cli *cli);
 int command_sweep(struct cli *cli);
 int command_export(struct cli *cli);
 int command_inspect(struct cli *cli);
+int command_init(struct cli *cli);
+int command_pack(struct cli *cli);
+int command_unpack(struct cli *cli);
+int command_compact(struct cli *cli);

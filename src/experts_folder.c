@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+// Folders of pack and unpack: see experts_folder.h.
+#include "src/experts_folder.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/file.h"
+#include "runtime/folder.h"
+#include "runtime/folder_own.h"
+#include "runtime/log.h"
+#include "src/experts_pack.h"
+
+static const char *folder_of(struct arena *arena, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? arena_printf(arena, "%.*s", (int)(slash - path), path) : ".";
+}
+
+static void find_checkpoint(struct folder_source *s)
+{
+    struct checkpoint_found found;
+    s->has_checkpoint = s->is_folder && checkpoint_find(s->folder, &found);
+    if (!s->has_checkpoint) return;
+    s->checkpoint = arena_strdup(s->arena, found.path);
+    s->weights = s->checkpoint;
+    s->step = found.step;
+    s->has_store = file_exists(arena_printf(s->arena, "%s/" EXPERTS_MANIFEST, s->checkpoint));
+}
+
+bool folder_source_open(struct folder_source *s, const char *path)
+{
+    *s = (struct folder_source){.arena = arena_create("source")};
+    if (!file_exists(path)) {
+        log_error("%s: no such file or folder", path);
+        return false;
+    }
+    s->is_folder = folder_is(path);
+    s->weights = arena_strdup(s->arena, path);
+    s->folder = s->is_folder ? s->weights : folder_of(s->arena, path);
+    s->checkpoint = s->folder;
+    find_checkpoint(s);
+    return config_read(&s->config, arena_printf(s->arena, "%s/config.json", s->folder), NULL, 0);
+}
+
+void folder_source_close(struct folder_source *s)
+{
+    if (s->arena) arena_destroy(&s->arena);
+    *s = (struct folder_source){0};
+}
+
+bool folder_copy_run(const struct folder_source *s, struct checkpoint *to, struct arena *arena)
+{
+    static const char *const names[] = {"tokenizer.json", "kernels.json", "metrics.jsonl",
+                                        "routing.trace"};
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        const char *path = arena_printf(arena, "%s/%s", s->folder, names[i]);
+        if (file_exists(path) && !checkpoint_run_copy(to, path, names[i])) return false;
+    }
+    return true;
+}
+
+bool folder_copy_state(const struct folder_source *s, struct checkpoint *to, struct arena *arena)
+{
+    const char *path = arena_printf(arena, "%s/state.json", s->checkpoint);
+    return s->has_checkpoint && file_exists(path) &&
+           file_copy(path, checkpoint_path(to, "state.json"));
+}
+
+const struct safetensors_metadata *folder_metadata(const struct weights_reader *reader,
+                                                   uint32_t *count)
+{
+    const struct safetensors *file = reader->files.count ? reader->files.file[0] : NULL;
+    const uint32_t skip = file && file->metadata_count &&
+                          strcmp(file->metadata[0].key, "format") == 0;
+    *count = file ? file->metadata_count - skip : 0;
+    return file ? file->metadata + skip : NULL;
+}
+
+static bool has_v(const void *user, const struct model_tensor *tensor)
+{
+    return model_has_v(user, tensor);
+}
+
+void optimizer_parts(const struct model *model, struct weights_part part[2])
+{
+    part[0] = (struct weights_part){.prefix = "m.", .user = (void *)(uintptr_t)model};
+    part[1] = (struct weights_part){
+        .prefix = "v.", .user = (void *)(uintptr_t)model, .has = has_v};
+}
+
+struct weights_words *optimizer_words(const struct model *model, struct arena *arena,
+                                      uint32_t *count)
+{
+    const struct config *c = &model->config;
+    struct weights_words *words = arena_array(arena, config_moe_layers(c) + 1, sizeof *words);
+    bool wanted = false;
+    *count = 0;
+    for (uint32_t g = 0; g < model->group_count; g++) wanted |= model->group[g].by_expert;
+    for (uint32_t layer = 0; wanted && layer < c->num_hidden_layers; layer++) {
+        if (!c->moe_layer[layer]) continue;
+        words[(*count)++] = (struct weights_words){
+            .name = arena_printf(arena, "steps.model.layers.%u.experts", layer),
+            .values = arena_array(arena, c->num_experts, sizeof(uint32_t)),
+            .count = c->num_experts};
+    }
+    return words;
+}
+
+bool experts_find_manifest(const char *dir, char *path, size_t bytes, uint64_t *step)
+{
+    struct checkpoint_found found;
+    if (!checkpoint_find(dir, &found)) return false;
+    *step = found.step;
+    const int length = snprintf(path, bytes, "%s/" EXPERTS_MANIFEST, found.path);
+    return length > 0 && (size_t)length < bytes && file_exists(path);
+}
