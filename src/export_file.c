@@ -228,6 +228,16 @@ struct export_file *export_file_parse(const char *name, const void *bytes, uint6
     return file;
 }
 
+bool export_file_is(const char *path)
+{
+    char start[sizeof magic - 1];
+    FILE *file = fopen(path, "rb");
+    const bool same = file && fread(start, 1, sizeof start, file) == sizeof start &&
+                      memcmp(start, magic, sizeof start) == 0;
+    if (file) fclose(file);
+    return same;
+}
+
 struct export_file *export_file_open(const char *path)
 {
     struct file_map map;

@@ -55,6 +55,7 @@ struct export_file {
 
 // Maps the file, compares the checksum, checks the whole header. NULL after one line.
 struct export_file *export_file_open(const char *path);
+bool                export_file_is(const char *path); // by its first bytes
 // The same from memory, which stays the caller's.
 struct export_file *export_file_parse(const char *name, const void *file, uint64_t bytes);
 void                export_file_close(struct export_file **file);

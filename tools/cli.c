@@ -47,7 +47,7 @@ static const struct command_help commands[] = {
     {"unpack", "DIR --out FILE.safetensors|DIR [--json]",
      "such a folder back to ordinary safetensors: the weights, or the whole run"},
     {"compact", "DIR [--json]", "give back what dead records of a store take on the disk"},
-    {"info", "[DIR|CONFIG.json] [--devices] [--plan] [--json]",
+    {"info", "[DIR|FILE|CONFIG.json] [--devices] [--plan] [--json]",
      "what a model, a device or a plan is"},
 };
 

@@ -9,6 +9,7 @@
 #include "runtime/folder.h"
 #include "runtime/log.h"
 #include "src/evaluator.h"
+#include "src/export.h"
 #include "src/session.h"
 #include "src/trainer.h"
 #include "tools/cli.h"
@@ -244,19 +245,37 @@ static int print_plans(const struct cli *cli, const struct model *model)
     return ok ? EXIT_DONE : EXIT_FAILED;
 }
 
+static bool read_export(const struct cli *cli, const char *path, struct config *config)
+{
+    char *text = NULL, *tokenizer = NULL;
+    struct export_file *file = export_file_open(path);
+    const bool ok = file && export_read_texts(file, &text, &tokenizer) &&
+                    config_parse(config, path, text, cli->set, cli->set_count);
+    free(text);
+    free(tokenizer);
+    export_file_close(&file);
+    return ok;
+}
+
+static bool read_config(const struct cli *cli, const char *path, struct config *config)
+{
+    char inside[4200];
+    if (export_file_is(path)) return read_export(cli, path, config);
+    snprintf(inside, sizeof inside, folder_is(path) ? "%s/config.json" : "%s", path);
+    return config_read(config, inside, cli->set, cli->set_count);
+}
+
 int command_info(struct cli *cli)
 {
-    char path[4200];
     struct config config;
     if (cli->devices) return info_devices(cli);
     if (cli->operand_count != 1) {
         fprintf(stderr,
-                "vkmoe info: wants a CONFIG.json, a DIR, or --devices; see vkmoe info --help\n");
+                "vkmoe info: wants a CONFIG.json, a DIR, an export, or --devices; see vkmoe info "
+                "--help\n");
         return EXIT_USAGE;
     }
-    snprintf(path, sizeof path, folder_is(cli->operand[0]) ? "%s/config.json" : "%s",
-             cli->operand[0]);
-    if (!config_read(&config, path, cli->set, cli->set_count)) return EXIT_FAILED;
+    if (!read_config(cli, cli->operand[0], &config)) return EXIT_FAILED;
     struct model *model = model_create(&config, UINT64_C(1) << 31);
     if (!model) return EXIT_FAILED;
     int status = EXIT_DONE;

@@ -36,6 +36,12 @@ data=$(sed -n 's/.*"data_bytes": \([0-9]*\).*/\1/p' "$tmp/out") header=$(sed -n 
 must on own export "$run" --out "$tmp/again.vkx" --prune 0.03
 same "$tmp/model.vkx" "$tmp/again.vkx"
 
+# what is in a file is what was in the folder
+must on own info "$run"
+mv "$tmp/out" "$tmp/info"
+must on own info "$tmp/model.vkx"
+same "$tmp/info" "$tmp/out"
+
 # bits per byte: those of the folder, those of the file; close together, and nothing lost where nothing is rounded
 bpb() { sed -n "s/.*\"$1\": \([0-9.]*\).*/\1/p" "$tmp/out"; }
 must on ref eval "$run" --data "$text" --json
