@@ -21,7 +21,7 @@ enum config_init {
 enum config_positions { CONFIG_ROPE, CONFIG_NO_POSITIONS };
 enum config_norm { CONFIG_RMS_NORM, CONFIG_NO_NORM };
 enum config_task { CONFIG_NEXT_TOKEN, CONFIG_COPY };
-enum config_optim { CONFIG_ADAMW, CONFIG_MUON, CONFIG_SGD };
+enum config_optim { CONFIG_ADAMW, CONFIG_MUON, CONFIG_SGD, CONFIG_ADAMW_8BIT };
 // What experts without a token do (KERNEL_EXPERT_STEPS): nothing, with t_e steps of their own for
 // bias correction; a step like all others, with zero gradients (torch.optim.AdamW on the stacked
 // tensor); nothing, with the step of all (TensorFlow's LazyAdam, torch.optim.SparseAdam).
@@ -164,12 +164,17 @@ struct config {
     double   max_train_seconds, warmdown_seconds;
     uint32_t warmdown_steps;
     double   adam_beta1, adam_beta2, adam_epsilon, weight_decay, max_grad_norm;
-    enum config_optim optim;            // "adamw", "muon", "sgd"
+    enum config_optim optim;            // "adamw", "muon", "sgd", "adamw_8bit"
     struct config_group group[CONFIG_MAX_PARAM_GROUPS]; // param_groups
     uint32_t group_count;
     double   muon_momentum, sgd_momentum;
     bool     muon_nesterov, sgd_nesterov;
     enum config_expert_optimizer expert_optimizer; // "per-expert", "dense-exact", "lazy-global"
+    // A mean of the weights beside them, of every ema_every-th step (ema_decay: mean += (1 - decay)
+    // (weights - mean)) or of every swa_every-th (all alike), from where the scheduled rate falls
+    // below average_start times learning_rate (1: the first step) on; the first is taken as it is.
+    double   ema_decay, average_start;  // ema_decay 0: none
+    uint32_t ema_every, swa_every;      // swa_every 0: none
     bool     embedding_weight_decay;    // embeddings' own choice
     double   loss_scale;                // multiplies the loss before backward; default 1, f16 1024
     uint32_t save_every, eval_every;    // in steps; 0: only at the end / never
@@ -206,4 +211,5 @@ bool        config_is_plain(const struct config *config);
 struct config_fault { const char *key; char wanted[160]; };
 bool        config_stack_fault(const struct config *config, struct config_fault *fault);
 const char *config_family_name(enum config_family family);
+bool        config_averages(const struct config *config); // ema_decay or swa_every
 uint32_t    config_moe_layers(const struct config *config); // how many layers are MoE

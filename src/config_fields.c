@@ -39,7 +39,8 @@ static const char *const body_names[] = {
 static const char *const scoring_names[] = {"softmax", "sigmoid", NULL};
 static const char *const loss_layer_names[] = {"moe", "all", NULL};
 static const char *const optim_names[] = {
-    [CONFIG_ADAMW] = "adamw", [CONFIG_MUON] = "muon", [CONFIG_SGD] = "sgd", NULL};
+    [CONFIG_ADAMW] = "adamw", [CONFIG_MUON] = "muon", [CONFIG_SGD] = "sgd",
+    [CONFIG_ADAMW_8BIT] = "adamw_8bit", NULL};
 static const char *const expert_optimizer_names[] = {
     [CONFIG_PER_EXPERT] = "per-expert", [CONFIG_DENSE_EXACT] = "dense-exact",
     [CONFIG_LAZY_GLOBAL] = "lazy-global", NULL};
@@ -180,6 +181,10 @@ const struct config_field config_fields[] = {
     {"sgd_nesterov", NULL, CONFIG_BOOL, 0, AT(sgd_nesterov)},
     {"expert_optimizer", NULL, CONFIG_CHOICE, 0, AT(expert_optimizer),
      .names = expert_optimizer_names},
+    {"ema_decay", NULL, CONFIG_F64, 0, AT(ema_decay), 0, 0.9999999},
+    {"ema_every", NULL, CONFIG_U32, 0, AT(ema_every), 1, 1e9},
+    {"swa_every", NULL, CONFIG_U32, 0, AT(swa_every), 0, 1e9},
+    {"average_start", NULL, CONFIG_F64, 0, AT(average_start), 1e-6, 1},
     {"embedding_weight_decay", NULL, CONFIG_BOOL, 0, AT(embedding_weight_decay)},
     {"loss_scale", NULL, CONFIG_F64, 0, AT(loss_scale), 1e-6, 1e9},
     {"save_every", NULL, CONFIG_U32, 0, AT(save_every), 0, 1e9},
@@ -233,7 +238,8 @@ const struct config config_defaults = {
     .lr_scheduler_type = CONFIG_COSINE, .decay_fraction = 0.2, .learning_rate = 3e-4,
     .adam_beta1 = 0.9, .adam_beta2 = 0.95, .adam_epsilon = 1e-8, .weight_decay = 0.1,
     .muon_momentum = 0.95, .muon_nesterov = true, .sgd_momentum = 0.9,
-    .max_grad_norm = 1, .embedding_weight_decay = true, .save_every = 500, .eval_every = 250,
+    .max_grad_norm = 1, .ema_every = 1, .average_start = 1, .embedding_weight_decay = true,
+    .save_every = 500, .eval_every = 250,
     .eval_batches = 16, .save_total_limit = 1, .trace_mib = 64, .alarm_steps = 20,
     .alarm_share = 0.95, .alarm_entropy = 0.15, .held_out_fraction = 0.1, .seed = 42,
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // param_groups: which tensors are updated by which optimizer, how fast. Whether a pattern matches
-// anything is known where the tensors are (model.c). And what goes by the clock.
+// anything is known where the tensors are (model.c). What goes by the clock. And which
+// mean of the weights is kept.
 #include <stdio.h>
 #include <string.h>
 
@@ -34,8 +35,8 @@ static bool read_optim(struct reader *r, const cJSON *item, struct config_group 
             group->optim = (enum config_optim)i;
             return true;
         }
-    return !item || refuse(r, "param_groups", "\"adamw\", \"muon\" or \"sgd\" as the \"optim\" of "
-                                              "\"%s\"",
+    return !item || refuse(r, "param_groups", "\"adamw\", \"muon\", \"sgd\" or \"adamw_8bit\" as "
+                                              "the \"optim\" of \"%s\"",
                            group->match);
 }
 
@@ -110,10 +111,28 @@ static bool check_clock(struct reader *r)
     return true;
 }
 
+static bool check_average(struct reader *r)
+{
+    const struct config *c = r->config;
+    if (c->ema_decay > 0 && c->swa_every)
+        return refuse(r, "swa_every", "0, for there is ema_decay, %g, and one mean is kept",
+                      c->ema_decay);
+    if (c->ema_every > 1 && !(c->ema_decay > 0))
+        return refuse(r, "ema_decay", "more than 0 and less than 1 where there is ema_every");
+    if (c->average_start < 1 && !config_averages(c))
+        return refuse(r, "average_start", "1 where there is neither ema_decay nor swa_every");
+    return true;
+}
+
+bool config_averages(const struct config *config)
+{
+    return config->ema_decay > 0 || config->swa_every > 0;
+}
+
 bool resolve_param_groups(struct reader *r)
 {
     struct config *c = r->config;
-    if (!check_clock(r)) return false;
+    if (!check_clock(r) || !check_average(r)) return false;
     if (!given(r, "param_groups")) return true;
     const cJSON *list = r->value[config_field_find("param_groups")];
     if (!cJSON_IsArray(list) || cJSON_GetArraySize(list) > CONFIG_MAX_PARAM_GROUPS)

@@ -383,6 +383,12 @@ enum kernel_op {
     // r step, r norm f32[4], m p f32[n], r g f32[n], m m f32[n], m v f32[n], w copy STORE[n],
     // r moves u32[...]
     KERNEL_ADAMW,
+    // The same, but the moments are in records (codes.h), ceil(count / 256) of them for each part,
+    // those of the first from push.record on. p goes by the moments before they are rounded.
+    // push_adamw_8bit
+    // r step, r norm f32[4], m p f32[n], r g f32[n], m records u32[...][132], w copy STORE[n],
+    // r moves u32[...]
+    KERNEL_ADAMW_8BIT,
     // Momentum as torch.optim.SGD's without dampening: m = beta1 m + g, the direction is m or,
     // where nesterov, g + beta1 m; p -= rate * direction.
     // r step, r norm f32[4], m p f32[n], r g f32[n], m m f32[n], w copy STORE[n], r moves
@@ -411,6 +417,10 @@ enum kernel_op {
     // push_count
     // r from f32[n], w to STORE[n]
     KERNEL_CAST,
+    // mean += step.average * (p - mean); where step.average is 0 neither is read, where it is 1
+    // mean becomes p. push_count
+    // r step, r p f32[n], m mean f32[n]
+    KERNEL_AVERAGE,
     // Repetition penalty, temperature, top-k, top-p (Holtzman et al. 2020), then the inverse CDF at
     // u = rng(seed, step.base); marks seen[id]. Temperature 0: argmax, ties to the lowest id.
     // push_loss (rows 1)
@@ -561,6 +571,7 @@ struct push_optimizer {
     float    log_beta1, log_beta2;        // natural logarithms
     float    scale;                       // muon: of the direction
 };
+struct push_adamw_8bit { struct push_optimizer each; uint32_t record; };
 enum { MUON_BLOCK = 1024 };
 struct push_muon {
     struct push_optimizer each;

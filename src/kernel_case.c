@@ -5,6 +5,7 @@
 
 #include <math.h>
 
+#include "src/codes.h"
 #include "src/kernel_case_fill.h"
 #include "src/kernel_shape.h"
 #include "src/ref/ref.h"
@@ -534,6 +535,39 @@ static void adamw(struct kernel_case *c)
     output(c, 6, KERNEL_CASE_STORE, ALL);
 }
 
+static void adamw_8bit(struct kernel_case *c)
+{
+    enum { COUNT = 301, PARTS = 7, BLOCKS = 2 * PARTS + 1 }; // a record in front
+    PUSH(c, push_adamw_8bit, .record = 1,
+         .each = {.count = COUNT, .matrices = PARTS, .first = 1, .experts = 3, .per_layer = 6,
+                  .stride = 4, .copy = 1, .rate = 0.5f, .weight_decay = 0.1f, .beta1 = 0.9f,
+                  .beta2 = 0.99f, .eps = 1e-6f, .log_beta1 = kernel_log_beta(0.9),
+                  .log_beta2 = kernel_log_beta(0.99)});
+    memcpy(words(c, 6, 8), optimizer_moves, sizeof optimizer_moves);
+    step(c, 0, &(struct step_words){.step = 3, .learning_rate = 0.01f});
+    positive(c, 1, DTYPE_F32, 4);
+    for (uint32_t b = 2; b < 4; b++) numbers(c, b, DTYPE_F32, COUNT * PARTS);
+    uint32_t *record = words(c, 4, BLOCKS * RECORD_WORDS);
+    c->binding[4].records = true;
+    for (uint32_t i = 0; i < BLOCKS; i++, record += RECORD_WORDS) {
+        const float factor[4] = {0.5f + 0.1f * (float)i, 0.1f, 0, 0};
+        const uint32_t used = i & 1 ? RECORD_ELEMENTS : COUNT - RECORD_ELEMENTS; // 0 behind them
+        for (uint32_t e = 0; e < 2 * RECORD_ELEMENTS; e++)
+            if (e % RECORD_ELEMENTS < used)
+                record[e / 4] |= (uint32_t)rng_below(7, 4, i * 512 + e, 256) << 8 * (e % 4);
+        memcpy(record + RECORD_FACTOR, factor, sizeof factor);
+    }
+    output(c, 5, KERNEL_CASE_STORE, COUNT * PARTS);
+}
+
+static void average(struct kernel_case *c)
+{
+    PUSH(c, push_count, .count = 1003);
+    step(c, 0, &(struct step_words){.average = 0.25f});
+    numbers(c, 1, DTYPE_F32, 1003);
+    numbers(c, 2, DTYPE_F32, 1003);
+}
+
 static void sgd(struct kernel_case *c)
 {
     enum { ALL = 11 * 137 };
@@ -714,6 +748,8 @@ static kernel_case_fn *const fills[KERNEL_COUNT] = {
     [KERNEL_EXPERT_TOUCH] = expert_touch,
     [KERNEL_EXPERT_STEPS] = expert_steps,
     [KERNEL_ADAMW] = adamw,
+    [KERNEL_ADAMW_8BIT] = adamw_8bit,
+    [KERNEL_AVERAGE] = average,
     [KERNEL_SGD] = sgd,
     [KERNEL_MUON_MOMENTUM] = muon_momentum,
     [KERNEL_MUON_SCALE] = muon_scale,

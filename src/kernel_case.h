@@ -11,6 +11,7 @@ struct kernel_case_binding {
     int      type; // enum dtype, after KERNEL_CASE_STORE was resolved
     uint64_t count, bytes;
     uint8_t *data;
+    bool     records; // codes.h: their values are compared, not their bits
 };
 
 struct kernel_case {

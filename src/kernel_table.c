@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "src/base.h"
+#include "src/codes.h"
 #include "src/kernel.h"
 #include "src/kernel_shape.h"
 #include "src/ref/ref.h"
@@ -249,6 +250,11 @@ GROUPS_ROWS(muon_blocks, push_muon,
 COST(words, push_count, 0, 12 * D(p->count))
 COST(adamw, push_optimizer, 12 * D(p->count) * p->matrices,
      D(p->count) * p->matrices * (28 + (p->copy ? store : 0)))
+GROUPS_ROWS(records, push_adamw_8bit,
+            (uint64_t)p->each.matrices * ceil_div(p->each.count, RECORD_ELEMENTS))
+COST(adamw_8bit, push_adamw_8bit, 50 * D(p->each.count) * p->each.matrices,
+     D(p->each.count) * p->each.matrices * (16.125 + (p->each.copy ? store : 0)))
+COST(average, push_count, 3 * D(p->count), 12 * D(p->count))
 COST(sgd, push_optimizer, 8 * D(p->count) * p->matrices,
      D(p->count) * p->matrices * (20 + (p->copy ? store : 0)))
 COST(muon, push_muon, 6 * D(p->each.count) * p->each.matrices,
@@ -357,12 +363,14 @@ static const struct kernel_info table[KERNEL_COUNT] = {
     ROW(EXPERT_TOUCH, expert_touch, groups_words, words, push_count, "rm"),
     ROW(EXPERT_STEPS, expert_steps, groups_words, words, push_expert_steps, "rrmm"),
     ROW(ADAMW, adamw, groups_optimizer, adamw, push_optimizer, "rrmrmmwr"),
+    ROW(ADAMW_8BIT, adamw_8bit, groups_records, adamw_8bit, push_adamw_8bit, "rrmrmwr"),
     ROW(SGD, sgd, groups_optimizer, sgd, push_optimizer, "rrmrmwr"),
     ROW(MUON_MOMENTUM, muon_momentum, groups_muon_blocks, muon, push_muon, "rrmrww"),
     ROW(MUON_SCALE, muon_scale, groups_muon_blocks, muon, push_muon, "rrm"),
     ROW(MUON_TABLES, muon_tables, groups_one, words, push_muon, "rwww"),
     ROW(MUON_MIX, muon_mix, groups_optimizer, muon, push_muon, "rrm"),
     ROW(MUON_UPDATE, muon_update, groups_optimizer, muon, push_muon, "rrrmwr"),
+    ROW(AVERAGE, average, groups_elements, average, push_count, "rrm"),
     ROW(CAST, cast, groups_elements, cast, push_count, "rw"),
     ROW(TOKEN_LINEAR, token_linear, groups_token_linear, token_linear, push_token_linear, "rrrw"),
     ROW(TOKEN_LINEARF, token_linearf, groups_token_linear, token_linear, push_token_linear, "rrrw"),

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "runtime/log.h"
+#include "src/codes.h"
 
 // Names behind "model.layers.N." (layer tensors) or whole names; Mixtral's where it has its own.
 static const struct { const char *name, *mixtral; bool vector; } role_names[ROLE_COUNT] = {
@@ -276,6 +277,17 @@ static bool is_for_muon(const struct model_tensor *tensor)
     return false;
 }
 
+// Where codes would save little the moments stay in f32: vectors and small matrices, as in
+// bitsandbytes; and so do, but for what a group says, tables of embeddings, whose rows are seldom
+// hit, as Hugging Face's Trainer has it.
+static bool is_for_8bit(const struct model_tensor *tensor, const struct config_group *own)
+{
+    enum { LEAST = 4096 };
+    const bool table = tensor->role == ROLE_EMBED || is_hash(tensor->role),
+               asked = own && own->optim == CONFIG_ADAMW_8BIT;
+    return model_tensor_rank(tensor) == 2 && tensor->count >= LEAST && (!table || asked);
+}
+
 // The first of param_groups that its name matches; a stack's name has # for the expert.
 static const struct config_group *match(const struct config *c, const struct model_tensor *tensor,
                                         bool *matched)
@@ -302,10 +314,12 @@ static struct model_group group_of(const struct config *c, const struct model_te
         .rate = own && c->learning_rate > 0 ? own->learning_rate / c->learning_rate : 1,
         .optim = own ? own->optim : c->optim,
         .by_expert = tensor->experts > 0 && c->expert_optimizer != CONFIG_DENSE_EXACT};
-    if (group.optim == CONFIG_MUON && !is_for_muon(tensor)) group.optim = CONFIG_ADAMW;
+    if ((group.optim == CONFIG_MUON && !is_for_muon(tensor)) ||
+        (group.optim == CONFIG_ADAMW_8BIT && !is_for_8bit(tensor, own)))
+        group.optim = CONFIG_ADAMW;
     const bool given = own && own->momentum >= 0;
     switch (group.optim) {
-    case CONFIG_ADAMW:
+    case CONFIG_ADAMW: case CONFIG_ADAMW_8BIT:
         group.beta1 = own ? own->beta1 : c->adam_beta1;
         group.beta2 = own ? own->beta2 : c->adam_beta2;
         break;
@@ -355,9 +369,21 @@ static bool group_tensors(struct model *model)
     return true;
 }
 
+bool model_has_m(const struct model *model, const struct model_tensor *tensor)
+{
+    return model->group[tensor->group].optim != CONFIG_ADAMW_8BIT;
+}
+
 bool model_has_v(const struct model *model, const struct model_tensor *tensor)
 {
     return model->group[tensor->group].optim == CONFIG_ADAMW;
+}
+
+uint64_t model_records(const struct model *model, const struct model_tensor *tensor)
+{
+    const uint64_t parts = max_u32(tensor->experts, 1), each = tensor->count / parts;
+    return model_has_m(model, tensor) ? 0 : parts * (align_up(each, RECORD_ELEMENTS) /
+                                                     RECORD_ELEMENTS);
 }
 
 // ---- places
@@ -383,7 +409,11 @@ static bool place_group(struct model *model, uint32_t group)
         tensor->segment = *count - 1;
         tensor->offset = model->segment_elements[*count - 1];
         model->segment_elements[*count - 1] += padded;
+        tensor->m_offset = model->segment_m[*count - 1];
         tensor->v_offset = model->segment_v[*count - 1];
+        tensor->record = model->segment_records[*count - 1];
+        if (model_has_m(model, tensor)) model->segment_m[*count - 1] += padded;
+        model->segment_records[*count - 1] += model_records(model, tensor);
         if (model_has_v(model, tensor)) model->segment_v[*count - 1] += padded;
     }
     return true;
@@ -408,6 +438,9 @@ static struct model *create(const struct config *config, uint64_t segment_bytes,
     if (config->lm_head_bias) add(model, ROLE_HEAD_BIAS, -1, 0, 1, config->vocab_size);
     model->segment_elements =
         arena_array(arena, model->tensor_count, sizeof *model->segment_elements);
+    model->segment_m = arena_array(arena, model->tensor_count, sizeof *model->segment_m);
+    model->segment_records =
+        arena_array(arena, model->tensor_count, sizeof *model->segment_records);
     model->segment_v = arena_array(arena, model->tensor_count, sizeof *model->segment_v);
     for (uint32_t i = 0; i < model->tensor_count; i++)
         model->tensor[i].streamed = streamed && model->tensor[i].experts > 0;

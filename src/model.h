@@ -59,10 +59,12 @@ struct model_tensor {
     uint64_t count;        // elements
     uint32_t segment;      // which buffer
     uint64_t offset;       // elements from the segment's start, a multiple of MODEL_ALIGN
-    uint64_t v_offset;     // the same for the second moment, which only AdamW keeps
+    uint64_t m_offset;     // the same for the first moment, where it is f32
+    uint64_t v_offset;     // and for the second one, which only AdamW keeps
+    uint64_t record;       // the first of its records from the segment's first (adamw_8bit)
 };
 
-enum { MODEL_ALIGN = 128 }; // elements: 256 bytes even in 16 bits
+enum { MODEL_ALIGN = 256 }; // elements: 512 bytes even in 16 bits; those of a record
 
 struct model {
     struct config        config;
@@ -72,7 +74,8 @@ struct model {
     uint32_t             group_count;
     uint32_t             segment_count;
     uint64_t            *segment_elements; // with alignment padding
-    uint64_t            *segment_v;        // of second moments
+    uint64_t            *segment_m, *segment_v; // of moments in f32
+    uint64_t            *segment_records;  // of moments in codes (codes.h)
     uint64_t             parameters;   // elements of all tensors
     uint64_t             active;       // those that one token touches: embedding and head whole
     uint64_t             bytes_limit;
@@ -94,7 +97,10 @@ const struct model_tensor *model_find(const struct model *model, enum model_role
                                       int32_t layer);
 // 1 for a norm ([cols] in files), 2 for a matrix and for each matrix of a stack.
 uint32_t model_tensor_rank(const struct model_tensor *tensor);
-bool model_has_v(const struct model *model, const struct model_tensor *tensor);
+// What the optimizer keeps of a tensor: moments in f32, or records.
+bool     model_has_m(const struct model *model, const struct model_tensor *tensor);
+bool     model_has_v(const struct model *model, const struct model_tensor *tensor);
+uint64_t model_records(const struct model *model, const struct model_tensor *tensor); // 0: none
 // The name that this family's files give to a role of a layer, with "%u" for the expert. False
 // where it does not fit.
 bool model_role_name(enum model_role role, int32_t layer, enum config_family family, char *out,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What the optimizer knows beside the weights, as one safetensors file: moments m.NAME and v.NAME,
-// named and shaped as the weights, and of each MoE layer steps.model.layers.N.experts,
+// named and shaped as the weights, or codes.NAME, U32 [132 a record], where they are in records
+// (codes.h); and of each MoE layer steps.model.layers.N.experts,
 // U32 [experts], how many steps each expert took (expert_optimizer per-expert and lazy-global).
 #pragma once
 

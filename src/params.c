@@ -6,22 +6,39 @@
 #include <string.h>
 
 #include "runtime/log.h"
+#include "src/codes.h"
 #include "src/experts.h"
 
 enum { CHUNK = 1 << 20 }; // elements moved at a time
 
 static const char *const class_name[PARAMS_CLASSES] = {
     "weights (compute)", "weights (master)", "gradients", "AdamW m", "AdamW v",
+    "AdamW codes", "weights (average)",
 };
 
 enum dtype params_dtype(const struct params *params, enum params_class which)
 {
+    if (which == PARAMS_RECORDS) return DTYPE_U32;
     return which == PARAMS_COMPUTE ? params->store : DTYPE_F32;
 }
 
 uint64_t params_offset(enum params_class which, const struct model_tensor *tensor)
 {
-    return which == PARAMS_V ? tensor->v_offset : tensor->offset;
+    switch (which) {
+    case PARAMS_M: return tensor->m_offset;
+    case PARAMS_V: return tensor->v_offset;
+    case PARAMS_RECORDS: return RECORD_WORDS * tensor->record;
+    case PARAMS_COMPUTE: case PARAMS_MASTER: case PARAMS_GRAD: case PARAMS_AVERAGE:
+    case PARAMS_CLASSES: break;
+    }
+    return tensor->offset;
+}
+
+static bool has_records(const struct model *model)
+{
+    uint64_t records = 0;
+    for (uint32_t s = 0; s < model->segment_count; s++) records += model->segment_records[s];
+    return records > 0;
 }
 
 static bool class_kept(const struct params *params, enum params_class which)
@@ -29,9 +46,23 @@ static bool class_kept(const struct params *params, enum params_class which)
     switch (which) {
     case PARAMS_COMPUTE: return !params->training || params->store != DTYPE_F32;
     case PARAMS_MASTER: case PARAMS_GRAD: case PARAMS_M: case PARAMS_V: return params->training;
+    case PARAMS_RECORDS: return params->training && has_records(params->model);
+    case PARAMS_AVERAGE: return params->training && config_averages(&params->model->config);
     case PARAMS_CLASSES: break;
     }
     return false;
+}
+
+static uint64_t class_elements(const struct model *model, enum params_class which, uint32_t segment)
+{
+    switch (which) {
+    case PARAMS_M: return model->segment_m[segment];
+    case PARAMS_V: return model->segment_v[segment];
+    case PARAMS_RECORDS: return RECORD_WORDS * model->segment_records[segment];
+    case PARAMS_COMPUTE: case PARAMS_MASTER: case PARAMS_GRAD: case PARAMS_AVERAGE:
+    case PARAMS_CLASSES: break;
+    }
+    return model->segment_elements[segment];
 }
 
 static bool make_class(struct params *params, enum params_class which)
@@ -40,8 +71,7 @@ static bool make_class(struct params *params, enum params_class which)
     struct gpu_buffer **list = arena_array(params->arena, model->segment_count, sizeof *list);
     params->buffer[which] = list;
     for (uint32_t s = 0; s < model->segment_count; s++) {
-        const uint64_t elements =
-            which == PARAMS_V ? max_u64(model->segment_v[s], 1) : model->segment_elements[s];
+        const uint64_t elements = max_u64(class_elements(model, which, s), 1);
         const uint64_t bytes = elements * dtype_bytes(params_dtype(params, which));
         list[s] =
             gpu_buffer_create(params->gpu, &(struct gpu_buffer_params){.name = class_name[which],
@@ -201,6 +231,39 @@ bool params_init(struct params *params)
     return ok;
 }
 
+bool params_write_records(struct params *params, const struct model_tensor *tensor, uint64_t begin,
+                          uint64_t count, const uint32_t *words)
+{
+    const uint64_t at = params_offset(PARAMS_RECORDS, tensor) + begin;
+    return gpu_buffer_write(params->gpu, params->buffer[PARAMS_RECORDS][tensor->segment], 4 * at,
+                            words, 4 * count);
+}
+
+bool params_read_records(struct params *params, const struct model_tensor *tensor, uint64_t begin,
+                         uint64_t count, uint32_t *words)
+{
+    const uint64_t at = params_offset(PARAMS_RECORDS, tensor) + begin;
+    return gpu_buffer_read(params->gpu, params->buffer[PARAMS_RECORDS][tensor->segment], 4 * at,
+                           words, 4 * count);
+}
+
+bool params_take_average(struct params *params)
+{
+    const struct model *model = params->model;
+    float *values = malloc(CHUNK * sizeof *values);
+    bool ok = values != NULL;
+    for (uint32_t t = 0; t < model->tensor_count && ok; t++) {
+        const struct model_tensor *tensor = &model->tensor[t];
+        for (uint64_t begin = 0; begin < tensor->count && ok; begin += CHUNK) {
+            const uint64_t count = min_u64(CHUNK, tensor->count - begin);
+            ok = params_read(params, PARAMS_AVERAGE, tensor, begin, count, values) &&
+                 params_write(params, PARAMS_MASTER, tensor, begin, count, values);
+        }
+    }
+    free(values);
+    return ok;
+}
+
 bool params_write_steps(struct params *params, uint32_t moe_layer, const uint32_t *steps)
 {
     return gpu_buffer_write(params->gpu, params->expert_steps,
@@ -219,7 +282,8 @@ struct plan_range params_range_of(const struct params *params, struct plan *plan
                                   enum params_class which,
                                   const struct model_tensor *const *tensor, uint32_t count)
 {
-    static const char *const prefix[PARAMS_CLASSES] = {"", "", "d ", "m ", "v "};
+    static const char *const prefix[PARAMS_CLASSES] = {"", "", "d ", "m ", "v ", "codes ",
+                                                       "mean "};
     const enum params_class held = held_class(params, which);
     const size_t size = dtype_bytes(params_dtype(params, held));
     uint64_t elements = tensor[0]->count;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The weights of a model on a device: f32 masters, the compute copy in the storage type, and for
-// training gradients and AdamW's moments; one buffer per segment of the model's flat space each.
+// training gradients, the optimizer's moments and
+// the weights' mean; one buffer per segment of the model's flat space each.
 #pragma once
 
 #include "model.h"
@@ -12,6 +13,8 @@ enum params_class {
     PARAMS_GRAD,
     PARAMS_M,
     PARAMS_V,
+    PARAMS_RECORDS, // moments in codes (codes.h): words, RECORD_WORDS a record
+    PARAMS_AVERAGE, // mean of the masters over the steps (ema_decay, swa_every)
     PARAMS_CLASSES
 };
 
@@ -34,7 +37,7 @@ struct params {
 struct params *params_create(struct gpu *gpu, const struct model *model, bool training);
 void           params_destroy(struct params **params);
 bool           params_init(struct params *params); // initial values from the config's seed
-// Where a tensor begins in its segment's buffer of a class, in elements.
+// Where a tensor begins in its segment's buffer of a class, in elements (words of records).
 uint64_t       params_offset(enum params_class which, const struct model_tensor *tensor);
 enum dtype     params_dtype(const struct params *params, enum params_class which);
 // f32 values in and out, converted as needed; writing the master also writes the compute copy.
@@ -42,6 +45,13 @@ bool params_write(struct params *params, enum params_class which, const struct m
                   uint64_t begin, uint64_t count, const float *values);
 bool params_read(struct params *params, enum params_class which, const struct model_tensor *tensor,
                  uint64_t begin, uint64_t count, float *values);
+// The weights become their mean (PARAMS_AVERAGE).
+bool params_take_average(struct params *params);
+// The records of a tensor, those of an expert together: words [begin, begin + count).
+bool params_write_records(struct params *params, const struct model_tensor *tensor, uint64_t begin,
+                          uint64_t count, const uint32_t *words);
+bool params_read_records(struct params *params, const struct model_tensor *tensor, uint64_t begin,
+                         uint64_t count, uint32_t *words);
 // The steps that each expert of a MoE layer took: [experts].
 bool params_write_steps(struct params *params, uint32_t moe_layer, const uint32_t *steps);
 bool params_read_steps(struct params *params, uint32_t moe_layer, uint32_t *steps);

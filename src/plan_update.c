@@ -3,6 +3,7 @@
 // move, then each group's optimizer with the cast to the compute copy. What lies side by side and
 // is treated alike shares a dispatch: a span of the flat space.
 #include "src/base.h"
+#include "src/codes.h"
 #include "src/plan_update.h"
 
 enum { NORM_BLOCK = 1 << 14 }; // elements a partial sum covers
@@ -24,8 +25,9 @@ static void add_dense(struct span_list *list, const struct model_tensor *tensor,
 {
     const uint64_t end = tensor->offset + align_up(tensor->count, MODEL_ALIGN);
     struct span *last = list->count ? &list->span[list->count - 1] : NULL;
-    if (last && last->segment == tensor->segment && last->end == tensor->offset &&
-        (!split || last->group == tensor->group) && end - last->begin <= list->limit) {
+    if (last && !last->matrices && last->segment == tensor->segment &&
+        last->end == tensor->offset && (!split || last->group == tensor->group) &&
+        end - last->begin <= list->limit) {
         last->end = end;
         return;
     }
@@ -103,7 +105,9 @@ static struct span_list spans_of(struct plan *plan, const struct params *params,
             const struct model_tensor *tensor = &model->tensor[t];
             if (tensor->ruled || tensor->group != g) continue;
             const bool muon = model->group[g].optim == CONFIG_MUON;
-            if (split && (muon || model->group[g].by_expert))
+            // records are of one expert each, whichever way experts move
+            const bool records = tensor->experts && !model_has_m(model, tensor);
+            if (split && (muon || model->group[g].by_expert || records))
                 add_matrices(&list, tensor,
                              tensor->experts ? model_moe_index(model, (uint32_t)tensor->layer) : 0,
                              !muon);
@@ -116,7 +120,7 @@ struct plan_range span_range(struct plan *plan, const struct params *params,
                              enum params_class which, const struct span *span)
 {
     static const char *const name[PARAMS_CLASSES] = {"compute copies", "masters", "gradients", "m",
-                                                     "v"};
+                                                     "v", "codes", "averages"};
     const uint64_t size = dtype_bytes(params_dtype(params, which));
     const uint64_t begin = params_offset(which, span->tensor) + span->begin - span->tensor->offset;
     return plan_external(plan, name[which], params->buffer[which][span->segment], begin * size,
@@ -240,6 +244,56 @@ static void adamw_steps(struct plan *plan, struct params *params, const struct n
                        span_moves(plan, params, io, span)));
 }
 
+// A record is no multiple of what the offset of a binding must be: bound from one that is.
+static struct plan_range records_range(struct plan *plan, const struct params *params,
+                                       const struct span *span, uint32_t *first)
+{
+    enum { ALIGNED = 16, BYTES = 4 * RECORD_WORDS }; // 16 records are 33 times 256 bytes
+    const uint64_t each = align_up(span->count, RECORD_ELEMENTS) / RECORD_ELEMENTS;
+    const uint64_t at = span->matrices
+                            ? span->first * each
+                            : (span->begin - span->tensor->offset) / RECORD_ELEMENTS;
+    const uint64_t begin = span->tensor->record + at, from = begin / ALIGNED * ALIGNED;
+    const uint64_t count = span->matrices ? span->matrices * each
+                                          : align_up(span->end - span->begin, RECORD_ELEMENTS) /
+                                                RECORD_ELEMENTS;
+    *first = (uint32_t)(begin - from);
+    return plan_external(plan, "codes", params->buffer[PARAMS_RECORDS][span->segment],
+                         BYTES * from, BYTES * (*first + count));
+}
+
+static void adamw_8bit_steps(struct plan *plan, struct params *params, const struct network_io *io,
+                             const struct span *span)
+{
+    struct push_adamw_8bit push = {.each = span_push(params, span)};
+    const struct plan_range p = span_range(plan, params, PARAMS_MASTER, span),
+                            records = records_range(plan, params, span, &push.record);
+    plan_add(plan, KERNEL_ADAMW_8BIT, 0, &push,
+             PLAN_BIND(io->step, io->norm, p, span_range(plan, params, PARAMS_GRAD, span), records,
+                       push.each.copy ? span_range(plan, params, PARAMS_COMPUTE, span) : p,
+                       span_moves(plan, params, io, span)));
+}
+
+// Every weight, whether it moved or not.
+static void average_steps(struct plan *plan, struct params *params, const struct network_io *io)
+{
+    const struct model *model = params->model;
+    const uint64_t limit = params->gpu->caps.max_range / 4 / NORM_BLOCK * NORM_BLOCK;
+    if (!params->buffer[PARAMS_AVERAGE]) return;
+    plan_section(plan, "average");
+    for (uint32_t s = 0; s < model->segment_count; s++)
+        for (uint64_t at = 0; at < model->segment_elements[s]; at += limit) {
+            const struct push_count push = {
+                (uint32_t)min_u64(limit, model->segment_elements[s] - at)};
+            plan_add(plan, KERNEL_AVERAGE, 0, &push,
+                     PLAN_BIND(io->step,
+                               plan_external(plan, "masters", params->buffer[PARAMS_MASTER][s],
+                                             4 * at, 4ull * push.count),
+                               plan_external(plan, "averages", params->buffer[PARAMS_AVERAGE][s],
+                                             4 * at, 4ull * push.count)));
+        }
+}
+
 static void sgd_steps(struct plan *plan, struct params *params, const struct network_io *io,
                       const struct span *span)
 {
@@ -257,6 +311,7 @@ static void span_steps(struct plan *plan, struct params *params, const struct ne
 {
     switch (params->model->group[span->group].optim) {
     case CONFIG_ADAMW: adamw_steps(plan, params, io, span); return;
+    case CONFIG_ADAMW_8BIT: adamw_8bit_steps(plan, params, io, span); return;
     case CONFIG_MUON: muon_steps(plan, params, io, span); return;
     case CONFIG_SGD: sgd_steps(plan, params, io, span); return;
     }
@@ -271,4 +326,5 @@ void network_update(struct plan *plan, struct params *params, const struct netwo
     const struct span_list spans = spans_of(plan, params, true);
     for (uint32_t i = 0; i < spans.count; i++) span_steps(plan, params, io, &spans.span[i]);
     network_route_update(plan, params, io);
+    average_steps(plan, params, io);
 }

@@ -172,6 +172,21 @@ static bool save_tensor(struct safetensors_writer *writer, const char *path,
     return true;
 }
 
+static bool save_words(struct safetensors_writer *writer, const struct weights_words *words,
+                       void *chunk)
+{
+    if (words->values)
+        return safetensors_writer_write(writer, words->values, words->count * sizeof(uint32_t));
+    for (uint64_t done = 0; done < words->count;) {
+        const uint64_t count = min_u64(words->count - done, WEIGHTS_CHUNK);
+        if (!words->get(words, done, count, chunk) ||
+            !safetensors_writer_write(writer, chunk, count * sizeof(uint32_t)))
+            return false;
+        done += count;
+    }
+    return true;
+}
+
 bool weights_save_state(const struct model *model, const char *path,
                         const struct weights_state *state,
                         const struct safetensors_metadata *metadata, uint32_t metadata_count)
@@ -191,8 +206,7 @@ bool weights_save_state(const struct model *model, const char *path,
             ok = !part_has(&state->part[p], &model->tensor[i]) ||
                  save_tensor(writer, path, &model->tensor[i], &state->part[p], chunk);
     for (uint32_t i = 0; ok && i < state->words_count; i++)
-        ok = safetensors_writer_write(writer, state->words[i].values,
-                                      state->words[i].count * sizeof(uint32_t));
+        ok = save_words(writer, &state->words[i], chunk);
     if (ok) ok = safetensors_writer_commit(&writer);
     else safetensors_writer_abort(&writer);
     free(chunk);

@@ -25,8 +25,20 @@ struct weights_part {
     bool          (*has)(const void *user, const struct model_tensor *tensor);
 };
 
-// Numbers that are no element's: a tensor U32 [count] of its own.
-struct weights_words { const char *name; uint32_t *values; uint32_t count; };
+// Numbers that are no element's: a tensor U32 [count] of its own, in `values`, or, where that is
+// NULL, handed over in pieces of at most WEIGHTS_CHUNK.
+struct weights_words {
+    const char *name;
+    uint32_t   *values;
+    uint64_t    count;
+    bool (*put)(const struct weights_words *words, uint64_t begin, uint64_t count,
+                const uint32_t *values);
+    bool (*get)(const struct weights_words *words, uint64_t begin, uint64_t count,
+                uint32_t *values);
+    void       *user;
+    const void *of; // put's and get's own: what it is of
+    uint32_t    index;
+};
 
 // What one file holds.
 struct weights_state {

@@ -283,7 +283,25 @@ static bool match_tensor(struct matcher *m, const struct model_tensor *tensor)
     return match_matrices(m, tensor, chosen);
 }
 
-// Read here and now: they are few.
+static bool take_words(const struct weights_words *words, const uint8_t *from)
+{
+    const uint64_t bytes = words->count * sizeof(uint32_t);
+    if (words->values) {
+        memcpy(words->values, from, bytes);
+        return true;
+    }
+    uint32_t *chunk = malloc(min_u64(bytes, WEIGHTS_CHUNK * sizeof *chunk) + 1);
+    bool ok = chunk != NULL;
+    for (uint64_t done = 0; ok && done < words->count; done += WEIGHTS_CHUNK) {
+        const uint64_t count = min_u64(words->count - done, WEIGHTS_CHUNK);
+        memcpy(chunk, from + done * sizeof *chunk, count * sizeof *chunk);
+        ok = words->put(words, done, count, chunk);
+    }
+    free(chunk);
+    return ok;
+}
+
+// Read here and now, before the elements.
 static bool match_words(struct matcher *m, const struct weights_words *words)
 {
     const struct safetensors *file;
@@ -294,12 +312,11 @@ static bool match_words(struct matcher *m, const struct weights_words *words)
         return true;
     }
     if (source->dtype != DTYPE_U32 || !same_shape(source, shape, 1)) {
-        log_error("%s: tensor %s: wanted U32 [%u]; " WRONG_CONFIG, file->name, source->name,
-                  words->count);
+        log_error("%s: tensor %s: wanted U32 [%llu]; " WRONG_CONFIG, file->name, source->name,
+                  (unsigned long long)words->count);
         return false;
     }
-    memcpy(words->values, file->data + source->begin, words->count * sizeof *words->values);
-    return true;
+    return take_words(words, file->data + source->begin);
 }
 
 // What may be there without being needed: a tied head's copy, the buffers of old checkpoints.

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "src/codes.h"
 #include "src/kernel_attention.h"
 #include "tools/bench.h"
 
@@ -469,6 +470,48 @@ static bool adamw(const struct at *at)
     return bench_case_run(&c);
 }
 
+static bool adamw_8bit(const struct at *at)
+{
+    const bool copy = at->store != DTYPE_F32;
+    const struct push_adamw_8bit push = {.each = {.count = at->shape->parameters,
+                                                  .matrices = 1,
+                                                  .copy = copy,
+                                                  .rate = 1,
+                                                  .beta1 = 0.9f,
+                                                  .beta2 = 0.95f,
+                                                  .eps = 1e-8f,
+                                                  .log_beta1 = kernel_log_beta(0.9),
+                                                  .log_beta2 = kernel_log_beta(0.95),
+                                                  .weight_decay = 0.1f}};
+    static const float norm_values[4] = {1, 1, 1, 0};
+    struct bench_case c;
+    if (!begin(&c, at, "update", KERNEL_ADAMW_8BIT, 0, &push, "%u", push.each.count)) return true;
+    const uint32_t step = step_words(&c, &(struct step_words){.step = 100,
+                                                              .learning_rate = 1e-4f,
+                                                              .unscale = 1});
+    const uint32_t clip = bench_case_words(&c, norm_values, 4);
+    const uint32_t p = bench_case_normal(&c, DTYPE_F32, push.each.count, 1),
+                   g = bench_case_normal(&c, DTYPE_F32, push.each.count, 1e-3),
+                   records = bench_case_zero(&c, DTYPE_U32,
+                                             RECORD_WORDS * ceil_div(push.each.count,
+                                                                     RECORD_ELEMENTS));
+    const uint32_t to = copy ? bench_case_zero(&c, BENCH_STORE, push.each.count) : p;
+    bench_case_step(&c, BENCH_BIND(step, clip, p, g, records, to, clip), BENCH_DIRECT);
+    return bench_case_run(&c);
+}
+
+static bool average(const struct at *at)
+{
+    const struct push_count push = {at->shape->parameters};
+    struct bench_case c;
+    if (!begin(&c, at, "update", KERNEL_AVERAGE, 0, &push, "%u", push.count)) return true;
+    const uint32_t step = step_words(&c, &(struct step_words){.average = 0.002f});
+    const uint32_t p = bench_case_normal(&c, DTYPE_F32, push.count, 1),
+                   mean = bench_case_zero(&c, DTYPE_F32, push.count);
+    bench_case_step(&c, BENCH_BIND(step, p, mean), BENCH_DIRECT);
+    return bench_case_run(&c);
+}
+
 static bool cast(const struct at *at)
 {
     const struct push_count push = {at->shape->parameters};
@@ -526,6 +569,8 @@ static const struct { bool (*run)(const struct at *at); bool f32_only;
     {grad_norm, true},
     {grad_clip, true},
     {adamw},
+    {adamw_8bit},
+    {average, true},
     {cast},
     {sample, true},
 };

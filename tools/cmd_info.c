@@ -8,6 +8,7 @@
 
 #include "runtime/folder.h"
 #include "runtime/log.h"
+#include "src/codes.h"
 #include "src/evaluator.h"
 #include "src/export.h"
 #include "src/session.h"
@@ -126,10 +127,11 @@ struct memory { const char *name; uint64_t bytes; };
 // Weights and state from the tensor table alone; what activations take, `info --plan` says.
 static uint32_t memory_of(const struct model *model, struct memory *out)
 {
-    uint64_t elements = 0, second = 0;
+    uint64_t elements = 0, moments = 0;
     for (uint32_t s = 0; s < model->segment_count; s++) {
         elements += model->segment_elements[s];
-        second += model->segment_v[s]; // which AdamW alone keeps
+        moments += 4 * (model->segment_m[s] + model->segment_v[s]) + // as the optimizers want
+                   4 * RECORD_WORDS * model->segment_records[s];
     }
     const uint64_t wide = elements * 4, copy = elements * dtype_bytes(model->config.torch_dtype);
     const bool mixed = model->config.torch_dtype != DTYPE_F32;
@@ -138,9 +140,11 @@ static uint32_t memory_of(const struct model *model, struct memory *out)
     out[count++] = (struct memory){"train_master", wide};
     if (mixed) out[count++] = (struct memory){"train_compute_copy", copy};
     out[count++] = (struct memory){"train_gradients", wide};
-    out[count++] = (struct memory){"train_optimizer", wide + 4 * second};
-    out[count++] =
-        (struct memory){"train_total", 3 * wide + 4 * second + (mixed ? copy : 0)};
+    out[count++] = (struct memory){"train_optimizer", moments};
+    const uint64_t average = config_averages(&model->config) ? wide : 0;
+    if (average) out[count++] = (struct memory){"train_average", average};
+    out[count++] = (struct memory){"train_total", 2 * wide + moments + average +
+                                                      (mixed ? copy : 0)};
     return count;
 }
 

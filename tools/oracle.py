@@ -427,6 +427,49 @@ class LazyAdamW:
         p.sub_(lr * (m / (1 - b1 ** t)) / ((v / (1 - b2 ** t)).sqrt() + self.eps))
 
 
+def cells(places):
+    """Dynamic quantisation (Dettmers et al. 2022): seven decades, the last one ends at 1; borders and middles."""
+    borders = torch.cat([10.0 ** (i - 6) * torch.linspace(0.1, 1, places * 2 ** i + 1)[:-1] for i in range(7)])
+    borders = torch.cat([borders, torch.ones(1)])
+    return borders, (borders[:-1] + borders[1:]) / 2
+
+
+SIGNED, UNSIGNED = cells(1), cells(2)
+
+
+def to_codes_and_back(x, signed):
+    """Blocks of 256, each divided by its largest magnitude (kept in f32), every value to the middle of its cell.
+    Half of the largest cell is 1, which no negative value takes; half of the smallest is 0, of signed ones."""
+    borders, middles = SIGNED if signed else UNSIGNED
+    flat = x.flatten()
+    blocks = torch.nn.functional.pad(flat, (0, -flat.numel() % 256)).view(-1, 256)
+    factor = blocks.abs().amax(1, keepdim=True)
+    factor = torch.where(factor > 1e-30, factor, torch.zeros_like(factor)).float().double()
+    y = torch.where(factor > 0, blocks / factor, torch.zeros_like(blocks))
+    cell = torch.bucketize(y.abs(), borders, right=True).sub(1).clamp(0, len(middles) - 1)
+    out = middles[cell] * y.sign()
+    out = torch.where(y.abs() < middles[0] / 2, torch.zeros_like(out), out) if signed else out
+    out = torch.where(y >= (1 + middles[-1]) / 2, torch.ones_like(out), out)
+    return (out * factor).flatten()[:flat.numel()].view(x.shape)
+
+
+class AdamW8bit:
+    """AdamW whose moments are kept in codes; the weights go by them before they are rounded."""
+
+    def __init__(self, p, betas, eps, weight_decay):
+        self.p, self.betas, self.eps, self.weight_decay, self.t = p, betas, eps, weight_decay, 0
+        self.mean, self.square = torch.zeros_like(p), torch.zeros_like(p)
+
+    def step(self, lr, t):
+        (b1, b2), p = self.betas, self.p
+        self.t += 1
+        m = b1 * self.mean + (1 - b1) * p.grad
+        v = b2 * self.square + (1 - b2) * p.grad ** 2
+        p.mul_(1 - lr * self.weight_decay)
+        p.sub_(lr * (m / (1 - b1 ** self.t)) / ((v / (1 - b2 ** self.t)).sqrt() + self.eps))
+        self.mean, self.square = to_codes_and_back(m, True), to_codes_and_back(v, False)
+
+
 class Torch:
     def __init__(self, p, **options):
         self.optimizer = torch.optim.AdamW([p], **options)
@@ -466,15 +509,25 @@ def takes_muon(name, p):
     return p.dim() == 2 and inner and (name.endswith("_proj.weight") or name.split(".")[-2] in ("w1", "w2", "w3"))
 
 
+def takes_codes(c, name, p, asked_by_group):
+    """As bitsandbytes: matrices of 4,096 elements and more (all experts together); tables only where asked for."""
+    count = p.numel() * (c.num_experts if expert_of(name) else 1)
+    return p.dim() == 2 and count >= 4096 and (asked_by_group or not name.split(".")[-2].startswith("embed"))
+
+
 def make_optimizer(c, name, p):
     """The optimizer of one tensor, of one expert, and its rate as a multiple of the schedule's."""
     rule = next((g for g in c.raw.get("param_groups", []) if fnmatch.fnmatchcase(name, g["match"])), {})
     asked = rule.get("optim", c.raw.get("optim", "adamw"))
     kind = "adamw" if asked == "muon" and not takes_muon(name, p) else asked
+    if asked == "adamw_8bit" and not takes_codes(c, name, p, rule.get("optim") == asked):
+        kind = "adamw"
     decay = rule.get("weight_decay", c.weight_decay if decays(c, name, p) else 0.0)
     rate = rule.get("learning_rate", c.learning_rate) / c.learning_rate
-    if kind == "adamw":
+    if kind in ("adamw", "adamw_8bit"):
         options = {"betas": tuple(rule.get("betas", (c.adam_beta1, c.adam_beta2))), "eps": c.adam_epsilon}
+        if kind == "adamw_8bit":
+            return rate, AdamW8bit(p, weight_decay=decay, **options)
         lazy = expert_of(name) and c.expert_optimizer == "lazy-global"
         return rate, (LazyAdamW if lazy else Torch)(p, weight_decay=decay, **options)
     momentum = rule.get("momentum", c.raw.get(kind + "_momentum", {"muon": 0.95, "sgd": 0.9}[kind]))

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// References of sum, grad_norm, grad_clip, of the experts' steps, adamw and sgd: from gradients
-// to the next parameters.
+// References of sum, grad_norm, grad_clip, of the experts' steps, adamw, adamw_8bit, sgd and
+// average: from gradients to the next parameters.
+#include "src/codes.h"
 #include "ref.h"
 
 void ref_sum(const struct gpu_ref_call *call)
@@ -75,39 +76,90 @@ uint32_t ref_optimizer_step(const struct push_optimizer *push, const struct step
     return moves[index / push->per_layer * push->stride + index % push->experts];
 }
 
-static void adamw_element(const struct gpu_ref_call *call, uint32_t t, size_t i)
+struct adamw { double p, m, v; };
+
+// torch.optim.AdamW's order: decay first, then the moments, then the step.
+static void adamw_element(const struct push_optimizer *push, const struct step_words *step,
+                          uint32_t t, double gradient, struct adamw *x)
 {
-    const struct push_optimizer *push = call->push;
-    const struct step_words *step = call->buffer[0];
-    const float *norm = call->buffer[1], *g = call->buffer[3];
-    float *p = call->buffer[2], *m = call->buffer[4], *v = call->buffer[5];
     const double rate = (double)step->learning_rate * (double)push->rate,
                  beta1 = (double)push->beta1, beta2 = (double)push->beta2;
     const double correction1 = -expm1(t * (double)push->log_beta1),
                  correction2 = -expm1(t * (double)push->log_beta2);
-    const double gradient = (double)g[i] * (double)norm[1];
-    const double mean = beta1 * (double)m[i] + (1 - beta1) * gradient;
-    const double square = beta2 * (double)v[i] + (1 - beta2) * gradient * gradient;
-    const double divisor = sqrt(square) / sqrt(correction2) + (double)push->eps;
-    const double decayed = (double)p[i] * (1 - rate * (double)push->weight_decay);
-    p[i] = (float)(decayed - rate / correction1 * mean / divisor);
-    m[i] = (float)mean;
-    v[i] = (float)square;
+    x->m = beta1 * x->m + (1 - beta1) * gradient;
+    x->v = beta2 * x->v + (1 - beta2) * gradient * gradient;
+    const double divisor = sqrt(x->v) / sqrt(correction2) + (double)push->eps;
+    x->p *= 1 - rate * (double)push->weight_decay;
+    x->p -= rate / correction1 * x->m / divisor;
 }
 
-// torch.optim.AdamW's order: decay first, then the moments, then the step.
 void ref_adamw(const struct gpu_ref_call *call)
 {
     const struct push_optimizer *push = call->push;
-    const float *norm = call->buffer[1], *p = call->buffer[2];
+    const float *norm = call->buffer[1], *g = call->buffer[3];
+    float *p = call->buffer[2], *m = call->buffer[4], *v = call->buffer[5];
     for (uint32_t matrix = 0; matrix < push->matrices; matrix++) {
         const uint32_t t = ref_optimizer_step(push, call->buffer[0], call->buffer[7], matrix);
         for (uint32_t at = 0; t && at < push->count; at++) {
             const size_t i = (size_t)matrix * push->count + at;
-            if (norm[2] != 0) adamw_element(call, t, i);
+            struct adamw x = {(double)p[i], (double)m[i], (double)v[i]};
+            if (norm[2] != 0) {
+                adamw_element(push, call->buffer[0], t, (double)g[i] * (double)norm[1], &x);
+                p[i] = (float)x.p, m[i] = (float)x.m, v[i] = (float)x.v;
+            }
             if (push->copy) ref_store(call, 6, i, (double)p[i]);
         }
     }
+}
+
+// Elements [first, first + count) and their record.
+static void adamw_block(const struct gpu_ref_call *call, uint32_t t, size_t first, uint32_t count,
+                        uint32_t *record)
+{
+    const struct push_optimizer *push = call->push;
+    const float *norm = call->buffer[1], *g = call->buffer[3];
+    float *p = call->buffer[2];
+    double m[RECORD_ELEMENTS] = {0}, v[RECORD_ELEMENTS] = {0};
+    for (uint32_t i = 0; i < count; i++) {
+        struct adamw x = {(double)p[first + i], record_value(record, CODES_SIGNED, i),
+                          record_value(record, CODES_UNSIGNED, i)};
+        if (norm[2] != 0) {
+            adamw_element(push, call->buffer[0], t, (double)g[first + i] * (double)norm[1], &x);
+            p[first + i] = (float)x.p, m[i] = x.m, v[i] = x.v;
+        }
+        if (push->copy) ref_store(call, 5, first + i, (double)p[first + i]);
+    }
+    if (norm[2] == 0) return;
+    record_fill(record, CODES_SIGNED, m);
+    record_fill(record, CODES_UNSIGNED, v);
+}
+
+void ref_adamw_8bit(const struct gpu_ref_call *call)
+{
+    const struct push_adamw_8bit *push = call->push;
+    const uint32_t count = push->each.count, blocks = ceil_div(count, RECORD_ELEMENTS);
+    uint32_t *records = (uint32_t *)call->buffer[4] + (size_t)push->record * RECORD_WORDS;
+    for (uint32_t matrix = 0; matrix < push->each.matrices; matrix++) {
+        const uint32_t t =
+            ref_optimizer_step(&push->each, call->buffer[0], call->buffer[6], matrix);
+        for (uint32_t b = 0; t && b < blocks; b++)
+            adamw_block(call, t, (size_t)matrix * count + (size_t)b * RECORD_ELEMENTS,
+                        min_u32(RECORD_ELEMENTS, count - b * RECORD_ELEMENTS),
+                        records + ((size_t)matrix * blocks + b) * RECORD_WORDS);
+    }
+}
+
+void ref_average(const struct gpu_ref_call *call)
+{
+    const struct push_count *push = call->push;
+    const struct step_words *step = call->buffer[0];
+    const float *p = call->buffer[1];
+    float *mean = call->buffer[2];
+    for (uint32_t i = 0; step->average != 0 && i < push->count; i++)
+        mean[i] = step->average == 1
+                      ? p[i]
+                      : (float)((double)mean[i] +
+                                (double)step->average * ((double)p[i] - (double)mean[i]));
 }
 
 void ref_sgd(const struct gpu_ref_call *call)
