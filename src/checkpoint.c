@@ -16,6 +16,7 @@
 
 #define UNFINISHED "checkpoint.tmp"
 #define MODEL "model.safetensors"
+#define AVERAGE "average.safetensors"
 // behind the name of a checkpoint that is being replaced by one of the same step
 static const char replaced[] = ".old";
 
@@ -90,6 +91,28 @@ bool checkpoint_find(const char *dir, struct checkpoint_found *out)
     checkpoint_name(out->step, old ? replaced : "", name);
     const int length = snprintf(out->path, sizeof out->path, "%s/%s", dir, name);
     return length > 0 && (size_t)length < sizeof out->path;
+}
+
+bool checkpoint_is_model(const char *weights)
+{
+    return !weights || strcmp(weights, "model") == 0;
+}
+
+char *checkpoint_weights(const char *dir, const char *weights)
+{
+    struct checkpoint_found found;
+    if (checkpoint_is_model(weights)) return os_strdup(dir);
+    if (strcmp(weights, "average") != 0) {
+        log_error("weights: found \"%s\", wanted \"model\" or \"average\"", weights);
+        return NULL;
+    }
+    struct bytes path = {0};
+    bytes_printf(&path, "%s/" AVERAGE, checkpoint_find(dir, &found) ? found.path : dir);
+    if (file_exists((const char *)path.data)) return (char *)path.data;
+    log_error("%s: there is none; training keeps a mean of the weights with ema_decay or "
+              "swa_every, from average_start on", (const char *)path.data);
+    bytes_free(&path);
+    return NULL;
 }
 
 static int by_step(const void *a, const void *b)

@@ -45,6 +45,11 @@ struct checkpoint_found {
     char     path[4096]; // the checkpoint's folder
 };
 bool checkpoint_find(const char *dir, struct checkpoint_found *out);
+// Where weights_load finds one of the sets of weights of a folder, by name: "model" (NULL: the
+// same); "average", the mean that training kept (ema_decay, swa_every), of the newest checkpoint.
+// Caller frees; NULL after one line.
+char *checkpoint_weights(const char *dir, const char *weights);
+bool  checkpoint_is_model(const char *weights); // NULL or "model"
 // Steps of the checkpoints that a folder keeps, ascending, at most `capacity`; each lies in
 // DIR/checkpoint-NNNNNNNN, eight digits or more.
 uint32_t checkpoint_list(const char *dir, uint64_t *step, uint32_t capacity);

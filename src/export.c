@@ -10,6 +10,7 @@
 #include "runtime/folder.h"
 #include "runtime/log.h"
 #include "runtime/os.h"
+#include "src/checkpoint.h"
 
 enum { MOST_TEXT = 1 << 28, OWN_BLOCK = 1024 };
 
@@ -187,8 +188,11 @@ static bool write_all(struct job *job)
     report->data_bytes = job->table.data_bytes;
     for (int i = 0; i < 2; i++)
         if (!export_writer_put(job->writer, job->text[i].data, job->text[i].count)) return false;
-    return weights_load(job->model, job->params->dir, put_values, job) &&
-           export_writer_commit(&job->writer, &report->file_bytes);
+    char *path = checkpoint_weights(job->params->dir, job->params->weights);
+    const bool ok = path && weights_load(job->model, path, put_values, job) &&
+                    export_writer_commit(&job->writer, &report->file_bytes);
+    free(path);
+    return ok;
 }
 
 bool export_run(const struct export_params *params, struct export_report *report)

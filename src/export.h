@@ -18,6 +18,7 @@ bool export_is_pruned(const char *name, uint32_t rank, uint64_t elements);
 
 struct export_params {
     const char *dir, *out;
+    const char *weights; // of the folder: "average", or NULL or "model" (checkpoint_weights)
     const char *bits;  // as for export_rules_create
     double      prune; // share of the smallest weights of a matrix that become 0
     int         level; // zstd's, 1 to 22; 0: not compressed

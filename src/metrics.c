@@ -249,14 +249,29 @@ bool metrics_write_step(struct metrics *metrics, const struct metrics_step *step
     return put_line(metrics);
 }
 
+static bool write_eval(struct metrics *metrics, uint32_t step, const char *prefix,
+                       double eval_loss, double bits_per_byte)
+{
+    struct bytes *line = &metrics->line;
+    char key[2][40];
+    snprintf(key[0], sizeof key[0], ", \"%seval_loss\": ", prefix);
+    snprintf(key[1], sizeof key[1], ", \"%sbpb\": ", prefix);
+    line->count = 0;
+    bytes_printf(line, "{\"step\": %u", step);
+    add_number(line, key[0], eval_loss);
+    add_number(line, key[1], bits_per_byte);
+    bytes_printf(line, "}\n");
+    return put_line(metrics);
+}
+
 bool metrics_write_eval(struct metrics *metrics, uint32_t step, double eval_loss,
                         double bits_per_byte)
 {
-    struct bytes *line = &metrics->line;
-    line->count = 0;
-    bytes_printf(line, "{\"step\": %u", step);
-    add_number(line, ", \"eval_loss\": ", eval_loss);
-    add_number(line, ", \"bpb\": ", bits_per_byte);
-    bytes_printf(line, "}\n");
-    return put_line(metrics);
+    return write_eval(metrics, step, "", eval_loss, bits_per_byte);
+}
+
+bool metrics_write_average(struct metrics *metrics, uint32_t step, double eval_loss,
+                           double bits_per_byte)
+{
+    return write_eval(metrics, step, "average_", eval_loss, bits_per_byte);
 }

@@ -71,5 +71,8 @@ void            metrics_close(struct metrics **metrics);
 // One write a line. False once the file cannot be written (logged once); training may go on.
 bool metrics_write_step(struct metrics *metrics, const struct metrics_step *step,
                         const struct metrics_layer *layer, uint32_t layer_count);
+// The same of the mean of the weights: {"step", "average_eval_loss", "average_bpb"}.
+bool metrics_write_average(struct metrics *metrics, uint32_t step, double eval_loss,
+                           double bits_per_byte);
 bool metrics_write_eval(struct metrics *metrics, uint32_t step, double eval_loss,
                         double bits_per_byte);

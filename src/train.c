@@ -49,6 +49,7 @@ struct run_state {
     double                     metrics_seconds; // of the host: statistics, lines, trace
     double                     began, last_collect;
     double                     seconds;  // of training in the parts of the run before this one
+    uint64_t                   averaged; // steps that are in the mean of the weights
     double                     rate[4];  // of steps in flight, by step
     struct train_outcome      *outcome;
 };
@@ -69,10 +70,11 @@ static bool write_state(struct run_state *r)
                  "\"routing\": %s}\n",
                  r->step, (unsigned long long)r->windows, (unsigned long long)r->config->seed,
                  (unsigned long long)data_fingerprint(r->data), routing);
-    if (r->config->max_train_seconds > 0) { // the clock of the whole run
-        text.count -= 2; // "}\n"
-        bytes_printf(&text, ", \"seconds\": %.3f}\n", seconds_of_training(r));
-    }
+    text.count -= 2; // "}\n"
+    if (r->config->max_train_seconds > 0) // the clock of the whole run
+        bytes_printf(&text, ", \"seconds\": %.3f", seconds_of_training(r));
+    if (r->averaged) bytes_printf(&text, ", \"averaged\": %llu", (unsigned long long)r->averaged);
+    bytes_printf(&text, "}\n");
     const bool ok = checkpoint_write(r->folder, "state.json", (const char *)text.data);
     bytes_free(&text);
     free(routing);
@@ -92,6 +94,9 @@ static bool parse_state(struct run_state *r, const char *path, const cJSON *json
     r->windows = (uint64_t)windows->valuedouble;
     const cJSON *seconds = cJSON_GetObjectItemCaseSensitive(json, "seconds");
     if (cJSON_IsNumber(seconds)) r->seconds = fmax(seconds->valuedouble, 0);
+    const cJSON *averaged = cJSON_GetObjectItemCaseSensitive(json, "averaged");
+    if (cJSON_IsNumber(averaged) && config_averages(r->config))
+        r->averaged = (uint64_t)fmax(averaged->valuedouble, 0);
     const cJSON *routing = cJSON_GetObjectItemCaseSensitive(json, "routing");
     if (routing && !routing_parse(r->routing, routing))
         log_warn("%s: \"routing\" is of another model; experts count as never used", path);
@@ -130,6 +135,18 @@ static bool get_master(void *user, const struct model_tensor *t, uint64_t begin,
     return params_read(user, PARAMS_MASTER, t, begin, count, values);
 }
 
+static bool put_average(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
+                        const float *values)
+{
+    return params_write(user, PARAMS_AVERAGE, t, begin, count, values);
+}
+
+static bool get_average(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
+                        float *values)
+{
+    return params_read(user, PARAMS_AVERAGE, t, begin, count, values);
+}
+
 static bool load_checkpoint(struct run_state *r, const struct checkpoint_found *found)
 {
     char path[4200];
@@ -139,6 +156,8 @@ static bool load_checkpoint(struct run_state *r, const struct checkpoint_found *
     if (!weights_load(r->model, path, put_master, params)) return false;
     snprintf(path, sizeof path, "%s/optimizer.safetensors", found->path);
     if (!optimizer_state_load(params, path)) return false;
+    snprintf(path, sizeof path, "%s/average.safetensors", found->path);
+    if (r->averaged && !weights_load(r->model, path, put_average, params)) return false;
     r->saved = r->step;
     log_info("resumed at step %u from %s", r->step, found->path);
     return true;
@@ -157,6 +176,9 @@ static bool save(struct run_state *r)
                       metadata, 2) ||
         !optimizer_state_save(params, checkpoint_path(r->folder, "optimizer.safetensors"), metadata,
                               2) ||
+        (r->averaged &&
+         !weights_save(r->model, checkpoint_path(r->folder, "average.safetensors"), get_average,
+                       params, metadata, 2)) ||
         !write_state(r)) {
         checkpoint_abort(r->folder);
         return false;
@@ -479,6 +501,21 @@ static bool evaluate(struct run_state *r, uint32_t max_batches)
     return true;
 }
 
+// Of the mean of the weights, when all is done and saved: it takes their place.
+static bool evaluate_average(struct run_state *r)
+{
+    struct evaluation e;
+    if (!r->averaged || data_windows(r->data, DATA_HELD_OUT) == 0) return true;
+    if (!params_take_average(trainer_params(r->trainer)) ||
+        !evaluator_run(r->evaluator, r->data, DATA_HELD_OUT, r->config->final_eval_batches, &e))
+        return os_interrupted() && !gpu_lost(r->gpu);
+    metrics_write_average(r->metrics, r->step, e.loss, e.bits_per_byte);
+    log_info("step %u: held-out loss %.4f of the mean over %llu steps, perplexity %.2f, %.4f bits "
+             "per byte",
+             r->step, e.loss, (unsigned long long)r->averaged, e.perplexity, e.bits_per_byte);
+    return true;
+}
+
 static bool due(uint32_t step, uint32_t every) { return every && step % every == 0; }
 
 // The rate of the step after r->step.
@@ -486,6 +523,19 @@ static double next_rate(const struct run_state *r)
 {
     return schedule_learning_rate(r->config, r->step + 1) *
            schedule_warmdown(r->config, seconds_of_training(r), r->step);
+}
+
+// How far the mean of the weights goes towards those of the step after r->step, whose rate this is.
+static double next_average(struct run_state *r, double rate)
+{
+    const struct config *c = r->config;
+    const uint32_t step = r->step + 1, every = c->swa_every ? c->swa_every : c->ema_every;
+    const bool falls = step > c->warmup_steps && rate < c->average_start * c->learning_rate;
+    if (!config_averages(c) || step % every || !(r->averaged || falls || c->average_start >= 1))
+        return 0;
+    r->averaged++;
+    if (r->averaged == 1) return 1;
+    return c->swa_every ? 1 / (double)r->averaged : 1 - c->ema_decay;
 }
 
 static bool is_time_left(const struct run_state *r)
@@ -502,6 +552,7 @@ static bool train_loop(struct run_state *r)
     while (r->step < c->steps && is_time_left(r) && !os_interrupted()) {
         fill_batches(r);
         const double rate = next_rate(r);
+        trainer_average(r->trainer, next_average(r, rate));
         r->step++;
         r->rate[r->step % COUNT_OF(r->rate)] = rate;
         if (!trainer_submit(r->trainer, r->step, rate, r->batch))
@@ -554,8 +605,8 @@ bool train_run(const struct train_params *params, struct train_outcome *outcome)
     ok = ok && (!params->check || check_plan(&r)) && train_loop(&r);
     outcome->interrupted = os_interrupted();
     progress_destroy(&r.progress); // its last line comes before the evaluation's
-    if (ok && !outcome->interrupted && !evaluate(&r, params->config->final_eval_batches))
-        ok = false;
+    if (ok && !outcome->interrupted)
+        ok = evaluate(&r, params->config->final_eval_batches) && evaluate_average(&r);
     if (ok && !outcome->interrupted) measure_baselines(&r);
     close_all(&r);
     return ok;

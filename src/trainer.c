@@ -36,6 +36,7 @@ struct trainer {
     uint32_t            submitted, collected;
     uint32_t            submits;      // of the last step
     uint32_t            micro_count, moe_layers;
+    double              average;      // of struct step_words, for steps to come
     float             **load;
     struct trainer_layer *layer;
     uint32_t          **picks, *ids;
@@ -189,6 +190,7 @@ void trainer_destroy(struct trainer **trainer)
 }
 
 struct params *trainer_params(struct trainer *t) { return t->params; }
+void trainer_average(struct trainer *t, double share) { t->average = share; }
 uint32_t trainer_in_flight(const struct trainer *t) { return t->submitted - t->collected; }
 
 struct plan *trainer_plan(struct trainer *t, const char *name)
@@ -213,6 +215,7 @@ static struct step_words step_words(const struct trainer *t, uint32_t step, doub
         .aux_scale = (float)(scale / t->micro_count),
         .unscale = (float)(1 / scale),
         .max_grad_norm = (float)c->max_grad_norm,
+        .average = (float)t->average,
         .length = t->layout.tokens,
         .seed_low = (uint32_t)c->seed,
         .seed_high = (uint32_t)(c->seed >> 32),

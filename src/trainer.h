@@ -34,6 +34,9 @@ struct params  *trainer_params(struct trainer *trainer);
 // steps are in flight: collect the older one first.
 bool trainer_submit(struct trainer *trainer, uint32_t step, double learning_rate,
                     const struct batch *batch);
+// How far the mean of the weights goes towards them in the steps that are submitted from here on
+// (struct step_words); 0 at first.
+void trainer_average(struct trainer *trainer, double share);
 // Waits for the oldest step in flight; result pointers hold until the next collect.
 bool trainer_collect(struct trainer *trainer, struct trainer_result *result);
 uint32_t trainer_in_flight(const struct trainer *trainer);

@@ -9,6 +9,7 @@
 #include "runtime/file.h"
 #include "runtime/folder.h"
 #include "runtime/log.h"
+#include "src/checkpoint.h"
 #include "src/experts.h"
 #include "src/export.h"
 #include "src/train.h"
@@ -84,11 +85,11 @@ static bool make_params(struct vkmoe_model *m, const struct config *config)
 }
 
 // Where there are experts, and a limit.
-static bool make_experts(struct vkmoe_model *m, const char *folder)
+static bool make_experts(struct vkmoe_model *m, const char *path)
 {
     struct experts_source source;
     if (!model_is_streamed(m->model)) return true;
-    if (!experts_source_files(&source, m->model, folder)) return false;
+    if (!experts_source_files(&source, m->model, path)) return false;
     m->params->experts = experts_create(m->device->gpu, m->model, m->params->store, &source,
                                         m->limits.expert_slots);
     if (m->params->experts && !m->limits.expert_slots)
@@ -105,13 +106,22 @@ static bool check_tokenizer(const struct vkmoe_model *m, const char *path)
     return false;
 }
 
+static bool load_weights(struct vkmoe_model *m, const char *folder)
+{
+    char *path = checkpoint_weights(folder, m->limits.weights);
+    const bool ok = path && weights_load(m->model, path, put_weights, m->params) &&
+                    make_experts(m, path);
+    free(path);
+    return ok;
+}
+
 static bool load_folder(struct vkmoe_model *m, const char *folder)
 {
     char path[4096];
     struct config config;
     snprintf(path, sizeof path, "%s/config.json", folder);
     if (!config_read(&config, path, NULL, 0) || !make_params(m, &config) ||
-        !weights_load(m->model, folder, put_weights, m->params) || !make_experts(m, folder))
+        !load_weights(m, folder))
         return false;
     snprintf(path, sizeof path, "%s/tokenizer.json", folder);
     if (!file_exists(path)) return true;
@@ -161,6 +171,12 @@ struct vkmoe_model *vkmoe_model_open_with(struct vkmoe_device *device, const cha
     if (file && (params->device_budget || params->expert_slots)) {
         log_error("%s: an export has its experts compressed, so they cannot be loaded one by one; "
                   "give the run folder, or no device budget", path);
+        free(m);
+        return NULL;
+    }
+    if (file && !checkpoint_is_model(params->weights)) {
+        log_error("%s: an export holds one set of weights; give the run's folder for \"%s\"", path,
+                  params->weights);
         free(m);
         return NULL;
     }

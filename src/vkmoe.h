@@ -72,9 +72,11 @@ struct vkmoe_model_info {
 // `path`: a folder with config.json, model.safetensors (or shards with an index) and, for text,
 // tokenizer.json; or one file that `vkmoe export` wrote, which holds all three.
 VKMOE_API struct vkmoe_model *vkmoe_model_open(struct vkmoe_device *device, const char *path);
-// The same within a part of the device's memory: experts that do not fit are loaded from the files
-// when a token asks for them. Such a model has one session at a time.
+// The same with other weights of a run folder, or within a part of the device's memory: experts
+// that do not fit are loaded from the files when a token asks for them. Such a model has one
+// session at a time.
 struct vkmoe_model_params {
+    const char *weights;    // "average": the mean that training kept beside them; NULL or "model"
     uint64_t device_budget; // bytes, for all of the model and its session; 0: no limit
     uint32_t expert_slots;  // experts on the device at a time; 0: as many as the budget allows
 };

@@ -4,6 +4,7 @@
 // steps; weight decay is applied; the state survives a file.
 #include "tests/unit.h"
 
+#include "src/codes.h"
 #include "src/optimizer_state.h"
 #include "src/trainer.h"
 
@@ -26,6 +27,7 @@ struct side {
     struct trainer *trainer;
     uint32_t        steps[LAYERS][EXPERTS]; // that each expert had a token
     bool            touched[LAYERS][EXPERTS]; // in the last one
+    double          loss;
 };
 
 static void open_side(struct side *s, uint64_t max_range, const char *const *set, int set_count)
@@ -65,6 +67,7 @@ static void take_step(struct side *s, uint32_t step, double rate)
     assert_true(trainer_submit(s->trainer, step, rate, batch));
     assert_true(trainer_collect(s->trainer, &result));
     assert_false(result.skipped);
+    s->loss = result.loss;
     for (uint32_t l = 0; l < LAYERS; l++)
         for (uint32_t e = 0; e < EXPERTS; e++) {
             s->touched[l][e] = result.load[l][e] > 0; // summed over the micro-batches
@@ -72,16 +75,35 @@ static void take_step(struct side *s, uint32_t step, double rate)
         }
 }
 
+// Numbers of an expert, or of a whole tensor that is no stack; 0: the class has none of it.
+static uint64_t count_of(const struct side *s, enum params_class which,
+                         const struct model_tensor *tensor)
+{
+    const uint32_t parts = max_u32(tensor->experts, 1);
+    if (which == PARAMS_RECORDS)
+        return model_records(s->model, tensor) / parts * RECORD_WORDS;
+    if ((which == PARAMS_V && !model_has_v(s->model, tensor)) ||
+        (which == PARAMS_M && !model_has_m(s->model, tensor)))
+        return 0;
+    return tensor->count / parts;
+}
+
 static float *values_of(struct side *s, enum params_class which, const struct model_tensor *tensor)
 {
-    float *values = malloc(tensor->count * sizeof *values);
+    const uint64_t count = count_of(s, which, tensor) * max_u32(tensor->experts, 1);
+    float *values = count ? malloc(count * sizeof *values) : NULL;
+    if (which == PARAMS_RECORDS && count)
+        assert_true(params_read_records(trainer_params(s->trainer), tensor, 0, count,
+                                        (uint32_t *)(void *)values));
+    if (which == PARAMS_RECORDS || !count) return values;
     assert_true(params_read(trainer_params(s->trainer), which, tensor, 0, tensor->count, values));
     return values;
 }
 
 // ---- which experts move
 
-static const enum params_class state[] = {PARAMS_MASTER, PARAMS_M, PARAMS_V, PARAMS_COMPUTE};
+static const enum params_class state[] = {PARAMS_MASTER, PARAMS_M, PARAMS_V, PARAMS_COMPUTE,
+                                          PARAMS_RECORDS};
 enum { CLASSES = COUNT_OF(state) };
 
 struct snapshot { float *values[64][CLASSES]; };
@@ -90,10 +112,7 @@ static void take_snapshot(struct side *s, struct snapshot *shot)
 {
     for (uint32_t t = 0; t < s->model->tensor_count; t++)
         for (int c = 0; c < CLASSES; c++)
-            shot->values[t][c] =
-                state[c] == PARAMS_V && !model_has_v(s->model, &s->model->tensor[t])
-                    ? NULL
-                    : values_of(s, state[c], &s->model->tensor[t]);
+            shot->values[t][c] = values_of(s, state[c], &s->model->tensor[t]);
 }
 
 static void free_snapshot(struct side *s, struct snapshot *shot)
@@ -115,11 +134,10 @@ static uint32_t compare_experts(struct side *s, const struct snapshot *a, const 
     uint32_t still = 0;
     for (uint32_t t = 0; t < s->model->tensor_count; t++) {
         const struct model_tensor *tensor = &s->model->tensor[t];
-        const uint64_t count = tensor->count / max_u32(tensor->experts, 1);
         for (uint32_t e = 0; e < tensor->experts; e++)
             for (int c = 0; c < CLASSES; c++) {
                 if (!a->values[t][c]) continue;
-                const bool moved = expert_moved(a, b, t, c, count, e);
+                const bool moved = expert_moved(a, b, t, c, count_of(s, state[c], tensor), e);
                 if (moved != s->touched[tensor->layer][e])
                     fail_msg("%s, expert %u, class %d: %s", tensor->name, e, (int)state[c],
                              moved ? "moved without a token" : "did not move");
@@ -168,16 +186,18 @@ static void experts_without_tokens_stay(void **unused)
     experts_case("per-expert", "float32", "optim=adamw");
     experts_case("per-expert", "bfloat16", "optim=adamw");
     experts_case("lazy-global", "float32", "optim=adamw");
+    experts_case("per-expert", "float32", "optim=adamw_8bit");
+    experts_case("per-expert", "bfloat16", "optim=adamw_8bit");
+    experts_case("lazy-global", "float16", "optim=adamw_8bit");
     experts_case("per-expert", "bfloat16", "optim=muon");
     experts_case("per-expert", "float32", "optim=sgd");
 }
 
 // torch.optim.AdamW on the stacked tensor: weight decay moves every expert.
-static void dense_exact_moves_all(void **unused)
+static void dense_exact_case(const char *optim)
 {
-    (void)unused;
     struct side s;
-    open_side(&s, 0, (const char *const[]){"expert_optimizer=dense-exact"}, 1);
+    open_side(&s, 0, (const char *const[]){"expert_optimizer=dense-exact", optim}, 2);
     assert_null(trainer_params(s.trainer)->moves);
     struct snapshot before, after;
     take_snapshot(&s, &before);
@@ -192,14 +212,21 @@ static void dense_exact_moves_all(void **unused)
     close_side(&s);
 }
 
-// A stack goes in parts where no binding covers it: 16 experts at a time.
-static void stacks_in_parts(void **unused)
+static void dense_exact_moves_all(void **unused)
 {
     (void)unused;
+    dense_exact_case("optim=adamw");
+    dense_exact_case("optim=adamw_8bit");
+}
+
+// A stack goes in parts where no binding covers it: 16 experts at a time.
+static void stacks_case(const char *optim, const char *mode)
+{
     enum { RANGE = (1 << 16) };
     struct side whole, parts;
-    open_side(&whole, 0, NULL, 0);
-    open_side(&parts, RANGE, NULL, 0);
+    const char *const set[] = {optim, mode};
+    open_side(&whole, 0, set, 2);
+    open_side(&parts, RANGE, set, 2);
     const struct plan *a = trainer_plan(whole.trainer, "update"),
                       *b = trainer_plan(parts.trainer, "update");
     assert_true(b->step_count > a->step_count && plan_verify(b));
@@ -216,6 +243,74 @@ static void stacks_in_parts(void **unused)
     }
     close_side(&whole);
     close_side(&parts);
+}
+
+static void stacks_in_parts(void **unused)
+{
+    (void)unused;
+    stacks_case("optim=adamw", "expert_optimizer=per-expert");
+    stacks_case("optim=adamw_8bit", "expert_optimizer=per-expert");
+    stacks_case("optim=adamw_8bit", "expert_optimizer=dense-exact");
+}
+
+// ---- the mean of the weights
+
+static const double shares[STEPS + 1] = {0, 0, 1, 0.25, 0.002}; // of steps 1 to 4
+
+// mean += share (weights - mean) on the host, in double
+static void follow(struct side *s, double **mean, double share)
+{
+    for (uint32_t t = 0; t < s->model->tensor_count; t++) {
+        float *values = values_of(s, PARAMS_MASTER, &s->model->tensor[t]);
+        for (uint64_t i = 0; i < s->model->tensor[t].count; i++)
+            mean[t][i] += share * ((double)values[i] - mean[t][i]);
+        free(values);
+    }
+}
+
+// Every weight's mean is exact, of experts without a token too: they count as they stay.
+static void mean_case(const char *mode, const char *ema)
+{
+    struct side s;
+    double *mean[64] = {0};
+    open_side(&s, 0, (const char *const[]){mode, ema, "torch_dtype=bfloat16"}, 3);
+    for (uint32_t t = 0; t < s.model->tensor_count; t++)
+        mean[t] = calloc(s.model->tensor[t].count, sizeof *mean[t]);
+    for (uint32_t step = 1; step <= STEPS; step++) {
+        trainer_average(s.trainer, shares[step]);
+        take_step(&s, step, 0.05);
+        follow(&s, mean, shares[step]);
+    }
+    double worst = 0;
+    for (uint32_t t = 0; t < s.model->tensor_count; t++) {
+        float *values = values_of(&s, PARAMS_AVERAGE, &s.model->tensor[t]);
+        for (uint64_t i = 0; i < s.model->tensor[t].count; i++)
+            worst = fmax(worst, fabs((double)values[i] - mean[t][i]));
+        free(values);
+    }
+    unit_assert_near(worst, 0, 1e-6);
+    assert_true(params_take_average(trainer_params(s.trainer)));
+    for (uint32_t t = 0; t < s.model->tensor_count; t++) {
+        float *a = values_of(&s, PARAMS_AVERAGE, &s.model->tensor[t]),
+              *b = values_of(&s, PARAMS_MASTER, &s.model->tensor[t]),
+              *c = values_of(&s, PARAMS_COMPUTE, &s.model->tensor[t]);
+        assert_memory_equal(a, b, s.model->tensor[t].count * sizeof *a);
+        for (uint64_t i = 0; i < s.model->tensor[t].count; i++)
+            assert_true(c[i] == dtype_f32_from_bf16(dtype_bf16_from_f32(a[i])));
+        free(a), free(b), free(c), free(mean[t]);
+    }
+    close_side(&s);
+}
+
+static void mean_of_the_weights(void **unused)
+{
+    (void)unused;
+    mean_case("expert_optimizer=per-expert", "ema_decay=0.998");
+    mean_case("expert_optimizer=dense-exact", "swa_every=2");
+    struct side s;
+    open_side(&s, 0, NULL, 0);
+    assert_null(trainer_params(s.trainer)->buffer[PARAMS_AVERAGE]); // no bytes where there is none
+    close_side(&s);
 }
 
 // ---- weight decay
@@ -286,13 +381,12 @@ static void groups_keep_what_they_need(void **unused)
 
 // ---- files
 
-static void state_survives_a_file(void **unused)
+static void state_case(const char *optim)
 {
-    (void)unused;
     struct side a, b;
     struct snapshot x, y;
-    open_side(&a, 0, NULL, 0);
-    open_side(&b, 0, NULL, 0);
+    open_side(&a, 0, &optim, 1);
+    open_side(&b, 0, &optim, 1);
     for (uint32_t step = 1; step <= 2; step++) take_step(&a, step, 0.05);
     const char *path = unit_path("optimizer.safetensors");
     assert_true(optimizer_state_save(trainer_params(a.trainer), path, NULL, 0));
@@ -302,16 +396,58 @@ static void state_survives_a_file(void **unused)
     take_snapshot(&a, &x);
     take_snapshot(&b, &y);
     for (uint32_t t = 0; t < a.model->tensor_count; t++)
-        for (int c = 1; c < 3; c++)
-            assert_memory_equal(x.values[t][c], y.values[t][c], a.model->tensor[t].count * 4);
+        for (int c = 1; c < CLASSES; c++) {
+            const struct model_tensor *tensor = &a.model->tensor[t];
+            const uint64_t count = count_of(&a, state[c], tensor) * max_u32(tensor->experts, 1);
+            if (count && state[c] != PARAMS_COMPUTE)
+                assert_memory_equal(x.values[t][c], y.values[t][c], count * 4);
+        }
     free_snapshot(&a, &x);
     free_snapshot(&b, &y);
     close_side(&b);
-    open_side(&b, 0, (const char *const[]){"expert_optimizer=dense-exact"}, 1);
+    open_side(&b, 0, (const char *const[]){"expert_optimizer=dense-exact", optim}, 2);
     assert_false(optimizer_state_load(trainer_params(b.trainer), path));
     unit_assert_line("steps.model.layers.0.experts", "the model has no such tensor");
     close_side(&a);
     close_side(&b);
+}
+
+static void state_survives_a_file(void **unused)
+{
+    (void)unused;
+    state_case("optim=adamw");
+    state_case("optim=adamw_8bit");
+}
+
+// Moments in codes for all but small tensors and the embedding, a quarter of the bytes; and a run
+// with them stays near one without.
+static void codes_cost_little(void **unused)
+{
+    (void)unused;
+    enum { RUN = 40 };
+    struct side f32, codes;
+    double loss[2] = {0};
+    open_side(&f32, 0, (const char *const[]){"optim=adamw"}, 1);
+    open_side(&codes, 0, (const char *const[]){"optim=adamw_8bit"}, 1);
+    uint64_t elements = 0;
+    for (uint32_t t = 0; t < codes.model->tensor_count; t++)
+        if (!model_has_m(codes.model, &codes.model->tensor[t])) {
+            assert_int_not_equal(codes.model->tensor[t].experts, 0);
+            elements += codes.model->tensor[t].count;
+        }
+    const uint64_t left = codes.model->segment_m[0], all = f32.model->segment_m[0];
+    assert_int_equal(all - left, elements);
+    // 640 elements an expert, three records for two and a half
+    assert_int_equal(codes.model->segment_records[0] * 256, elements / 640 * 768);
+    for (uint32_t step = 1; step <= RUN; step++) {
+        take_step(&f32, step, 0.003);
+        take_step(&codes, step, 0.003);
+        if (step > RUN - 8) loss[0] += f32.loss / 8, loss[1] += codes.loss / 8;
+    }
+    unit_assert_near(loss[1], loss[0], 0.02 * loss[0]);
+    assert_true(loss[0] != loss[1]);
+    close_side(&f32);
+    close_side(&codes);
 }
 
 int main(void)
@@ -320,9 +456,11 @@ int main(void)
         UNIT(experts_without_tokens_stay),
         UNIT(dense_exact_moves_all),
         UNIT(stacks_in_parts),
+        UNIT(mean_of_the_weights),
         UNIT(weight_decay_is_applied),
         UNIT(groups_keep_what_they_need),
         UNIT(state_survives_a_file),
+        UNIT(codes_cost_little),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,17 +20,17 @@ static const struct command_help commands[] = {
      "key=value]... [--check] [--quiet]",
      "train a model; without --data on the text of the current folder"},
     {"generate",
-     "DIR|FILE --prompt TEXT [--max-tokens N] [--temperature T] [--top-k K] [--top-p P] "
-     "[--repetition-penalty R] [--seed N]",
+     "DIR|FILE --prompt TEXT [--weights NAME] [--max-tokens N] [--temperature T] [--top-k K] "
+     "[--top-p P] [--repetition-penalty R] [--seed N]",
      "continue a text"},
     {"export",
-     "DIR --out FILE [--bits PATTERN=KIND,...] [--prune Q] [--level N] [--packing bits|bytes] "
-     "[--data PATH... [--stride N]] [--json]",
+     "DIR --out FILE [--weights NAME] [--bits PATTERN=KIND,...] [--prune Q] [--level N] "
+     "[--packing bits|bytes] [--data PATH... [--stride N]] [--json]",
      "a model in one small file: packed int5, int6 and int8, zstd; KIND is int2 to int8, f16 or "
      "f32; eval, generate and logits open it"},
-    {"eval", "DIR|FILE --data PATH... [--stride N] [--json]",
+    {"eval", "DIR|FILE --data PATH... [--weights NAME] [--stride N] [--json]",
      "loss, perplexity and bits per byte of a text"},
-    {"logits", "DIR|FILE --ids 1,2,3 --out FILE.npy",
+    {"logits", "DIR|FILE --ids 1,2,3 --out FILE.npy [--weights NAME]",
      "f32 logits [positions][vocab], to compare with other engines"},
     {"bench", "[--filter NAME] [--json FILE] [--save DIR] [--compare OLD.json [NEW.json]]",
      "time kernels and steps, in % of the device's measured peaks; show what moved since OLD"},
@@ -65,6 +65,7 @@ void cli_usage(const char *command)
         "  generate, eval, logits: --device-budget BYTES (e.g. 5G) keeps what fits of the experts "
         "there and loads\n"
         "  the others when they are asked for; --expert-slots N says how many\n"
+        "  --weights: model, or average, the mean that training kept (ema_decay, swa_every)\n"
         "  exit status: 0 done, 1 failed, 2 usage, 130 interrupted with the checkpoint written\n");
 }
 
@@ -83,6 +84,7 @@ enum option_id {
     OPTION_TOP_K,
     OPTION_TOP_P,
     OPTION_PENALTY,
+    OPTION_WEIGHTS,
     OPTION_STRIDE,
     OPTION_BITS,
     OPTION_PRUNE,
@@ -122,6 +124,7 @@ static const struct { struct option option; const char *commands; } options[] = 
     {{"top-k", required_argument, NULL, OPTION_TOP_K}, "g"},
     {{"top-p", required_argument, NULL, OPTION_TOP_P}, "g"},
     {{"repetition-penalty", required_argument, NULL, OPTION_PENALTY}, "g"},
+    {{"weights", required_argument, NULL, OPTION_WEIGHTS}, "gexl"},
     {{"stride", required_argument, NULL, OPTION_STRIDE}, "ex"},
     {{"bits", required_argument, NULL, OPTION_BITS}, "x"},
     {{"prune", required_argument, NULL, OPTION_PRUNE}, "x"},
@@ -250,6 +253,10 @@ static bool take_option(struct cli *cli, int id, const char *value)
     case OPTION_PENALTY:
         return parse_number(cli, "repetition-penalty", value, 0.01, 100,
                             &cli->sampling.repetition_penalty);
+    case OPTION_WEIGHTS:
+        cli->model.weights = value;
+        return !strcmp(value, "model") || !strcmp(value, "average") ||
+               wrong(cli, "weights", value, "model or average");
     case OPTION_STRIDE: return parse_u32(cli, "stride", value, &cli->stride);
     case OPTION_BITS: cli->bits = value; return true;
     case OPTION_PRUNE: return parse_number(cli, "prune", value, 0, 1, &cli->prune);

@@ -13,9 +13,10 @@ struct measured { struct evaluation before, after; };
 
 // Of a folder or of an export: they open alike.
 static bool measure(struct cli *cli, struct vkmoe_device *device, const char *path,
-                    struct evaluation *out)
+                    const char *weights, struct evaluation *out)
 {
-    struct vkmoe_model *model = vkmoe_model_open(device, path);
+    struct vkmoe_model *model =
+        vkmoe_model_open_with(device, path, &(struct vkmoe_model_params){.weights = weights});
     const bool ok = model && eval_model(cli, device, model, out);
     vkmoe_model_close(&model);
     return ok;
@@ -98,6 +99,7 @@ static bool export_model(struct cli *cli, struct export_report *report, struct m
 {
     const struct export_params params = {.dir = cli->operand[0],
                                          .out = cli->out,
+                                         .weights = cli->model.weights,
                                          .bits = cli->bits,
                                          .prune = cli->prune,
                                          .level = (int)cli->level,
@@ -105,8 +107,9 @@ static bool export_model(struct cli *cli, struct export_report *report, struct m
     if (cli->data_count == 0) return export_run(&params, report);
     struct vkmoe_device *device = vkmoe_device_open(&cli->device);
     if (device) log_info("%s", vkmoe_device_choice(device));
-    const bool ok = device && measure(cli, device, params.dir, &m->before) &&
-                    export_run(&params, report) && measure(cli, device, params.out, &m->after);
+    const bool ok = device && measure(cli, device, params.dir, cli->model.weights, &m->before) &&
+                    export_run(&params, report) &&
+                    measure(cli, device, params.out, NULL, &m->after);
     vkmoe_device_close(&device);
     return ok;
 }

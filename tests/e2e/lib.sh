@@ -85,6 +85,9 @@ same_run()
     for file in model.safetensors optimizer.safetensors state.json; do
         same "$(checkpoint "$1")/$file" "$(checkpoint "$2")/$file"
     done
+    if [ -e "$(checkpoint "$1")/average.safetensors" ]; then
+        same "$(checkpoint "$1")/average.safetensors" "$(checkpoint "$2")/average.safetensors"
+    fi
     same "$1/config.json" "$2/config.json"
     same "$1/routing.trace" "$2/routing.trace"
     same "$1/tokenizer.json" "$2/tokenizer.json"

@@ -31,6 +31,56 @@ round()
     rm -rf "$tmp/whole" "$tmp/again" "$tmp/parts"
 }
 
+# The mean of the weights: kept over a resume (same_run), begun where it was asked for, and taken by --weights.
+# Snapshots of three steps are their mean; of one step it is the weights.
+averages()
+{
+    round ref --set ema_decay=0.9 --set torch_dtype=bfloat16
+    round ref --set swa_every=3 --set average_start=0.7
+    train ref "$tmp/av" --steps 12 --set swa_every=4 --set save_total_limit=0 --set save_every=4
+    same "$tmp/av/checkpoint-00000004/model.safetensors" "$tmp/av/checkpoint-00000004/average.safetensors"
+    must on ref eval "$tmp/av" --data "$text" --json
+    mv "$tmp/out" "$tmp/model.json"
+    must on ref eval "$tmp/av" --data "$text" --json --weights average
+    ! cmp -s "$tmp/out" "$tmp/model.json" || fail '--weights average changes nothing'
+    mkdir "$tmp/mean"
+    cp "$tmp/av/config.json" "$tmp/av/tokenizer.json" "$tmp/mean"
+    cp "$tmp/av/checkpoint-00000012/average.safetensors" "$tmp/mean/model.safetensors"
+    mv "$tmp/out" "$tmp/average.json"
+    must on ref eval "$tmp/mean" --data "$text" --json
+    same "$tmp/out" "$tmp/average.json"
+    must on ref generate "$tmp/av" --prompt 'The ' --max-tokens 5 --weights average
+    must on ref logits "$tmp/av" --ids 1,2,3 --out "$tmp/a.npy" --weights average
+    must on ref logits "$tmp/mean" --ids 1,2,3 --out "$tmp/mean.npy"
+    same "$tmp/a.npy" "$tmp/mean.npy"
+    if on own export "$tmp/av" --out "$tmp/av.vkx" --bits '*=f32' --weights average; then
+        must on ref logits "$tmp/av.vkx" --ids 1,2,3 --out "$tmp/export.npy"
+        same "$tmp/export.npy" "$tmp/mean.npy"
+    else
+        grep -q 'libzstd-dev' "$tmp/err" || fail 'export of the mean'
+    fi
+    grep -q '"average_bpb"' "$tmp/av/metrics.jsonl" || fail 'no evaluation of the mean'
+    train ref "$tmp/none" --steps 2
+    ! on ref eval "$tmp/none" --data "$text" --weights average || fail 'there is no mean'
+    grep -q 'average.safetensors: there is none.*ema_decay' "$tmp/err" || fail 'it must say how to get one'
+    ! on ref eval "$tmp/none" --data "$text" --weights ema || fail 'no such weights'
+    grep -q -- '--weights: found "ema", wanted model or average' "$tmp/err" || fail 'it must say which there are'
+}
+
+# By the clock, in two parts: the second goes on with the first's seconds, the rate falls to nothing at the end.
+clock()
+{
+    clock="--set max_train_seconds=3 --set warmdown_seconds=2 --set lr_scheduler_type=constant --set warmup_steps=0"
+    train ref "$tmp/clock" --steps 8 $clock --set ema_decay=0.9
+    spent=$(sed -n 's/.*"seconds": \([0-9.]*\).*/\1/p' "$tmp/clock/checkpoint-00000008/state.json")
+    train ref "$tmp/clock" --steps 1000000 --resume $clock --set ema_decay=0.9
+    all=$(sed -n 's/.*"seconds": \([0-9.]*\).*/\1/p' "$(checkpoint "$tmp/clock")/state.json")
+    awk -v a="$spent" -v b="$all" 'BEGIN { exit !(a > 0 && a < b && b >= 3 && b < 6) }' ||
+        fail "seconds: $spent after the first part, $all in all"
+    rate=$(sed -n 's/.*"loss".*"lr": \([^,]*\),.*/\1/p' "$tmp/clock/metrics.jsonl" | tail -n 1)
+    awk -v r="$rate" 'BEGIN { exit !(r >= 0 && r < 0.002) }' || fail "the last rate is $rate"
+}
+
 # A resume that changes nothing: the folder is whole already.
 finished()
 {
@@ -79,10 +129,16 @@ ref)
     # 50 windows an epoch, 60 in the first ten steps: the resume begins in the second epoch, whose order is another
     round ref --set batch_size=6 --set save_every=1
     round ref --set tie_word_embeddings=false --set lr_scheduler_type=constant_with_decay --set warmup_steps=15
+    # moments in codes: matrices of 4,096 elements
+    round ref --set optim=adamw_8bit --set hidden_size=64 --set moe_intermediate_size=33 --set batch_size=1
+    averages
+    clock
     finished ;;
 routers_ref) routers ref && stack ref ;;
 routers_default) routers default ;;
-default) round default --set gradient_accumulation_steps=3 ;;
+default)
+    round default --set gradient_accumulation_steps=3
+    round default --set optim=adamw_8bit --set hidden_size=64 --set ema_decay=0.99 ;;
 default_bf16) round default --set torch_dtype=bfloat16 --set save_every=7 ;;
 *) fail "no case $case" ;;
 esac
