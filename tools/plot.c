@@ -220,21 +220,26 @@ void plot_bars(struct plot *plot, const struct plot_chart *chart, const struct p
     if (!plot || !count) return;
     struct frame f = next_frame(plot, chart, 0);
     f.y0 = INFINITY, f.y1 = -INFINITY, f.x0 = 0, f.x1 = count;
+    bool below = false;
     for (uint32_t i = 0; i < count; i++) {
         stretch(bar[i].value - bar[i].spread, &f.y0, &f.y1);
         stretch(bar[i].value + bar[i].spread, &f.y0, &f.y1);
+        below |= bar[i].value < 0;
     }
+    if (below) stretch(0, &f.y0, &f.y1);
     widen(&f.y0, &f.y1);
     f.y1 += 0.08 * (f.y1 - f.y0);
     // differences matter more than the way from zero: the axis says where it begins
-    f.y0 = f.y0 >= 0 && f.y0 < 0.5 * f.y1 ? 0 : f.y0 - 0.25 * (f.y1 - f.y0);
+    if (below) f.y0 -= 0.08 * (f.y1 - f.y0);
+    else f.y0 = f.y0 >= 0 && f.y0 < 0.5 * f.y1 ? 0 : f.y0 - 0.25 * (f.y1 - f.y0);
     axis_y(plot, &f), box(plot, &f);
+    const double base = f.y0 < 0 && f.y1 > 0 ? at_y(&f, 0) : f.bottom; // where bars begin
     for (uint32_t i = 0; i < count; i++) {
         const double middle = at_x(&f, i + 0.5), half = 0.32 * (f.right - f.left) / count;
         if (!isfinite(bar[i].value)) continue;
         colour(plot, i % (uint32_t)COUNT_OF(colours));
         cairo_rectangle(plot->cairo, middle - half, at_y(&f, bar[i].value), 2 * half,
-                        f.bottom - at_y(&f, bar[i].value));
+                        base - at_y(&f, bar[i].value));
         cairo_fill(plot->cairo);
         ink(plot, 0);
         if (bar[i].spread > 0)
@@ -243,6 +248,8 @@ void plot_bars(struct plot *plot, const struct plot_chart *chart, const struct p
         // names too long for their bar stand on two heights
         draw_text(plot, middle, f.bottom + 16 + (i % 2 ? 15 : 0), CENTRE, bar[i].name);
     }
+    ink(plot, 0);
+    if (base < f.bottom) line(plot, f.left, base, f.right, base);
 }
 
 static void cell_text(struct plot *plot, double x, double y, double width, double shade,

@@ -237,22 +237,27 @@ static void draw_information(struct plot *plot, const struct sweep *sweep, const
               2 * sweep->run_count);
 }
 
-static bool picture(const struct sweep *sweep, const char *path)
+// Seed by seed against the first run, as in the table.
+static void draw_against(struct plot *plot, const struct sweep *sweep)
 {
     struct plot_bar bar[SWEEP_MAX_RUNS];
-    struct plot *plot = plot_create(2, sweep->inspect ? 3 : 2, 720, 440);
-    const double held_out = spread(sweep, &sweep->run[0], AT(held_out_loss)).mean;
-    const size_t offset = isnan(held_out) ? AT(loss) : AT(held_out_loss);
+    char title[160];
+    const bool held_out = !isnan(spread(sweep, &sweep->run[0], AT(held_out_loss)).mean);
+    snprintf(title, sizeof title, "%s loss at the end, less that of %s",
+             held_out ? "Held-out" : "Training", sweep->run[0].name);
     for (uint32_t r = 0; r < sweep->run_count; r++) {
-        const struct spread s = spread(sweep, &sweep->run[r], offset);
+        const struct spread s = against_first(sweep, &sweep->run[r]);
         bar[r] = (struct plot_bar){sweep->run[r].name, s.mean, s.deviation};
     }
+    plot_bars(plot, &(struct plot_chart){title, NULL, "nats a token, ± deviation over seeds"}, bar,
+              sweep->run_count);
+}
+
+static bool picture(const struct sweep *sweep, const char *path)
+{
+    struct plot *plot = plot_create(2, sweep->inspect ? 3 : 2, 720, 440);
     draw_curves(plot, sweep, "Training loss", "nats a token", AT(curve));
-    plot_bars(plot,
-              &(struct plot_chart){isnan(held_out) ? "Training loss at the end"
-                                                   : "Held-out loss at the end",
-                                   NULL, "nats a token, ± deviation over seeds"},
-              bar, sweep->run_count);
+    draw_against(plot, sweep);
     draw_curves(plot, sweep, "Load entropy (1: even)", "of its largest value", AT(entropies));
     draw_curves(plot, sweep, "Largest share of an expert", "share of the picks", AT(shares));
     if (sweep->inspect) {
