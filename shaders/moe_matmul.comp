@@ -11,6 +11,7 @@
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "lib/head.glsl"
 #include "lib/moe_io.glsl"
+#include "lib/moe_width.glsl"
 
 uint stride_a() { return k; }
 #ifdef NT
@@ -24,13 +25,13 @@ uint stride_b() { return n; }
 #include "lib/matmul_second.glsl"
 #endif
 
-void row_times_expert(uint expert, uint row)
+void row_times_expert(uint expert, uint row, uint width)
 {
     const uint column = gl_WorkGroupID.x * COLUMNS;
     dot_a = source(row) * k;
     [[unroll]] for (uint i = 0; i < COLUMNS; i++)
         dot_b[i] = (expert * n + min(column + i, n - 1)) * k;
-    dot_loop(0, k);
+    dot_loop(0, sums_end(width, column));
     [[unroll]] for (uint v = 0; v < DOT_VECTORS; v++) {
         const vec4 sum = DOT_SUM(dot_parts, v);
 #ifdef UP
@@ -43,13 +44,14 @@ void row_times_expert(uint expert, uint row)
     }
 }
 
-void tile_times_expert(uint expert, uint first, uint rows)
+void tile_times_expert(uint expert, uint first, uint rows, uint width)
 {
     const uint column = (gl_WorkGroupID.x * LANES + LANE) * 4;
+    const uint end = sums_end(width, gl_WorkGroupID.x * LANES * 4);
     [[unroll]] for (uint i = 0; i < HELD; i++)
         a_at[i] = source(first + min(i * SPREAD + spread_lane(), rows - 1)) * k;
     place_b(expert * n * k, column);
-    accumulate(0, k);
+    accumulate(0, end);
 #ifdef NN
     if (second != 0) {
         [[unroll]] for (uint i = 0; i < HELD; i++)
@@ -69,11 +71,11 @@ void tile_times_expert(uint expert, uint first, uint rows)
 
 void main()
 {
-    const uvec4 tile = tiles[gl_WorkGroupID.y]; // expert, first sorted row, rows
+    const uvec4 tile = tiles[gl_WorkGroupID.y]; // expert, first sorted row, rows, width
 #ifdef NT
     if (ROWS == 1)
-        row_times_expert(tile.x, tile.y);
+        row_times_expert(tile.x, tile.y, tile.w);
     else
 #endif
-        tile_times_expert(tile.x, tile.y, tile.z);
+        tile_times_expert(tile.x, tile.y, tile.z, tile.w);
 }

@@ -40,14 +40,17 @@ void find_rows(uint at)
 
 void main()
 {
-    const uvec4 range = ranges[gl_WorkGroupID.z]; // expert, first sorted row, rows
-    const uint begin = range.y, end = range.y + range.z;
+    const uvec4 range = ranges[gl_WorkGroupID.z]; // expert, first sorted row, rows, width
     const uint first = gl_WorkGroupID.y * ROWS;
+    // beyond a narrow expert's width there is nothing to add
+    const uint along = (gather & 2) != 0 ? gl_WorkGroupID.x * LANES * 4 : first;
+    const bool idle = range.w != 0 && along >= range.w;
+    const uint begin = range.y, end = idle ? range.y : range.y + range.z;
     const uint column = (gl_WorkGroupID.x * LANES + LANE) * 4;
     place_a(first);
     place_b(0, column);
     accumulate(begin, end);
-    const uint rows = min(ROWS, m - first);
+    const uint rows = idle ? 0 : min(ROWS, m - first);
     [[dont_unroll]] for (uint row = 0; row < rows; row++)
         write_row((range.x * m + first + row) * n + column, column, row_of_sums(row));
 }

@@ -191,8 +191,29 @@ static bool check_fixed(struct reader *r, const struct config_field *field, cons
     return same || refuse(r, field->key, "%s: nothing else is supported", field->names[0]);
 }
 
+// moe_intermediate_size of groups of experts. What is alike is one width after all.
+static bool store_widths(struct reader *r, const struct config_field *field, const cJSON *list)
+{
+    struct config *c = r->config;
+    bool differ = false;
+    for (const cJSON *item = list->child; item; item = item->next) {
+        if (c->width_count == CONFIG_MAX_WIDTHS || !is_whole(item, field->min, field->max))
+            return refuse(r, field->key, "a whole number from %.0f to %.0f, or a list of up to %d "
+                          "of them", field->min, field->max, CONFIG_MAX_WIDTHS);
+        const uint32_t width = (uint32_t)item->valuedouble;
+        differ |= c->width_count && width != c->expert_width[0];
+        c->expert_width[c->width_count++] = width;
+        c->moe_intermediate_size = max_u32(c->moe_intermediate_size, width);
+    }
+    if (!list->child) return refuse(r, field->key, "at least one width in the list");
+    if (!differ) c->width_count = 0;
+    return true;
+}
+
 static bool store(struct reader *r, const struct config_field *field, const cJSON *value)
 {
+    if (cJSON_IsArray(value) && strcmp(field->key, "moe_intermediate_size") == 0)
+        return store_widths(r, field, value);
     if ((field->flags & CONFIG_NULLABLE) && cJSON_IsNull(value)) return true;
     switch (field->kind) {
     case CONFIG_U32:
@@ -411,6 +432,12 @@ static bool resolve_experts(struct reader *r)
     if (mixtral && c->moe_intermediate_size != c->intermediate_size)
         return refuse(r, "moe_intermediate_size", "intermediate_size, %u, for model_type mixtral",
                       c->intermediate_size);
+    if (c->width_count && c->family != CONFIG_VKMOE)
+        return refuse(r, "moe_intermediate_size", "one number for model_type %s, or model_type "
+                      "vkmoe", config_family_name(c->family));
+    if (c->width_count && (!c->num_experts || c->num_experts % c->width_count))
+        return refuse(r, "moe_intermediate_size", "as many widths as divide num_experts, %u (there "
+                      "are %u)", c->num_experts, c->width_count);
     if (c->family != CONFIG_VKMOE && !c->mlp_gated)
         return refuse(r, "mlp_gated", "true for model_type %s, or model_type vkmoe",
                       config_family_name(c->family));
@@ -543,4 +570,21 @@ uint32_t config_moe_layers(const struct config *config)
     uint32_t count = 0;
     for (uint32_t i = 0; i < config->num_hidden_layers; i++) count += config->moe_layer[i];
     return count;
+}
+
+uint32_t config_expert_width(const struct config *config, uint32_t expert)
+{
+    if (!config->width_count) return config->moe_intermediate_size;
+    const uint32_t group = expert / (config->num_experts / config->width_count);
+    return config->expert_width[min_u32(group, config->width_count - 1)];
+}
+
+uint64_t config_widths_before(const struct config *config, uint32_t expert)
+{
+    if (!config->width_count) return (uint64_t)config->moe_intermediate_size * expert;
+    const uint32_t each = config->num_experts / config->width_count, group = expert / each;
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < group; i++) sum += (uint64_t)each * config->expert_width[i];
+    return group < config->width_count
+               ? sum + (uint64_t)(expert % each) * config->expert_width[group] : sum;
 }

@@ -10,7 +10,7 @@
 
 #include "dtype.h"
 
-enum { CONFIG_MAX_LAYERS = 256, CONFIG_MAX_PARAM_GROUPS = 32 };
+enum { CONFIG_MAX_WIDTHS = 256, CONFIG_MAX_LAYERS = 256, CONFIG_MAX_PARAM_GROUPS = 32 };
 
 enum config_family { CONFIG_VKMOE, CONFIG_MIXTRAL, CONFIG_QWEN3_MOE }; // "model_type": tensor names
 enum config_act { CONFIG_SILU, CONFIG_GELU, CONFIG_GELU_NEW, CONFIG_GELU_TANH, CONFIG_RELU2 };
@@ -95,6 +95,9 @@ struct config {
     uint32_t vocab_size, hidden_size;
     uint32_t intermediate_size;         // of dense layers (and of experts for mixtral)
     uint32_t moe_intermediate_size;     // of experts; default intermediate_size
+    // Given as a list, which divides the experts into as many groups of neighbours: of each group;
+    // moe_intermediate_size then is the largest. width_count 0: all alike.
+    uint32_t expert_width[CONFIG_MAX_WIDTHS], width_count;
     uint32_t num_hidden_layers, num_attention_heads, num_key_value_heads;
     uint32_t head_dim;                  // default hidden_size / num_attention_heads
     uint32_t max_position_embeddings;
@@ -203,6 +206,9 @@ char *config_print(const struct config *config);
 uint32_t    config_layer_owner(const struct config *config, uint32_t layer);
 // The layer whose output this one adds (unet_skips), -1: none.
 int32_t     config_skip_source(const struct config *config, uint32_t layer);
+// How wide an expert is, and how wide those before it are together.
+uint32_t    config_expert_width(const struct config *config, uint32_t expert);
+uint64_t    config_widths_before(const struct config *config, uint32_t expert);
 // Whether a router lets tokens see what is behind them (expert_choice).
 bool        config_leaks(const struct config *config);
 // Whether nothing of the stack differs from a plain transformer, embeddings aside.

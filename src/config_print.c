@@ -83,6 +83,13 @@ static void print_repeats(struct bytes *out, const struct config *c)
                       c->repeat_times);
 }
 
+static void print_widths(struct bytes *out, const struct config *c)
+{
+    for (uint32_t i = 0; i < c->width_count; i++)
+        bytes_printf(out, "%s%u", i ? ", " : "[", c->expert_width[i]);
+    bytes_printf(out, "]");
+}
+
 static void print_string(struct bytes *out, const char *text)
 {
     bytes_printf(out, "\"");
@@ -139,6 +146,8 @@ static void print_part(struct bytes *out, const struct config *config, unsigned 
         if (strcmp(field->key, "mlp_only_layers") == 0) print_dense_layers(out, config);
         else if (strcmp(field->key, "decoder_sparse_step") == 0) bytes_printf(out, "1");
         else if (strcmp(field->key, "layers") == 0) print_layers(out, config);
+        else if (config->width_count && strcmp(field->key, "moe_intermediate_size") == 0)
+            print_widths(out, config);
         else if (strcmp(field->key, "layer_repeats") == 0) print_repeats(out, config);
         else if (strcmp(field->key, "param_groups") == 0) print_groups(out, config);
         else print_value(out, field, (const char *)config + field->offset);

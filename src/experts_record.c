@@ -68,6 +68,11 @@ bool experts_record_init(struct experts_record *record, const struct model *mode
         log_error("the model has no experts that could lie in a store");
         return false;
     }
+    if (c->width_count) {
+        log_error("experts of different widths (moe_intermediate_size is a list) cannot lie in a "
+                  "store, whose records are alike; wanted one width");
+        return false;
+    }
     record->keys = (uint64_t)config_moe_layers(c) * c->num_experts;
     record->weights_bytes = record->elements * dtype_bytes(record->store);
     record->bytes = align_up(record->weights_bytes, STORE_ALIGN);

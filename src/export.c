@@ -66,12 +66,13 @@ static void add_tensor(struct job *job, const struct model_tensor *tensor, uint3
 {
     char name[sizeof tensor->name + 16];
     model_tensor_name(tensor, expert, name, sizeof name);
-    const uint64_t elements = (uint64_t)tensor->rows * tensor->cols;
+    const struct model_matrix matrix = model_matrix(job->model, tensor, expert);
+    const uint64_t elements = (uint64_t)matrix.rows * matrix.cols;
     job->table.tensor[job->table.count++] = (struct export_tensor){
         .name = arena_strdup(job->arena, name),
         .rank = model_tensor_rank(tensor),
-        .rows = tensor->rows,
-        .cols = tensor->cols,
+        .rows = matrix.rows,
+        .cols = matrix.cols,
         .kind = export_rules_kind(job->rules, name, model_tensor_rank(tensor), elements,
                                   job->model->config.num_hidden_layers)};
 }
@@ -163,9 +164,10 @@ static bool put_values(void *user, const struct model_tensor *model_tensor, uint
                        uint64_t count, const float *values)
 {
     struct job *job = user;
-    const uint64_t size = (uint64_t)model_tensor->rows * model_tensor->cols;
-    (void)begin;
+    (void)model_tensor, (void)begin;
     while (count > 0) {
+        const struct export_tensor *tensor = &job->table.tensor[job->at];
+        const uint64_t size = tensor->rows * tensor->cols;
         const uint64_t part = min_u64(count, size - job->filled);
         memcpy(job->values + job->filled, values, part * sizeof *values);
         job->filled += part;

@@ -42,7 +42,7 @@ bool export_read_texts(struct export_file *file, char **config, char **tokenizer
 }
 
 // Where a tensor of the file goes.
-struct target { const struct model_tensor *tensor; uint32_t expert; };
+struct target { const struct model_tensor *tensor; uint64_t begin; };
 
 struct named { const char *name; uint32_t index; };
 
@@ -71,7 +71,8 @@ static struct named *sort_names(const struct export_file *file, struct arena *ar
 }
 
 static bool match_one(const struct export_file *file, const struct named *names,
-                      const struct model_tensor *tensor, uint32_t expert, struct target *target)
+                      const struct model *model, const struct model_tensor *tensor,
+                      uint32_t expert, struct target *target)
 {
     char name[sizeof tensor->name + 16], text[160];
     model_tensor_name(tensor, expert, name, sizeof name);
@@ -79,13 +80,14 @@ static bool match_one(const struct export_file *file, const struct named *names,
         bsearch(&key, names, file->table.count, sizeof *names, by_name);
     if (!found) return refuse(file, name, "missing");
     const struct export_tensor *source = &file->table.tensor[found->index];
-    target[found->index] = (struct target){tensor, expert};
-    if (source->rank == model_tensor_rank(tensor) && source->rows == tensor->rows &&
-        source->cols == tensor->cols)
+    const struct model_matrix matrix = model_matrix(model, tensor, expert);
+    target[found->index] = (struct target){tensor, matrix.begin};
+    if (source->rank == model_tensor_rank(tensor) && source->rows == matrix.rows &&
+        source->cols == matrix.cols)
         return true;
     snprintf(text, sizeof text, "shape [%llu][%llu], its config wants [%u][%u]",
-             (unsigned long long)source->rows, (unsigned long long)source->cols, tensor->rows,
-             tensor->cols);
+             (unsigned long long)source->rows, (unsigned long long)source->cols, matrix.rows,
+             matrix.cols);
     return refuse(file, name, text);
 }
 
@@ -96,7 +98,7 @@ static bool match(const struct export_file *file, const struct model *model, str
     if (!names) return false;
     for (uint32_t i = 0; i < model->tensor_count; i++)
         for (uint32_t e = 0; e < max_u32(model->tensor[i].experts, 1); e++)
-            if (!match_one(file, names, &model->tensor[i], e, target)) return false;
+            if (!match_one(file, names, model, &model->tensor[i], e, target)) return false;
     for (uint32_t i = 0; i < file->table.count; i++)
         if (!target[i].tensor)
             return refuse(file, file->table.tensor[i].name, "the model has no such tensor");
@@ -119,7 +121,7 @@ static bool load_one(struct export_file *file, const struct export_tensor *sourc
     }
     for (uint64_t done = 0; ok && done < size;) {
         const uint64_t part = min_u64(size - done, WEIGHTS_CHUNK);
-        ok = put(user, target->tensor, target->expert * size + done, part, values + done);
+        ok = put(user, target->tensor, target->begin + done, part, values + done);
         done += part;
     }
     free(packed);

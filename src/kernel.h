@@ -283,6 +283,13 @@ enum kernel_op {
     // m counts, r totals, w offsets u32[E+1], w tiles u32[max_tiles + 1][4],
     // w ranges u32[min(E, P) + 1][4], w indirect u32[6][4]
     KERNEL_MOE_SCAN,
+    // Experts of different widths: the fourth word of each tile and range becomes its expert's
+    // width, the inner size that is its own. What operands hold beyond it is zero (matrices are as
+    // large as the widest expert's), and a grouped matmul may leave it out: of up, act and of nn
+    // where it gathers the columns from there on, of nt and of nn else the sums, of tn (where b is
+    // gathered) the rows or (where a is) the columns, which it then leaves alone. push_moe_widths
+    // r widths u32[E], m tiles u32[tiles][4], m ranges u32[count - tiles][4]
+    KERNEL_MOE_WIDTHS,
     // Then they go: order[sorted row] = pair, inverse[pair] = sorted row (KERNEL_NONE_ID: dropped).
     // push_moe_sort
     // r ids, r counts (after moe_scan), w order u32[P], w inverse u32[P]
@@ -545,6 +552,7 @@ struct push_moe_place {
 struct push_moe_matmul {
     uint32_t pairs, experts, m, n, k, top_k, save, gather, second, activation, bias;
 };
+struct push_moe_widths { uint32_t count, tiles, experts; };
 struct push_moe_column_sum { uint32_t experts, cols, top_k, gather; };
 struct push_moe_bias_back { uint32_t pairs, experts, cols, top_k; };
 struct push_moe_combine { uint32_t tokens, cols, top_k, weighted, add; };

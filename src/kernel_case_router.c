@@ -190,6 +190,14 @@ static void moe_scatter(struct kernel_case *c)
     output(c, 3, DTYPE_U32, PAIRS);
 }
 
+static void moe_widths(struct kernel_case *c)
+{
+    PUSH(c, push_moe_widths, .count = 13, .tiles = 8, .experts = EXPERTS);
+    words_below(c, 0, EXPERTS, 100);
+    words_below(c, 1, 8 * 4, EXPERTS + 1);
+    words_below(c, 2, 5 * 4, EXPERTS + 1);
+}
+
 static void moe_capacity(struct kernel_case *c)
 {
     PUSH(c, push_moe_capacity, .pairs = PAIRS, .experts = EXPERTS, .capacity = 2);
@@ -327,6 +335,7 @@ kernel_case_fn *kernel_case_router(enum kernel_op op)
         [KERNEL_ROUTER_BIAS] = router_bias,
         [KERNEL_MOE_COUNT] = moe_count,
         [KERNEL_MOE_SCAN] = moe_scan,
+        [KERNEL_MOE_WIDTHS] = moe_widths,
         [KERNEL_MOE_SCATTER] = moe_scatter,
         [KERNEL_MOE_PLACE] = moe_place,
     };

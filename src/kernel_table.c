@@ -76,6 +76,7 @@ GROUPS_ROWS(router_stats, push_router, ceil_div(p->experts, shape->lanes))
 GROUPS_ROWS(router_noise, push_router_noise, p->tokens)
 GROUPS_ROWS(router_hash, push_router_hash, p->tokens)
 GROUPS_ROWS(moe_capacity, push_moe_capacity, ceil_div(p->pairs, shape->lanes * ELEMENTS_PER_LANE))
+GROUPS_ROWS(moe_widths, push_moe_widths, ceil_div(p->count, shape->lanes))
 GROUPS_ROWS(router_gates, push_router, p->experts)
 GROUPS_ROWS(router_columns, push_router_columns, p->experts)
 GROUPS_ROWS(gate_rows, push_gate_rows, p->rows)
@@ -200,6 +201,7 @@ COST(router_hash, push_router_hash, 0, 4 * D(p->tokens) * (p->experts + 2 * p->t
 COST(router_columns, push_router_columns, 0, 4 * 20 * D(p->tokens) * p->experts)
 COST(gate_rows, push_gate_rows, D(p->rows) * p->cols, 2 * D(p->rows) * p->cols * store)
 COST(gate_rows_back, push_count, 3 * D(p->count), D(p->count) * (8 + store))
+COST(moe_widths, push_moe_widths, 0, 24 * D(p->count))
 COST(moe_capacity, push_moe_capacity, 0, 12 * D(p->pairs))
 COST(router_gates, push_router, D(p->tokens) * p->top_k, 8 * D(p->tokens) * p->top_k)
 COST(router_losses, push_router_losses, 2 * D(p->tokens) + 20 * D(p->experts),
@@ -328,6 +330,7 @@ static const struct kernel_info table[KERNEL_COUNT] = {
     ROW(ROUTER_BIAS, router_bias, groups_one, router_bias, push_router_bias, "rrmw"),
     ROW(MOE_COUNT, moe_count, groups_moe_blocks, moe_count, push_moe_sort, "rwm"),
     ROW(MOE_SCAN, moe_scan, groups_moe_scan, moe_scan, push_moe_sort, "mrwwww"),
+    ROW(MOE_WIDTHS, moe_widths, groups_moe_widths, moe_widths, push_moe_widths, "rmm"),
     ROW(MOE_SCATTER, moe_scatter, groups_moe_blocks, moe_scatter, push_moe_sort, "rrww"),
     ROW(MOE_PLACE, moe_place, groups_one, moe_place, push_moe_place, "rrwww"),
     ROW(MOE_MATMUL_UP, moe_matmul_up, NULL, moe_matmul_up, push_moe_matmul, "rrrrrwww"),

@@ -140,6 +140,15 @@ static enum model_init init_of(const struct config *c, enum model_role role)
     return c->init == CONFIG_INIT_LECUN && !table ? MODEL_TRUNCATED : MODEL_NORMAL;
 }
 
+// Of a stack, those that a token touches: of experts of different widths the mean.
+static uint64_t active_of(const struct config *c, const struct model_tensor *tensor)
+{
+    const struct config_router *router = &c->layer_router[tensor->layer];
+    const bool chosen = router->type == CONFIG_ROUTER_EXPERT_CHOICE;
+    const double picks = chosen ? router->capacity_factor : router->top_k;
+    return (uint64_t)((double)tensor->count * picks / tensor->experts);
+}
+
 static void add(struct model *model, enum model_role role, int32_t layer, uint32_t experts,
                 uint32_t rows, uint32_t cols)
 {
@@ -149,7 +158,9 @@ static void add(struct model *model, enum model_role role, int32_t layer, uint32
         .role = role, .layer = layer, .experts = experts, .rows = rows, .cols = cols};
     model_role_name(role, layer, c->family, tensor->name, sizeof tensor->name);
     // fits, for config limits the sum to 2^42
-    tensor->count = (uint64_t)max_u32(experts, 1) * rows * cols;
+    tensor->space = tensor->count = (uint64_t)max_u32(experts, 1) * rows * cols;
+    if (model_is_uneven(model, tensor)) // the matrix behind the last one begins at the end
+        tensor->count = model_matrix(model, tensor, experts).begin;
     tensor->ruled = role == ROLE_ROUTER_CORRECTION;
     const bool vector = role_names[role].vector;
     tensor->decay = !vector && (role != ROLE_EMBED || c->embedding_weight_decay);
@@ -159,8 +170,7 @@ static void add(struct model *model, enum model_role role, int32_t layer, uint32
     tensor->init_std = vector ? 0 : init_std(c, tensor);
     tensor->init = init_of(c, role);
     model->parameters += tensor->count;
-    model->active +=
-        experts ? tensor->count / experts * c->layer_router[layer].top_k : tensor->count;
+    model->active += experts ? active_of(c, tensor) : tensor->count;
 }
 
 static void add_shared(struct model *model, int32_t layer)
@@ -353,6 +363,12 @@ static bool group_tensors(struct model *model)
         struct model_tensor *tensor = &model->tensor[i % model->tensor_count];
         if (tensor->decay != (i < model->tensor_count)) continue;
         const struct model_group own = group_of(c, tensor, match(c, tensor, matched));
+        if (own.optim == CONFIG_MUON && model_is_uneven(model, tensor)) {
+            log_error("optim muon: tensor %s is of experts of different widths, whose scale it "
+                      "does not know; wanted one moe_intermediate_size, or param_groups "
+                      "[{\"match\": \"*experts*\", \"optim\": \"adamw\"}]", tensor->name);
+            return false;
+        }
         uint32_t at = 0;
         while (at < model->group_count && !same_group(&own, &model->group[at])) at++;
         if (at == model->group_count) model->group[model->group_count++] = own;
@@ -381,7 +397,7 @@ bool model_has_v(const struct model *model, const struct model_tensor *tensor)
 
 uint64_t model_records(const struct model *model, const struct model_tensor *tensor)
 {
-    const uint64_t parts = max_u32(tensor->experts, 1), each = tensor->count / parts;
+    const uint64_t parts = max_u32(tensor->experts, 1), each = tensor->space / parts;
     return model_has_m(model, tensor) ? 0 : parts * (align_up(each, RECORD_ELEMENTS) /
                                                      RECORD_ELEMENTS);
 }
@@ -395,12 +411,12 @@ static bool place_group(struct model *model, uint32_t group)
     for (uint32_t i = 0; i < model->tensor_count; i++) {
         struct model_tensor *tensor = &model->tensor[i];
         if (tensor->group != group || tensor->streamed) continue;
-        const uint64_t padded = align_up(tensor->count, MODEL_ALIGN);
+        const uint64_t padded = align_up(tensor->space, MODEL_ALIGN);
         if (padded > limit) {
             log_error("tensor %s%s: %llu bytes in f32, a segment of the device takes %llu; make "
                       "the model's parts smaller",
                       tensor->name, tensor->experts ? " (all experts)" : "",
-                      (unsigned long long)(tensor->count * sizeof(float)),
+                      (unsigned long long)(tensor->space * sizeof(float)),
                       (unsigned long long)model->bytes_limit);
             return false;
         }

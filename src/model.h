@@ -47,7 +47,8 @@ struct model_tensor {
     enum model_role role;
     int32_t  layer;        // -1: none
     uint32_t experts;      // 0: one matrix [rows][cols]; else stacked [experts][rows][cols]
-    uint32_t rows, cols;   // weight [out][in]; a norm is [1][cols] and has rank 1 in files
+    uint32_t rows, cols;   // weight [out][in]; a norm is [1][cols] and has rank 1 in files; of
+                           // the widest expert
     uint32_t group;        // of struct model
     bool     decay;        // weight decay applies
     bool     ruled;        // moved by a rule of its own: no gradient, no optimizer
@@ -56,7 +57,8 @@ struct model_tensor {
     double   init_std;     // 0: filled with init_value; of an orthogonal matrix the factor
     double   init_value;
     char     name[96];     // Hugging Face's; "%u" stands for the expert where experts > 0
-    uint64_t count;        // elements
+    uint64_t count;        // elements, those of each expert's own width
+    uint64_t space;        // elements that it takes of the segment: experts * rows * cols
     uint32_t segment;      // which buffer
     uint64_t offset;       // elements from the segment's start, a multiple of MODEL_ALIGN
     uint64_t m_offset;     // the same for the first moment, where it is f32
@@ -107,6 +109,23 @@ bool model_role_name(enum model_role role, int32_t layer, enum config_family fam
                      size_t bytes);
 // The name in files of matrix `expert` (ignored where experts is 0) of the tensor.
 void model_tensor_name(const struct model_tensor *tensor, uint32_t expert, char *out, size_t bytes);
+// ---- stacks of experts of different widths (model_matrix.c)
+// One matrix: its own size, how many elements are before it, and where it lies from the tensor's
+// start; its rows are tensor->cols apart.
+struct model_matrix { uint32_t rows, cols; uint64_t begin, place; };
+struct model_matrix model_matrix(const struct model *model, const struct model_tensor *tensor,
+                                 uint32_t expert);
+bool model_is_uneven(const struct model *model, const struct model_tensor *tensor);
+uint32_t model_expert_at(const struct model *model, const struct model_tensor *tensor,
+                         uint64_t element); // whose element it is
+// Where an element lies, from the tensor's start.
+uint64_t model_place(const struct model *model, const struct model_tensor *tensor,
+                     uint64_t element);
+// Elements [begin, begin + count) in runs that lie side by side: `at` from begin, `place` from the
+// tensor's start.
+typedef void model_run_fn(void *user, uint64_t at, uint64_t place, uint64_t length);
+void model_each_run(const struct model *model, const struct model_tensor *tensor, uint64_t begin,
+                    uint64_t count, model_run_fn *run, void *user);
 // Initial values of elements [begin, begin + count) of the tensor: counter-based, so any part in
 // any order gives the same. An orthogonal matrix is made whole for any part of it: ask for whole
 // ones (model_init.c).

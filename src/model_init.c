@@ -72,12 +72,12 @@ static void orthonormalise(double *a, size_t rows, size_t n)
 
 // A whole matrix of a tensor, times init_std: its rows are orthonormal, or its columns where it has
 // fewer of these.
-static void orthogonal(const struct model *model, const struct model_tensor *t, uint64_t matrix,
-                       float *out)
+static void orthogonal(const struct model *model, const struct model_tensor *t,
+                       const struct model_matrix *matrix, float *out)
 {
-    const size_t rows = t->rows, cols = t->cols, few = rows < cols ? rows : cols,
+    const size_t rows = matrix->rows, cols = matrix->cols, few = rows < cols ? rows : cols,
                  many = rows < cols ? cols : rows;
-    const uint64_t stream = hash_string(t->name), first = matrix * rows * cols;
+    const uint64_t stream = hash_string(t->name), first = matrix->begin;
     struct arena *arena = arena_create("orthogonal");
     double *a = arena_array(arena, few * many, sizeof *a);
     for (size_t i = 0; i < few * many; i++)
@@ -97,23 +97,22 @@ static void orthogonal_part(const struct model *model, const struct model_tensor
     struct arena *arena = arena_create("orthogonal");
     float *whole = arena_array(arena, size, sizeof *whole);
     for (uint64_t at = begin; at < begin + count;) {
-        const uint64_t matrix = at / size, end = min_u64((matrix + 1) * size, begin + count);
-        orthogonal(model, t, matrix, whole);
-        memcpy(out + (at - begin), whole + at % size, (end - at) * sizeof *out);
+        const uint32_t expert = t->experts ? model_expert_at(model, t, at) : 0;
+        const struct model_matrix matrix = model_matrix(model, t, expert);
+        const uint64_t own = (uint64_t)matrix.rows * matrix.cols,
+                       end = min_u64(matrix.begin + own, begin + count);
+        orthogonal(model, t, &matrix, whole);
+        memcpy(out + (at - begin), whole + (at - matrix.begin), (end - at) * sizeof *out);
         at = end;
     }
     arena_destroy(&arena);
 }
 
-void model_init_values(const struct model *model, const struct model_tensor *tensor, uint64_t begin,
-                       uint64_t count, float *out)
+static void fill(const struct model *model, const struct model_tensor *tensor, uint64_t begin,
+                 uint64_t count, double std, float *out)
 {
     const uint64_t stream = hash_string(tensor->name), seed = model->config.seed;
-    const double mean = tensor->init_value, std = tensor->init_std;
-    if (std != 0 && tensor->init == MODEL_ORTHOGONAL) {
-        orthogonal_part(model, tensor, begin, count, out);
-        return;
-    }
+    const double mean = tensor->init_value;
     for (uint64_t i = 0; i < count; i++) {
         double random = 0;
         if (std != 0 && tensor->init == MODEL_TRUNCATED)
@@ -121,4 +120,35 @@ void model_init_values(const struct model *model, const struct model_tensor *ten
         else if (std != 0) random = std * rng_normal(seed, stream, begin + i);
         out[i] = (float)(mean + random);
     }
+}
+
+static void columns_part(const struct model *model, const struct model_tensor *t, uint64_t begin,
+                         uint64_t count, float *out)
+{
+    for (uint64_t at = begin; at < begin + count;) {
+        const struct model_matrix m = model_matrix(model, t, model_expert_at(model, t, at));
+        const uint64_t end = min_u64(m.begin + (uint64_t)m.rows * m.cols, begin + count);
+        fill(model, t, at, end - at, t->init_std * sqrt((double)t->cols / m.cols),
+             out + (at - begin));
+        at = end;
+    }
+}
+
+void model_init_values(const struct model *model, const struct model_tensor *tensor, uint64_t begin,
+                       uint64_t count, float *out)
+{
+    const double std = tensor->init_std;
+    if (std != 0 && tensor->init == MODEL_ORTHOGONAL) {
+        orthogonal_part(model, tensor, begin, count, out);
+        return;
+    }
+    // deviations that go by the columns of a matrix are those of the widest expert's
+    const bool by_columns = model_is_uneven(model, tensor) && tensor->role == ROLE_EXPERT_DOWN &&
+                            (model->config.init == CONFIG_INIT_LECUN ||
+                             model->config.init == CONFIG_INIT_H64LM);
+    if (by_columns) {
+        columns_part(model, tensor, begin, count, out);
+        return;
+    }
+    fill(model, tensor, begin, count, std, out);
 }

@@ -116,6 +116,18 @@ static bool make_moves(struct params *params)
     return true;
 }
 
+static bool make_widths(struct params *params)
+{
+    const struct config *c = &params->model->config;
+    if (!c->width_count) return true;
+    const uint64_t bytes = 4ull * c->num_experts;
+    params->widths = gpu_buffer_create(
+        params->gpu, &(struct gpu_buffer_params){.name = "widths of experts", .bytes = bytes});
+    uint32_t *widths = arena_array(params->arena, c->num_experts, sizeof *widths);
+    for (uint32_t e = 0; e < c->num_experts; e++) widths[e] = config_expert_width(c, e);
+    return params->widths && gpu_buffer_write(params->gpu, params->widths, 0, widths, bytes);
+}
+
 struct params *params_create(struct gpu *gpu, const struct model *model, bool training)
 {
     struct arena *arena = arena_create("params");
@@ -132,7 +144,7 @@ struct params *params_create(struct gpu *gpu, const struct model *model, bool tr
         if (params->buffer[which] &&
             !zero_buffers(params, params->buffer[which], model->segment_count))
             goto fail;
-    if (!make_moves(params)) goto fail;
+    if (!make_moves(params) || !make_widths(params)) goto fail;
     return params;
 fail:
     params_destroy(&params);
@@ -149,6 +161,7 @@ void params_destroy(struct params **params)
     experts_destroy(&p->experts);
     gpu_buffer_destroy(p->gpu, &p->expert_steps);
     gpu_buffer_destroy(p->gpu, &p->moves);
+    gpu_buffer_destroy(p->gpu, &p->widths);
     struct arena *arena = p->arena;
     arena_destroy(&arena);
     *params = NULL;
@@ -162,7 +175,8 @@ static enum params_class held_class(const struct params *params, enum params_cla
     return which;
 }
 
-static bool write_class(struct params *params, enum params_class which,
+// `count` elements side by side, from `begin` of the tensor's space on
+static bool write_space(struct params *params, enum params_class which,
                         const struct model_tensor *tensor, uint64_t begin, uint64_t count,
                         const float *values)
 {
@@ -181,19 +195,10 @@ static bool write_class(struct params *params, enum params_class which,
     return ok;
 }
 
-bool params_write(struct params *params, enum params_class which, const struct model_tensor *tensor,
-                  uint64_t begin, uint64_t count, const float *values)
+static bool read_space(struct params *params, enum params_class held,
+                       const struct model_tensor *tensor, uint64_t begin, uint64_t count,
+                       float *values)
 {
-    const enum params_class held = held_class(params, which);
-    if (!write_class(params, held, tensor, begin, count, values)) return false;
-    if (held != PARAMS_MASTER || !params->buffer[PARAMS_COMPUTE]) return true;
-    return write_class(params, PARAMS_COMPUTE, tensor, begin, count, values);
-}
-
-bool params_read(struct params *params, enum params_class which, const struct model_tensor *tensor,
-                 uint64_t begin, uint64_t count, float *values)
-{
-    const enum params_class held = held_class(params, which);
     struct gpu_buffer *buffer = params->buffer[held][tensor->segment];
     const uint64_t at = params_offset(held, tensor) + begin;
     const enum dtype dtype = params_dtype(params, held);
@@ -209,6 +214,61 @@ bool params_read(struct params *params, enum params_class which, const struct mo
     return ok;
 }
 
+// Elements of experts of different widths, to or from the space that they lie in.
+struct packing { float *packed, *space; uint64_t first; bool pack; };
+
+static void move_run(void *user, uint64_t at, uint64_t place, uint64_t length)
+{
+    const struct packing *p = user;
+    float *packed = p->packed + at, *space = p->space + (place - p->first);
+    memcpy(p->pack ? packed : space, p->pack ? space : packed, length * sizeof *packed);
+}
+
+// The space of the elements as it is, and what of it is theirs; written back with `values` in it
+// or read into them.
+static bool move_uneven(struct params *params, enum params_class held,
+                        const struct model_tensor *tensor, uint64_t begin, uint64_t count,
+                        float *values, bool write)
+{
+    if (count == 0) return true;
+    const struct model *model = params->model;
+    const uint64_t first = model_place(model, tensor, begin),
+                   space = model_place(model, tensor, begin + count - 1) + 1 - first;
+    struct packing packing = {values, malloc(space * sizeof(float)), first, !write};
+    bool ok = read_space(params, held, tensor, first, space, packing.space);
+    if (ok) model_each_run(model, tensor, begin, count, move_run, &packing);
+    if (ok && write) ok = write_space(params, held, tensor, first, space, packing.space);
+    free(packing.space);
+    return ok;
+}
+
+static bool write_class(struct params *params, enum params_class held,
+                        const struct model_tensor *tensor, uint64_t begin, uint64_t count,
+                        const float *values)
+{
+    if (!model_is_uneven(params->model, tensor))
+        return write_space(params, held, tensor, begin, count, values);
+    return move_uneven(params, held, tensor, begin, count, (float *)(uintptr_t)values, true);
+}
+
+bool params_write(struct params *params, enum params_class which, const struct model_tensor *tensor,
+                  uint64_t begin, uint64_t count, const float *values)
+{
+    const enum params_class held = held_class(params, which);
+    if (!write_class(params, held, tensor, begin, count, values)) return false;
+    if (held != PARAMS_MASTER || !params->buffer[PARAMS_COMPUTE]) return true;
+    return write_class(params, PARAMS_COMPUTE, tensor, begin, count, values);
+}
+
+bool params_read(struct params *params, enum params_class which, const struct model_tensor *tensor,
+                 uint64_t begin, uint64_t count, float *values)
+{
+    const enum params_class held = held_class(params, which);
+    if (!model_is_uneven(params->model, tensor))
+        return read_space(params, held, tensor, begin, count, values);
+    return move_uneven(params, held, tensor, begin, count, values, false);
+}
+
 bool params_init(struct params *params)
 {
     const struct model *model = params->model;
@@ -218,7 +278,8 @@ bool params_init(struct params *params)
         const struct model_tensor *tensor = &model->tensor[t];
         // whole matrices, for these are made whole
         const uint64_t matrix = (uint64_t)tensor->rows * tensor->cols;
-        const uint64_t chunk = tensor->init == MODEL_ORTHOGONAL ? matrix : CHUNK;
+        const bool whole = tensor->init == MODEL_ORTHOGONAL && !model_is_uneven(model, tensor);
+        const uint64_t chunk = whole ? matrix : CHUNK;
         if (chunk > CHUNK) values = realloc(values, chunk * sizeof *values);
         ok = values != NULL;
         for (uint64_t begin = 0; begin < tensor->count && ok; begin += chunk) {
@@ -286,12 +347,12 @@ struct plan_range params_range_of(const struct params *params, struct plan *plan
                                                        "mean "};
     const enum params_class held = held_class(params, which);
     const size_t size = dtype_bytes(params_dtype(params, held));
-    uint64_t elements = tensor[0]->count;
+    uint64_t elements = tensor[0]->space;
     for (uint32_t i = 1; i < count; i++) {
         if (tensor[i]->segment != tensor[0]->segment ||
             tensor[i]->offset != tensor[0]->offset + elements)
             return (struct plan_range){0};
-        elements += tensor[i]->count;
+        elements += tensor[i]->space;
     }
     char name[sizeof tensor[0]->name + 8];
     snprintf(name, sizeof name, "%s%s", prefix[held], tensor[0]->name);

@@ -29,6 +29,7 @@ struct params {
     struct gpu_buffer  *moves;        // in this step: touched, then the step that it takes, or 0
     uint32_t            moves_stride, moves_layers; // layers 0: there are no such experts
     struct experts     *experts;      // of a streamed model, given and destroyed with this
+    struct gpu_buffer  *widths;       // u32 [experts] where they differ, else NULL
     struct arena       *arena;
 };
 

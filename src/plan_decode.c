@@ -153,7 +153,7 @@ bool network_decodes(const struct network *n)
         return false;
     if (n->params->experts) return false; // what the token takes may have to be loaded first
     for (uint32_t i = 0; i < n->model->tensor_count; i++) // no windows of a weight here
-        if (n->model->tensor[i].count * n->store_bytes > n->plan->gpu->caps.max_range) return false;
+        if (n->model->tensor[i].space * n->store_bytes > n->plan->gpu->caps.max_range) return false;
     for (int32_t layer = 0; layer < (int32_t)n->config->num_hidden_layers; layer++)
         if (!network_weight_qkv(n, layer).tensor ||
             (n->config->moe_layer[layer] && !network_router_decodes(n, layer)))

@@ -64,6 +64,18 @@ struct push_moe_sort network_moe_sort(const struct network *n, int32_t layer)
     return kernel_moe_sort(n->plan->kernels, n->plan->store, &size);
 }
 
+// So that the grouped matmuls leave out what an expert does not have.
+static void widths_step(struct network *n, int32_t layer, uint32_t tiles, uint32_t ranges)
+{
+    struct gpu_buffer *const widths = n->params->widths;
+    const struct layer_values *v = &n->layer[layer];
+    if (!widths) return;
+    const struct push_moe_widths push = {tiles + ranges, tiles, n->config->num_experts};
+    plan_add(n->plan, KERNEL_MOE_WIDTHS, 0, &push,
+             PLAN_BIND(plan_external(n->plan, "widths", widths, 0, widths->params.bytes), v->tiles,
+                       v->ranges));
+}
+
 static void sort_steps(struct network *n, int32_t layer, struct plan_range ids)
 {
     struct layer_values *v = &n->layer[layer];
@@ -85,6 +97,7 @@ static void sort_steps(struct network *n, int32_t layer, struct plan_range ids)
     plan_add(n->plan, KERNEL_MOE_COUNT, 0, &push, PLAN_BIND(ids, counts, totals));
     plan_add(n->plan, KERNEL_MOE_SCAN, 0, &push,
              PLAN_BIND(counts, totals, v->offsets, v->tiles, v->ranges, v->indirect));
+    widths_step(n, layer, push.max_tiles + 1, ranges);
     plan_add(n->plan, KERNEL_MOE_SCATTER, 0, &push,
              PLAN_BIND(ids, counts, v->order, v->inverse));
 }

@@ -23,7 +23,7 @@ static struct span_list list_create(struct plan *plan, const struct params *para
 
 static void add_dense(struct span_list *list, const struct model_tensor *tensor, bool split)
 {
-    const uint64_t end = tensor->offset + align_up(tensor->count, MODEL_ALIGN);
+    const uint64_t end = tensor->offset + align_up(tensor->space, MODEL_ALIGN);
     struct span *last = list->count ? &list->span[list->count - 1] : NULL;
     if (last && !last->matrices && last->segment == tensor->segment &&
         last->end == tensor->offset && (!split || last->group == tensor->group) &&
@@ -45,10 +45,10 @@ static bool joins(const struct span_list *list, const struct model_tensor *tenso
 {
     if (!list->count) return false;
     struct span *last = &list->span[list->count - 1];
-    const uint64_t count = tensor->count / tensor->experts;
+    const uint64_t count = tensor->space / tensor->experts;
     if (last->segment != tensor->segment || last->group != tensor->group || last->first != 0 ||
         last->count != count || last->end != tensor->offset ||
-        last->end + tensor->count - last->begin > list->limit ||
+        last->end + tensor->space - last->begin > list->limit ||
         last->tensors * tensor->experts != last->matrices)
         return false;
     if (layer == last->layer && last->tensors == last->stacks) {
@@ -64,10 +64,10 @@ static void add_matrices(struct span_list *list, const struct model_tensor *tens
                          bool join)
 {
     const uint32_t matrices = max_u32(tensor->experts, 1);
-    const uint64_t count = tensor->count / matrices;
+    const uint64_t count = tensor->space / matrices;
     if (join && joins(list, tensor, layer)) {
         struct span *last = &list->span[list->count - 1];
-        last->end += tensor->count;
+        last->end += tensor->space;
         last->matrices += matrices;
         last->tensors++;
         return;

@@ -129,13 +129,14 @@ static struct safetensors_tensor *make_table(const struct model *model,
                 const struct model_tensor *tensor = &model->tensor[i];
                 if (!part_has(&part[p], tensor)) break;
                 const bool vector = model_tensor_rank(tensor) == 1;
+                const struct model_matrix matrix = model_matrix(model, tensor, expert);
                 char name[sizeof tensor->name + 16];
                 model_tensor_name(tensor, expert, name, sizeof name);
                 table[(*count)++] = (struct safetensors_tensor){
                     .name = arena_printf(arena, "%s%s", part[p].prefix, name),
                     .dtype = DTYPE_F32,
                     .rank = vector ? 1 : 2,
-                    .shape = {vector ? tensor->cols : tensor->rows, vector ? 0 : tensor->cols}};
+                    .shape = {vector ? matrix.cols : matrix.rows, vector ? 0 : matrix.cols}};
             }
     for (uint32_t i = 0; i < state->words_count; i++)
         table[(*count)++] = (struct safetensors_tensor){.name = state->words[i].name,
@@ -146,25 +147,28 @@ static struct safetensors_tensor *make_table(const struct model *model,
 }
 
 // In a stack the expert is named and the element counted within it, as in the file.
-static bool check_tensor(const char *path, const struct model_tensor *tensor, uint64_t begin,
-                         const float *values, uint64_t count)
+static bool check_tensor(const struct model *model, const char *path,
+                         const struct model_tensor *tensor, uint64_t begin, const float *values,
+                         uint64_t count)
 {
-    const uint64_t at = begin + find_not_finite(values, count),
-                   size = tensor->count / max_u32(tensor->experts, 1);
+    const uint64_t at = begin + find_not_finite(values, count);
     char name[sizeof tensor->name + 16];
     if (at == begin + count) return true;
-    model_tensor_name(tensor, (uint32_t)(at / size), name, sizeof name);
-    return check_finite(path, name, at % size, values + (at - begin), 1);
+    const uint32_t expert = tensor->experts ? model_expert_at(model, tensor, at) : 0;
+    model_tensor_name(tensor, expert, name, sizeof name);
+    return check_finite(path, name, at - model_matrix(model, tensor, expert).begin,
+                        values + (at - begin), 1);
 }
 
-static bool save_tensor(struct safetensors_writer *writer, const char *path,
-                        const struct model_tensor *tensor, const struct weights_part *part,
+static bool save_tensor(const struct model *model, struct safetensors_writer *writer,
+                        const char *path, const struct model_tensor *tensor,
+                        const struct weights_part *part,
                         float *chunk)
 {
     for (uint64_t done = 0; done < tensor->count;) {
         const uint64_t count = min_u64(tensor->count - done, WEIGHTS_CHUNK);
         if (!part->get(part->user, tensor, done, count, chunk) ||
-            !check_tensor(path, tensor, done, chunk, count) ||
+            !check_tensor(model, path, tensor, done, chunk, count) ||
             !safetensors_writer_write(writer, chunk, count * sizeof *chunk))
             return false;
         done += count;
@@ -204,7 +208,7 @@ bool weights_save_state(const struct model *model, const char *path,
     for (uint32_t p = 0; p < state->part_count; p++)
         for (uint32_t i = 0; ok && i < model->tensor_count; i++)
             ok = !part_has(&state->part[p], &model->tensor[i]) ||
-                 save_tensor(writer, path, &model->tensor[i], &state->part[p], chunk);
+                 save_tensor(model, writer, path, &model->tensor[i], &state->part[p], chunk);
     for (uint32_t i = 0; ok && i < state->words_count; i++)
         ok = save_words(writer, &state->words[i], chunk);
     if (ok) ok = safetensors_writer_commit(&writer);

@@ -234,16 +234,17 @@ static const char *choose_name(const struct matcher *m, const struct model_tenso
 static bool match_matrices(struct matcher *m, const struct model_tensor *tensor, const char *chosen)
 {
     const uint32_t rank = model_tensor_rank(tensor), copies = max_u32(tensor->experts, 1);
-    const uint64_t shape[] = {tensor->rows, tensor->cols},
-                   size = (uint64_t)tensor->rows * tensor->cols;
     for (uint32_t expert = 0; expert < copies; expert++) {
+        const struct model_matrix matrix = model_matrix(m->model, tensor, expert);
+        const uint64_t shape[] = {matrix.rows, matrix.cols};
         const struct safetensors *file;
         const struct safetensors_tensor *source;
         char name[NAME_BYTES];
         file_name(m, chosen ? chosen : tensor->name, expert, name);
         if (!take(m, name, &file, &source)) note_missing(m, name);
         else if (!check_source(file, source, rank == 1 ? shape + 1 : shape, rank)) return false;
-        else add_piece(m, tensor, expert * size, size, file, source, 0);
+        else
+            add_piece(m, tensor, matrix.begin, shape[0] * shape[1], file, source, 0);
     }
     return true;
 }
@@ -277,8 +278,8 @@ static bool match_tensor(struct matcher *m, const struct model_tensor *tensor)
     const char *first = m->model->config.mlp_gated ? "gate_up_proj" : "up_proj";
     snprintf(batched, sizeof batched, "%smodel.layers.%d.mlp.experts.%s", m->prefix, tensor->layer,
              tensor->role == ROLE_EXPERT_DOWN ? "down_proj" : first);
-    if (!chosen && tensor->experts && model_tensor_rank(tensor) == 2 &&
-        take(m, batched, &file, &source))
+    if (!chosen && tensor->experts && !model_is_uneven(m->model, tensor) &&
+        model_tensor_rank(tensor) == 2 && take(m, batched, &file, &source))
         return match_batched(m, tensor, file, source);
     return match_matrices(m, tensor, chosen);
 }

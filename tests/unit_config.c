@@ -200,6 +200,29 @@ static void layers_have_routers_of_their_own(void **state)
     }
 }
 
+static void experts_have_widths_of_their_own(void **state)
+{
+    (void)state;
+    struct config config;
+    const char *const two[] = {"moe_intermediate_size=[8,24]"},
+               *const alike[] = {"moe_intermediate_size=[9,9]"},
+               *const three[] = {"moe_intermediate_size=[8,24,3]"};
+    assert_true(config_parse(&config, "test.json", FOUR_EXPERTS, two, 1));
+    assert_int_equal(config.moe_intermediate_size, 24); // the widest
+    static const uint32_t widths[] = {8, 8, 24, 24}, before[] = {0, 8, 16, 40, 64};
+    for (uint32_t e = 0; e <= 4; e++) {
+        if (e < 4) assert_int_equal(config_expert_width(&config, e), widths[e]);
+        assert_int_equal(config_widths_before(&config, e), before[e]);
+    }
+    assert_round_trip(&config);
+    assert_true(config_parse(&config, "test.json", FOUR_EXPERTS, alike, 1));
+    assert_true(config.width_count == 0 && config.moe_intermediate_size == 9);
+    assert_round_trip(&config);
+    assert_false(config_parse(&config, "test.json", FOUR_EXPERTS, three, 1));
+    unit_assert_line("moe_intermediate_size: found [8,24,3]",
+                     "as many widths as divide num_experts, 4 (there are 3)");
+}
+
 static void routers_are_resolved(void **state)
 {
     (void)state;
@@ -372,6 +395,14 @@ static const struct { char base; const char *set, *first, *second; } refused[] =
     {'m', "router_type=switch", "router_type: found \"switch\"", "model_type mixtral"},
     {'q', "router_entropy_coef=0.1", "router_entropy_coef: found 0.1", "model_type qwen3_moe"},
     {'m', "moe_intermediate_size=24", "moe_intermediate_size: found 24", "intermediate_size, 48"},
+    {'q', "moe_intermediate_size=[8,9]", "moe_intermediate_size: found [8,9]",
+     "one number for model_type qwen3_moe"},
+    {'d', "moe_intermediate_size=[8,9]", "moe_intermediate_size: found [8,9]",
+     "as many widths as divide num_experts, 0"},
+    {'d', "moe_intermediate_size=[]", "moe_intermediate_size: found []", "at least one width"},
+    {'d', "moe_intermediate_size=[8,0]", "moe_intermediate_size: found [8,0]",
+     "a whole number from 1 to 1048576, or a list of up to 256"},
+    {'d', "moe_intermediate_size=[8,\"x\"]", "moe_intermediate_size: found [8,\"x\"]", "a list"},
     {'m', "mlp_only_layers=[1]", "mlp_only_layers: found [1]", "MoE in every layer"},
     {'m', "decoder_sparse_step=2", "decoder_sparse_step: found 2", "MoE in every layer"},
     {'q', "decoder_sparse_step=0", "decoder_sparse_step: found 0", "from 1"},
@@ -555,6 +586,7 @@ int main(void)
         UNIT(what_is_printed_reads_back),
         UNIT(settings_replace_what_the_file_says),
         UNIT(layers_have_routers_of_their_own),
+        UNIT(experts_have_widths_of_their_own),
         UNIT(routers_are_resolved),
         UNIT(each_rule_refuses_in_one_line),
         UNIT(broken_files_are_refused_in_one_line),

@@ -58,6 +58,10 @@ static void test_layout(void **state)
     assert_false(experts_record_init(&record, model, RECORD_STATE_F32));
     unit_assert_line("no experts", "");
     model_destroy(&model);
+    model = make_model("num_experts=4;moe_intermediate_size=[7,9]");
+    assert_false(experts_record_init(&record, model, RECORD_STATE_F32));
+    unit_assert_line("different widths", "one width");
+    model_destroy(&model);
 }
 
 // All experts of all stacks at once, and each by its record.

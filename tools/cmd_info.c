@@ -189,6 +189,18 @@ static int model_json(const struct model *model)
     return print_json(json);
 }
 
+static void print_experts(const struct config *c, uint32_t layer)
+{
+    uint32_t least = c->moe_intermediate_size;
+    for (uint32_t i = 0; i < c->width_count; i++) least = min_u32(least, c->expert_width[i]);
+    printf("%u experts of ", c->num_experts);
+    if (c->width_count) printf("%u to ", least);
+    printf("%u, ", c->moe_intermediate_size);
+    if (c->layer_router[layer].type == CONFIG_ROUTER_EXPERT_CHOICE)
+        printf("expert choice, %g a token\n", c->layer_router[layer].capacity_factor);
+    else printf("top-%u\n", c->layer_router[layer].top_k);
+}
+
 static void print_model(const struct model *model)
 {
     const struct config *c = &model->config;
@@ -203,8 +215,7 @@ static void print_model(const struct model *model)
         printf("  layer %2u  %12llu parameters  ", i,
                (unsigned long long)layer_parameters(model, (int32_t)i));
         if (c->moe_layer[i])
-            printf("%u experts of %u, top-%u\n", c->num_experts, c->moe_intermediate_size,
-                   c->layer_router[i].top_k);
+            print_experts(c, i);
         else printf("dense, %u\n", c->intermediate_size);
     }
     const uint32_t count = memory_of(model, memory);

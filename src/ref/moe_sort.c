@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // References of moe_count, moe_scan, moe_scatter and moe_place: a stable counting sort of the pairs
-// by expert, and the tiles of the grouped matmuls, of all experts or of some at their slots.
+// by expert, and the tiles of the grouped matmuls, of all experts or of some at their slots; of
+// moe_widths.
 #include "ref.h"
 
 static uint32_t block_end(const struct push_moe_sort *push, uint32_t b)
@@ -54,6 +55,17 @@ void ref_moe_scan(const struct gpu_ref_call *call)
                                    tiled ? tile : push->rows[i - MOE_GRID_DOWN_WEIGHT],
                                    tiled ? 1 : range, 0};
         memcpy(indirect[i], words, sizeof words);
+    }
+}
+
+void ref_moe_widths(const struct gpu_ref_call *call)
+{
+    const struct push_moe_widths *push = call->push;
+    const uint32_t *widths = call->buffer[0];
+    for (uint32_t i = 0; i < push->count; i++) {
+        const bool tile = i < push->tiles;
+        uint32_t *entry = (uint32_t *)call->buffer[tile ? 1 : 2] + 4 * (tile ? i : i - push->tiles);
+        if (entry[2] > 0 && entry[0] < push->experts) entry[3] = widths[entry[0]];
     }
 }
 

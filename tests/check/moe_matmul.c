@@ -98,7 +98,47 @@ struct run {
     const struct size         *s;
     const struct kernel_shape *shape;
     uint32_t                   option; // which of the ways below
+    bool                       narrow; // experts have widths of their own
 };
+
+// ---- experts of different widths: what is beyond them is zero
+
+static uint32_t width_of(uint32_t expert, uint32_t inner)
+{
+    return 1 + (uint32_t)(rng_below(5, 0, expert, inner));
+}
+
+static void set_widths(struct routed *r, uint32_t inner)
+{
+    for (uint32_t i = 0; i < r->tile_count; i++)
+        r->tiles[i][3] = width_of(r->tiles[i][0], inner);
+    for (uint32_t i = 0; i < r->range_count; i++)
+        r->ranges[i][3] = width_of(r->ranges[i][0], inner);
+}
+
+static void zero(struct check *t, int b, uint64_t at)
+{
+    dtype_store(t->binding[b].initial, at, t->store, 0);
+}
+
+// Of weights [E][rows][cols] the rows, or the columns.
+static void cut_weights(const struct run *run, int b, uint32_t rows, uint32_t cols, bool by_rows)
+{
+    for (uint32_t e = 0; e < run->s->experts; e++)
+        for (uint32_t i = 0; i < rows; i++)
+            for (uint32_t j = 0; j < cols; j++)
+                if ((by_rows ? i : j) >= width_of(e, by_rows ? rows : cols))
+                    zero(run->t, b, ((uint64_t)e * rows + i) * cols + j);
+}
+
+// Of the sorted rows of their experts.
+static void cut_rows(const struct run *run, const struct routed *r, int b, uint32_t cols)
+{
+    for (uint32_t i = 0; i < r->range_count; i++)
+        for (uint32_t row = 0; row < r->ranges[i][2]; row++)
+            for (uint32_t j = width_of(r->ranges[i][0], cols); j < cols; j++)
+                zero(run->t, b, ((uint64_t)r->ranges[i][1] + row) * cols + j);
+}
 
 static struct push_moe_matmul push_of(const struct run *run, const struct routed *r)
 {
@@ -125,7 +165,9 @@ static void up(const struct run *run, enum kernel_op op)
     push.save = save;
     push.bias = !gated && run->option / 2;
     push.activation = gated ? 1 + run->option / 2 * 2 : 2 + run->option / 2 * 2;
-    begin(t, op, s, run->shape, push.bias ? " bias" : save ? " save" : "");
+    begin(t, op, s, run->shape,
+          run->narrow ? " narrow" : push.bias ? " bias" : save ? " save" : "");
+    if (run->narrow) set_widths(&r, s->n);
     const uint64_t weights = (uint64_t)s->experts * s->n * s->k,
                    out = ((uint64_t)r.pairs + SLACK_ROWS) * s->n;
     check_normal(t, 0, CHECK_STORE, (uint64_t)s->tokens * s->k, 1);
@@ -136,6 +178,8 @@ static void up(const struct run *run, enum kernel_op op)
     for (int b = 4 + gated; b < 6 + 2 * gated; b++)
         check_output(t, b, CHECK_STORE, save || b == 4 + gated ? out : 1);
     if (!gated) check_normal(t, 6, CHECK_STORE, (uint64_t)s->experts * s->n, 1);
+    for (int b = 3; run->narrow && b < 4 + gated; b++) cut_weights(run, b, s->n, s->k, true);
+    if (run->narrow && !gated) cut_weights(run, 6, s->n, 1, true);
     grid(run, op, &r);
     check_run(t, &push, 1e-11);
     routed_free(&r);
@@ -148,12 +192,14 @@ static void down(const struct run *run, enum kernel_op op)
     struct routed r = route(t, s, run->shape->rows);
     struct push_moe_matmul push = push_of(run, &r);
     push.bias = run->option;
-    begin(t, op, s, run->shape, push.bias ? " bias" : "");
+    begin(t, op, s, run->shape, run->narrow ? " narrow" : push.bias ? " bias" : "");
+    if (run->narrow) set_widths(&r, s->k);
     check_normal(t, 0, CHECK_STORE, (uint64_t)r.pairs * s->k, 1);
     check_words(t, 1, r.tiles[0], (r.tile_count + 1) * 4ull);
     check_normal(t, 2, CHECK_STORE, (uint64_t)s->experts * s->n * s->k, 1.0 / sqrt(s->k));
     check_output(t, 3, CHECK_STORE, ((uint64_t)r.pairs + SLACK_ROWS) * s->n);
     check_normal(t, 4, CHECK_STORE, (uint64_t)s->experts * s->n, 1);
+    if (run->narrow) cut_weights(run, 2, s->n, s->k, false), cut_rows(run, &r, 0, s->k);
     grid(run, op, &r);
     check_run(t, &push, 1e-11);
     routed_free(&r);
@@ -168,8 +214,11 @@ static void back(const struct run *run, enum kernel_op op)
     struct push_moe_matmul push = push_of(run, &r);
     push.gather = run->option % 2;
     push.second = run->option / 2;
-    begin(t, op, s, run->shape, push.second ? push.gather ? " gather second" : " second"
-                                            : push.gather ? " gather" : "");
+    char what[40];
+    snprintf(what, sizeof what, "%s%s%s", push.gather ? " gather" : "",
+             push.second ? " second" : "", run->narrow ? " narrow" : "");
+    begin(t, op, s, run->shape, what);
+    if (run->narrow) set_widths(&r, push.gather ? s->n : s->k);
     const uint64_t weights = (uint64_t)s->experts * s->n * s->k;
     check_normal(t, 0, CHECK_STORE, (uint64_t)(push.gather ? s->tokens : r.pairs) * s->k, 1);
     check_words(t, 1, r.order, r.pairs);
@@ -180,6 +229,10 @@ static void back(const struct run *run, enum kernel_op op)
         check_normal(t, 5, CHECK_STORE, (uint64_t)r.pairs * s->k, 1);
         check_normal(t, 6, CHECK_STORE, weights, 1.0 / sqrt(s->k));
     }
+    for (int b = 3; run->narrow && b < 7; b += push.second ? 3 : 4)
+        cut_weights(run, b, s->k, s->n, !push.gather);
+    if (run->narrow && !push.gather) cut_rows(run, &r, 0, s->k);
+    if (run->narrow && push.second) cut_rows(run, &r, 5, s->k);
     grid(run, op, &r);
     check_run(t, &push, 1e-11);
     routed_free(&r);
@@ -195,12 +248,19 @@ static void weight_gradient(const struct run *run, enum kernel_op op)
     push.m = s->k;
     push.k = 0;
     push.gather = run->option;
-    begin(t, op, s, run->shape, push.gather == 1 ? " gather b" : push.gather ? " gather a" : "");
+    char what[40];
+    snprintf(what, sizeof what, "%s%s",
+             push.gather == 1 ? " gather b" : push.gather ? " gather a" : "",
+             run->narrow ? " narrow" : "");
+    begin(t, op, s, run->shape, what);
+    if (run->narrow) set_widths(&r, push.gather & 2 ? s->n : push.m);
     check_normal(t, 0, CHECK_STORE, (uint64_t)(push.gather & 2 ? s->tokens : r.pairs) * s->k, 1);
     check_normal(t, 1, CHECK_STORE, (uint64_t)(push.gather & 1 ? s->tokens : r.pairs) * s->n, 1);
     check_words(t, 2, r.order, r.pairs);
     check_words(t, 3, r.ranges[0], (r.range_count + 1) * 4ull);
     check_normal(t, 4, DTYPE_F32, (uint64_t)s->experts * s->k * s->n, 1);
+    if (run->narrow && push.gather & 2) cut_rows(run, &r, 1, s->n);
+    else if (run->narrow) cut_rows(run, &r, 0, push.m);
     check_groups(t, kernel_moe_columns(op, run->shape, s->n), ceil_div(s->k, run->shape->rows),
                  r.range_count);
     check_run(t, &push, 1e-11);
@@ -229,7 +289,11 @@ static void all_shapes(struct check *t, enum kernel_op op, uint32_t options, con
             if (s->tokens > 100 && i > 0 && kernel_is_flat(&shape[i])) continue;
             if (t->brief && i == 0 && option != turn % options) continue;
             if (!check_chooses(t, op, &shape[i])) continue;
-            check(&(struct run){t, s, &shape[i], option}, op);
+            check(&(struct run){t, s, &shape[i], option, false}, op);
+            // what gathers has no second operand
+            if (turn % 3 == 1 || (op == KERNEL_MOE_MATMUL_NN && option == 3)) continue;
+            if (!check_has(t, op, &shape[i])) continue;
+            check(&(struct run){t, s, &shape[i], option, true}, op);
         }
 }
 

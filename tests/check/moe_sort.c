@@ -173,8 +173,23 @@ static void sort_case(struct check *t, uint32_t pairs, uint32_t experts, uint32_
     free(s.ids), free(s.counts), free(s.totals), free(s.offsets), free(s.order), free(s.inverse);
 }
 
+static void widths_case(struct check *t, uint32_t experts, uint32_t tiles, uint32_t ranges)
+{
+    check_begin(t, KERNEL_MOE_WIDTHS, 0, "E %u tiles %u ranges %u", experts, tiles, ranges);
+    const uint32_t counts[] = {experts, 4 * tiles, 4 * ranges};
+    for (int b = 0; b < 3; b++) {
+        uint32_t *words = malloc(counts[b] * sizeof *words);
+        for (uint32_t i = 0; i < counts[b]; i++)
+            words[i] = (uint32_t)check_random(t, experts + 2); // an end, and experts that are none
+        check_words(t, b, words, counts[b]);
+        free(words);
+    }
+    check_run(t, &(struct push_moe_widths){tiles + ranges, tiles, experts}, 0);
+}
+
 void check_moe_sort(struct check *t)
 {
+    widths_case(t, 1, 1, 1), widths_case(t, 3, 7, 2), widths_case(t, 64, 200, 64);
     static const struct { uint32_t pairs, experts, block, slices, tile_rows; } sizes[] = {
         {1, 2, 256, 1, 16},     {2, 2, 1, 2, 1},         {3, 3, 2, 1, 4},
         {31, 8, 256, 1, 16},    {32, 31, 8, 3, 16},      {33, 32, 7, 1, 3},
