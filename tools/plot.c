@@ -185,6 +185,13 @@ static void draw_series(struct plot *plot, const struct frame *f, const struct p
     cairo_stroke(plot->cairo);
 }
 
+static bool has_points(const struct plot_series *s)
+{
+    for (uint32_t i = 0; i < s->count; i++)
+        if (isfinite(s->y[i])) return true;
+    return false;
+}
+
 void plot_lines(struct plot *plot, const struct plot_chart *chart, const struct plot_series *series,
                 uint32_t count)
 {
@@ -203,8 +210,9 @@ void plot_lines(struct plot *plot, const struct plot_chart *chart, const struct 
     const double margin = 0.04 * (f.y1 - f.y0);
     f.y0 -= margin, f.y1 += margin;
     axis_y(plot, &f), axis_x(plot, &f), box(plot, &f);
-    for (uint32_t s = 0; s < count; s++) {
-        const double y = f.top + 10 + 18 * s;
+    for (uint32_t s = 0, shown = 0; s < count; s++) {
+        if (!has_points(&series[s])) continue; // a name without a line would be looked for
+        const double y = f.top + 10 + 18 * shown++;
         colour(plot, s);
         cairo_set_line_width(plot->cairo, 1.8);
         draw_series(plot, &f, &series[s]);
