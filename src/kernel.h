@@ -609,8 +609,9 @@ struct kernel_shape {
     uint32_t columns;      // 2: columns of C a lane (flat) or a workgroup (all others) holds
     uint32_t spread;       // 3: lanes that share out the loads of rows (flat; 1: each loads all);
                            //    lanes of a subgroup (coop)
-    uint32_t depth;        // 4: head_dim of the attention family; k of a shared tile; 1 where every
-                           // row of the token_ family is a whole number of loads
+    uint32_t depth;        // 4: head_dim of the attention family; k of a shared tile, or of a
+                           // turn of a flat matmul's loop: 4 or 8; 1 where every row of the
+                           // token_ family is a whole number of loads
     uint32_t part_rows;    // 5: rows of C that a lane (tile) or a subgroup (coop) holds
     uint32_t part_columns; // 6: columns likewise
     uint32_t coop[3];      // 7 8 9: m, n, k of one cooperative matrix

@@ -18,6 +18,7 @@
 layout(constant_id = 1) const uint ROWS = 16;
 layout(constant_id = 2) const uint COLUMNS = 4;  // for the grid; the loop is written for 4
 layout(constant_id = 3) const uint SPREAD = 1;   // divides ROWS, at most the subgroup size
+layout(constant_id = 4) const uint DEPTH = 4;    // of k in a turn of the loop: 4 or 8
 
 const uint HELD = ROWS / SPREAD;    // vectors of A a lane loads for four `at`
 const uint GROUPS = (ROWS + 3) / 4; // TN: vectors of A along the rows
@@ -192,15 +193,19 @@ void accumulate(uint begin)
 {
     uint at = begin;
     do {
-        load_b(at);
-        multiply(at);
-        at += 4;
+        [[unroll]] for (uint step = 0; step < DEPTH; step += 4) {
+            load_b(at);
+            multiply(at);
+            at += 4;
+        }
     } while (at < k_end);
 }
 #else
 // The sums over [begin, end) of k. The loop tests at its end, and nothing is around it: CPU
 // drivers run the body of a loop that tests at its head once more, masked, and mask every write
-// within a condition. So an empty range runs once, and is cleared behind the loop.
+// within a condition. So an empty range runs once, and is cleared behind the loop. They also write
+// all sums by mask at the end of each turn: two quads of k in a turn (DEPTH) halve that. What a
+// turn reads past the end is times an A of 0; DEPTH divides k, but where RAGGED or TN.
 void accumulate(uint begin, uint end)
 {
     const bool empty = begin >= end;
@@ -208,12 +213,14 @@ void accumulate(uint begin, uint end)
     k_end = empty ? 1 : end;
     clear_sums();
     do {
+        [[unroll]] for (uint step = 0; step < DEPTH; step += 4) {
 #ifdef GATHER
-        find_rows(at);
+            find_rows(at);
 #endif
-        load_b(at);
-        multiply(at);
-        at += 4;
+            load_b(at);
+            multiply(at);
+            at += 4;
+        }
     } while (at < k_end);
     if (empty) clear_sums();
 }
