@@ -58,7 +58,7 @@ struct store_params {
     const char       *identity; // lines "name value"; NULL (open): any
     uint64_t          keys;     // 0 (open): the manifest's
     struct store_part part[STORE_PARTS];
-    uint32_t          part_count;      // 0 (open): the manifest's
+    uint32_t          part_count;      // open: may be fewer than the manifest's, which stay
     uint32_t          segment_records; // 0: as many as make about 1 GiB
     // Manifests whose places stay as they are, besides the one that is opened; writers only
     const char *const *kept;

@@ -34,7 +34,7 @@ static void add_matrices(struct experts_record *record)
         const uint64_t count = (uint64_t)t->rows * t->cols;
         record->matrix[record->matrix_count++] =
             (struct record_matrix){roles[i].role, t->rows, t->cols, record->elements, count};
-        record->elements += align_up(count, MODEL_ALIGN);
+        record->elements += align_up(count, RECORD_ALIGN);
     }
 }
 
@@ -58,6 +58,18 @@ static void place_arrays(struct experts_record *record)
     record->bytes = begin + align_up(record->state_bytes, STORE_ALIGN);
 }
 
+// Moments in codes have no place in a record.
+static bool check_moments(const struct model *model)
+{
+    for (uint32_t i = 0; i < model->tensor_count; i++) {
+        if (!model->tensor[i].experts || !model_records(model, &model->tensor[i])) continue;
+        log_error("optim adamw_8bit of experts: a store keeps their moments in f32; wanted adamw, "
+                  "or param_groups [{\"match\": \"*experts*\", \"optim\": \"adamw\"}]");
+        return false;
+    }
+    return true;
+}
+
 bool experts_record_init(struct experts_record *record, const struct model *model,
                          enum record_state state)
 {
@@ -73,6 +85,7 @@ bool experts_record_init(struct experts_record *record, const struct model *mode
                   "store, whose records are alike; wanted one width");
         return false;
     }
+    if (state == RECORD_STATE_F32 && !check_moments(model)) return false;
     record->keys = (uint64_t)config_moe_layers(c) * c->num_experts;
     record->weights_bytes = record->elements * dtype_bytes(record->store);
     record->bytes = align_up(record->weights_bytes, STORE_ALIGN);

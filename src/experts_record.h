@@ -21,6 +21,7 @@
 #include "runtime/store.h"
 
 enum { RECORD_MATRICES = 5, RECORD_WEIGHTS = 0, RECORD_STATE = 1 }; // parts
+enum { RECORD_ALIGN = 128 }; // elements: 256 bytes even in 16 bits
 
 // How the optimizer's state is stored.
 enum record_state { RECORD_STATE_NONE, RECORD_STATE_F32 };

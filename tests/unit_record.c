@@ -169,6 +169,15 @@ static void test_identity(void **state)
     assert_false(store_verify(store, &place, 0, bytes));
     unit_assert_line("layer 2, expert 2 at byte 0: its weights", "damaged");
     store_close(&store);
+    free(identity);
+    // who only reads weights knows of no state
+    assert_true(experts_record_init(&record, model, RECORD_STATE_NONE));
+    identity = experts_record_params(&record, &params);
+    params.folder = unit_path("experts");
+    assert_non_null(store = store_open(unit_path("experts.json"), &params, false));
+    assert_int_equal(store_part_count(store), 2);
+    assert_true(store_read(store, 12, 1, bytes, NULL));
+    store_close(&store);
     free(identity), free(bytes);
     model_destroy(&model);
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
