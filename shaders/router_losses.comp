@@ -10,11 +10,12 @@
 #include "lib/reduce.glsl"
 
 layout(binding = 0) readonly buffer Lse { float lse[]; };
-layout(binding = 1) readonly buffer Sums { vec2 sums[]; };
+layout(binding = 1) readonly buffer Sums { float sums[]; };
 layout(binding = 2) readonly buffer GateSums { float gate_sums[]; };
 layout(binding = 3) readonly buffer Kept { uint kept[]; };
 layout(binding = 4) buffer Stats { float stats[]; };
 layout(binding = 5) writeonly buffer Slope { float slope[]; };
+layout(binding = 6) readonly buffer Entropy { float entropies[]; };
 layout(push_constant) uniform Push {
     uint tokens, experts, count, global;
     float balance_coef, variance_coef, mean_entropy_coef, importance_coef;
@@ -45,7 +46,7 @@ void main()
         for (uint e = LANE; e < experts; e += LANES) stats[stat_step(e)] += stats[stat_count(e)];
     // each lane reads what it wrote
     float picks = 0.0, all = 0.0, load = 0.0, variance = 0.0, flat_entropy = 0.0;
-    vec2 parts = vec2(0.0);
+    float squares = 0.0;
     for (uint e = LANE; e < experts; e += LANES) {
         const float p = stats[stat_mean(e)];
         picks += stats[stat_count(e)];
@@ -53,17 +54,23 @@ void main()
         load += load_of(e) * p;
         variance += (p - share) * (p - share);
         flat_entropy -= p * log(p + TINY);
-        parts += sums[e];
+        squares += sums[e];
     }
-    float square = 0.0;
-    for (uint t = LANE; t < tokens; t += LANES) square += lse[t] * lse[t];
+    float square = 0.0, entropy = 0.0, sharpest = -3.4e38; // the largest -entropy
+    for (uint t = LANE; t < tokens; t += LANES) {
+        square += lse[t] * lse[t];
+        entropy += entropies[t];
+        sharpest = max(sharpest, -entropies[t]);
+    }
     picks = reduce_add(picks);
     all = max(reduce_add(all), 1.0);
     load = reduce_add(load);
     variance = reduce_add(variance) * share;
     flat_entropy = reduce_add(flat_entropy);
     square = reduce_add(square) * mean;
-    const float entropy = reduce_add(parts.x) * mean, z_square = reduce_add(parts.y) * mean * share;
+    entropy = reduce_add(entropy) * mean;
+    const float least_entropy = -reduce_max(sharpest),
+                z_square = reduce_add(squares) * mean * share;
     const float middle = importance(0.0).x * share, spread = importance(middle).y * share;
     const float divisor = middle * middle + CV_TINY;
 
@@ -88,4 +95,5 @@ void main()
     stats[STAT_Z_SQUARE] = z_square;
     stats[STAT_PICKS] = picks;
     stats[STAT_KEPT] = float(kept[experts]);
+    stats[STAT_LEAST_ENTROPY] = least_entropy;
 }

@@ -14,26 +14,23 @@ layout(binding = 1) readonly buffer Offsets { uint offsets[]; };
 layout(binding = 2) readonly buffer Lse { float lse[]; };
 layout(binding = 3) readonly buffer Logits { float logits[]; };
 layout(binding = 4) buffer Stats { float stats[]; };
-layout(binding = 5) buffer Sums { vec2 sums[]; };
+layout(binding = 5) buffer Sums { float sums[]; };
 
 const uint TURN = 32;
 
-// sums over the tokens of q of e, and of its part of the entropy; the loops apart, for CPU drivers
-// would take the exponential of both
-#define COLUMN(name, quotient)                                                     \
-    vec2 name(uint e)                                                              \
-    {                                                                              \
-        vec2 sum = vec2(0.0);                                                      \
-        for (uint t = 0; t < tokens; t += TURN) {                                  \
-            vec2 part = vec2(0.0); /* short sums first: the long one stays exact */ \
-            [[unroll]] for (uint i = 0; i < TURN; i++)                             \
-                if (t + i < tokens) {                                              \
-                    const float q = scores[(t + i) * experts + e] * (quotient);    \
-                    part += vec2(q, q > 0.0 ? -q * log(q) : q);                    \
-                }                                                                  \
-            sum += part;                                                           \
-        }                                                                          \
-        return sum;                                                                \
+// the sum over the tokens of q of e; the loops apart, for CPU drivers would take the exponential of
+// both
+#define COLUMN(name, quotient)                                                      \
+    float name(uint e)                                                              \
+    {                                                                               \
+        float sum = 0.0;                                                            \
+        for (uint t = 0; t < tokens; t += TURN) {                                   \
+            float part = 0.0; /* short sums first: the long one stays exact */      \
+            [[unroll]] for (uint i = 0; i < TURN; i++)                              \
+                if (t + i < tokens) part += scores[(t + i) * experts + e] * (quotient); \
+            sum += part;                                                            \
+        }                                                                           \
+        return sum;                                                                 \
     }
 COLUMN(column, 1.0)
 COLUMN(divided_column, exp(-lse[t + i]))
@@ -57,10 +54,10 @@ void main()
 {
     const uint e = group_index() * LANES + LANE;
     if (e >= experts) return;
-    const vec2 own = sigmoid != 0 ? divided_column(e) : column(e);
+    const float own = sigmoid != 0 ? divided_column(e) : column(e);
     const float square = z_square_coef != 0.0 ? squares(e) : 0.0;
     const bool adds = accumulate != 0;
     stats[stat_count(e)] = float(offsets[e + 1] - offsets[e]);
-    stats[stat_mean(e)] = own.x / all_tokens() + (adds ? stats[stat_mean(e)] : 0.0);
-    sums[e] = vec2(own.y, square) + (adds ? sums[e] : vec2(0.0));
+    stats[stat_mean(e)] = own / all_tokens() + (adds ? stats[stat_mean(e)] : 0.0);
+    sums[e] = square + (adds ? sums[e] : 0.0);
 }

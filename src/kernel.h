@@ -242,11 +242,13 @@ enum kernel_op {
     // r scores, r ids, r dgates f32[T][K], r lse, r slope f32[2E], r step, r logits,
     // w dlogits STORE[T][E]
     KERNEL_ROUTER_BACK,
+    // entropy[t] = -sum over experts of q log q. push_router
+    // r scores, r lse f32[T], w entropy f32[T]
+    KERNEL_ROUTER_ENTROPY,
     // Of each expert: its count, offsets[e + 1] - offsets[e], and its mean of q into stats
-    // (kernel_router_stats), and its parts of the entropy and of the squares into sums[e] =
-    // {-sum over tokens of q log q, sum of z^2 where z_square_coef}; adds to what other parts left
-    // where accumulate. push_router
-    // r scores, r offsets, r lse f32[T], r logits, m stats, m sums f32[E][2]
+    // (kernel_router_stats), and its part of the squares into sums[e] = sum of z^2 where
+    // z_square_coef, else 0; adds to what other parts left where accumulate. push_router
+    // r scores, r offsets, r lse f32[T], r logits, m stats, m sums f32[E]
     KERNEL_ROUTER_STATS,
     // sums[e] = sum of the gates of the rows of expert e. push_router
     // r gates f32[P], r offsets u32[E+1], r order u32[P], w sums f32[E]
@@ -257,8 +259,8 @@ enum kernel_op {
     // global, f of the whole step so far as in 2501.11873), variance mean (P - 1/E)^2, H(P),
     // importance Var(I) / mean(I)^2 (Shazeer et al. 2017). Where `count`, the counts are added to
     // the step's. push_router_losses
-    // r lse f32[T], r sums f32[E][2], r gate sums f32[E], r offsets of what was kept u32[E+1],
-    // m stats, w slope f32[2E]
+    // r lse f32[T], r sums f32[E], r gate sums f32[E], r offsets of what was kept u32[E+1],
+    // m stats, w slope f32[2E], r entropy f32[T]
     KERNEL_ROUTER_LOSSES,
     // Hugging Face's balance loss, E sum_e F_e P_e with F_e = picks a token and P_e = mean
     // probability, both means over all layers (load_balancing_loss_func of transformers): the
@@ -532,6 +534,7 @@ enum kernel_router_stats {
     ROUTER_IMPORTANCE, ROUTER_Z_SQUARE, // losses before their coefficients, entropies in nats
     ROUTER_LOSS_COUNT,
     ROUTER_PICKS = ROUTER_LOSS_COUNT, ROUTER_KEPT, // pairs before and after the capacity's drop
+    ROUTER_LEAST_ENTROPY, // of a token; ROUTER_ENTROPY is the mean
     ROUTER_STATS_HEAD = 16,
 };
 struct push_router_losses {

@@ -86,7 +86,15 @@ static void router_stats(struct kernel_case *c)
     numbers(c, 2, DTYPE_F32, TOKENS);
     numbers(c, 3, DTYPE_F32, TOKENS * EXPERTS);
     numbers(c, 4, DTYPE_F32, ROUTER_STATS_HEAD + 3 * EXPERTS);
-    output(c, 5, DTYPE_F32, 2 * EXPERTS);
+    output(c, 5, DTYPE_F32, EXPERTS);
+}
+
+static void router_entropy(struct kernel_case *c)
+{
+    router_push(c);
+    positive(c, 0, DTYPE_F32, TOKENS * EXPERTS);
+    numbers(c, 1, DTYPE_F32, TOKENS);
+    output(c, 2, DTYPE_F32, TOKENS);
 }
 
 static void router_gates(struct kernel_case *c)
@@ -105,11 +113,12 @@ static void router_losses(struct kernel_case *c)
          .balance_coef = 0.1f, .variance_coef = 3, .mean_entropy_coef = 0.2f,
          .importance_coef = 0.3f);
     numbers(c, 0, DTYPE_F32, TOKENS);
-    positive(c, 1, DTYPE_F32, 2 * EXPERTS);
+    positive(c, 1, DTYPE_F32, EXPERTS);
     positive(c, 2, DTYPE_F32, EXPERTS);
     offsets(words(c, 3, EXPERTS + 1));
     positive(c, 4, DTYPE_F32, ROUTER_STATS_HEAD + 3 * EXPERTS);
     output(c, 5, DTYPE_F32, 2 * EXPERTS);
+    positive(c, 6, DTYPE_F32, TOKENS);
 }
 
 static void router_pool(struct kernel_case *c)
@@ -312,6 +321,7 @@ kernel_case_fn *kernel_case_router(enum kernel_op op)
     static kernel_case_fn *const fills[KERNEL_COUNT] = {
         [KERNEL_ROUTER] = router,
         [KERNEL_ROUTER_BACK] = router_back,
+        [KERNEL_ROUTER_ENTROPY] = router_entropy,
         [KERNEL_ROUTER_STATS] = router_stats,
         [KERNEL_ROUTER_SCORE] = router_score,
         [KERNEL_ROUTER_CHOICE] = router_choice,

@@ -25,7 +25,8 @@ void metrics_layer_fill(struct metrics_layer *out, uint32_t layer, const float *
 {
     *out = (struct metrics_layer){.layer = layer, .load = counts, .experts = experts,
                                   .balance_loss = balance_loss, .z_loss = z_loss,
-                                  .dropped = -1, .token_entropy = NAN};
+                                  .dropped = -1, .token_entropy = NAN,
+                                  .least_entropy = NAN};
     for (uint32_t e = 0; e < experts; e++) out->total += counts[e];
     for (uint32_t e = 0; e < experts; e++) {
         const double share = out->total > 0 ? counts[e] / out->total : 0;
@@ -179,6 +180,7 @@ static void add_routing(struct bytes *line, const struct metrics_layer *layer)
 {
     const double active = 1 - (double)layer->dead / max_u32(layer->experts, 1);
     add_number(line, ", \"token_entropy\": ", layer->token_entropy);
+    add_number(line, ", \"least_entropy\": ", layer->least_entropy);
     bytes_printf(line, ", \"max_expert\": %u", layer->max_expert);
     add_rounded(line, ", \"active\": ", active, 6);
     bytes_printf(line, ", \"used\": %u", layer->used);

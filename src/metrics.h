@@ -3,7 +3,8 @@
 //
 //   {"step", "loss", "lr", "grad_norm", "tokens_per_s", "device_bytes", "host_bytes", "layers":
 //    [{"layer", "load": [...], "entropy", "max_share", "dead", "balance_loss", "z_loss",
-//      "losses": {name: value}, "experts_per_token", "dropped", "token_entropy", "max_expert",
+//      "losses": {name: value}, "experts_per_token", "dropped", "token_entropy",
+//      "least_entropy", "max_expert",
 //      "active", "used", "kept", "together": [[expert, expert, share], ...]}]}
 //   and "skipped": true where the step was; after an evaluation {"step", "eval_loss", "bpb"}
 //
@@ -40,6 +41,7 @@ struct metrics_layer {
     uint32_t     dead;        // experts without a pick
     uint32_t     max_expert;  // that has it
     double       token_entropy; // of a token's probabilities, over log(experts); NAN: unknown
+    double       least_entropy; // the smallest of these, of a token of the step
     // by routing_observe
     uint32_t     used;        // experts that ever had a pick
     struct metrics_pair pair[METRICS_PAIRS];

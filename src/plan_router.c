@@ -356,9 +356,13 @@ void network_route_stats(struct network *n, int32_t layer)
     struct layer_values *v = &n->layer[layer];
     const uint32_t experts = n->config->num_experts;
     const struct plan_range stats = stats_of(n, layer),
-                            sums = network_temp_f32(n, experts, 2, "sums", layer);
+                            sums = network_temp_f32(n, experts, 1, "sums", layer),
+                            entropy = network_temp_f32(n, n->tokens, 1, "entropy", layer);
     for (struct part part = {0}; next_part(n, &part);) {
         const struct push_router push = part_push(n, layer, &part);
+        plan_add(n->plan, KERNEL_ROUTER_ENTROPY, 0, &push,
+                 PLAN_BIND(v->probs[part.index], rows_of(v->router_lse, &part, 4),
+                           rows_of(entropy, &part, 4)));
         plan_add(n->plan, KERNEL_ROUTER_STATS, 0, &push,
                  PLAN_BIND(v->probs[part.index], v->wanted, rows_of(v->router_lse, &part, 4),
                            v->logits[part.index], stats, sums));
@@ -367,7 +371,7 @@ void network_route_stats(struct network *n, int32_t layer)
     v->slope = network_temp_f32(n, experts, 2, "slope", layer);
     plan_add(n->plan, KERNEL_ROUTER_LOSSES, 0, &push,
              PLAN_BIND(v->router_lse, sums, gate_sums(n, layer, sums), v->offsets, stats,
-                       v->slope));
+                       v->slope, entropy));
 }
 
 void network_route_pool(struct network *n)

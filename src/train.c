@@ -441,7 +441,10 @@ static void moe_layer_metrics(struct run_state *r, const struct trainer_result *
         out->experts_per_token = own->kept / tokens;
         out->token_entropy =
             c->num_experts > 1 ? own->loss[ROUTER_ENTROPY] / log(c->num_experts) : 1;
-        if (c->layer_router[layer].capacity_factor > 0) out->dropped = own->picks - own->kept;
+        out->least_entropy = c->num_experts > 1 ? own->least_entropy / log(c->num_experts) : 1;
+        const struct config_router *router = &c->layer_router[layer];
+        if (router->capacity_factor > 0 && router->type != CONFIG_ROUTER_EXPERT_CHOICE)
+            out->dropped = own->picks - own->kept;
         observe_routing(r, result, index);
         index++;
     }

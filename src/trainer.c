@@ -278,6 +278,7 @@ static void add_stats(const struct trainer *t, const float *stats, struct traine
 {
     for (int i = 0; i < ROUTER_LOSS_COUNT; i++)
         layer->loss[i] += (double)stats[i] / t->micro_count;
+    layer->least_entropy = fmin(layer->least_entropy, (double)stats[ROUTER_LEAST_ENTROPY]);
     layer->picks += (double)stats[ROUTER_PICKS];
     layer->kept += (double)stats[ROUTER_KEPT];
     for (uint32_t e = 0; e < t->config->num_experts; e++) load[e] += stats[ROUTER_STATS_HEAD + e];
@@ -287,7 +288,7 @@ static void sum_stats(struct trainer *t, const struct slot *slot)
 {
     for (uint32_t layer = 0; layer < t->moe_layers; layer++) {
         memset(t->load[layer], 0, t->config->num_experts * sizeof(float));
-        t->layer[layer] = (struct trainer_layer){0};
+        t->layer[layer] = (struct trainer_layer){.least_entropy = INFINITY};
         for (uint32_t i = 0; i < t->micro_count; i++) {
             const uint8_t *block = (const uint8_t *)slot->output->data + i * t->layout.result_bytes;
             const float *stats = (const float *)(const void *)(block + t->layout.stats) +

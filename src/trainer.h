@@ -20,7 +20,9 @@ struct trainer_result {
     const float *const *load; // [layers][experts]: picks of each expert, summed over micro-batches
     // [layers]: auxiliary losses before their coefficients, mean over micro-batches; pairs (token,
     // expert) of the whole step that routers picked, and those that were kept
-    const struct trainer_layer { double loss[ROUTER_LOSS_COUNT], picks, kept; } *layer;
+    const struct trainer_layer {
+        double loss[ROUTER_LOSS_COUNT], picks, kept, least_entropy;
+    } *layer;
     // [layers]: [pick_tokens][K] experts of the first tokens of the first micro-batch; the tokens
     const uint32_t *const *picks;
     const uint32_t *ids;

@@ -181,6 +181,30 @@ static void one_expert_is_a_dense_model(void **state)
     close_world(&dense);
 }
 
+// Of a router whose weights are all 0 every token is undecided; else none is less sure than the
+// mean says.
+static void the_surest_token_is_known(void **state)
+{
+    (void)state;
+    struct world w = open_world("\"num_experts\": 4, \"gradient_accumulation_steps\": 1");
+    const struct trainer_result some = step_of(&w);
+    for (uint32_t layer = 0; layer < 2; layer++) {
+        const double mean = some.layer[layer].loss[ROUTER_ENTROPY];
+        assert_true(some.layer[layer].least_entropy > 0);
+        assert_true(some.layer[layer].least_entropy < mean && mean < log(4));
+        const struct model_tensor *t = model_find(w.model, ROLE_ROUTER, (int32_t)layer);
+        float *zero = calloc(t->count, sizeof *zero);
+        write_values(&w, t, zero);
+        free(zero);
+    }
+    const struct trainer_result none = step_of(&w);
+    for (uint32_t layer = 0; layer < 2; layer++) {
+        unit_assert_near(none.layer[layer].least_entropy, log(4), 1e-6);
+        unit_assert_near(none.layer[layer].loss[ROUTER_ENTROPY], log(4), 1e-6);
+    }
+    close_world(&w);
+}
+
 static void pairs_are_kept_or_dropped(void **state)
 {
     (void)state;
@@ -213,6 +237,7 @@ int main(void)
         UNIT(experts_choose_their_share),
         UNIT(numbers_of_experts_do_not_matter),
         UNIT(one_expert_is_a_dense_model),
+        UNIT(the_surest_token_is_known),
         UNIT(pairs_are_kept_or_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -385,7 +385,7 @@ static bool router_stats(const struct at *at)
     const uint32_t lse = constant(&c, push.tokens, 1);
     const uint32_t stats = bench_case_zero(&c, DTYPE_F32,
                                            ROUTER_STATS_HEAD + 3 * (uint64_t)push.experts),
-                   sums = bench_case_zero(&c, DTYPE_F32, 2 * (uint64_t)push.experts);
+                   sums = bench_case_zero(&c, DTYPE_F32, push.experts);
     bench_case_step(&c, BENCH_BIND(probs, offsets, lse, probs, stats, sums), BENCH_DIRECT);
     return bench_case_run(&c);
 }

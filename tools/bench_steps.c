@@ -135,7 +135,8 @@ static bool train(const struct subject *s, struct training *t, uint32_t steps, u
 // and how surely (the losses read a part of that too), and the picks of some tokens.
 static bool is_metrics(const struct plan *plan, const struct plan_step *step)
 {
-    if (step->kind == PLAN_DISPATCH) return step->op == KERNEL_ROUTER_STATS;
+    if (step->kind == PLAN_DISPATCH)
+        return step->op == KERNEL_ROUTER_STATS || step->op == KERNEL_ROUTER_ENTROPY;
     return step->kind == PLAN_COPY &&
            strcmp(plan->tensor[step->bind[1].tensor - 1].name, "picks") == 0;
 }

@@ -3,7 +3,7 @@
 // The includer has `experts`.
 const uint STAT_BALANCE = 0, STAT_Z = 1, STAT_ENTROPY = 2, STAT_POOLED = 3, STAT_VARIANCE = 4,
            STAT_MEAN_ENTROPY = 5, STAT_IMPORTANCE = 6, STAT_Z_SQUARE = 7, STAT_PICKS = 8,
-           STAT_KEPT = 9, STAT_HEAD = 16;
+           STAT_KEPT = 9, STAT_LEAST_ENTROPY = 10, STAT_HEAD = 16;
 uint stat_count(uint e) { return STAT_HEAD + e; }
 uint stat_mean(uint e) { return STAT_HEAD + experts + e; }
 uint stat_step(uint e) { return STAT_HEAD + 2 * experts + e; }

@@ -7,28 +7,40 @@ static float *counts_of(float *stats) { return stats + ROUTER_STATS_HEAD; }
 static float *means_of(float *stats, uint32_t experts) { return counts_of(stats) + experts; }
 static float *step_of(float *stats, uint32_t experts) { return counts_of(stats) + 2 * experts; }
 
+void ref_router_entropy(const struct gpu_ref_call *call)
+{
+    const struct push_router *push = call->push;
+    const float *scores = call->buffer[0], *lse = call->buffer[1];
+    for (uint32_t t = 0; t < push->tokens; t++) {
+        double entropy = 0;
+        for (uint32_t e = 0; e < push->experts; e++) {
+            const double q = (double)scores[(size_t)t * push->experts + e] *
+                             (push->sigmoid ? exp(-(double)lse[t]) : 1);
+            entropy -= q > 0 ? q * log(q) : -q;
+        }
+        ((float *)call->buffer[2])[t] = (float)entropy;
+    }
+}
+
 void ref_router_stats(const struct gpu_ref_call *call)
 {
     const struct push_router *push = call->push;
     const float *scores = call->buffer[0], *lse = call->buffer[2], *logits = call->buffer[3];
     const uint32_t *offsets = call->buffer[1], experts = push->experts;
-    float *stats = call->buffer[4], (*sums)[2] = call->buffer[5];
+    float *stats = call->buffer[4], *sums = call->buffer[5];
     const double total = push->total ? push->total : push->tokens;
     for (uint32_t e = 0; e < experts; e++) {
-        double sum = 0, entropy = 0, square = 0;
+        double sum = 0, square = 0;
         for (uint32_t t = 0; t < push->tokens; t++) {
             const size_t i = (size_t)t * experts + e;
-            const double q = (double)scores[i] * (push->sigmoid ? exp(-(double)lse[t]) : 1);
-            sum += q;
-            entropy -= q > 0 ? q * log(q) : q;
+            sum += (double)scores[i] * (push->sigmoid ? exp(-(double)lse[t]) : 1);
             if (push->z_square_coef != 0)
                 square += pow((double)logits[i] * (double)push->inv_temperature, 2);
         }
         float *mean = &means_of(stats, experts)[e];
         counts_of(stats)[e] = (float)(offsets[e + 1] - offsets[e]);
         *mean = (float)(sum / total + (push->accumulate ? (double)*mean : 0));
-        sums[e][0] = (float)(entropy + (push->accumulate ? (double)sums[e][0] : 0));
-        sums[e][1] = (float)(square + (push->accumulate ? (double)sums[e][1] : 0));
+        sums[e] = (float)(square + (push->accumulate ? (double)sums[e] : 0));
     }
 }
 
@@ -45,12 +57,13 @@ void ref_router_gates(const struct gpu_ref_call *call)
 }
 
 // The losses are sums over the experts of what this takes from their statistics.
-struct losses { double picks, all, load, variance, mean_entropy, entropy, z_square, z; };
+struct losses { double picks, all, load, variance, mean_entropy, entropy, least, z_square, z; };
 
 static struct losses losses_of(const struct push_router_losses *push, float *stats,
-                               const float (*sums)[2], const float *load, const float *lse)
+                               const float *sums, const float *load, const float *lse,
+                               const float *entropy)
 {
-    struct losses l = {0};
+    struct losses l = {.least = INFINITY};
     const uint32_t experts = push->experts;
     for (uint32_t e = 0; e < experts; e++) {
         const double p = (double)means_of(stats, experts)[e];
@@ -59,10 +72,13 @@ static struct losses losses_of(const struct push_router_losses *push, float *sta
         l.load += (double)load[e] * p;
         l.variance += pow(p - 1.0 / experts, 2) / experts;
         l.mean_entropy -= p * log(p + 1e-9);
-        l.entropy += (double)sums[e][0] / push->tokens;
-        l.z_square += (double)sums[e][1] / push->tokens / experts;
+        l.z_square += (double)sums[e] / push->tokens / experts;
     }
-    for (uint32_t t = 0; t < push->tokens; t++) l.z += pow((double)lse[t], 2) / push->tokens;
+    for (uint32_t t = 0; t < push->tokens; t++) {
+        l.z += pow((double)lse[t], 2) / push->tokens;
+        l.entropy += (double)entropy[t] / push->tokens;
+        l.least = fmin(l.least, (double)entropy[t]);
+    }
     l.all = fmax(l.all, 1);
     return l;
 }
@@ -89,7 +105,8 @@ void ref_router_losses(const struct gpu_ref_call *call)
     if (push->count)
         for (uint32_t e = 0; e < experts; e++) step_of(stats, experts)[e] += counts_of(stats)[e];
     const float *load = push->global ? step_of(stats, experts) : counts_of(stats);
-    const struct losses l = losses_of(push, stats, call->buffer[1], load, call->buffer[0]);
+    const struct losses l = losses_of(push, stats, call->buffer[1], load, call->buffer[0],
+                                      call->buffer[6]);
     const struct importance i = importance_of(push, gates);
     for (uint32_t e = 0; e < experts; e++) {
         const double p = (double)means_of(stats, experts)[e];
@@ -109,6 +126,7 @@ void ref_router_losses(const struct gpu_ref_call *call)
         [ROUTER_Z_SQUARE] = l.z_square, [ROUTER_PICKS] = l.picks,
     };
     for (int h = 0; h < ROUTER_KEPT; h++) stats[h] = (float)head[h];
+    stats[ROUTER_LEAST_ENTROPY] = (float)l.least;
     stats[ROUTER_KEPT] = (float)((const uint32_t *)call->buffer[3])[experts];
 }
 

@@ -44,11 +44,24 @@ static void stats(struct check *t, uint32_t tokens, uint32_t experts)
         check_normal(t, 2, DTYPE_F32, tokens, 1);
         check_normal(t, 3, DTYPE_F32, (uint64_t)tokens * experts, 1);
         check_normal(t, 4, DTYPE_F32, ROUTER_STATS_HEAD + 3 * (uint64_t)experts, 1);
-        if (adds) check_normal(t, 5, DTYPE_F32, 2 * (uint64_t)experts, 1);
-        else check_output(t, 5, DTYPE_F32, 2 * (uint64_t)experts);
+        if (adds) check_normal(t, 5, DTYPE_F32, experts, 1);
+        else check_output(t, 5, DTYPE_F32, experts);
         check_run(t, &push, 1e-10);
     }
     free(offsets);
+}
+
+static void entropies(struct check *t, uint32_t tokens, uint32_t experts)
+{
+    for (uint32_t sigmoid = 0; sigmoid < 2; sigmoid++) {
+        const struct push_router push = {.tokens = tokens, .experts = experts, .top_k = 2,
+                                         .sigmoid = sigmoid};
+        check_begin(t, KERNEL_ROUTER_ENTROPY, 0, "T %u E %u sigmoid %u", tokens, experts, sigmoid);
+        some_probabilities(t, 0, (uint64_t)tokens * experts);
+        check_normal(t, 1, DTYPE_F32, tokens, 1);
+        check_output(t, 2, DTYPE_F32, tokens);
+        check_run(t, &push, 1e-10);
+    }
 }
 
 static void gates(struct check *t, uint32_t tokens, uint32_t experts)
@@ -81,11 +94,12 @@ static void losses(struct check *t, uint32_t tokens, uint32_t experts)
         const struct push_router_losses push = losses_push(tokens, experts, mode);
         check_begin(t, KERNEL_ROUTER_LOSSES, 0, "T %u E %u mode %u", tokens, experts, mode);
         check_normal(t, 0, DTYPE_F32, tokens, 1);
-        some_probabilities(t, 1, 2 * (uint64_t)experts);
+        some_probabilities(t, 1, experts);
         some_probabilities(t, 2, experts);
         check_words(t, 3, offsets, experts + 1);
         some_probabilities(t, 4, ROUTER_STATS_HEAD + 3 * (uint64_t)experts);
         check_output(t, 5, DTYPE_F32, 2 * (uint64_t)experts);
+        some_probabilities(t, 6, tokens);
         check_run(t, &push, 1e-9);
     }
     free(offsets);
@@ -98,14 +112,15 @@ enum { SOME = 6, STATS = ROUTER_STATS_HEAD + 3 * SOME };
 static double total(struct push_router_losses push, const float *mean, const float *gate_sums,
                     float *slope)
 {
-    float stats[STATS] = {0}, sums[SOME][2] = {{0}}, out[2 * SOME], lse[4] = {0};
+    float stats[STATS] = {0}, sums[SOME] = {0}, out[2 * SOME], lse[4] = {0};
     uint32_t offsets[SOME + 1] = {0};
     for (uint32_t e = 0; e < SOME; e++) {
         stats[ROUTER_STATS_HEAD + e] = (float)(3 * e);
         stats[ROUTER_STATS_HEAD + SOME + e] = mean[e];
     }
     const struct gpu_ref_call call = {.push = &push,
-        .buffer = {lse, sums, (float *)gate_sums, offsets, stats, slope ? slope : out}};
+        .buffer = {lse, sums, (float *)gate_sums, offsets, stats, slope ? slope : out,
+                   lse}};
     kernel_info(KERNEL_ROUTER_LOSSES)->ref(&call);
     return (double)push.balance_coef * (double)stats[ROUTER_BALANCE] +
            (double)push.variance_coef * (double)stats[ROUTER_VARIANCE] -
@@ -169,6 +184,7 @@ void check_router_stats(struct check *t)
     static const uint32_t sizes[][2] = {{1, 1}, {3, 2}, {31, 8}, {64, 33}, {129, 7}, {5, 2048}};
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
         stats(t, sizes[i][0], sizes[i][1]);
+        entropies(t, sizes[i][0], sizes[i][1]);
         gates(t, sizes[i][0], sizes[i][1]);
         losses(t, sizes[i][0], sizes[i][1]);
     }
