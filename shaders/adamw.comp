@@ -25,11 +25,14 @@ layout(binding = 6) writeonly buffer Copy4 { STORE4 copy4[]; };
 layout(binding = 7) readonly buffer Moves { uint moves[]; };
 #include "lib/optimizer.glsl"
 
+bool  goes;   // norm[2], read once: no store can be between
+float factor; // norm[1]
+
 float decay, speed, root_inverse; // of this part: 1 - rate * weight_decay, rate / correction1, ...
 
 void update(inout vec4 x, vec4 gradient, inout vec4 mean, inout vec4 square)
 {
-    gradient *= norm[1];
+    gradient *= factor;
     mean += (1.0 - beta1) * (gradient - mean);
     square = beta2 * square + (1.0 - beta2) * gradient * gradient;
     x = x * decay - speed * mean / (sqrt(square) * root_inverse + eps);
@@ -38,7 +41,7 @@ void update(inout vec4 x, vec4 gradient, inout vec4 mean, inout vec4 square)
 void four(uint i)
 {
     vec4 x = p4[i];
-    if (norm[2] != 0.0) {
+    if (goes) {
         vec4 mean = m4[i], square = v4[i];
         update(x, g4[i], mean, square);
         p4[i] = x;
@@ -51,7 +54,7 @@ void four(uint i)
 void one(uint i)
 {
     vec4 x = vec4(p[i]);
-    if (norm[2] != 0.0) {
+    if (goes) {
         vec4 mean = vec4(m[i]), square = vec4(v[i]);
         update(x, vec4(g[i]), mean, square);
         p[i] = x.x;
@@ -65,6 +68,8 @@ void main()
 {
     const piece own = piece_of_group(step.step);
     if (own.t == 0) return;
+    goes = norm[2] != 0.0;
+    factor = norm[1];
     const float pace = step.learning_rate * rate;
     decay = 1.0 - pace * weight_decay;
     speed = pace / correction(own.t, log_beta1);

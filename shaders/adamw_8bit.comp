@@ -27,6 +27,9 @@ layout(binding = 6) readonly buffer Moves { uint moves[]; };
 #define MORE_PUSH uint record;
 #include "lib/optimizer.glsl"
 
+bool  goes;   // norm[2], read once: no store can be between
+float factor; // norm[1]
+
 #define RECORD_WORDS 132u
 #define QUADS ((64 + LANES - 1) / LANES) // of a lane: 16 where there are 4 lanes
 
@@ -44,7 +47,6 @@ vec4 gradient_at(uint i, uint end, bool quads)
 // Elements i to i + 3 go by `move`.
 void go(uint i, uint end, bool quads, float decay, vec4 move)
 {
-    const bool goes = norm[2] != 0.0;
     if (quads && i + 4 <= end) {
         vec4 x = p4[i / 4];
         if (goes) p4[i / 4] = x = x * decay - move;
@@ -80,7 +82,7 @@ vec2 new_moments(piece own, uint base, uint first)
         const uvec4 m_words = load(base + first + k), v_words = load(base + 64 + first + k);
         [[unroll]] for (uint j = 0; j < each; j++) {
             const vec4 gradient =
-                gradient_at(own.begin + 4 * (first + k + j), own.end, own.quads) * norm[1];
+                gradient_at(own.begin + 4 * (first + k + j), own.end, own.quads) * factor;
             vec4 m = codes_decode(unpack_codes(m_words[j]), CODES_SIGNED) * scale.x;
             m += (1.0 - beta1) * (gradient - m);
             vec4 v = codes_decode(unpack_codes(v_words[j]), CODES_UNSIGNED) * scale.y;
@@ -97,6 +99,8 @@ void main()
 {
     const piece own = piece_of_group(step.step);
     if (own.t == 0) return;
+    goes = norm[2] != 0.0;
+    factor = norm[1];
     const uint base = (record + group_index()) * RECORD_WORDS;
     const uint first = LANE * QUADS; // quad of the block
     const float pace = step.learning_rate * rate;
@@ -111,7 +115,7 @@ void main()
     [[unroll]] for (uint k = 0; k < QUADS; k++)
         go(own.begin + 4 * (first + k), own.end, own.quads, decay,
            speed * mean[k] / (sqrt(square[k]) * root_inverse + eps));
-    if (norm[2] == 0.0) return;
+    if (!goes) return;
     const vec2 inverse = mix(vec2(0.0), 1e6 / most, greaterThan(most, vec2(0.0)));
     const uint each = QUADS < 4 ? 1 : 4;
     [[unroll]] for (uint k = 0; k < QUADS; k += each) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // KERNEL_AVERAGE (src/kernel.h): a mean of the weights goes a part of the way towards them. A
-// workgroup does LANES * 16 elements.
+// workgroup does LANES * 64 elements.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/head.glsl"
@@ -17,15 +17,20 @@ void main()
 {
     const float way = step.average;
     if (way == 0.0) return;
-    const uint each = LANES * 16, begin = group_index() * each; // ELEMENTS_PER_LANE
+    const uint each = LANES * 64, begin = group_index() * each; // OPTIMIZER_PER_LANE
     if (begin >= count) return;
     const uint end = min(begin + each, count);
     const bool whole = way == 1.0; // a copy, whatever mean was
-    for (uint q = begin / 4 + LANE; q < end / 4; q += LANES) {
-        const vec4 x = p4[q];
-        if (whole) mean4[q] = x;
-        else mean4[q] += way * (x - mean4[q]);
-    }
-    for (uint i = end / 4 * 4 + LANE; i < end; i += LANES)
-        mean[i] = whole ? p[i] : mean[i] + way * (p[i] - mean[i]);
+    uint q = begin / 4 + LANE, i = end / 4 * 4 + LANE;
+    do { // tested at the bottom: lib/optimizer.glsl
+        if (q < end / 4) {
+            const vec4 x = p4[q], old = mean4[q];
+            mean4[q] = whole ? x : old + way * (x - old);
+        }
+        q += LANES;
+    } while (q < end / 4);
+    do {
+        if (i < end) mean[i] = whole ? p[i] : mean[i] + way * (p[i] - mean[i]);
+        i += LANES;
+    } while (i < end);
 }

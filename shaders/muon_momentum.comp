@@ -19,11 +19,14 @@ layout(binding = 5) writeonly buffer Partial { float partial[]; };
 #define MORE_PUSH uint rows, tile_rows, columns, row_groups;
 #include "lib/optimizer.glsl"
 
+bool  goes;   // norm[2], read once: no store can be between
+float factor; // norm[1]
+
 vec4 squares = vec4(0.0);
 
 vec4 update(vec4 gradient, inout vec4 mean)
 {
-    gradient *= norm[1];
+    gradient *= factor;
     mean = beta1 * mean + gradient;
     return nesterov != 0 ? gradient + beta1 * mean : mean;
 }
@@ -31,7 +34,7 @@ vec4 update(vec4 gradient, inout vec4 mean)
 void four(uint i)
 {
     vec4 mean = m4[i], direction = vec4(0.0);
-    if (norm[2] != 0.0) {
+    if (goes) {
         direction = update(g4[i], mean);
         m4[i] = mean;
     }
@@ -42,7 +45,7 @@ void four(uint i)
 void one(uint i)
 {
     vec4 mean = vec4(m[i]), direction = vec4(0.0);
-    if (norm[2] != 0.0) {
+    if (goes) {
         direction = update(vec4(g[i]), mean);
         m[i] = mean.x;
     }
@@ -54,6 +57,8 @@ void main()
 {
     const piece own = piece_of_group(1);
     if (own.t == 0) return;
+    goes = norm[2] != 0.0;
+    factor = norm[1];
     EACH_ELEMENT(own, four, one)
     const float sum = reduce_add((squares.x + squares.y) + (squares.z + squares.w));
     if (LANE == 0) partial[group_index()] = sum;

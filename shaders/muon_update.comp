@@ -20,12 +20,14 @@ layout(binding = 5) readonly buffer Moves { uint moves[]; };
 #define MORE_PUSH uint rows, tile_rows, columns, row_groups;
 #include "lib/optimizer.glsl"
 
+bool  goes;   // norm[2], read once: no store can be between
+
 float decay, pace;
 
 void four(uint i)
 {
     vec4 w = p4[i];
-    if (norm[2] != 0.0) {
+    if (goes) {
         w = w * decay - pace * x4[i];
         p4[i] = w;
     }
@@ -35,7 +37,7 @@ void four(uint i)
 void one(uint i)
 {
     float w = p[i];
-    if (norm[2] != 0.0) {
+    if (goes) {
         w = w * decay - pace * x[i];
         p[i] = w;
     }
@@ -46,6 +48,7 @@ void main()
 {
     const piece own = piece_of_group(1);
     if (own.t == 0) return;
+    goes = norm[2] != 0.0;
     decay = 1.0 - step.learning_rate * rate * weight_decay;
     pace = step.learning_rate * rate * scale;
     EACH_ELEMENT(own, four, one)

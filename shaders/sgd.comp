@@ -21,10 +21,13 @@ layout(binding = 5) writeonly buffer Copy4 { STORE4 copy4[]; };
 layout(binding = 6) readonly buffer Moves { uint moves[]; };
 #include "lib/optimizer.glsl"
 
+bool  goes;   // norm[2], read once: no store can be between
+float factor; // norm[1]
+float pace;
+
 void update(inout vec4 x, vec4 gradient, inout vec4 mean)
 {
-    const float pace = step.learning_rate * rate;
-    gradient *= norm[1];
+    gradient *= factor;
     mean = beta1 * mean + gradient;
     const vec4 direction = nesterov != 0 ? gradient + beta1 * mean : mean;
     x = x * (1.0 - pace * weight_decay) - pace * direction;
@@ -33,7 +36,7 @@ void update(inout vec4 x, vec4 gradient, inout vec4 mean)
 void four(uint i)
 {
     vec4 x = p4[i];
-    if (norm[2] != 0.0) {
+    if (goes) {
         vec4 mean = m4[i];
         update(x, g4[i], mean);
         p4[i] = x;
@@ -45,7 +48,7 @@ void four(uint i)
 void one(uint i)
 {
     vec4 x = vec4(p[i]);
-    if (norm[2] != 0.0) {
+    if (goes) {
         vec4 mean = vec4(m[i]);
         update(x, vec4(g[i]), mean);
         p[i] = x.x;
@@ -58,5 +61,8 @@ void main()
 {
     const piece own = piece_of_group(1);
     if (own.t == 0) return;
+    goes = norm[2] != 0.0;
+    factor = norm[1];
+    pace = step.learning_rate * rate;
     EACH_ELEMENT(own, four, one)
 }

@@ -32,7 +32,7 @@ static void fold(uint64_t count, uint32_t groups[3])
     }
 
 // elements a lane of an elementwise kernel handles, as vec4 steps of the whole workgroup
-enum { ELEMENTS_PER_LANE = 16 };
+enum { ELEMENTS_PER_LANE = 16, OPTIMIZER_PER_LANE = 64 };
 enum { SUM_COLUMNS = 16 }; // columns of a workgroup of lib/columns.glsl
 
 // (query, head) rows, or keys, that a workgroup of the attention family holds: lib/attention.glsl
@@ -88,7 +88,7 @@ GROUPS_ROWS(loss, push_loss, p->rows)
 GROUPS_ROWS(grad_norm, push_sum, ceil_div(p->count, p->block))
 GROUPS_ROWS(words, push_count, ceil_div(p->count, shape->lanes))
 GROUPS_ROWS(optimizer, push_optimizer,
-            (uint64_t)p->matrices * ceil_div(p->count, shape->lanes * ELEMENTS_PER_LANE))
+            (uint64_t)p->matrices * ceil_div(p->count, shape->lanes * OPTIMIZER_PER_LANE))
 
 static void groups_matmul(const void *push, const struct kernel_shape *shape, uint32_t groups[3])
 {
@@ -256,6 +256,7 @@ GROUPS_ROWS(records, push_adamw_8bit,
             (uint64_t)p->each.matrices * ceil_div(p->each.count, RECORD_ELEMENTS))
 COST(adamw_8bit, push_adamw_8bit, 50 * D(p->each.count) * p->each.matrices,
      D(p->each.count) * p->each.matrices * (16.125 + (p->each.copy ? store : 0)))
+GROUPS_ROWS(average, push_count, ceil_div(p->count, shape->lanes * OPTIMIZER_PER_LANE))
 COST(average, push_count, 3 * D(p->count), 12 * D(p->count))
 COST(sgd, push_optimizer, 8 * D(p->count) * p->matrices,
      D(p->count) * p->matrices * (20 + (p->copy ? store : 0)))
@@ -374,7 +375,7 @@ static const struct kernel_info table[KERNEL_COUNT] = {
     ROW(MUON_TABLES, muon_tables, groups_one, words, push_muon, "rwww"),
     ROW(MUON_MIX, muon_mix, groups_optimizer, muon, push_muon, "rrm"),
     ROW(MUON_UPDATE, muon_update, groups_optimizer, muon, push_muon, "rrrmwr"),
-    ROW(AVERAGE, average, groups_elements, average, push_count, "rrm"),
+    ROW(AVERAGE, average, groups_average, average, push_count, "rrm"),
     ROW(CAST, cast, groups_elements, cast, push_count, "rw"),
     ROW(TOKEN_LINEAR, token_linear, groups_token_linear, token_linear, push_token_linear, "rrrw"),
     ROW(TOKEN_LINEARF, token_linearf, groups_token_linear, token_linear, push_token_linear, "rrrw"),

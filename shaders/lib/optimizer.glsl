@@ -12,7 +12,7 @@ layout(push_constant) uniform Push {
 };
 
 #ifndef EACH
-#define EACH (LANES * 16) // ELEMENTS_PER_LANE of src/kernel_table.c
+#define EACH (LANES * 64) // OPTIMIZER_PER_LANE of src/kernel_table.c
 #endif
 
 // The elements [begin, end) that this workgroup has of a part that takes step t; 0: nothing to do.
@@ -41,12 +41,21 @@ piece piece_of_group(uint dense_step)
     return own;
 }
 
-// Calls four(q) for each whole quad of the piece, then one(i) for each element that is left.
+// Calls four(q) for each whole quad of the piece, then one(i) for each element that is left. CPU
+// drivers run a loop that is tested at its top once more with all lanes masked, and stores cost
+// the same masked: hence the tests at the bottom.
 #define EACH_ELEMENT(own, four, one)                                                           \
     {                                                                                          \
         const uint rest = own.quads ? own.end / 4 * 4 : own.begin;                             \
-        for (uint q = own.begin / 4 + LANE; q < rest / 4; q += LANES) four(q);                 \
-        for (uint i = rest + LANE; i < own.end; i += LANES) one(i);                            \
+        uint q = own.begin / 4 + LANE, i = rest + LANE;                                        \
+        do {                                                                                   \
+            if (q < rest / 4) four(q);                                                         \
+            q += LANES;                                                                        \
+        } while (q < rest / 4);                                                                \
+        do {                                                                                   \
+            if (i < own.end) one(i);                                                           \
+            i += LANES;                                                                        \
+        } while (i < own.end);                                                                 \
     }
 
 // 1 - beta^t, by the series of expm1 where 1 - exp() would cancel
