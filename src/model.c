@@ -282,7 +282,9 @@ static bool is_for_muon(const struct model_tensor *tensor)
 {
     switch ((int)tensor->role) {
     case ROLE_Q: case ROLE_K: case ROLE_V: case ROLE_O: case ROLE_GATE: case ROLE_UP:
-    case ROLE_DOWN: case ROLE_EXPERT_GATE: case ROLE_EXPERT_UP: case ROLE_EXPERT_DOWN: return true;
+    case ROLE_DOWN: case ROLE_EXPERT_GATE: case ROLE_EXPERT_UP: case ROLE_EXPERT_DOWN:
+    case ROLE_SHARED_GATE: case ROLE_SHARED_UP: case ROLE_SHARED_DOWN: case ROLE_HASH_PROJ:
+    case ROLE_TRIGRAM_PROJ: return true;
     }
     return false;
 }

@@ -121,6 +121,29 @@ static double worst_product(const float *a, uint32_t rows, uint32_t cols, double
     return worst;
 }
 
+// PR 660's: Muon for the matrices of blocks and the hash's projection, AdamW at another rate for
+// tables, decay for all.
+static void softmoe_trains_as_its_source(void **state)
+{
+    (void)state;
+    struct model *model = make("softmoe.json", NULL, 0, SEGMENT);
+    uint32_t muon = 0;
+    for (uint32_t t = 0; t < model->tensor_count; t++) {
+        const struct model_tensor *tensor = &model->tensor[t];
+        const struct model_group *group = &model->group[tensor->group];
+        const bool table = tensor->role == ROLE_EMBED || tensor->role == ROLE_HASH,
+                   adamw = table || tensor->role == ROLE_ROUTER || model_tensor_rank(tensor) == 1;
+        assert_int_equal(group->optim, adamw ? CONFIG_ADAMW : CONFIG_MUON);
+        unit_assert_near(group->rate, table ? 1.5 : 1, 1e-12);
+        unit_assert_near(group->weight_decay, 0.04, 1e-12);
+        muon += !adamw;
+    }
+    assert_int_equal(muon, 10 * 4 + 8 * 2 + 2 * 2 + 1);
+    const struct config *c = &model->config;
+    assert_true(c->ema_decay == 0.998 && c->average_start == 0.4 && c->max_grad_norm == 0.3);
+    model_destroy(&model);
+}
+
 static void orthogonal_matrices_are(void **state)
 {
     (void)state;
@@ -308,6 +331,7 @@ int main(void)
         UNIT(initial_values_follow_their_rules),
         UNIT(soft_moe_has_its_parameters_at_any_depth),
         UNIT(repeated_layers_have_one_set_of_weights),
+        UNIT(softmoe_trains_as_its_source),
         UNIT(orthogonal_matrices_are),
         UNIT(truncated_values_end_at_two_deviations),
     };

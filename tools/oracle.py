@@ -506,6 +506,8 @@ def newton_schulz(g):
 
 def takes_muon(name, p):
     inner = "self_attn." in name or "mlp." in name or "moe." in name
+    if name.endswith("gram.proj.weight"):  # of hashed bigrams and trigrams, as PR 660
+        return True
     return p.dim() == 2 and inner and (name.endswith("_proj.weight") or name.split(".")[-2] in ("w1", "w2", "w3"))
 
 
