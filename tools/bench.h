@@ -228,6 +228,10 @@ void bench_dense_steps(struct bench_case *c, enum kernel_op op, uint32_t m, uint
 // ---- what is measured. False: the device failed, logged.
 
 bool bench_measure_peaks(struct bench *bench); // bench_peaks.c
+// Multiply-adds in registers and nothing else, `lanes` a workgroup, a f32 of each written; longer
+// with more loops.
+struct bench_fma_push { uint32_t loops; float factor, addend; };
+struct gpu_kernel *bench_fma_kernel(struct gpu *gpu, uint32_t lanes);
 bool bench_matmuls(struct bench *bench);       // bench_dense.c
 bool bench_kernels(struct bench *bench); // bench_kernels.c: all other rows of the kernel table
 bool bench_grouped(struct bench *bench);       // bench_moe.c

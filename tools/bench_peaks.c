@@ -115,12 +115,10 @@ static bool copies(struct bench *bench)
 
 // ---- multiply-adds
 
-struct fma_push { uint32_t loops; float factor, addend; };
-
 // The same chains on the CPU, for the ref device; every lane's result is written.
 static void fma_ref(const struct gpu_ref_call *call)
 {
-    const struct fma_push *push = call->push;
+    const struct bench_fma_push *push = call->push;
     float *out = call->buffer[0];
     for (uint64_t lane = 0; lane < call->bytes[0] / 4; lane++) {
         float x[FMA_CHAINS] = {0}, sum = 0;
@@ -141,7 +139,7 @@ struct fma {
 
 static bool fma_once(struct bench *bench, const struct fma *fma, uint32_t loops, double *ms)
 {
-    const struct fma_push push = {loops, 0.5f, 0.5f};
+    const struct bench_fma_push push = {loops, 0.5f, 0.5f};
     struct gpu_commands *commands = begin(bench, "fma");
     if (!commands) return false;
     gpu_commands_dispatch(commands, &(struct gpu_dispatch){
@@ -178,6 +176,14 @@ static bool fma_peak(struct bench *bench, const struct gpu_kernel_params *params
     return ok;
 }
 
+struct gpu_kernel *bench_fma_kernel(struct gpu *gpu, uint32_t lanes)
+{
+    return gpu_kernel_create(gpu, &(struct gpu_kernel_params){
+        .name = "bench_fma_f32", .spirv = spirv_bench_fma_f32,
+        .spirv_bytes = sizeof spirv_bench_fma_f32, .spec = {lanes}, .spec_count = 1,
+        .binding_count = 1, .push_bytes = sizeof(struct bench_fma_push), .ref = fma_ref});
+}
+
 static bool vector_peak(struct bench *bench, const char *name, const uint32_t *spirv, size_t bytes,
                         double *gflops)
 {
@@ -191,7 +197,7 @@ static bool vector_peak(struct bench *bench, const char *name, const uint32_t *s
                                                 .spec = {lanes},
                                                 .spec_count = 1,
                                                 .binding_count = 1,
-                                                .push_bytes = sizeof(struct fma_push),
+                                                .push_bytes = sizeof(struct bench_fma_push),
                                                 .ref = fma_ref},
                     2.0 * FMA_UNROLL * FMA_CHAINS * lanes, 4ull * lanes, gflops);
 }
@@ -228,7 +234,7 @@ static bool coop_peak(struct bench *bench, enum bench_coop type)
             .spec = {caps->subgroup_size, 0, 0, 0, 0, 0, 0, m->m, m->n, m->k},
             .spec_count = 10,
             .binding_count = 1,
-            .push_bytes = sizeof(struct fma_push),
+            .push_bytes = sizeof(struct bench_fma_push),
             .subgroup_size = caps->mask & GPU_CAP_SIZE ? caps->subgroup_size : 0,
             .ref = fma_ref,
         };

@@ -34,6 +34,10 @@ static const struct command_help commands[] = {
      "f32 logits [positions][vocab], to compare with other engines"},
     {"bench", "[--filter NAME] [--json FILE] [--save DIR] [--compare OLD.json [NEW.json]]",
      "time kernels and steps, in % of the device's measured peaks; show what moved since OLD"},
+    {"bench", "cache --trace FILE [--json FILE]",
+     "replay a routing.trace over all cache policies, sizes and Belady's optimum"},
+    {"bench", "stream [--file FILE] [--json FILE]",
+     "reads of a file, uploads, and I/O beside compute, by what the machine can do at all"},
     {"tune", "[DIR|CONFIG.json]",
      "measure which kernels are fastest for a model, or for common sizes, again; keep the result"},
     {"sweep", "FILE.json [--out DIR] [--quiet]",
@@ -95,6 +99,8 @@ enum option_id {
     OPTION_FILTER,
     OPTION_SAVE,
     OPTION_COMPARE,
+    OPTION_TRACE,
+    OPTION_FILE,
     OPTION_DEVICES,
     OPTION_PLAN,
     OPTION_DEVICE,
@@ -136,6 +142,8 @@ static const struct { struct option option; const char *commands; } options[] = 
     {{"filter", required_argument, NULL, OPTION_FILTER}, "b"},
     {{"save", required_argument, NULL, OPTION_SAVE}, "b"},
     {{"compare", required_argument, NULL, OPTION_COMPARE}, "b"},
+    {{"trace", required_argument, NULL, OPTION_TRACE}, "b"},
+    {{"file", required_argument, NULL, OPTION_FILE}, "b"},
     {{"devices", no_argument, NULL, OPTION_DEVICES}, "i"},
     {{"plan", no_argument, NULL, OPTION_PLAN}, "i"},
     {{"device", required_argument, NULL, OPTION_DEVICE}, "*"},
@@ -272,6 +280,8 @@ static bool take_option(struct cli *cli, int id, const char *value)
     case OPTION_FILTER: cli->filter = value; return true;
     case OPTION_SAVE: cli->save = value; return true;
     case OPTION_COMPARE: cli->compare = value; return true;
+    case OPTION_TRACE: cli->trace = value; return true;
+    case OPTION_FILE: cli->file = value; return true;
     case OPTION_DEVICES: return cli->devices = true;
     case OPTION_PLAN: return cli->plan = true;
     case OPTION_DEVICE: cli->device.device = value; return true;

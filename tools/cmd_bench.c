@@ -10,6 +10,7 @@
 #include "src/tune.h"
 #include "src/vkmoe_internal.h"
 #include "tools/bench.h"
+#include "tools/bench_stream.h"
 #include "tools/cli.h"
 
 enum { BENCH_JSON_MOST = 64 << 20 };
@@ -32,8 +33,7 @@ static bool measure(struct bench *bench)
     return false;
 }
 
-// FILE is replaced as a whole; "-" is standard output.
-static bool write_json(const char *text, const char *path)
+bool bench_write_text(const char *text, const char *path)
 {
     if (strcmp(path, "-") == 0) return puts(text) >= 0;
     struct file_writer *writer = file_writer_open(path);
@@ -50,7 +50,7 @@ static bool save_json(const struct bench *bench, const char *text, const char *d
     char *slug = bench_slug(caps->name, caps->driver);
     const char *path = arena_printf(bench->arena, "%s/%s.json", dir, slug);
     free(slug);
-    return write_json(text, path);
+    return bench_write_text(text, path);
 }
 
 static bool compare(const char *old_path, const char *new_name, const char *new_json,
@@ -80,7 +80,7 @@ static bool output(const struct bench *bench, const struct cli *cli)
     char *text = bench_json(bench, BENCH_COMMIT);
     const bool quiet = cli->json_file && strcmp(cli->json_file, "-") == 0;
     if (!quiet) bench_print(bench, stdout);
-    bool ok = !cli->json_file || write_json(text, cli->json_file);
+    bool ok = !cli->json_file || bench_write_text(text, cli->json_file);
     if (ok && cli->save) ok = save_json(bench, text, cli->save);
     if (ok && cli->compare)
         ok = compare(cli->compare, "this run", text, cli->filter != NULL, quiet ? stderr : stdout);
@@ -110,12 +110,42 @@ static bool take_tuned(struct kernels *kernels)
     return count > 0;
 }
 
+static int wants(const char *what)
+{
+    fprintf(stderr, "vkmoe bench: %s; see vkmoe bench --help\n", what);
+    return EXIT_USAGE;
+}
+
+static int bench_of_stream(const struct cli *cli)
+{
+    struct vkmoe_device *device = vkmoe_device_open(&cli->device);
+    if (!device) return EXIT_FAILED;
+    log_info("%s", vkmoe_device_choice(device));
+    const bool ok = bench_stream(device->gpu, cli->file, cli->json_file);
+    vkmoe_device_close(&device);
+    return ok ? EXIT_DONE : EXIT_FAILED;
+}
+
+// vkmoe bench cache, vkmoe bench stream; -1: neither
+static int bench_of_streaming(const struct cli *cli)
+{
+    const char *what = cli->operand_count == 1 && !cli->compare ? cli->operand[0] : "";
+    if (strcmp(what, "stream") == 0) return bench_of_stream(cli);
+    if (cli->file) return wants("--file belongs to vkmoe bench stream");
+    if (strcmp(what, "cache") == 0 && !cli->trace) return wants("cache wants --trace FILE");
+    if (strcmp(what, "cache") == 0)
+        return bench_cache(cli->trace, cli->json_file) ? EXIT_DONE : EXIT_FAILED;
+    return cli->trace ? wants("--trace belongs to vkmoe bench cache") : -1;
+}
+
 int command_bench(struct cli *cli)
 {
+    const int streaming = bench_of_streaming(cli);
+    if (streaming >= 0) return streaming;
     const int operands = cli->compare ? 1 : 0;
     if (cli->operand_count > operands) {
         fprintf(stderr, "vkmoe bench: takes %s, found \"%s\"; see vkmoe bench --help\n",
-                operands ? "one NEW.json beside --compare" : "no operands",
+                operands ? "one NEW.json beside --compare" : "cache, stream or no operand",
                 cli->operand[operands]);
         return EXIT_USAGE;
     }

@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: MIT
+// What streaming can do on this machine, as ratios to what the machine can do at all: reads through
+// the stream against a plain loop of large sequential O_DIRECT reads, uploads against memcpy, and
+// how much of I/O and compute runs side by side. Each ratio is of neighbours in time, taken in
+// turns ROUNDS times: the disk and the cores are shared, and a rate from a minute ago is none.
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime/gpu.h"
+#include "runtime/log.h"
+#include "runtime/os.h"
+#include "runtime/os_file.h"
+#include "runtime/stream.h"
+#include "src/base.h"
+#include "tools/bench.h"
+#include "tools/bench_stream.h"
+
+enum {
+    ROUNDS = 7, MIB = 1 << 20,
+    FILE_MIB = 512,        // of a file of our own
+    READ_MIB = 128,        // a round
+    LOOP_BYTES = 4 * MIB,  // one read of the plain loop
+    RECORD_BYTES = MIB, DEPTH = STREAM_DEPTH,
+    UPLOAD_MIB = 64, WAVES = 8, WAVE_MS = 25, ROWS_MOST = 16,
+};
+
+struct ratio { double median, low, high; };
+
+struct row {
+    const char  *name, *of;
+    double       gbps;    // median; 0: not a rate
+    struct ratio ratio;
+    double       goal;    // 0: none
+};
+
+struct streaming {
+    struct gpu          *gpu;
+    char                 path[4096];
+    bool                 own;         // the file is ours to remove
+    uint64_t             bytes;       // of the file, whole records
+    struct stream_choice choice;
+    uint8_t             *memory;      // READ_MIB
+    struct row           row[ROWS_MOST];
+    uint32_t             rows;
+};
+
+static int compare_doubles(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static struct ratio summary(double *value)
+{
+    qsort(value, ROUNDS, sizeof *value, compare_doubles);
+    return (struct ratio){value[ROUNDS / 2], value[0], value[ROUNDS - 1]};
+}
+
+// A row of ROUNDS pairs: seconds of the thing and of what it is measured by, of the same bytes.
+static void add_row(struct streaming *s, const char *name, const char *of, double bytes,
+                    const double *seconds, const double *base, double goal)
+{
+    double ratio[ROUNDS], gbps[ROUNDS];
+    for (int i = 0; i < ROUNDS; i++) {
+        ratio[i] = base[i] / seconds[i];
+        gbps[i] = 1e-9 * bytes / seconds[i];
+    }
+    s->row[s->rows++] = (struct row){name, of, bytes > 0 ? summary(gbps).median : 0,
+                                     summary(ratio), goal};
+}
+
+// ---- the file
+
+static bool file_make(struct streaming *s)
+{
+    snprintf(s->path, sizeof s->path, "vkmoe-bench-%ld.bin", (long)getpid());
+    const int fd = open(s->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    bool ok = fd >= 0;
+    s->own = ok;
+    for (uint64_t at = 0; ok && at < FILE_MIB; at += READ_MIB) { // not zeros, no two pages alike
+        for (uint64_t i = 0; i < (uint64_t)READ_MIB * MIB / 8; i++)
+            ((uint64_t *)s->memory)[i] = (i + at) * 0x9e3779b97f4a7c15u;
+        ok = os_file_write_all(NULL, fd, s->memory, (size_t)READ_MIB * MIB, at * MIB, NULL);
+    }
+    ok = ok && fsync(fd) == 0;
+    if (ok) posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    if (!ok) log_error("%s: cannot write %d MiB: %s", s->path, FILE_MIB, os_file_reason(errno));
+    if (fd >= 0) close(fd);
+    s->bytes = (uint64_t)FILE_MIB * MIB;
+    return ok;
+}
+
+static bool file_take(struct streaming *s, const char *file)
+{
+    snprintf(s->path, sizeof s->path, "%s", file);
+    const int fd = open(file, O_RDONLY | O_CLOEXEC);
+    const off_t bytes = fd >= 0 ? lseek(fd, 0, SEEK_END) : -1;
+    s->bytes = bytes > 0 ? (uint64_t)bytes / RECORD_BYTES * RECORD_BYTES : 0;
+    if (bytes < 0) log_error("%s: cannot read: %s", file, os_file_reason(errno));
+    else if (s->bytes < (uint64_t)READ_MIB * MIB)
+        log_error("%s: %llu bytes; at least %d MiB are wanted", file, (unsigned long long)bytes,
+                  READ_MIB);
+    if (fd >= 0) close(fd);
+    return s->bytes >= (uint64_t)READ_MIB * MIB;
+}
+
+// ---- reads
+
+// Seconds of the plain loop over READ_MIB from `from` on; negative: failed.
+static double loop_read(struct streaming *s, int fd, uint64_t from)
+{
+    const double began = os_seconds();
+    for (uint64_t at = 0; at < (uint64_t)READ_MIB * MIB; at += LOOP_BYTES)
+        if (!os_file_read_all(NULL, fd, s->memory + at, LOOP_BYTES, from + at, NULL)) {
+            log_error("%s: cannot read: %s", s->path, os_file_reason(errno));
+            return -1;
+        }
+    return os_seconds() - began;
+}
+
+// The same bytes as records, in order or (stride > 1) jumping; negative: failed.
+static double stream_read(struct streaming *s, struct stream *stream, int fd, uint64_t from,
+                          uint64_t stride)
+{
+    const uint64_t records = (uint64_t)READ_MIB * MIB / RECORD_BYTES;
+    const double   began = os_seconds();
+    for (uint64_t i = 0; i < records; i++) {
+        const uint64_t at = i * stride % records * RECORD_BYTES;
+        if (!stream_submit(stream, &(struct stream_request){.kind = STREAM_NEEDED,
+                                                            .fd = fd,
+                                                            .offset = from + at,
+                                                            .bytes = RECORD_BYTES,
+                                                            .memory = s->memory + at}))
+            return -1;
+    }
+    return stream_wait_all(stream) ? os_seconds() - began : -1;
+}
+
+// Rounds of: the loop, then records in order, then records that jump.
+static bool read_rounds(struct streaming *s, enum stream_backend backend, const char *in_order,
+                        const char *jumping)
+{
+    double loop[ROUNDS], records[ROUNDS], jumps[ROUNDS];
+    const uint64_t places = (s->bytes - (uint64_t)READ_MIB * MIB) / RECORD_BYTES + 1;
+    const int      fd = open(s->path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+    struct stream *stream = stream_create(&(struct stream_params){.backend = backend});
+    bool ok = fd >= 0 && stream;
+    for (int i = 0; ok && i < ROUNDS; i++) {
+        const uint64_t from = (uint64_t)i * 37 * MIB / RECORD_BYTES % places * RECORD_BYTES;
+        loop[i] = loop_read(s, fd, from);
+        records[i] = stream_read(s, stream, fd, from, 1);
+        jumps[i] = stream_read(s, stream, fd, from, 47);
+        ok = loop[i] > 0 && records[i] > 0 && jumps[i] > 0;
+    }
+    if (fd < 0) log_error("%s: cannot open with O_DIRECT: %s", s->path, os_file_reason(errno));
+    stream_destroy(&stream);
+    if (fd >= 0) close(fd);
+    if (!ok) return false;
+    const double bytes = (double)READ_MIB * MIB;
+    if (!s->rows)
+        add_row(s, "plain loop, O_DIRECT, 4 MiB a read", "itself", bytes, loop, loop, 0);
+    add_row(s, in_order, "plain loop", bytes, records, loop, 0.8);
+    add_row(s, jumping, "plain loop", bytes, jumps, loop, 0.8);
+    return true;
+}
+
+static bool reads(struct streaming *s)
+{
+    bool ok = read_rounds(s, STREAM_THREADS, "threads, records of 1 MiB in order",
+                          "threads, records of 1 MiB, jumping");
+    if (ok && s->choice.gbps[STREAM_URING_DIRECT] > 0)
+        ok = read_rounds(s, STREAM_URING, "io_uring, records of 1 MiB in order",
+                         "io_uring, records of 1 MiB, jumping");
+    return ok;
+}
+
+// ---- uploads
+
+// Record by record, so that neither side gains by a larger piece.
+static double memcpy_seconds(uint8_t *to, const uint8_t *from)
+{
+    const double began = os_seconds();
+    for (uint64_t at = 0; at < (uint64_t)UPLOAD_MIB * MIB; at += RECORD_BYTES)
+        memcpy(to + at, from + at, RECORD_BYTES);
+    return os_seconds() - began;
+}
+
+static double write_seconds(struct gpu *gpu, struct gpu_buffer *to, const uint8_t *from)
+{
+    const double began = os_seconds();
+    for (uint64_t at = 0; at < (uint64_t)UPLOAD_MIB * MIB; at += RECORD_BYTES)
+        if (!gpu_buffer_write(gpu, to, at, from + at, RECORD_BYTES)) return -1;
+    return os_seconds() - began;
+}
+
+static double copy_seconds(struct gpu *gpu, struct gpu_buffer *to, struct gpu_buffer *from)
+{
+    uint64_t ticket = 0;
+    const double began = os_seconds();
+    for (uint64_t at = 0; at < (uint64_t)UPLOAD_MIB * MIB; at += RECORD_BYTES) {
+        const struct gpu_copy copy = {{from, at, RECORD_BYTES}, {to, at, RECORD_BYTES}};
+        ticket = gpu_copy(gpu, &copy, 1, 0);
+        if (!ticket) return -1;
+    }
+    return gpu_copy_wait(gpu, ticket) ? os_seconds() - began : -1;
+}
+
+static bool uploads(struct streaming *s)
+{
+    const uint64_t bytes = (uint64_t)UPLOAD_MIB * MIB;
+    const bool     imports = s->gpu->caps.mask & GPU_CAP_HOSTMEM;
+    double base[ROUNDS], written[ROUNDS], copied[ROUNDS];
+    uint8_t *from = os_pages(bytes), *to = os_pages(bytes);
+    memset(from, 1, bytes), memset(to, 2, bytes);
+    struct gpu_buffer *device = gpu_buffer_create(
+        s->gpu, &(struct gpu_buffer_params){.name = "bench upload", .bytes = bytes});
+    struct gpu_buffer *staged =
+        imports ? gpu_buffer_import(s->gpu, "bench staging", from, bytes) : NULL;
+    if (!staged)
+        staged = gpu_buffer_create(s->gpu, &(struct gpu_buffer_params){
+            .name = "bench staging", .bytes = bytes, .memory = GPU_MEMORY_UPLOAD});
+    bool ok = device && staged;
+    for (int i = -1; ok && i < ROUNDS; i++) { // the first one warms up
+        const int at = i < 0 ? 0 : i;
+        base[at] = memcpy_seconds(to, from);
+        written[at] = write_seconds(s->gpu, device, from);
+        copied[at] = copy_seconds(s->gpu, device, staged);
+        ok = written[at] > 0 && copied[at] > 0;
+    }
+    gpu_buffer_destroy(s->gpu, &staged);
+    gpu_buffer_destroy(s->gpu, &device);
+    os_pages_free(from, bytes), os_pages_free(to, bytes);
+    if (!ok) return false;
+    add_row(s, "memcpy, records of 1 MiB", "itself", (double)bytes, base, base, 0);
+    add_row(s, "upload, host to device", "memcpy", (double)bytes, written, base, 0.9);
+    add_row(s, imports ? "upload, gpu_copy from imported pages" : "upload, gpu_copy from staging",
+            "memcpy", (double)bytes, copied, base, 0.9);
+    return true;
+}
+
+// ---- compute and I/O side by side
+
+struct compute {
+    struct gpu_kernel   *kernel;
+    struct gpu_buffer   *buffer;
+    struct gpu_commands *commands;
+};
+
+static void compute_finish(struct gpu *gpu, struct compute *c)
+{
+    gpu_commands_destroy(gpu, &c->commands);
+    gpu_buffer_destroy(gpu, &c->buffer);
+    gpu_kernel_destroy(gpu, &c->kernel);
+}
+
+static bool compute_record(struct gpu *gpu, struct compute *c, uint32_t loops)
+{
+    const struct bench_fma_push push = {loops, 0.5f, 0.5f};
+    gpu_commands_destroy(gpu, &c->commands);
+    c->commands = gpu_commands_create(gpu, &(struct gpu_commands_params){.name = "bench wave"});
+    if (!c->commands) return false;
+    gpu_commands_dispatch(c->commands, &(struct gpu_dispatch){
+        .kernel = c->kernel, .bind = {{c->buffer, 0, c->buffer->params.bytes}}, .push = &push,
+        .groups = {64, 1, 1}});
+    return gpu_commands_end(c->commands);
+}
+
+static double compute_seconds(struct gpu *gpu, struct compute *c, int times)
+{
+    const double began = os_seconds();
+    for (int i = 0; i < times; i++)
+        if (!gpu_wait(gpu, gpu_submit(gpu, &c->commands, 1))) return -1;
+    return os_seconds() - began;
+}
+
+// A dispatch of about WAVE_MS.
+static bool compute_init(struct gpu *gpu, struct compute *c)
+{
+    const uint32_t lanes = gpu->caps.subgroup_size;
+    *c = (struct compute){0};
+    c->kernel = bench_fma_kernel(gpu, lanes);
+    c->buffer = gpu_buffer_create(
+        gpu, &(struct gpu_buffer_params){.name = "bench wave", .bytes = 64ull * lanes * 4});
+    if (!c->kernel || !c->buffer) return false;
+    double seconds = 0;
+    uint32_t loops = 64;
+    for (; seconds < 2e-3 && loops < 1u << 26; loops *= 4) {
+        if (!compute_record(gpu, c, loops)) return false;
+        if (compute_seconds(gpu, c, 1) < 0) return false;
+        seconds = compute_seconds(gpu, c, 1);
+    }
+    loops = (uint32_t)fmin(4e9, loops / 4 * 1e-3 * WAVE_MS / seconds);
+    return compute_record(gpu, c, loops ? loops : 1) && compute_seconds(gpu, c, 1) > 0;
+}
+
+static bool wave_submit(struct streaming *s, struct stream *stream, int fd, uint64_t first,
+                        uint64_t records)
+{
+    for (uint64_t i = first; i < first + records; i++) {
+        const uint64_t at = i % (s->bytes / RECORD_BYTES) * RECORD_BYTES;
+        const uint64_t slot = i % ((uint64_t)READ_MIB * MIB / RECORD_BYTES) * RECORD_BYTES;
+        if (!stream_submit(stream, &(struct stream_request){STREAM_NEEDED, fd, at, RECORD_BYTES,
+                                                            s->memory + slot, 0}))
+            return false;
+    }
+    return true;
+}
+
+// WAVES of `records` each. Wave w + 1 is read while w computes; the first read and the last
+// computation have no partner, so there is one of each more than there are pairs.
+static double waves_seconds(struct streaming *s, struct stream *stream, int fd, struct compute *c,
+                            uint64_t from, uint64_t records)
+{
+    const double began = os_seconds();
+    for (uint64_t w = 0; w < WAVES; w++) {
+        if (!wave_submit(s, stream, fd, from + w * records, records)) return -1;
+        if (c && compute_seconds(s->gpu, c, 1) < 0) return -1;
+        if (!stream_wait_all(stream)) return -1;
+    }
+    return os_seconds() - began;
+}
+
+static bool overlap(struct streaming *s)
+{
+    double longer[ROUNDS], both[ROUNDS];
+    struct compute c;
+    const int fd = open(s->path, O_RDONLY | (s->choice.direct ? O_DIRECT : 0) | O_CLOEXEC);
+    struct stream *stream = stream_create(&(struct stream_params){.backend = s->choice.backend});
+    bool ok = compute_init(s->gpu, &c) && fd >= 0 && stream;
+    uint64_t records = 16, from = 0;
+    for (int i = -1; ok && i < ROUNDS; i++) { // the first one finds how many records are equal
+        const double compute = compute_seconds(s->gpu, &c, WAVES);
+        const double io = waves_seconds(s, stream, fd, NULL, from, records);
+        from += WAVES * records;
+        const double together = waves_seconds(s, stream, fd, &c, from, records);
+        from += WAVES * records;
+        ok = compute > 0 && io > 0 && together > 0;
+        if (i >= 0) {
+            longer[i] = fmax(compute, io);
+            both[i] = together;
+        }
+        const double equal = (double)records * compute / io;
+        records = (uint64_t)fmin(fmax(equal + 0.5, 1), READ_MIB * (double)MIB / RECORD_BYTES);
+    }
+    compute_finish(s->gpu, &c);
+    stream_destroy(&stream);
+    if (fd >= 0) close(fd);
+    if (ok)
+        add_row(s, "overlap, I/O as long as compute", "the longer", 0, both, longer, 0.9);
+    return ok;
+}
+
+// ---- output
+
+static void print(const struct streaming *s, FILE *out)
+{
+    fprintf(out, "file: %s, %.0f MiB%s\n", s->path, (double)s->bytes / MIB,
+            s->own ? ", gone afterwards" : "");
+    fprintf(out, "reads: %s\n%s\n\n", s->choice.text, gpu_copy_choice(s->gpu));
+    fprintf(out, "%-38s %8s  %-11s %7s  %-15s %s\n", "", "GB/s", "measured by", "ratio",
+            "lowest, highest", "goal");
+    for (uint32_t i = 0; i < s->rows; i++) {
+        const struct row *r = &s->row[i];
+        char gbps[32] = "", goal[32] = "";
+        if (r->gbps > 0) snprintf(gbps, sizeof gbps, "%.2f", r->gbps);
+        if (r->goal > 0) snprintf(goal, sizeof goal, "%.2f", r->goal);
+        fprintf(out, "%-38s %8s  %-11s %7.3f  %6.3f, %6.3f  %s\n", r->name, gbps, r->of,
+                r->ratio.median, r->ratio.low, r->ratio.high, goal);
+    }
+    fprintf(out, "ratios: medians of %d turns\n", ROUNDS);
+}
+
+static char *to_json(const struct streaming *s)
+{
+    cJSON *json = cJSON_CreateObject();
+    cJSON_AddStringToObject(json, "device", s->gpu->caps.name);
+    cJSON_AddStringToObject(json, "reads", s->choice.text);
+    cJSON_AddStringToObject(json, "copies", gpu_copy_choice(s->gpu));
+    cJSON_AddNumberToObject(json, "file_bytes", (double)s->bytes);
+    cJSON *results = cJSON_AddArrayToObject(json, "results");
+    for (uint32_t i = 0; i < s->rows; i++) {
+        const struct row *r = &s->row[i];
+        cJSON *one = cJSON_CreateObject();
+        cJSON_AddStringToObject(one, "name", r->name);
+        cJSON_AddStringToObject(one, "measured_by", r->of);
+        if (r->gbps > 0) cJSON_AddNumberToObject(one, "gbps", r->gbps);
+        cJSON_AddNumberToObject(one, "ratio", r->ratio.median);
+        cJSON_AddNumberToObject(one, "lowest", r->ratio.low);
+        cJSON_AddNumberToObject(one, "highest", r->ratio.high);
+        if (r->goal > 0) cJSON_AddNumberToObject(one, "goal", r->goal);
+        cJSON_AddItemToArray(results, one);
+    }
+    char *text = cJSON_Print(json);
+    cJSON_Delete(json);
+    return text;
+}
+
+static bool output(const struct streaming *s, const char *json_file)
+{
+    if (!json_file || strcmp(json_file, "-") != 0) print(s, stdout);
+    if (!json_file) return true;
+    char *text = to_json(s);
+    const bool ok = bench_write_text(text, json_file);
+    cJSON_free(text);
+    return ok;
+}
+
+bool bench_stream(struct gpu *gpu, const char *file, const char *json_file)
+{
+    struct streaming s = {.gpu = gpu};
+    s.memory = os_pages((uint64_t)READ_MIB * MIB);
+    memset(s.memory, 1, (size_t)READ_MIB * MIB); // its pages are there before anything is timed
+    const bool ok = (file ? file_take(&s, file) : file_make(&s)) &&
+                    stream_choose(s.path, RECORD_BYTES, NULL, &s.choice) && reads(&s) &&
+                    uploads(&s) && overlap(&s) && output(&s, json_file);
+    if (s.own) unlink(s.path);
+    os_pages_free(s.memory, (uint64_t)READ_MIB * MIB);
+    return ok;
+}
