@@ -9,6 +9,7 @@
 #include "runtime/folder.h"
 #include "runtime/folder_own.h"
 #include "runtime/log.h"
+#include "src/codes.h"
 #include "src/experts_pack.h"
 
 static const char *folder_of(struct arena *arena, const char *path)
@@ -26,6 +27,8 @@ static void find_checkpoint(struct folder_source *s)
     s->weights = s->checkpoint;
     s->step = found.step;
     s->has_store = file_exists(arena_printf(s->arena, "%s/" EXPERTS_MANIFEST, s->checkpoint));
+    s->has_average =
+        file_exists(arena_printf(s->arena, "%s/average.safetensors", s->checkpoint));
 }
 
 bool folder_source_open(struct folder_source *s, const char *path)
@@ -77,6 +80,11 @@ const struct safetensors_metadata *folder_metadata(const struct weights_reader *
     return file ? file->metadata + skip : NULL;
 }
 
+static bool has_m(const void *user, const struct model_tensor *tensor)
+{
+    return model_has_m(user, tensor);
+}
+
 static bool has_v(const void *user, const struct model_tensor *tensor)
 {
     return model_has_v(user, tensor);
@@ -84,18 +92,33 @@ static bool has_v(const void *user, const struct model_tensor *tensor)
 
 void optimizer_parts(const struct model *model, struct weights_part part[2])
 {
-    part[0] = (struct weights_part){.prefix = "m.", .user = (void *)(uintptr_t)model};
-    part[1] = (struct weights_part){
-        .prefix = "v.", .user = (void *)(uintptr_t)model, .has = has_v};
+    void *user = (void *)(uintptr_t)model;
+    part[0] = (struct weights_part){.prefix = "m.", .user = user, .has = has_m};
+    part[1] = (struct weights_part){.prefix = "v.", .user = user, .has = has_v};
 }
 
-struct weights_words *optimizer_words(const struct model *model, struct arena *arena,
-                                      uint32_t *count)
+static bool pass_codes(const struct weights_words *words, uint64_t begin, uint64_t count,
+                       const uint32_t *values)
+{
+    (void)words, (void)begin, (void)count, (void)values;
+    return true;
+}
+
+static bool get_codes(const struct weights_words *words, uint64_t begin, uint64_t count,
+                      uint32_t *values)
+{
+    const struct weights_reader *from = words->user;
+    const struct safetensors *file = from->files.file[0]; // matched: it is there
+    const struct safetensors_tensor *tensor = safetensors_find(file, words->name);
+    memcpy(values, file->data + tensor->begin + begin * sizeof *values, count * sizeof *values);
+    return true;
+}
+
+static void add_steps(const struct model *model, struct arena *arena,
+                      struct weights_words *words, uint32_t *count)
 {
     const struct config *c = &model->config;
-    struct weights_words *words = arena_array(arena, config_moe_layers(c) + 1, sizeof *words);
     bool wanted = false;
-    *count = 0;
     for (uint32_t g = 0; g < model->group_count; g++) wanted |= model->group[g].by_expert;
     for (uint32_t layer = 0; wanted && layer < c->num_hidden_layers; layer++) {
         if (!c->moe_layer[layer]) continue;
@@ -103,6 +126,28 @@ struct weights_words *optimizer_words(const struct model *model, struct arena *a
             .name = arena_printf(arena, "steps.model.layers.%u.experts", layer),
             .values = arena_array(arena, c->num_experts, sizeof(uint32_t)),
             .count = c->num_experts};
+    }
+}
+
+struct weights_words *optimizer_words(const struct model *model, struct weights_reader *from,
+                                      bool steps, struct arena *arena, uint32_t *steps_count,
+                                      uint32_t *count)
+{
+    struct weights_words *words = arena_array(
+        arena, (size_t)config_moe_layers(&model->config) + model->tensor_count, sizeof *words);
+    *count = 0;
+    if (steps) add_steps(model, arena, words, count);
+    *steps_count = *count;
+    for (uint32_t i = 0; i < model->tensor_count; i++) {
+        const struct model_tensor *tensor = &model->tensor[i];
+        const uint64_t records = model_records(model, tensor);
+        if (tensor->experts || !records) continue;
+        words[(*count)++] =
+            (struct weights_words){.name = arena_printf(arena, "codes.%s", tensor->name),
+                                   .count = RECORD_WORDS * records,
+                                   .put = pass_codes,
+                                   .get = get_codes,
+                                   .user = from};
     }
     return words;
 }

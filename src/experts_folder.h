@@ -17,7 +17,7 @@ struct folder_source {
     const char   *checkpoint; // folder of the newest checkpoint, else `folder`
     const char   *weights;    // what weights_load takes
     uint64_t      step;       // 0: none
-    bool          is_folder, has_checkpoint, has_store;
+    bool          is_folder, has_checkpoint, has_store, has_average;
 };
 
 bool folder_source_open(struct folder_source *source, const char *path);
@@ -34,7 +34,9 @@ const struct safetensors_metadata *folder_metadata(const struct weights_reader *
                                                    uint32_t *count);
 
 // The optimizer's file as optimizer_state.c writes it, without a device: parts m. and v. (names and
-// `has`, whose user is the model), and the steps of experts, one entry a MoE layer, to be filled.
+// `has`, whose user is the model), then words: with `steps` those of experts, one entry a MoE
+// layer, to be filled; then the codes of dense tensors, which come from `from` when they are saved.
 void optimizer_parts(const struct model *model, struct weights_part part[2]);
-struct weights_words *optimizer_words(const struct model *model, struct arena *arena,
+struct weights_words *optimizer_words(const struct model *model, struct weights_reader *from,
+                                      bool steps, struct arena *arena, uint32_t *steps_count,
                                       uint32_t *count);

@@ -23,8 +23,8 @@ struct pack {
     struct experts_record record;
     struct weights_reader weights, optimizer; // the latter without files where there is none
     bool                  has_optimizer;
-    struct weights_words *words;              // of the optimizer
-    uint32_t              words_count;
+    struct weights_words *words; // of the optimizer: steps of the experts, codes of dense tensors
+    uint32_t              steps_count, words_count;
     struct checkpoint    *folder;
     struct store         *store;
     struct arena         *arena;
@@ -138,7 +138,8 @@ static bool open_files(struct pack *p)
                              &(struct weights_state){.part = &weights, .part_count = 1}))
         return false;
     if (!p->from.is_folder || !file_exists(path)) return true;
-    p->words = optimizer_words(p->model, p->arena, &p->words_count);
+    p->words = optimizer_words(p->model, &p->optimizer, true, p->arena, &p->steps_count,
+                               &p->words_count);
     optimizer_parts(p->model, moments);
     p->has_optimizer = weights_reader_open(
         &p->optimizer, p->model, path,
@@ -171,18 +172,22 @@ static bool is_dense(const void *user, const struct model_tensor *t)
     return t->experts == 0;
 }
 
+static bool is_dense_m(const void *user, const struct model_tensor *t)
+{
+    return t->experts == 0 && model_has_m(((const struct pack *)user)->model, t);
+}
+
 static bool is_dense_v(const void *user, const struct model_tensor *t)
 {
     return t->experts == 0 && model_has_v(((const struct pack *)user)->model, t);
 }
 
 static bool save_dense(struct pack *p, const char *name, const struct weights_reader *from,
-                       const struct weights_part *part, uint32_t parts)
+                       const struct weights_state *state)
 {
     uint32_t count;
     const struct safetensors_metadata *metadata = folder_metadata(from, &count);
-    const struct weights_state state = {.part = part, .part_count = parts};
-    return weights_save_state(p->model, checkpoint_path(p->folder, name), &state, metadata, count);
+    return weights_save_state(p->model, checkpoint_path(p->folder, name), state, metadata, count);
 }
 
 static bool pack_dense(struct pack *p)
@@ -190,11 +195,14 @@ static bool pack_dense(struct pack *p)
     const struct weights_part weights = {
         .prefix = "", .get = get_weights, .user = p, .has = is_dense};
     const struct weights_part moments[] = {
-        {.prefix = "m.", .get = get_m, .user = p, .has = is_dense},
+        {.prefix = "m.", .get = get_m, .user = p, .has = is_dense_m},
         {.prefix = "v.", .get = get_v, .user = p, .has = is_dense_v}};
-    return save_dense(p, "model.safetensors", &p->weights, &weights, 1) &&
+    const struct weights_state model = {.part = &weights, .part_count = 1},
+                               optimizer = {moments, 2, p->words + p->steps_count,
+                                            p->words_count - p->steps_count};
+    return save_dense(p, "model.safetensors", &p->weights, &model) &&
            (!p->has_optimizer ||
-            save_dense(p, "optimizer.safetensors", &p->optimizer, moments, 2));
+            save_dense(p, "optimizer.safetensors", &p->optimizer, &optimizer));
 }
 
 // One expert out of the files into a record.
@@ -214,7 +222,7 @@ static bool gather(struct pack *p, uint32_t moe_layer, uint32_t expert, void *ou
         if (!weights_reader_get(&p->optimizer, 1, stack, begin, count, values)) return false;
         experts_record_put(r, out, RECORD_V, i, 0, count, values);
     }
-    if (p->words_count) experts_record_set_steps(r, out, p->words[moe_layer].values[expert]);
+    if (p->steps_count) experts_record_set_steps(r, out, p->words[moe_layer].values[expert]);
     return true;
 }
 
@@ -249,6 +257,11 @@ bool experts_pack(const char *in, const char *out, struct experts_report *report
     bool ok = folder_source_open(&p.from, in);
     if (ok && p.from.has_store) {
         log_error("%s: its experts lie in a store already", p.from.checkpoint);
+        ok = false;
+    }
+    if (ok && p.from.has_average) {
+        log_error("%s/average.safetensors: a mean of the weights has no place in a store; export "
+                  "it, or train without ema_decay and swa_every", p.from.checkpoint);
         ok = false;
     }
     ok = ok && (p.model = model_create(&p.from.config, UINT64_MAX / 2)) &&

@@ -36,6 +36,11 @@ static bool is_dense(const void *user, const struct model_tensor *t)
     return t->experts == 0;
 }
 
+static bool is_dense_m(const void *user, const struct model_tensor *t)
+{
+    return t->experts == 0 && model_has_m(user, t);
+}
+
 static bool is_dense_v(const void *user, const struct model_tensor *t)
 {
     return t->experts == 0 && model_has_v(user, t);
@@ -47,6 +52,7 @@ static bool open_dense(struct unpack *u)
                *const optimizer =
                    arena_printf(u->arena, "%s/optimizer.safetensors", u->from.checkpoint);
     struct weights_part part[2];
+    uint32_t steps, count;
     u->has_weights = file_exists(weights);
     u->has_optimizer = file_exists(optimizer);
     part[0] = (struct weights_part){.prefix = "", .has = is_dense};
@@ -55,11 +61,13 @@ static bool open_dense(struct unpack *u)
                              &(struct weights_state){.part = part, .part_count = 1}))
         return false;
     optimizer_parts(u->model, part);
-    part[0].has = is_dense;
+    part[0].has = is_dense_m;
     part[1].has = is_dense_v;
+    const struct weights_words *codes =
+        optimizer_words(u->model, &u->optimizer, false, u->arena, &steps, &count);
     return !u->has_optimizer ||
            weights_reader_open(&u->optimizer, u->model, optimizer,
-                               &(struct weights_state){.part = part, .part_count = 2});
+                               &(struct weights_state){part, 2, codes, count});
 }
 
 // kept: for writing, with these manifests besides its own.
@@ -215,6 +223,11 @@ static bool read_steps(struct unpack *u, struct weights_words *words, uint32_t l
     return true;
 }
 
+static bool has_m(const void *user, const struct model_tensor *t)
+{
+    return model_has_m(((const struct unpack *)user)->model, t);
+}
+
 static bool has_v(const void *user, const struct model_tensor *t)
 {
     return model_has_v(((const struct unpack *)user)->model, t);
@@ -222,14 +235,15 @@ static bool has_v(const void *user, const struct model_tensor *t)
 
 static bool save_optimizer(struct unpack *u, const char *path)
 {
-    uint32_t words_count, count;
-    struct weights_words *words = optimizer_words(u->model, u->arena, &words_count);
+    uint32_t steps, words_count, count;
+    struct weights_words *words =
+        optimizer_words(u->model, &u->optimizer, true, u->arena, &steps, &words_count);
     const struct weights_part part[] = {
-        {.prefix = "m.", .get = get_m, .user = u},
+        {.prefix = "m.", .get = get_m, .user = u, .has = has_m},
         {.prefix = "v.", .get = get_v, .user = u, .has = has_v}};
     const struct weights_state state = {part, 2, words, words_count};
     const struct safetensors_metadata *metadata = folder_metadata(&u->optimizer, &count);
-    return read_steps(u, words, words_count) &&
+    return read_steps(u, words, steps) &&
            weights_save_state(u->model, path, &state, metadata, count);
 }
 

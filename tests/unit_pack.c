@@ -51,6 +51,19 @@ static bool get_value(void *user, const struct model_tensor *t, uint64_t begin, 
     return true;
 }
 
+static bool get_codes(const struct weights_words *words, uint64_t begin, uint64_t count,
+                      uint32_t *values)
+{
+    for (uint64_t i = 0; i < count; i++)
+        values[i] = (uint32_t)(words->count * 2654435761u + (begin + i) * 40503u);
+    return true;
+}
+
+static bool has_m(const void *user, const struct model_tensor *t)
+{
+    return model_has_m(((const struct values *)user)->model, t);
+}
+
 static bool has_v(const void *user, const struct model_tensor *t)
 {
     return model_has_v(((const struct values *)user)->model, t);
@@ -63,11 +76,12 @@ static void make_run(const struct model *model, const char *dir)
     const struct safetensors_metadata metadata[] = {{"format", "pt"}, {"step", "12"}};
     struct checkpoint *folder = checkpoint_open(dir);
     const struct weights_part moments[] = {
-        {.prefix = "m.", .get = get_value, .user = &m},
+        {.prefix = "m.", .get = get_value, .user = &m, .has = has_m},
         {.prefix = "v.", .get = get_value, .user = &v, .has = has_v}};
-    uint32_t words_count;
-    struct weights_words *words = optimizer_words(model, arena, &words_count);
-    for (uint32_t l = 0; l < words_count; l++)
+    uint32_t steps, words_count;
+    struct weights_words *words = optimizer_words(model, NULL, true, arena, &steps, &words_count);
+    for (uint32_t l = steps; l < words_count; l++) words[l].get = get_codes;
+    for (uint32_t l = 0; l < steps; l++)
         for (uint32_t e = 0; e < words[l].count; e++) words[l].values[e] = e % 5 < 2 ? 3 + e : 0;
     char *config = config_print(&model->config);
     assert_non_null(folder);
@@ -156,6 +170,14 @@ static void test_round_trip_muon(void **state)
 {
     (void)state;
     round_trip(small, "optim=muon;init=orthogonal;tie_word_embeddings=true");
+}
+
+// Moments of the dense half in codes.
+static void test_round_trip_codes(void **state)
+{
+    (void)state;
+    round_trip(small, "hidden_size=128;optim=adamw_8bit;"
+                      "param_groups=[{\"match\": \"*experts*\", \"optim\": \"adamw\"}]");
 }
 
 // A file alone, its config beside it; the values of the storage type need no state.
@@ -268,6 +290,10 @@ static void test_refusals(void **state)
     unit_assert_line("adamw_8bit", "wanted adamw");
     assert_true(experts_record_init(&record, codes, RECORD_STATE_NONE));
     model_destroy(&codes);
+    unit_write_text("a/checkpoint-00000012/average.safetensors", "x");
+    assert_false(experts_pack(unit_path("a"), unit_path("e"), &report));
+    unit_assert_line("average.safetensors", "export it");
+    remove(unit_path("a/checkpoint-00000012/average.safetensors"));
     // another config than the store's
     char *config = unit_read(unit_path("store/config.json"), NULL);
     char *at = strstr(config, "\"seed\": 7");
@@ -344,7 +370,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         UNIT(test_round_trip), UNIT(test_round_trip_bf16), UNIT(test_round_trip_others),
-        UNIT(test_round_trip_muon), UNIT(test_file), UNIT(test_init), UNIT(test_compact),
+        UNIT(test_round_trip_muon),
+        UNIT(test_round_trip_codes), UNIT(test_file), UNIT(test_init), UNIT(test_compact),
         UNIT(test_refusals), UNIT(test_memory)};
     return cmocka_run_group_tests_name("pack", tests, NULL, NULL);
 }
