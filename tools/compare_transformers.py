@@ -4,13 +4,16 @@
 
     tools/compare_transformers.py DIR [--vkmoe build/tools/vkmoe] [--device NAME]
 
-DIR is a run of Mixtral's or Qwen3-MoE's shape. Loads it with from_pretrained (no key missing, none left over),
+DIR is a run of Mixtral's or Qwen3-MoE's shape, or a vkmoe run of Qwen2-MoE's (top-k, a shared expert with its
+gate, neither biases nor QK-norm), which is shown to transformers under that name. Loads it with from_pretrained (no key missing, none left over),
 compares the logits of `vkmoe logits` at several lengths up to the whole context, lets transformers save the
 model again and compares what vkmoe reads from that, and encodes a text with DIR/tokenizer.json. Needs torch,
 transformers and numpy; the tests of the build do not run it. Exit status 1: something differs.
 """
 import argparse
+import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,7 +23,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer
 
-CLASSES = {"mixtral": "MixtralForCausalLM", "qwen3_moe": "Qwen3MoeForCausalLM"}
+CLASSES = {"mixtral": "MixtralForCausalLM", "qwen3_moe": "Qwen3MoeForCausalLM", "qwen2_moe": "Qwen2MoeForCausalLM"}
 WORST_NMSE = 1e-9
 transformers.utils.logging.disable_progress_bar()
 failures = 0
@@ -30,6 +33,19 @@ def check(ok, text):
     global failures
     failures += not ok
     print(("ok    " if ok else "FAIL  ") + text)
+
+
+def shown(folder, temporary):
+    """The folder as transformers is to see it."""
+    config = json.load(open(pathlib.Path(folder) / "config.json"))
+    if config["model_type"] != "vkmoe":
+        return folder
+    check(config.get("shared_expert_gate", False) and not config["attention_bias"] and not config["qk_norm"]
+          and config["router_type"] == "topk" and config["num_experts"], "the run has Qwen2-MoE's shape")
+    config.update(model_type="qwen2_moe", architectures=[CLASSES["qwen2_moe"]], qkv_bias=False)
+    (pathlib.Path(temporary) / "config.json").write_text(json.dumps(config))
+    shutil.copy(pathlib.Path(folder) / "model.safetensors", temporary)
+    return temporary
 
 
 def load(folder):
@@ -71,6 +87,8 @@ def compare_logits(args, model, folder):
 def compare_back(args, model, folder):
     with tempfile.TemporaryDirectory() as again:
         model.save_pretrained(again)
+        if model.config.model_type == "qwen2_moe":
+            shutil.copy(pathlib.Path(folder) / "config.json", again)
         ids = list(range(1, 20))
         same = numpy.array_equal(vkmoe_logits(args, folder, ids), vkmoe_logits(args, again, ids))
         check(same, "saved by transformers and read by vkmoe: the same bytes of logits")
@@ -91,7 +109,8 @@ def main():
     parser.add_argument("--device")
     args = parser.parse_args()
     print(f"torch {torch.__version__}, transformers {transformers.__version__}")
-    model = load(args.folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        model = load(shown(args.folder, temporary))
     compare_logits(args, model, args.folder)
     compare_back(args, model, args.folder)
     compare_tokenizer(args.folder)
