@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Slots on the device and which experts lie in them: see experts.h.
+// Slots on the device: see experts.h. Who lies where is runtime/cache's; here is what is in flight,
+// and the way between records and slots.
 #include "src/experts.h"
 
 #include <stdlib.h>
@@ -10,86 +11,58 @@
 
 enum { RANGE_WORDS = 4 };
 
-static const enum model_role all_roles[EXPERTS_ROLES] = {
-    ROLE_EXPERT_GATE, ROLE_EXPERT_UP, ROLE_EXPERT_DOWN, ROLE_EXPERT_UP_BIAS,
-    ROLE_EXPERT_DOWN_BIAS,
-};
-
-// Turns are counted from 1 over the whole life; the slots of a turn may be written again once it
-// has been waited for.
-struct experts_table {
-    uint32_t *slot_of_key;  // [MoE layers * experts], or KERNEL_NONE_ID
-    uint32_t *key_of_slot;  // [slots], the same
-    uint64_t *turn_of_slot; // [slots] the last one that used it; 0: none
-    uint64_t  turn, waited; // the one at hand; the last one that is known to be over
+// The slots of a turn are pinned until it is known to be over, those of a training step until the
+// optimizer is submitted.
+struct experts_turns {
+    uint32_t *flying, flying_count; // slots of turns that may be in flight
+    uint32_t *turn, turn_count;     // slots of the turn at hand
+    uint32_t *held, held_count;     // slots of the training step at hand
+    bool     *is_held;
     // of the layer at hand
     uint32_t *key, needed;  // of the experts that have rows, in the order of the ranges
     bool     *done;         // had their turn
     uint32_t  left;         // that had none yet
-    void     *staging;      // of one matrix
+    void     *record;       // on its way
 };
 
 // ---- creation
 
-const struct model_tensor *experts_stack(const struct model *model, uint32_t moe_layer,
-                                         enum model_role role)
+static enum dtype dtype_of(const struct experts *x, int array)
 {
-    for (uint32_t i = 0; i < model->tensor_count; i++)
-        if (model->tensor[i].role == role &&
-            model_moe_index(model, (uint32_t)model->tensor[i].layer) == moe_layer)
-            return &model->tensor[i];
-    return NULL;
+    return array == RECORD_COMPUTE ? x->record.store : DTYPE_F32;
 }
 
-static bool make_initial(void *user, uint32_t moe_layer, uint32_t expert, enum model_role role,
-                         enum dtype store, void *out)
+static bool has_array(const struct experts *x, int array)
 {
-    const struct model *model = user;
-    const struct model_tensor *stack = experts_stack(model, moe_layer, role);
-    const uint64_t count = (uint64_t)stack->rows * stack->cols;
-    float *values = os_alloc(count * sizeof *values);
-    model_init_values(model, stack, expert * count, count, values);
-    for (uint64_t i = 0; i < count; i++) dtype_store(out, i, store, (double)values[i]);
-    free(values);
-    return true;
+    if (array == RECORD_COMPUTE) return true;
+    return x->training && (array == EXPERTS_GRAD || x->record.array[array] > 0);
 }
 
-void experts_source_initial(struct experts_source *source, const struct model *model)
+uint64_t experts_slot_bytes(const struct experts *x)
 {
-    *source = (struct experts_source){.read = make_initial, .user = (void *)(uintptr_t)model};
-}
-
-static uint64_t matrix_bytes(const struct model *model, enum model_role role, enum dtype store)
-{
-    const struct model_tensor *stack = experts_stack(model, 0, role);
-    return stack ? (uint64_t)stack->rows * stack->cols * dtype_bytes(store) : 0;
-}
-
-uint64_t experts_slot_bytes(const struct model *model, enum dtype store)
-{
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < COUNT_OF(all_roles); i++)
-        bytes += matrix_bytes(model, all_roles[i], store);
+    uint64_t elements = 0, bytes = 0;
+    for (uint32_t i = 0; i < x->record.matrix_count; i++) elements += x->record.matrix[i].count;
+    for (int a = 0; a < EXPERTS_ARRAYS; a++)
+        if (has_array(x, a)) bytes += elements * dtype_bytes(dtype_of(x, a));
     return bytes;
-}
-
-static uint32_t key_count(const struct experts *x)
-{
-    return config_moe_layers(&x->model->config) * x->model->config.num_experts;
 }
 
 static void drop_pool(struct experts *x)
 {
-    for (uint32_t r = 0; r < x->role_count; r++) {
-        for (uint32_t w = 0; x->pool[r] && w < x->windows; w++)
-            gpu_buffer_destroy(x->gpu, &x->pool[r][w]);
-        free(x->pool[r]);
-        x->pool[r] = NULL;
-    }
-    free(x->table->key_of_slot);
-    free(x->table->turn_of_slot);
-    x->table->key_of_slot = NULL;
-    x->table->turn_of_slot = NULL;
+    struct experts_turns *t = x->turns;
+    for (int a = 0; a < EXPERTS_ARRAYS; a++)
+        for (uint32_t i = 0; i < x->record.matrix_count; i++) {
+            for (uint32_t w = 0; x->pool[a][i] && w < x->windows; w++)
+                gpu_buffer_destroy(x->gpu, &x->pool[a][i][w]);
+            free(x->pool[a][i]);
+            x->pool[a][i] = NULL;
+        }
+    gpu_buffer_destroy(x->gpu, &x->tables);
+    cache_destroy(&x->cache);
+    free(t->flying), free(t->turn), free(t->held), free(t->is_held);
+    t->flying = t->turn = t->held = NULL;
+    t->is_held = NULL;
+    t->flying_count = t->turn_count = t->held_count = 0;
     x->slots = x->windows = 0;
 }
 
@@ -97,15 +70,33 @@ static void drop_pool(struct experts *x)
 static uint32_t window_slots(const struct experts *x, uint32_t slots)
 {
     const struct gpu_caps *caps = &x->gpu->caps;
-    uint64_t most = slots;
-    for (uint32_t r = 0; r < x->role_count; r++)
-        most = min_u64(most, min_u64(caps->max_range, caps->max_allocation) / x->bytes[r]);
+    const uint64_t range = min_u64(caps->max_range, caps->max_allocation);
+    uint64_t most = x->window_most ? min_u32(x->window_most, slots) : slots;
+    for (uint32_t i = 0; i < x->record.matrix_count; i++)
+        most = min_u64(most, range / (x->record.matrix[i].count *
+                                      dtype_bytes(dtype_of(x, x->training ? EXPERTS_GRAD : 0))));
     return (uint32_t)most;
+}
+
+static bool make_buffers(struct experts *x, int array)
+{
+    for (uint32_t i = 0; i < x->record.matrix_count; i++) {
+        x->pool[array][i] = os_alloc(x->windows * sizeof *x->pool[array][i]);
+        for (uint32_t w = 0; w < x->windows; w++) {
+            const uint64_t own = min_u32(x->window_slots, x->slots - w * x->window_slots);
+            x->pool[array][i][w] = gpu_buffer_create(
+                x->gpu, &(struct gpu_buffer_params){.name = "slots of experts",
+                                                    .bytes = own * x->record.matrix[i].count *
+                                                             dtype_bytes(dtype_of(x, array))});
+            if (!x->pool[array][i][w]) return false;
+        }
+    }
+    return true;
 }
 
 static bool make_pool(struct experts *x, uint32_t slots)
 {
-    struct experts_table *t = x->table;
+    struct experts_turns *t = x->turns;
     x->window_slots = window_slots(x, slots);
     if (x->window_slots == 0) {
         log_error("a matrix of one expert is larger than what device %s binds at once (%llu bytes)",
@@ -114,39 +105,32 @@ static bool make_pool(struct experts *x, uint32_t slots)
     }
     x->slots = slots;
     x->windows = ceil_div(slots, x->window_slots);
-    t->key_of_slot = os_alloc(slots * sizeof *t->key_of_slot);
-    t->turn_of_slot = os_alloc(slots * sizeof *t->turn_of_slot);
-    memset(t->key_of_slot, 0xff, slots * sizeof *t->key_of_slot);
-    memset(t->slot_of_key, 0xff, key_count(x) * sizeof *t->slot_of_key);
-    for (uint32_t r = 0; r < x->role_count; r++) {
-        x->pool[r] = os_alloc(x->windows * sizeof *x->pool[r]);
-        for (uint32_t w = 0; w < x->windows; w++) {
-            const uint32_t own = min_u32(x->window_slots, slots - w * x->window_slots);
-            x->pool[r][w] = gpu_buffer_create(
-                x->gpu, &(struct gpu_buffer_params){.name = "slots of experts",
-                                                    .bytes = own * x->bytes[r]});
-            if (!x->pool[r][w]) return false;
-        }
-    }
-    return true;
+    t->flying = os_alloc(slots * sizeof *t->flying);
+    t->turn = os_alloc(slots * sizeof *t->turn);
+    t->held = os_alloc(slots * sizeof *t->held);
+    t->is_held = os_alloc(slots * sizeof *t->is_held);
+    x->cache = cache_create(&(struct cache_params){
+        .keys = (uint32_t)x->record.keys, .slots = slots, .policy = x->policy,
+        .group_keys = x->model->config.num_experts});
+    for (int a = 0; a < EXPERTS_ARRAYS; a++)
+        if (has_array(x, a) && !make_buffers(x, a)) return false;
+    if (!x->training) return x->cache != NULL;
+    x->tables = gpu_buffer_create(
+        x->gpu, &(struct gpu_buffer_params){
+                    .name = "tables of slots",
+                    .bytes = 4 * (1ull + x->record.matrix_count) * align_up(slots, 64),
+                    .memory = GPU_MEMORY_UPLOAD});
+    return x->cache && x->tables;
 }
 
 static bool make_lists(struct experts *x)
 {
     const uint64_t most = x->model->config.num_experts;
-    uint64_t largest = 0;
-    for (size_t i = 0; i < COUNT_OF(all_roles); i++) {
-        const uint64_t bytes = matrix_bytes(x->model, all_roles[i], x->store);
-        if (!bytes) continue;
-        x->role[x->role_count] = all_roles[i];
-        x->bytes[x->role_count++] = bytes;
-        largest = max_u64(largest, bytes);
-    }
-    x->table = os_alloc(sizeof *x->table);
-    x->table->slot_of_key = os_alloc(key_count(x) * sizeof *x->table->slot_of_key);
-    x->table->key = os_alloc(most * sizeof *x->table->key);
-    x->table->done = os_alloc(most * sizeof *x->table->done);
-    x->table->staging = os_alloc(largest);
+    struct experts_turns *t = x->turns;
+    t->key = os_alloc(most * sizeof *t->key);
+    t->done = os_alloc(most * sizeof *t->done);
+    t->record = os_pages(x->record.bytes);
+    if (!t->record) return false;
     x->ranges = gpu_buffer_create(
         x->gpu, &(struct gpu_buffer_params){.name = "experts with rows (host)",
                                             .bytes = 4 * RANGE_WORDS * (most + 1),
@@ -157,28 +141,37 @@ static bool make_lists(struct experts *x)
     return x->ranges && x->places;
 }
 
-struct experts *experts_create(struct gpu *gpu, const struct model *model, enum dtype store,
-                               const struct experts_source *source, uint32_t slots)
+struct experts *experts_create(const struct experts_params *params)
 {
     struct experts *x = os_alloc(sizeof *x);
-    *x = (struct experts){.gpu = gpu, .model = model, .store = store, .source = *source};
-    if (!make_lists(x) || !experts_resize(x, max_u32(slots, 1))) experts_destroy(&x);
+    *x = (struct experts){.gpu = params->gpu,
+                          .model = params->model,
+                          .training = params->training,
+                          .source = params->source,
+                          .policy = params->policy,
+                          .budget = params->budget,
+                          .window_most = params->window};
+    x->turns = os_alloc(sizeof *x->turns);
+    if (!experts_record_init(&x->record, params->model,
+                             params->training ? RECORD_STATE_F32 : RECORD_STATE_NONE) ||
+        !make_lists(x) || !experts_resize(x, max_u32(params->slots, 1)))
+        experts_destroy(&x);
     return x;
 }
 
 bool experts_resize(struct experts *x, uint32_t slots)
 {
     drop_pool(x);
-    return slots > 0 && make_pool(x, min_u32(slots, key_count(x)));
+    return slots > 0 && make_pool(x, (uint32_t)min_u64(slots, x->record.keys));
 }
 
 bool experts_fit(const struct experts *x, uint32_t *slots)
 {
     if (!x || !x->budget) return true;
-    const uint64_t slot = experts_slot_bytes(x->model, x->store),
-                   held = gpu_memory_held(x->gpu), others = held - x->slots * slot;
+    const uint64_t slot = experts_slot_bytes(x), held = gpu_memory_held(x->gpu),
+                   others = held - x->slots * slot;
     const uint64_t most = x->budget > others ? (x->budget - others) / slot : 0;
-    *slots = (uint32_t)min_u64(most, key_count(x));
+    *slots = (uint32_t)min_u64(most, x->record.keys);
     if (*slots == 0)
         log_error("a device budget of %.1f MiB: at least %.1f MiB are needed (%.1f MiB beside the "
                   "experts, %.1f MiB for one); raise --device-budget",
@@ -196,11 +189,11 @@ void experts_destroy(struct experts **experts)
     gpu_buffer_destroy(x->gpu, &x->ranges);
     gpu_buffer_destroy(x->gpu, &x->places);
     if (x->source.close) x->source.close(x->source.user);
-    free(x->table->slot_of_key);
-    free(x->table->key);
-    free(x->table->done);
-    free(x->table->staging);
-    free(x->table);
+    for (uint32_t i = 0; i < x->record.matrix_count; i++) free(x->norm_place[i]);
+    free(x->turns->key);
+    free(x->turns->done);
+    os_pages_free(x->turns->record, x->record.bytes);
+    free(x->turns);
     free(x);
     *experts = NULL;
 }
@@ -210,23 +203,30 @@ void experts_tell(const struct experts *x)
     if (!x) return;
     const struct experts_counts *c = &x->counts;
     const double mib = 1.0 / 1048576, all = (double)(c->hits + c->misses);
-    log_info("experts: %u of %u have a slot (%.1f MiB); of %llu calls %.1f %% found theirs there; "
-             "%.1f MiB loaded in %.2f s, %.2f s of that while the device had nothing to do",
-             x->slots, key_count(x),
-             mib * (double)(x->slots * experts_slot_bytes(x->model, x->store)),
-             (unsigned long long)(c->hits + c->misses), all > 0 ? 100 * (double)c->hits / all : 0,
-             mib * (double)c->bytes, c->load_seconds, c->wait_seconds);
+    log_info("experts: %u of %llu have a slot (%.1f MiB, %s); of %.0f calls %.1f %% found theirs "
+             "there; %.1f MiB loaded in %.2f s, %.2f s of that while the device had nothing to do",
+             x->slots, (unsigned long long)x->record.keys,
+             mib * (double)(x->slots * experts_slot_bytes(x)), cache_policy_name(x->policy), all,
+             all > 0 ? 100 * (double)c->hits / all : 0, mib * (double)c->bytes, c->load_seconds,
+             c->wait_seconds);
 }
 
 // ---- for plans
 
-struct plan_range experts_pool(const struct experts *x, struct plan *plan, enum model_role role,
-                               uint32_t window)
+uint32_t experts_matrix(const struct experts *x, enum model_role role)
 {
-    uint32_t r = 0;
-    while (x->role[r] != role) r++;
-    struct gpu_buffer *buffer = x->pool[r][window];
-    return plan_external(plan, "slots of experts", buffer, 0, buffer->params.bytes);
+    uint32_t i = 0;
+    while (x->record.matrix[i].role != role) i++;
+    return i;
+}
+
+struct plan_range experts_pool(const struct experts *x, struct plan *plan, int array,
+                               uint32_t matrix, uint32_t window)
+{
+    static const char *const name[EXPERTS_ARRAYS] = {"slots", "slots' masters", "slots' m",
+                                                     "slots' v", "slots' gradients"};
+    struct gpu_buffer *buffer = x->pool[array][matrix][window];
+    return plan_external(plan, name[array], buffer, 0, buffer->params.bytes);
 }
 
 struct plan_range experts_ranges(const struct experts *x, struct plan *plan, uint64_t bytes)
@@ -239,13 +239,86 @@ struct plan_range experts_places(const struct experts *x, struct plan *plan, uin
     return plan_external(plan, "slots of a turn", x->places, 0, 4ull * ranges);
 }
 
+struct plan_range experts_table(const struct experts *x, struct plan *plan, uint32_t row)
+{
+    return plan_external(plan, "table of slots", x->tables, 4 * row * align_up(x->slots, 64),
+                         4ull * x->slots);
+}
+
+// ---- between records and slots
+
+struct piece { struct gpu_buffer *buffer; uint64_t offset, in_record, bytes; };
+
+static struct piece piece_of(const struct experts *x, uint32_t slot, int array, uint32_t matrix)
+{
+    const struct record_matrix *m = &x->record.matrix[matrix];
+    const uint64_t size = dtype_bytes(dtype_of(x, array));
+    return (struct piece){.buffer = x->pool[array][matrix][slot / x->window_slots],
+                          .offset = slot % x->window_slots * m->count * size,
+                          .in_record = x->record.array[array] + m->begin * size,
+                          .bytes = m->count * size};
+}
+
+static bool move(struct experts *x, uint32_t slot, bool to_slot)
+{
+    uint8_t *record = x->turns->record;
+    for (int a = 0; a < RECORD_ARRAYS; a++)
+        for (uint32_t i = 0; has_array(x, a) && i < x->record.matrix_count; i++) {
+            const struct piece p = piece_of(x, slot, a, i);
+            void *at = record + p.in_record;
+            if (!(to_slot ? gpu_buffer_write(x->gpu, p.buffer, p.offset, at, p.bytes)
+                          : gpu_buffer_read(x->gpu, p.buffer, p.offset, at, p.bytes)))
+                return false;
+        }
+    return true;
+}
+
+static bool load(struct experts *x, uint32_t key, uint32_t slot)
+{
+    if (!x->source.read(x->source.user, &x->record, key, x->training, x->turns->record) ||
+        !move(x, slot, true))
+        return false;
+    x->counts.bytes += x->training ? x->record.bytes : x->record.weights_bytes;
+    x->counts.misses++;
+    return true;
+}
+
+static bool write_back(struct experts *x, uint32_t key, uint32_t slot)
+{
+    const uint32_t experts = x->model->config.num_experts;
+    uint32_t steps = 0;
+    memset(x->turns->record, 0, x->record.bytes);
+    if (x->steps && !gpu_buffer_read(x->gpu, x->steps,
+                                     4ull * (key / experts * x->steps_stride + key % experts),
+                                     &steps, sizeof steps))
+        return false;
+    experts_record_set_steps(&x->record, x->turns->record, steps);
+    if (!move(x, slot, false) ||
+        !x->source.write(x->source.user, &x->record, key, x->turns->record))
+        return false;
+    x->counts.written += x->record.bytes;
+    return true;
+}
+
+bool experts_flush(struct experts *x)
+{
+    for (uint32_t slot = 0; slot < x->slots; slot++) {
+        if (!cache_is_dirty(x->cache, slot)) continue;
+        if (!write_back(x, (uint32_t)cache_key(x->cache, slot), slot)) return false;
+        cache_set_dirty(x->cache, slot, false);
+    }
+    return true;
+}
+
 // ---- turns
 
-// All turns before the one at hand are over.
+// All that was submitted is over.
 static bool wait_for_turns(struct experts *x, uint64_t ticket)
 {
+    struct experts_turns *t = x->turns;
     if (ticket && !gpu_wait(x->gpu, ticket)) return false;
-    x->table->waited = x->table->turn - 1;
+    for (uint32_t i = 0; i < t->flying_count; i++) cache_unpin(x->cache, t->flying[i]);
+    t->flying_count = 0;
     return true;
 }
 
@@ -253,7 +326,7 @@ static bool wait_for_turns(struct experts *x, uint64_t ticket)
 static void read_needed(struct experts *x, uint32_t moe_layer)
 {
     const uint32_t *range = x->ranges->data, experts = x->model->config.num_experts;
-    struct experts_table *t = x->table;
+    struct experts_turns *t = x->turns;
     for (t->needed = 0; t->needed < experts && range[2] > 0; range += RANGE_WORDS) {
         t->done[t->needed] = false;
         t->key[t->needed++] = moe_layer * experts + range[0];
@@ -261,63 +334,31 @@ static void read_needed(struct experts *x, uint32_t moe_layer)
     t->left = t->needed;
 }
 
-static void give_turn(struct experts *x, uint32_t *places, uint32_t index, uint32_t slot)
+static void give_turn(struct experts *x, uint32_t *places, uint32_t index, uint32_t slot, bool hold)
 {
-    struct experts_table *t = x->table;
+    struct experts_turns *t = x->turns;
     places[index] = slot;
-    t->turn_of_slot[slot] = t->turn;
     t->done[index] = true;
     t->left--;
+    t->turn[t->turn_count++] = slot;
+    cache_pin(x->cache, slot);
+    if (!hold || t->is_held[slot]) return;
+    t->held[t->held_count++] = slot;
+    t->is_held[slot] = true;
+    cache_pin(x->cache, slot);
 }
 
-static uint32_t place_resident(struct experts *x, uint32_t *places)
+static uint32_t place_resident(struct experts *x, uint32_t *places, bool hold)
 {
-    struct experts_table *t = x->table;
+    struct experts_turns *t = x->turns;
     uint32_t count = 0;
     for (uint32_t i = 0; i < t->needed; i++) {
-        const uint32_t slot = t->slot_of_key[t->key[i]];
-        if (slot == KERNEL_NONE_ID) continue;
-        give_turn(x, places, i, slot);
+        if (cache_find(x->cache, t->key[i]) == CACHE_NONE) continue;
+        give_turn(x, places, i, (uint32_t)cache_get(x->cache, t->key[i]), hold);
         count++;
     }
     x->counts.hits += count;
     return count;
-}
-
-// The slot that was not used for longest, of those that no turn in flight and not this one uses;
-// KERNEL_NONE_ID: there is none.
-static uint32_t victim(const struct experts *x)
-{
-    const struct experts_table *t = x->table;
-    uint32_t best = KERNEL_NONE_ID;
-    for (uint32_t s = 0; s < x->slots; s++) {
-        if (t->turn_of_slot[s] > t->waited) continue;
-        if (best == KERNEL_NONE_ID || t->turn_of_slot[s] < t->turn_of_slot[best]) best = s;
-    }
-    return best;
-}
-
-static bool load(struct experts *x, uint32_t key, uint32_t slot)
-{
-    struct experts_table *t = x->table;
-    const uint32_t experts = x->model->config.num_experts, old = t->key_of_slot[slot];
-    const uint32_t window = slot / x->window_slots, at = slot % x->window_slots;
-    if (old != KERNEL_NONE_ID) t->slot_of_key[old] = KERNEL_NONE_ID;
-    t->key_of_slot[slot] = KERNEL_NONE_ID;
-    for (uint32_t r = 0; r < x->role_count; r++) {
-        struct gpu_buffer *pool = x->pool[r][window];
-        const uint64_t offset = at * x->bytes[r];
-        void *out = pool->data ? (uint8_t *)pool->data + offset : t->staging;
-        if (!x->source.read(x->source.user, key / experts, key % experts, x->role[r], x->store,
-                            out) ||
-            (!pool->data && !gpu_buffer_write(x->gpu, pool, offset, out, x->bytes[r])))
-            return false;
-        x->counts.bytes += x->bytes[r];
-    }
-    t->key_of_slot[slot] = key;
-    t->slot_of_key[key] = slot;
-    x->counts.misses++;
-    return true;
 }
 
 // What the device did not hide of `seconds` of loading that have just ended.
@@ -328,47 +369,128 @@ static void note_load(struct experts *x, uint64_t ticket, double seconds, bool *
     if (*idle) x->counts.wait_seconds += seconds;
 }
 
-// Loads as many as slots are free; where none is, the turns in flight are waited for.
-static bool load_some(struct experts *x, uint32_t *places, uint64_t ticket)
+// A slot for an expert that is not there. Where all are in use by what is in flight, that is waited
+// for; *full: they are all in this turn, or held.
+static bool take_slot(struct experts *x, uint32_t key, uint64_t ticket, uint32_t *slot, bool *full)
 {
-    struct experts_table *t = x->table;
+    struct cache_victim victim;
+    *full = false;
+    if (!cache_take(x->cache, key, false, &victim)) {
+        *full = x->turns->turn_count > 0;
+        if (*full || !wait_for_turns(x, ticket)) return *full;
+        if (!cache_take(x->cache, key, false, &victim)) {
+            log_error("%u slots are too few: more experts than that have rows in one step, and "
+                      "training holds them until the optimizer has moved them; give it more "
+                      "(--device-budget, --expert-slots), or fewer tokens a step",
+                      x->slots);
+            return false;
+        }
+    }
+    *slot = victim.slot;
+    // what moved it may still be in flight
+    return !victim.dirty || (wait_for_turns(x, ticket) &&
+                             write_back(x, (uint32_t)victim.key, victim.slot));
+}
+
+// Loads as many as slots are free.
+static bool load_some(struct experts *x, uint32_t *places, uint64_t ticket, bool hold)
+{
+    struct experts_turns *t = x->turns;
     bool idle = !ticket || gpu_done(x->gpu, ticket);
-    uint32_t loaded = 0;
     for (uint32_t i = 0; i < t->needed; i++) {
         if (t->done[i]) continue;
-        uint32_t slot = victim(x);
-        if (slot == KERNEL_NONE_ID && loaded == 0) {
-            if (!wait_for_turns(x, ticket)) return false;
-            slot = victim(x);
-        }
-        if (slot == KERNEL_NONE_ID) break;
+        uint32_t slot;
+        bool full;
+        cache_get(x->cache, t->key[i]); // a miss, for the policy
         const double begin = os_seconds();
-        if (!load(x, t->key[i], slot)) return false;
+        if (!take_slot(x, t->key[i], ticket, &slot, &full)) return false;
+        if (full) break;
+        if (!load(x, t->key[i], slot)) {
+            cache_drop(x->cache, slot);
+            return false;
+        }
+        cache_set_dirty(x->cache, slot, false);
         note_load(x, ticket, os_seconds() - begin, &idle);
-        give_turn(x, places, i, slot);
-        loaded++;
+        give_turn(x, places, i, slot, hold);
     }
     return true;
 }
 
-bool experts_visit(void *user, struct plan_visit *visit)
+static bool visit_layer(struct experts *x, struct plan_visit *visit, bool hold)
 {
-    struct experts *x = user;
-    struct experts_table *t = x->table;
-    t->turn++;
+    struct experts_turns *t = x->turns;
     x->counts.turns++;
+    t->turn_count = 0;
     if (visit->turn == 0) {
         if (!wait_for_turns(x, visit->ticket)) return false;
         read_needed(x, visit->id);
     }
     uint32_t *places = os_alloc((t->needed + 1) * sizeof *places);
     memset(places, 0xff, t->needed * sizeof *places);
-    bool ok = (visit->turn == 0 && place_resident(x, places) > 0) || t->left == 0 ||
-              load_some(x, places, visit->ticket);
+    bool ok = (visit->turn == 0 && place_resident(x, places, hold) > 0) || t->left == 0 ||
+              load_some(x, places, visit->ticket, hold);
     // the device may still read the places of the turn before
     ok = ok && wait_for_turns(x, visit->ticket);
     if (ok && t->needed) memcpy(x->places->data, places, t->needed * sizeof *places);
     free(places);
+    memcpy(t->flying, t->turn, t->turn_count * sizeof *t->turn);
+    t->flying_count = t->turn_count;
     visit->again = t->left > 0;
     return ok;
+}
+
+bool experts_visit(void *user, struct plan_visit *visit)
+{
+    return visit_layer(user, visit, false);
+}
+
+bool experts_visit_train(void *user, struct plan_visit *visit)
+{
+    return visit_layer(user, visit, true);
+}
+
+// ---- the optimizer
+
+void experts_norm_place(struct experts *x, const struct model_tensor *stack, uint32_t place,
+                        uint32_t block)
+{
+    const uint32_t i = experts_matrix(x, stack->role),
+                   layers = config_moe_layers(&x->model->config);
+    if (!x->norm_place[i]) x->norm_place[i] = os_alloc(layers * sizeof **x->norm_place);
+    x->norm_place[i][model_moe_index(x->model, (uint32_t)stack->layer)] = place;
+    x->norm_block = block;
+}
+
+static void fill_tables(struct experts *x)
+{
+    const uint32_t experts = x->model->config.num_experts,
+                   stride = (uint32_t)align_up(x->slots, 64);
+    uint32_t *table = x->tables->data;
+    for (uint32_t slot = 0; slot < x->slots; slot++) {
+        const bool held = x->turns->is_held[slot];
+        const uint32_t key = held ? (uint32_t)cache_key(x->cache, slot) : 0,
+                       layer = key / experts, expert = key % experts;
+        table[slot] = held ? layer * x->steps_stride + expert : KERNEL_NONE_ID;
+        for (uint32_t i = 0; i < x->record.matrix_count; i++) {
+            const uint32_t blocks =
+                (uint32_t)((x->record.matrix[i].count + x->norm_block - 1) / x->norm_block);
+            table[(i + 1) * stride + slot] =
+                held ? x->norm_place[i][layer] + expert * blocks : KERNEL_NONE_ID;
+        }
+    }
+}
+
+bool experts_visit_update(void *user, struct plan_visit *visit)
+{
+    struct experts *x = user;
+    struct experts_turns *t = x->turns;
+    if (!wait_for_turns(x, visit->ticket)) return false;
+    fill_tables(x);
+    for (uint32_t i = 0; i < t->held_count; i++) {
+        cache_set_dirty(x->cache, t->held[i], true);
+        cache_unpin(x->cache, t->held[i]);
+        t->is_held[t->held[i]] = false;
+    }
+    t->held_count = 0;
+    return true;
 }

@@ -1,82 +1,117 @@
 // SPDX-License-Identifier: MIT
 // Experts that come and go: a model whose experts are more than the device's memory takes keeps
-// some of them in slots and loads the others when a router asks for them. A slot holds the matrices
-// of one expert of any MoE layer, in the storage type. Slots lie in windows, each at most what one
-// binding covers. The plan (plan_stream.c) has a host point behind each router: `experts_visit`
-// reads which experts have rows, gives a turn to those that are resident, loads as many of the
-// others as there are slots that no turn in flight uses, gives them the next turn, and so on.
-// Every row is computed once, by the same kernels in the same order as in a resident model, so the
-// results are the same bytes whatever the number of slots and the policy.
+// some of them in slots and loads the others when a router asks for them. A slot holds what an
+// expert's record has (experts_record.h): its matrices in the storage type and, for training,
+// masters and moments, with room for their gradients. Slots lie in windows, each at most what one
+// binding covers.
+//
+// The plan (plan_stream.c) has a host point behind each router: experts_visit reads which experts
+// have rows, gives a turn to those that are resident, loads as many of the others as there are
+// slots that nothing in flight uses, gives them the next turn, and so on. Every row is computed
+// once, by the same kernels in the same order as in a resident model, so the results are the same
+// bytes whatever the number of slots and the policy.
+//
+// In training an expert that had rows keeps its slot until the optimizer has moved it (its gradient
+// is part of the norm that all are clipped by), and goes back to where it came from when its slot
+// is taken, or at a checkpoint.
 #pragma once
 
-#include "model.h"
+#include "experts_record.h"
 #include "plan.h"
+#include "runtime/cache.h"
 
-// Where experts come from.
+// Where experts come from, and where they go. False after one line.
 struct experts_source {
-    // Matrix `role` of an expert, [rows][cols] as `store`. False after one line.
-    bool (*read)(void *user, uint32_t moe_layer, uint32_t expert, enum model_role role,
-                 enum dtype store, void *out);
+    // The record of a key; `whole`: with its state. What the source does not have is completed.
+    bool (*read)(void *user, const struct experts_record *record, uint64_t key, bool whole,
+                 void *out);
+    bool (*write)(void *user, const struct experts_record *record, uint64_t key,
+                  const void *from); // whole; NULL: read only
     void (*close)(void *user);
     void *user;
 };
-// The files of a checkpoint, as weights_load takes them (experts_files.c); they stay mapped.
+// The files of a checkpoint, as weights_load takes them (experts_source.c); they stay mapped.
 bool experts_source_files(struct experts_source *source, const struct model *model,
                           const char *path);
+// A store, which is closed with the source.
+void experts_source_store(struct experts_source *source, struct store *store);
 // What they are before any training, made when they are asked for.
-void experts_source_initial(struct experts_source *source, const struct model *model);
-// The stack of a MoE layer that holds this role.
-const struct model_tensor *experts_stack(const struct model *model, uint32_t moe_layer,
-                                         enum model_role role);
-
-enum { EXPERTS_ROLES = 5 }; // gate, up, down, and their biases, as far as the model has them
+void experts_source_initial(struct experts_source *source);
 
 struct experts_counts {
     uint64_t hits, misses;        // experts that had rows: resident, loaded
-    uint64_t bytes;               // loaded
+    uint64_t bytes, written;      // of records loaded, of records that went back
     double   load_seconds;        // in which experts were loaded
     double   wait_seconds;        // of these, while the device had nothing to do
     uint64_t turns;
 };
 
+enum { EXPERTS_GRAD = RECORD_ARRAYS, EXPERTS_ARRAYS }; // pools: the record's arrays, gradients
+
 struct experts {
     struct gpu           *gpu;
     const struct model   *model;
-    enum dtype            store;
+    bool                  training;
+    struct experts_record record;
     struct experts_source source;
+    enum cache_policy     policy;
     uint64_t              budget;  // bytes of device memory in all; 0: the slots are given
-    uint32_t              slots, window_slots, windows;
-    enum model_role       role[EXPERTS_ROLES];
-    uint64_t              bytes[EXPERTS_ROLES]; // of one matrix
-    uint32_t              role_count;
-    struct gpu_buffer   **pool[EXPERTS_ROLES];  // [window]: STORE [window_slots][rows][cols]
+    uint32_t              slots, window_slots, windows, window_most;
+    // [window]: [window_slots][rows][cols], STORE of RECORD_COMPUTE, else f32; NULL: there is none
+    struct gpu_buffer   **pool[EXPERTS_ARRAYS][RECORD_MATRICES];
     struct gpu_buffer    *ranges;  // readback: of the layer at hand, as moe_scan writes them
     struct gpu_buffer    *places;  // upload: u32 [ranges], the slot of each in this turn
+    // upload: u32 [1 + matrices][slots]: where the moves of a slot's expert stand, and where the
+    // partial sums of its gradients' squares go; KERNEL_NONE_ID: it had no rows in this step
+    struct gpu_buffer    *tables;
+    uint32_t             *norm_place[RECORD_MATRICES]; // [MoE layers]
+    uint32_t              norm_block;
+    // of struct params, for the records: u32 [MoE layers][steps_stride]; NULL: not trained
+    struct gpu_buffer    *steps;
+    uint32_t              steps_stride;
     struct experts_counts counts;
-    struct experts_table *table;   // which lie where
+    struct cache         *cache;
+    struct experts_turns *turns;   // what is in flight
 };
 
-// The bytes on the device that a slot takes.
-uint64_t experts_slot_bytes(const struct model *model, enum dtype store);
-// Takes the source over, also where it fails. At least one slot, at most all experts.
-struct experts *experts_create(struct gpu *gpu, const struct model *model, enum dtype store,
-                               const struct experts_source *source, uint32_t slots);
-void            experts_destroy(struct experts **experts);
+struct experts_params {
+    struct gpu           *gpu;
+    const struct model   *model;  // of model_create_streamed
+    bool                  training;
+    struct experts_source source; // taken over, also where it fails
+    enum cache_policy     policy;
+    uint64_t              budget;
+    uint32_t              slots;  // at least one, at most all experts
+    uint32_t              window; // most slots of one; 0: as many as a binding covers
+};
+struct experts *experts_create(const struct experts_params *params);
+void            experts_destroy(struct experts **experts); // what was not flushed is lost
 // Another number of slots, all of them empty; no plan may bind the old ones.
 bool            experts_resize(struct experts *experts, uint32_t slots);
+// Bytes on the device that a slot takes.
+uint64_t        experts_slot_bytes(const struct experts *experts);
 // Whether the device's memory is used as the budget says, now that all else that is needed exists:
 // else how many slots there should be (0 after one line: the budget is too small for any), for
 // which all plans that bind slots have to be made again. experts NULL: it fits.
 bool            experts_fit(const struct experts *experts, uint32_t *slots);
-
+// Writes back all that has moved. Nothing may be in flight.
+bool            experts_flush(struct experts *experts);
 // One line for people: slots, hits, what was loaded, what of that was waited for. Nothing for NULL.
 void            experts_tell(const struct experts *experts);
 
 // ---- for plans
-struct plan_range experts_pool(const struct experts *experts, struct plan *plan,
-                               enum model_role role, uint32_t window);
+uint32_t          experts_matrix(const struct experts *experts, enum model_role role);
+struct plan_range experts_pool(const struct experts *experts, struct plan *plan, int array,
+                               uint32_t matrix, uint32_t window);
 struct plan_range experts_ranges(const struct experts *experts, struct plan *plan,
                                  uint64_t bytes);
 struct plan_range experts_places(const struct experts *experts, struct plan *plan,
                                  uint32_t ranges);
-plan_visit_fn experts_visit; // user: struct experts; id: which of the MoE layers
+struct plan_range experts_table(const struct experts *experts, struct plan *plan, uint32_t row);
+// Where the partial sums of the squares of a stack's gradients begin, in blocks of so many
+// elements.
+void experts_norm_place(struct experts *experts, const struct model_tensor *stack, uint32_t place,
+                        uint32_t block);
+plan_visit_fn experts_visit;        // user: struct experts; id: which of the MoE layers
+plan_visit_fn experts_visit_train;  // the same, and who has rows stays until the step is over
+plan_visit_fn experts_visit_update; // before the optimizer: fills the tables; the step is over

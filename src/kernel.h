@@ -367,6 +367,11 @@ enum kernel_op {
     // partial[index + b] = sum of squares of elements [b*block, (b+1)*block). push_sum
     // r g f32[n], m partial f32[...]
     KERNEL_GRAD_NORM,
+    // The same of `matrices` gradients of `count` elements each: the sums of matrix i go to
+    // partial[places[index + i] + b], where mapped (KERNEL_NONE_ID: it has none), else
+    // to partial[index + i * blocks + b]; the same bytes wherever it lies. push_expert_norm
+    // r g f32[matrices][count], r places u32[index + matrices], m partial f32[...]
+    KERNEL_EXPERT_NORM,
     // norm = {|g| * unscale, clip factor * unscale, 1 if finite else 0, 0}; clip factor =
     // min(1, max_grad_norm / (norm + 1e-6)) as torch.nn.utils.clip_grad_norm_, 1 where
     // max_grad_norm is 0. push_sum
@@ -388,6 +393,9 @@ enum kernel_op {
     // stays). push_expert_steps
     // r step, r norm f32[4], m steps u32[n], m touched u32[n]
     KERNEL_EXPERT_STEPS,
+    // own[i] = moves[places[i]], 0 where that is KERNEL_NONE_ID. push_count
+    // r moves u32[...], r places u32[n], w own u32[n]
+    KERNEL_EXPERT_MOVES,
     // AdamW (Loshchilov & Hutter 2019) as torch.optim.AdamW: bias corrections are 1 - beta^t.
     // r step, r norm f32[4], m p f32[n], r g f32[n], m m f32[n], m v f32[n], w copy STORE[n],
     // r moves u32[...]
@@ -572,6 +580,7 @@ struct push_token_router {
     float    inv_temperature, eps;
 };
 struct push_token_moe { uint32_t experts, top_k, n, k, activation; float eps; };
+struct push_expert_norm { uint32_t count, block, matrices, mapped, index; };
 struct push_expert_steps { uint32_t count, global; };
 struct push_optimizer {
     uint32_t count, matrices, first;      // elements of a part, parts, number of the first one

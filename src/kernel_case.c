@@ -487,6 +487,24 @@ static void grad_norm(struct kernel_case *c)
     numbers(c, 1, DTYPE_F32, 4);
 }
 
+static void expert_norm(struct kernel_case *c)
+{
+    static const uint32_t places[] = {1, 3, KERNEL_NONE_ID, 7, 0};
+    PUSH(c, push_expert_norm, .count = 308, .block = 128, .matrices = 4, .mapped = 1, .index = 1);
+    numbers(c, 0, DTYPE_F32, 4 * 308);
+    memcpy(words(c, 1, 5), places, sizeof places);
+    numbers(c, 2, DTYPE_F32, 12);
+}
+
+static void expert_moves(struct kernel_case *c)
+{
+    static const uint32_t moves[] = {5, 0, 9, 7}, places[] = {3, KERNEL_NONE_ID, 0, 1, 2};
+    PUSH(c, push_count, .count = 5);
+    memcpy(words(c, 0, 4), moves, sizeof moves);
+    memcpy(words(c, 1, 5), places, sizeof places);
+    output(c, 2, DTYPE_U32, 5);
+}
+
 static void grad_clip(struct kernel_case *c)
 {
     PUSH(c, push_sum, .count = 37);
@@ -745,6 +763,8 @@ static kernel_case_fn *const fills[KERNEL_COUNT] = {
     [KERNEL_SUM] = sum,
     [KERNEL_GRAD_NORM] = grad_norm,
     [KERNEL_GRAD_CLIP] = grad_clip,
+    [KERNEL_EXPERT_NORM] = expert_norm,
+    [KERNEL_EXPERT_MOVES] = expert_moves,
     [KERNEL_EXPERT_TOUCH] = expert_touch,
     [KERNEL_EXPERT_STEPS] = expert_steps,
     [KERNEL_ADAMW] = adamw,

@@ -86,6 +86,7 @@ GROUPS_ROWS(moe_scan, push_moe_sort, p->slices)
 GROUPS_ROWS(moe_activate_back, push_moe_activate, p->pairs)
 GROUPS_ROWS(loss, push_loss, p->rows)
 GROUPS_ROWS(grad_norm, push_sum, ceil_div(p->count, p->block))
+GROUPS_ROWS(expert_norm, push_expert_norm, (uint64_t)p->matrices * ceil_div(p->count, p->block))
 GROUPS_ROWS(words, push_count, ceil_div(p->count, shape->lanes))
 GROUPS_ROWS(optimizer, push_optimizer,
             (uint64_t)p->matrices * ceil_div(p->count, shape->lanes * OPTIMIZER_PER_LANE))
@@ -247,6 +248,7 @@ COST(loss, push_loss, 5 * D(p->rows) * p->vocab,
      D(p->rows) * p->vocab * store * (p->backward ? 2 : 1))
 COST(sum, push_sum, D(p->count), 4 * D(p->count))
 COST(grad_norm, push_sum, 2 * D(p->count), 4 * D(p->count))
+COST(expert_norm, push_expert_norm, 2 * D(p->count) * p->matrices, 4 * D(p->count) * p->matrices)
 GROUPS_ROWS(muon_blocks, push_muon,
             (uint64_t)p->each.matrices * ceil_div(p->each.count, MUON_BLOCK))
 COST(words, push_count, 0, 12 * D(p->count))
@@ -364,9 +366,11 @@ static const struct kernel_info table[KERNEL_COUNT] = {
         "rrrm"),
     ROW(SUM, sum, groups_one, sum, push_sum, "rm"),
     ROW(GRAD_NORM, grad_norm, groups_grad_norm, grad_norm, push_sum, "rm"),
+    ROW(EXPERT_NORM, expert_norm, groups_expert_norm, expert_norm, push_expert_norm, "rrm"),
     ROW(GRAD_CLIP, grad_clip, groups_one, sum, push_sum, "rrw"),
     ROW(EXPERT_TOUCH, expert_touch, groups_words, words, push_count, "rm"),
     ROW(EXPERT_STEPS, expert_steps, groups_words, words, push_expert_steps, "rrmm"),
+    ROW(EXPERT_MOVES, expert_moves, groups_words, words, push_count, "rrw"),
     ROW(ADAMW, adamw, groups_optimizer, adamw, push_optimizer, "rrmrmmwr"),
     ROW(ADAMW_8BIT, adamw_8bit, groups_records, adamw_8bit, push_adamw_8bit, "rrmrmwr"),
     ROW(SGD, sgd, groups_optimizer, sgd, push_optimizer, "rrmrmwr"),

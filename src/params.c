@@ -276,6 +276,7 @@ bool params_init(struct params *params)
     bool ok = values != NULL;
     for (uint32_t t = 0; t < model->tensor_count && ok; t++) {
         const struct model_tensor *tensor = &model->tensor[t];
+        if (tensor->streamed) continue;
         // whole matrices, for these are made whole
         const uint64_t matrix = (uint64_t)tensor->rows * tensor->cols;
         const bool whole = tensor->init == MODEL_ORTHOGONAL && !model_is_uneven(model, tensor);

@@ -82,6 +82,7 @@ struct moe_site {
     struct plan_range tiles, ranges, indirect; // as moe_scan writes them
     struct plan_range gate, up, down;          // STORE [experts][...]; not gated: gate is up
     struct plan_range up_bias, down_bias;      // {0}: none
+    struct plan_range gate_grad, up_grad, down_grad; // in training; f32
 };
 
 uint32_t network_stats_stride(const struct config *config); // head + 3E, to 256 bytes
@@ -181,12 +182,13 @@ struct push_moe_matmul network_moe_push(const struct network *n, int32_t layer, 
                                         uint32_t inner);
 void network_moe_steps(struct network *n, int32_t layer);     // plan_moe.c
 struct push_moe_sort network_moe_sort(const struct network *n, int32_t layer);
-// h [P][I] and y [P][H] of the site's rows, in training v->gate and v->up as well
-void network_moe_bodies(struct network *n, int32_t layer, const struct moe_site *site,
-                        struct plan_range h, struct plan_range y);
+// A part of what a layer's experts do, over the rows of a site.
+typedef void network_stage_fn(struct network *n, int32_t layer, const struct moe_site *site,
+                              struct plan_range a, struct plan_range b);
 // The same for all rows of a streamed model (plan_stream.c), in as many turns as the slots need.
-void network_stream_bodies(struct network *n, int32_t layer, struct plan_range h,
-                           struct plan_range y);
+void network_stream(struct network *n, int32_t layer, network_stage_fn *stage, struct plan_range a,
+                    struct plan_range b);
+void network_stream_zero(struct plan *plan, struct params *params); // gradients of the slots
 // ---- routers (plan_router.c)
 // Whether decoding knows it: softmax, top-k, nothing else.
 bool network_router_decodes(const struct network *n, int32_t layer);

@@ -128,25 +128,36 @@ static struct plan_range grid_of(struct plan_range indirect, enum kernel_moe_gri
     return plan_slice(indirect, entry * 16ull, 12);
 }
 
-static struct plan_range grid(const struct layer_values *v, enum kernel_moe_grid entry)
-{
-    return grid_of(v->indirect, entry);
-}
-
 static struct moe_site resident_site(const struct network *n, int32_t layer)
 {
     const struct layer_values *v = &n->layer[layer];
-    const struct plan_range up = network_weight(n, ROLE_EXPERT_UP, layer);
+    const struct plan_range up = network_weight(n, ROLE_EXPERT_UP, layer), none = {0};
+    const bool gated = n->config->mlp_gated, train = n->mode == NETWORK_TRAIN;
     return (struct moe_site){
         .tiles = v->tiles,
         .ranges = v->ranges,
         .indirect = v->indirect,
-        .gate = n->config->mlp_gated ? network_weight(n, ROLE_EXPERT_GATE, layer) : up,
+        .gate = gated ? network_weight(n, ROLE_EXPERT_GATE, layer) : up,
         .up = up,
         .down = network_weight(n, ROLE_EXPERT_DOWN, layer),
         .up_bias = network_weight_if(n, ROLE_EXPERT_UP_BIAS, layer),
         .down_bias = network_weight_if(n, ROLE_EXPERT_DOWN_BIAS, layer),
+        .gate_grad = gated && train ? network_grad(n, ROLE_EXPERT_GATE, layer) : none,
+        .up_grad = train ? network_grad(n, ROLE_EXPERT_UP, layer) : none,
+        .down_grad = train ? network_grad(n, ROLE_EXPERT_DOWN, layer) : none,
     };
+}
+
+// A stage of the experts: where they come and go in as many turns as it takes.
+static void stage_steps(struct network *n, int32_t layer, network_stage_fn *stage,
+                        struct plan_range a, struct plan_range b)
+{
+    if (n->params->experts) {
+        network_stream(n, layer, stage, a, b);
+        return;
+    }
+    const struct moe_site site = resident_site(n, layer);
+    stage(n, layer, &site, a, b);
 }
 
 static void up_steps(struct network *n, int32_t layer, const struct moe_site *site,
@@ -171,8 +182,9 @@ static void up_steps(struct network *n, int32_t layer, const struct moe_site *si
                           grid_of(site->indirect, MOE_GRID_UP));
 }
 
-void network_moe_bodies(struct network *n, int32_t layer, const struct moe_site *site,
-                        struct plan_range h, struct plan_range y)
+// h [P][I] and y [P][H] of the site's rows, in training v->gate and v->up as well
+static void body_stage(struct network *n, int32_t layer, const struct moe_site *site,
+                       struct plan_range h, struct plan_range y)
 {
     struct push_moe_matmul down =
         network_moe_push(n, layer, n->config->hidden_size, n->config->moe_intermediate_size);
@@ -196,12 +208,7 @@ static struct plan_range expert_steps(struct network *n, int32_t layer)
     v->gate = save ? network_temp(n, pairs, inner, "gate", layer) : h;
     v->up = save && c->mlp_gated ? network_temp(n, pairs, inner, "up", layer) : v->gate;
     const struct plan_range y = network_temp(n, pairs, c->hidden_size, "y", layer);
-    if (n->params->experts) {
-        network_stream_bodies(n, layer, h, y);
-    } else {
-        const struct moe_site site = resident_site(n, layer);
-        network_moe_bodies(n, layer, &site, h, y);
-    }
+    stage_steps(n, layer, body_stage, h, y);
     return y;
 }
 
@@ -241,39 +248,48 @@ void network_moe_steps(struct network *n, int32_t layer)
 
 enum gather { GATHER_NONE, GATHER_B, GATHER_A };
 
-static void expert_weight_grad(struct network *n, int32_t layer, enum model_role role,
-                               struct plan_range a, struct plan_range b, enum gather gather)
+// grad_e += a^T b over the site's experts; down: [hidden][inner], else [inner][hidden]
+static void weight_grad(struct network *n, int32_t layer, const struct moe_site *site, bool down,
+                        struct plan_range a, struct plan_range b, struct plan_range grad)
 {
     const uint32_t hidden = n->config->hidden_size, inner = n->config->moe_intermediate_size;
-    const struct layer_values *v = &n->layer[layer];
-    const bool down = role == ROLE_EXPERT_DOWN;
     struct push_moe_matmul push = network_moe_push(n, layer, down ? inner : hidden, 0);
     push.m = down ? hidden : inner;
-    push.gather = gather;
+    push.gather = down ? GATHER_A : GATHER_B;
     plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_TN, network_moe_rows(n, layer), &push,
-                      PLAN_BIND(a, b, v->order, v->ranges, network_grad(n, role, layer)),
-                      grid(v, down ? MOE_GRID_DOWN_WEIGHT : MOE_GRID_UP_WEIGHT));
+                      PLAN_BIND(a, b, n->layer[layer].order, site->ranges, grad),
+                      grid_of(site->indirect, down ? MOE_GRID_DOWN_WEIGHT : MOE_GRID_UP_WEIGHT));
 }
 
-// dh [P][I] = rows of dx, as if each pair's gate weight were 1; then in place: gate and up become
-// their gradients, dh becomes weight * h. Returns that.
-static struct plan_range body_back(struct network *n, int32_t layer, struct plan_range dgates)
+// dh [P][I] = rows of dy, as if each pair's gate weight were 1; b is not used
+static void back_h_stage(struct network *n, int32_t layer, const struct moe_site *site,
+                         struct plan_range dh, struct plan_range b)
+{
+    (void)b;
+    struct push_moe_matmul down =
+        network_moe_push(n, layer, n->config->moe_intermediate_size, n->config->hidden_size);
+    down.gather = 1;
+    plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_NN, network_moe_rows(n, layer), &down,
+                      PLAN_BIND(n->dy, n->layer[layer].order, site->tiles, site->down, dh, n->dy,
+                                site->down),
+                      grid_of(site->indirect, MOE_GRID_BACK_H));
+}
+
+// Gradients of the weights, and dx [P][H] of the gathered rows: dgate wgate + dup wup in one pass.
+static void back_x_stage(struct network *n, int32_t layer, const struct moe_site *site,
+                         struct plan_range h, struct plan_range dx)
 {
     const struct config *c = n->config;
-    const uint32_t hidden = c->hidden_size, inner = c->moe_intermediate_size;
-    const uint32_t pairs = pairs_of(n, layer);
     const struct layer_values *v = &n->layer[layer];
-    const struct plan_range dh = network_temp(n, rows_of(n, layer), inner, "dh", layer);
-    struct push_moe_matmul down = network_moe_push(n, layer, inner, hidden);
-    down.gather = 1;
-    const struct plan_range weight = network_weight(n, ROLE_EXPERT_DOWN, layer);
-    plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_NN, network_moe_rows(n, layer), &down,
-                      PLAN_BIND(n->dy, v->order, v->tiles, weight, dh, n->dy, weight),
-                      grid(v, MOE_GRID_BACK_H));
-    const struct push_moe_activate push = {pairs, inner, network_activation(n), c->mlp_gated};
-    plan_add(n->plan, KERNEL_MOE_ACTIVATE_BACK, 0, &push,
-             PLAN_BIND(v->gate, v->up, dh, v->inverse, v->gates, dgates));
-    return dh;
+    weight_grad(n, layer, site, true, n->dy, h, site->down_grad);
+    if (c->mlp_gated) weight_grad(n, layer, site, false, v->gate, v->n_ffn, site->gate_grad);
+    weight_grad(n, layer, site, false, v->up, v->n_ffn, site->up_grad);
+    struct push_moe_matmul push =
+        network_moe_push(n, layer, c->hidden_size, c->moe_intermediate_size);
+    push.second = c->mlp_gated;
+    plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_NN, network_moe_rows(n, layer), &push,
+                      PLAN_BIND(v->gate, v->order, site->tiles, site->gate, dx, v->up, site->up),
+                      grid_of(site->indirect, MOE_GRID_BACK_X));
 }
 
 // Gradients of the biases; dgates takes what the second one is worth.
@@ -296,27 +312,22 @@ static void bias_back(struct network *n, int32_t layer, struct plan_range dgates
              PLAN_BIND(n->dy, v->kept, network_weight(n, ROLE_EXPERT_DOWN_BIAS, layer), dgates));
 }
 
-// Gradients of the experts' weights; dgates; the gradient of the gathered rows [P][H], which is
-// dgate wgate + dup wup in one pass.
+// Gradients of the experts' weights; dgates; the gradient of the gathered rows [P][H]. In place
+// gate and up become their gradients, dh becomes weight * h.
 static struct plan_range expert_back(struct network *n, int32_t layer, struct plan_range dgates)
 {
     const struct config *c = n->config;
-    const uint32_t hidden = c->hidden_size, inner = c->moe_intermediate_size;
+    const uint32_t rows = rows_of(n, layer), inner = c->moe_intermediate_size;
     const struct layer_values *v = &n->layer[layer];
-    const struct plan_range h = body_back(n, layer, dgates);
-    expert_weight_grad(n, layer, ROLE_EXPERT_DOWN, n->dy, h, GATHER_A);
+    const struct plan_range dh = network_temp(n, rows, inner, "dh", layer);
+    stage_steps(n, layer, back_h_stage, dh, dh);
+    const struct push_moe_activate push = {pairs_of(n, layer), inner, network_activation(n),
+                                           c->mlp_gated};
+    plan_add(n->plan, KERNEL_MOE_ACTIVATE_BACK, 0, &push,
+             PLAN_BIND(v->gate, v->up, dh, v->inverse, v->gates, dgates));
     if (c->mlp_bias) bias_back(n, layer, dgates);
-    if (c->mlp_gated)
-        expert_weight_grad(n, layer, ROLE_EXPERT_GATE, v->gate, v->n_ffn, GATHER_B);
-    expert_weight_grad(n, layer, ROLE_EXPERT_UP, v->up, v->n_ffn, GATHER_B);
-    const struct plan_range dx = network_temp(n, rows_of(n, layer), hidden, "dx_pairs", layer);
-    const struct plan_range up = network_weight(n, ROLE_EXPERT_UP, layer);
-    const struct plan_range gate = c->mlp_gated ? network_weight(n, ROLE_EXPERT_GATE, layer) : up;
-    struct push_moe_matmul push = network_moe_push(n, layer, hidden, inner);
-    push.second = c->mlp_gated;
-    plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_NN, network_moe_rows(n, layer), &push,
-                      PLAN_BIND(v->gate, v->order, v->tiles, gate, dx, v->up, up),
-                      grid(v, MOE_GRID_BACK_X));
+    const struct plan_range dx = network_temp(n, rows, c->hidden_size, "dx_pairs", layer);
+    stage_steps(n, layer, back_x_stage, dh, dx);
     return dx;
 }
 

@@ -5,7 +5,7 @@
 
 #include "src/base.h"
 #include "src/experts.h"
-#include "src/plan_model.h"
+#include "src/plan_update.h"
 
 static struct push_moe_place place_push(const struct network *n, int32_t layer, uint32_t window)
 {
@@ -21,9 +21,11 @@ static struct push_moe_place place_push(const struct network *n, int32_t layer, 
     return push;
 }
 
-static struct plan_range pool_of(const struct network *n, enum model_role role, uint32_t window)
+static struct plan_range pool_of(const struct network *n, int array, enum model_role role,
+                                 uint32_t window)
 {
-    return experts_pool(n->params->experts, n->plan, role, window);
+    const struct experts *x = n->params->experts;
+    return experts_pool(x, n->plan, array, experts_matrix(x, role), window);
 }
 
 static struct moe_site window_site(struct network *n, int32_t layer, uint32_t window)
@@ -31,34 +33,108 @@ static struct moe_site window_site(struct network *n, int32_t layer, uint32_t wi
     const struct push_moe_place push = place_push(n, layer, window);
     const struct config *c = n->config;
     const struct layer_values *v = &n->layer[layer];
-    const struct moe_site site = {
+    const enum model_role gate = c->mlp_gated ? ROLE_EXPERT_GATE : ROLE_EXPERT_UP;
+    struct moe_site site = {
         .tiles = network_temp_f32(n, push.max_tiles + 1, 4, "tiles_placed", layer),
         .ranges = network_temp_f32(n, push.ranges + 1, 4, "ranges_placed", layer),
         .indirect = network_temp_f32(n, MOE_GRIDS, 4, "indirect_placed", layer),
-        .gate = pool_of(n, c->mlp_gated ? ROLE_EXPERT_GATE : ROLE_EXPERT_UP, window),
-        .up = pool_of(n, ROLE_EXPERT_UP, window),
-        .down = pool_of(n, ROLE_EXPERT_DOWN, window),
-        .up_bias = c->mlp_bias ? pool_of(n, ROLE_EXPERT_UP_BIAS, window) : (struct plan_range){0},
-        .down_bias =
-            c->mlp_bias ? pool_of(n, ROLE_EXPERT_DOWN_BIAS, window) : (struct plan_range){0},
+        .gate = pool_of(n, RECORD_COMPUTE, gate, window),
+        .up = pool_of(n, RECORD_COMPUTE, ROLE_EXPERT_UP, window),
+        .down = pool_of(n, RECORD_COMPUTE, ROLE_EXPERT_DOWN, window),
     };
+    if (c->mlp_bias) {
+        site.up_bias = pool_of(n, RECORD_COMPUTE, ROLE_EXPERT_UP_BIAS, window);
+        site.down_bias = pool_of(n, RECORD_COMPUTE, ROLE_EXPERT_DOWN_BIAS, window);
+    }
+    if (n->mode == NETWORK_TRAIN) {
+        site.gate_grad = pool_of(n, EXPERTS_GRAD, gate, window);
+        site.up_grad = pool_of(n, EXPERTS_GRAD, ROLE_EXPERT_UP, window);
+        site.down_grad = pool_of(n, EXPERTS_GRAD, ROLE_EXPERT_DOWN, window);
+    }
     plan_add(n->plan, KERNEL_MOE_PLACE, 0, &push,
              PLAN_BIND(v->ranges, experts_places(n->params->experts, n->plan, push.ranges),
                        site.tiles, site.ranges, site.indirect));
     return site;
 }
 
-void network_stream_bodies(struct network *n, int32_t layer, struct plan_range h,
-                           struct plan_range y)
+void network_stream(struct network *n, int32_t layer, network_stage_fn *stage, struct plan_range a,
+                    struct plan_range b)
 {
     struct experts *x = n->params->experts;
     const struct plan_range ranges = n->layer[layer].ranges;
     const uint32_t owner = config_layer_owner(n->config, (uint32_t)layer);
     plan_copy(n->plan, ranges, experts_ranges(x, n->plan, ranges.bytes));
-    plan_host(n->plan, experts_visit, x, model_moe_index(n->model, owner));
+    plan_host(n->plan, n->mode == NETWORK_TRAIN ? experts_visit_train : experts_visit, x,
+              model_moe_index(n->model, owner));
     for (uint32_t w = 0; w < x->windows; w++) {
         const struct moe_site site = window_site(n, layer, w);
-        network_moe_bodies(n, layer, &site, h, y);
+        stage(n, layer, &site, a, b);
     }
     plan_host(n->plan, NULL, NULL, 0);
+}
+
+void network_stream_zero(struct plan *plan, struct params *params)
+{
+    const struct experts *x = params->experts;
+    for (uint32_t i = 0; x && i < x->record.matrix_count; i++)
+        for (uint32_t w = 0; w < x->windows; w++)
+            plan_fill(plan, experts_pool(x, plan, EXPERTS_GRAD, i, w), 0);
+}
+
+// ---- the optimizer
+
+// Slots of a window, and where they begin.
+static uint32_t slots_of(const struct experts *x, uint32_t window, uint32_t *first)
+{
+    *first = window * x->window_slots;
+    return min_u32(x->window_slots, x->slots - *first);
+}
+
+void network_stream_norm(struct plan *plan, const struct params *params, uint32_t block,
+                         struct plan_range partial)
+{
+    const struct experts *x = params->experts;
+    for (uint32_t i = 0; i < x->record.matrix_count; i++)
+        for (uint32_t w = 0; w < x->windows; w++) {
+            struct push_expert_norm push = {
+                .count = (uint32_t)x->record.matrix[i].count, .block = block, .mapped = 1};
+            push.matrices = slots_of(x, w, &push.index);
+            plan_add(plan, KERNEL_EXPERT_NORM, 0, &push,
+                     PLAN_BIND(experts_pool(x, plan, EXPERTS_GRAD, i, w),
+                               experts_table(x, plan, 1 + i), partial));
+        }
+}
+
+static void adamw_steps(struct plan *plan, const struct params *params,
+                        const struct network_io *io, struct push_optimizer push, uint32_t matrix,
+                        uint32_t window, struct plan_range moves)
+{
+    const struct experts *x = params->experts;
+    push.count = (uint32_t)x->record.matrix[matrix].count;
+    push.matrices = slots_of(x, window, &push.first);
+    const struct plan_range copy = experts_pool(x, plan, RECORD_COMPUTE, matrix, window);
+    plan_add(plan, KERNEL_ADAMW, 0, &push,
+             PLAN_BIND(io->step, io->norm,
+                       push.copy ? experts_pool(x, plan, RECORD_MASTER, matrix, window) : copy,
+                       experts_pool(x, plan, EXPERTS_GRAD, matrix, window),
+                       experts_pool(x, plan, RECORD_M, matrix, window),
+                       experts_pool(x, plan, RECORD_V, matrix, window), copy, moves));
+}
+
+void network_stream_update(struct plan *plan, const struct params *params,
+                           const struct network_io *io)
+{
+    const struct experts *x = params->experts;
+    const struct plan_range own = plan_temp(plan, 4ull * x->slots, "moves of slots");
+    plan_add(plan, KERNEL_EXPERT_MOVES, 0, &(struct push_count){x->slots},
+             PLAN_BIND(plan_external(plan, "moves", params->moves, 0, params->moves->params.bytes),
+                       experts_table(x, plan, 0), own));
+    for (uint32_t i = 0; i < x->record.matrix_count; i++) {
+        const struct model_tensor *stack = experts_record_stack(&x->record, 0, i);
+        struct push_optimizer push =
+            span_push(params, &(struct span){.tensor = stack, .group = stack->group});
+        push.copy = x->record.array[RECORD_MASTER] > 0;
+        push.experts = push.per_layer = push.stride = x->slots;
+        for (uint32_t w = 0; w < x->windows; w++) adamw_steps(plan, params, io, push, i, w, own);
+    }
 }

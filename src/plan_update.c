@@ -4,6 +4,7 @@
 // is treated alike shares a dispatch: a span of the flat space.
 #include "src/base.h"
 #include "src/codes.h"
+#include "src/experts.h"
 #include "src/plan_update.h"
 
 enum { NORM_BLOCK = 1 << 14 }; // elements a partial sum covers
@@ -21,12 +22,12 @@ static struct span_list list_create(struct plan *plan, const struct params *para
                               .limit = limit};
 }
 
-static void add_dense(struct span_list *list, const struct model_tensor *tensor, bool split)
+static void add_dense(struct span_list *list, const struct model_tensor *tensor)
 {
     const uint64_t end = tensor->offset + align_up(tensor->space, MODEL_ALIGN);
     struct span *last = list->count ? &list->span[list->count - 1] : NULL;
     if (last && !last->matrices && last->segment == tensor->segment &&
-        last->end == tensor->offset && (!split || last->group == tensor->group) &&
+        last->end == tensor->offset && last->group == tensor->group &&
         end - last->begin <= list->limit) {
         last->end = end;
         return;
@@ -94,8 +95,8 @@ static void add_matrices(struct span_list *list, const struct model_tensor *tens
     }
 }
 
-// Spans in the order of the flat space: never across segments or what one binding may cover;
-// where `split`, never across groups.
+// Spans in the order of the flat space: never across segments, groups or what one binding may
+// cover. Where `split`, experts that move one by one as matrices; else without them.
 static struct span_list spans_of(struct plan *plan, const struct params *params, bool split)
 {
     const struct model *model = params->model;
@@ -103,15 +104,16 @@ static struct span_list spans_of(struct plan *plan, const struct params *params,
     for (uint32_t g = 0; g < model->group_count; g++)
         for (uint32_t t = 0; t < model->tensor_count; t++) {
             const struct model_tensor *tensor = &model->tensor[t];
-            if (tensor->ruled || tensor->group != g) continue;
+            if (tensor->ruled || tensor->streamed || tensor->group != g) continue;
             const bool muon = model->group[g].optim == CONFIG_MUON;
             // records are of one expert each, whichever way experts move
             const bool records = tensor->experts && !model_has_m(model, tensor);
+            if (!split && model->group[g].by_expert) continue;
             if (split && (muon || model->group[g].by_expert || records))
                 add_matrices(&list, tensor,
                              tensor->experts ? model_moe_index(model, (uint32_t)tensor->layer) : 0,
                              !muon);
-            else add_dense(&list, tensor, split);
+            else add_dense(&list, tensor);
         }
     return list;
 }
@@ -169,29 +171,84 @@ void network_zero(struct plan *plan, struct params *params, const struct network
     plan_fill(plan, io->loss, 0);
     plan_fill(plan, io->stats, 0);
     if (params->moves) plan_fill(plan, moves_range(plan, params), 0);
+    network_stream_zero(plan, params);
     for (uint32_t s = 0; s < params->model->segment_count; s++) {
         struct gpu_buffer *buffer = params->buffer[PARAMS_GRAD][s];
         plan_fill(plan, plan_external(plan, "gradients", buffer, 0, buffer->params.bytes), 0);
     }
 }
 
-static void norm_steps(struct plan *plan, struct params *params, const struct network_io *io)
+// Where the partial sums of the stacks of experts begin, of tensor `until` (NULL: where they end):
+// each matrix has its own, in this order, whether it lies in the flat space or in a slot.
+static uint32_t stack_place(const struct model *model, uint32_t begin,
+                            const struct model_tensor *until)
 {
-    const struct span_list spans = spans_of(plan, params, false);
-    uint32_t partials = 0;
-    for (uint32_t i = 0; i < spans.count; i++)
-        partials += (uint32_t)((spans.span[i].end - spans.span[i].begin + NORM_BLOCK - 1) /
-                               NORM_BLOCK);
-    const struct plan_range partial = plan_temp(plan, 4ull * partials, "squares");
+    uint32_t at = begin;
+    for (uint32_t g = 0; g < model->group_count; g++)
+        for (uint32_t i = 0; model->group[g].by_expert && i < model->tensor_count; i++) {
+            const struct model_tensor *t = &model->tensor[i];
+            if (t->ruled || t->group != g) continue;
+            if (t == until) return at;
+            at += t->experts * ceil_div(t->rows * t->cols, NORM_BLOCK);
+        }
+    return at;
+}
+
+static void dense_norms(struct plan *plan, const struct params *params,
+                        const struct span_list *spans, struct plan_range partial)
+{
     uint32_t index = 0;
-    for (uint32_t i = 0; i < spans.count; i++) {
-        const struct span *span = &spans.span[i];
+    for (uint32_t i = 0; i < spans->count; i++) {
+        const struct span *span = &spans->span[i];
         const struct push_sum push = {.count = (uint32_t)(span->end - span->begin),
                                       .index = index,
                                       .block = NORM_BLOCK};
         plan_add(plan, KERNEL_GRAD_NORM, 0, &push,
                  PLAN_BIND(span_range(plan, params, PARAMS_GRAD, span), partial));
         index += ceil_div(push.count, NORM_BLOCK);
+    }
+}
+
+static void stack_norms(struct plan *plan, const struct params *params, uint32_t begin,
+                        struct plan_range partial)
+{
+    const struct model *model = params->model;
+    const struct span_list spans = spans_of(plan, params, true);
+    for (uint32_t i = 0; i < spans.count; i++) {
+        const struct span *span = &spans.span[i];
+        if (!model->group[span->group].by_expert) continue;
+        const uint32_t count = (uint32_t)(span->tensor->count / span->tensor->experts);
+        const struct push_expert_norm push = {
+            .count = count,
+            .block = NORM_BLOCK,
+            .matrices = (uint32_t)((span->end - span->begin) / count),
+            .index = stack_place(model, begin, span->tensor) +
+                     span->first * ceil_div(count, NORM_BLOCK)};
+        const struct plan_range grad = span_range(plan, params, PARAMS_GRAD, span);
+        plan_add(plan, KERNEL_EXPERT_NORM, 0, &push, PLAN_BIND(grad, grad, partial));
+    }
+}
+
+static void norm_steps(struct plan *plan, struct params *params, const struct network_io *io)
+{
+    const struct span_list spans = spans_of(plan, params, false);
+    uint32_t dense = 0;
+    for (uint32_t i = 0; i < spans.count; i++)
+        dense += (uint32_t)((spans.span[i].end - spans.span[i].begin + NORM_BLOCK - 1) /
+                            NORM_BLOCK);
+    const uint32_t partials = stack_place(params->model, dense, NULL);
+    const struct plan_range partial = plan_temp(plan, 4ull * partials, "squares");
+    if (params->experts) plan_fill(plan, partial, 0); // experts that are in no slot have none
+    dense_norms(plan, params, &spans, partial);
+    stack_norms(plan, params, dense, partial);
+    if (params->experts) {
+        for (uint32_t i = 0; i < params->model->tensor_count; i++) {
+            const struct model_tensor *t = &params->model->tensor[i];
+            if (t->streamed)
+                experts_norm_place(params->experts, t, stack_place(params->model, dense, t),
+                                   NORM_BLOCK);
+        }
+        network_stream_norm(plan, params, NORM_BLOCK, partial);
     }
     const struct push_sum push = {.count = partials};
     plan_add(plan, KERNEL_GRAD_CLIP, 0, &push, PLAN_BIND(io->step, partial, io->norm));
@@ -320,11 +377,13 @@ static void span_steps(struct plan *plan, struct params *params, const struct ne
 void network_update(struct plan *plan, struct params *params, const struct network_io *io)
 {
     plan_section(plan, "norm");
+    if (params->experts) plan_host(plan, experts_visit_update, params->experts, 0);
     norm_steps(plan, params, io);
     move_steps(plan, params, io);
     plan_section(plan, "optimizer");
     const struct span_list spans = spans_of(plan, params, true);
     for (uint32_t i = 0; i < spans.count; i++) span_steps(plan, params, io, &spans.span[i]);
+    if (params->experts) network_stream_update(plan, params, io);
     network_route_update(plan, params, io);
     average_steps(plan, params, io);
 }

@@ -126,7 +126,46 @@ static void make_picks(struct trainer *t)
         t->picks[i] = arena_alloc(t->arena, batch_picks_bytes(l, i));
 }
 
-struct trainer *trainer_create(struct gpu *gpu, struct kernels *kernels, const struct model *model)
+// What training with experts that come and go does not know yet.
+static const char *unstreamable(const struct model *model)
+{
+    const struct config *c = &model->config;
+    if (c->mlp_bias) return "mlp_bias";
+    if (c->expert_optimizer == CONFIG_DENSE_EXACT) return "expert_optimizer dense-exact";
+    if (config_averages(c)) return "a mean of the weights (ema_decay, swa_every)";
+    for (uint32_t i = 0; i < model->tensor_count; i++) {
+        const struct model_tensor *t = &model->tensor[i];
+        if (!t->streamed) continue;
+        if (model->group[t->group].optim != CONFIG_ADAMW) return "an optim of experts but adamw";
+        for (uint32_t j = 0; j < i; j++)
+            if (model->tensor[j].role == t->role && model->tensor[j].group != t->group)
+                return "param_groups that treat the experts of one layer differently";
+    }
+    return NULL;
+}
+
+static bool make_experts(struct trainer *t, const struct experts_params *experts)
+{
+    if (!experts) return true;
+    struct experts_params own = *experts;
+    const char *reason = unstreamable(t->model);
+    if (reason) {
+        log_error("experts that come and go cannot be trained with %s", reason);
+        if (own.source.close) own.source.close(own.source.user);
+        return false;
+    }
+    own.gpu = t->gpu;
+    own.model = t->model;
+    own.training = true;
+    t->params->experts = experts_create(&own);
+    if (!t->params->experts) return false;
+    t->params->experts->steps = t->params->expert_steps;
+    t->params->experts->steps_stride = t->params->moves_stride;
+    return true;
+}
+
+static struct trainer *create(struct gpu *gpu, struct kernels *kernels, const struct model *model,
+                              const struct experts_params *experts)
 {
     struct arena *arena = arena_create("trainer");
     struct trainer *t = arena_alloc(arena, sizeof *t);
@@ -146,7 +185,7 @@ struct trainer *trainer_create(struct gpu *gpu, struct kernels *kernels, const s
     t->layer = arena_array(arena, t->moe_layers + 1, sizeof *t->layer);
     const uint64_t in = t->layout.input_bytes, out = t->layout.result_bytes;
     // the first that cannot be had is the one that is told
-    if (!(t->params = params_create(gpu, model, true)) ||
+    if (!(t->params = params_create(gpu, model, true)) || !make_experts(t, experts) ||
         !(t->input = make_buffer(gpu, "inputs", in, GPU_MEMORY_DEVICE)) ||
         !(t->result = make_buffer(gpu, "results", out, GPU_MEMORY_DEVICE)) ||
         !(t->rope = rope_table(gpu, c, c->seq_len)) || !make_plans(t, kernels))
@@ -157,6 +196,18 @@ struct trainer *trainer_create(struct gpu *gpu, struct kernels *kernels, const s
 fail:
     trainer_destroy(&t);
     return NULL;
+}
+
+struct trainer *trainer_create(struct gpu *gpu, struct kernels *kernels, const struct model *model)
+{
+    return create(gpu, kernels, model, NULL);
+}
+
+struct trainer *trainer_create_streamed(struct gpu *gpu, struct kernels *kernels,
+                                        const struct model *model,
+                                        const struct experts_params *experts)
+{
+    return create(gpu, kernels, model, experts);
 }
 
 static void destroy_slot(struct trainer *t, struct slot *slot)

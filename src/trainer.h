@@ -5,6 +5,7 @@
 #pragma once
 
 #include "batch.h"
+#include "experts.h"
 #include "run.h"
 
 struct trainer;
@@ -30,6 +31,11 @@ struct trainer_result {
 };
 
 struct trainer *trainer_create(struct gpu *gpu, struct kernels *kernels, const struct model *model);
+// The same of a streamed model, whose experts come from and go back to experts->source, which is
+// taken over; gpu, model and training are filled in.
+struct trainer *trainer_create_streamed(struct gpu *gpu, struct kernels *kernels,
+                                        const struct model *model,
+                                        const struct experts_params *experts);
 void            trainer_destroy(struct trainer **trainer);
 struct params  *trainer_params(struct trainer *trainer);
 // Starts optimizer step `step` (from 1) on gradient_accumulation_steps micro-batches. At most two

@@ -90,10 +90,13 @@ static bool make_experts(struct vkmoe_model *m, const char *path)
     struct experts_source source;
     if (!model_is_streamed(m->model)) return true;
     if (!experts_source_files(&source, m->model, path)) return false;
-    m->params->experts = experts_create(m->device->gpu, m->model, m->params->store, &source,
-                                        m->limits.expert_slots);
-    if (m->params->experts && !m->limits.expert_slots)
-        m->params->experts->budget = m->limits.device_budget;
+    const uint32_t slots = m->limits.expert_slots;
+    m->params->experts =
+        experts_create(&(struct experts_params){.gpu = m->device->gpu,
+                                                .model = m->model,
+                                                .source = source,
+                                                .budget = slots ? 0 : m->limits.device_budget,
+                                                .slots = slots});
     return m->params->experts != NULL;
 }
 

@@ -6,16 +6,17 @@
 
 #include "src/experts.h"
 #include "src/session.h"
+#include "src/trainer.h"
 
 #define SIZES \
     "\"model_type\": \"vkmoe\", \"vocab_size\": 61, \"hidden_size\": 32, " \
     "\"intermediate_size\": 40, \"moe_intermediate_size\": 24, \"num_hidden_layers\": 3, " \
     "\"num_attention_heads\": 2, " \
     "\"num_key_value_heads\": 1, \"head_dim\": 16, \"max_position_embeddings\": 64, " \
-    "\"num_experts\": 9, \"num_experts_per_tok\": 2, \"mlp_only_layers\": [1], " \
+    "\"num_experts\": 24, \"num_experts_per_tok\": 2, \"mlp_only_layers\": [1], " \
     "\"initializer_range\": 0.3, \"seed\": 5"
 
-enum { TOKENS = 40, VOCAB = 61, EXPERTS = 9, LAYERS = 2, SLOT_ELEMENTS = 3 * 24 * 32 };
+enum { TOKENS = 40, VOCAB = 61, EXPERTS = 24, LAYERS = 2, SLOT_ELEMENTS = 3 * 24 * 32 };
 
 struct host {
     struct gpu     *gpu;
@@ -82,16 +83,13 @@ static float *streamed(struct host *h, uint32_t slots, uint32_t window,
                        struct experts_counts *counts)
 {
     struct experts_source source;
-    const uint64_t range = h->gpu->caps.max_range;
     struct model *model = model_create_streamed(&h->config, 1 << 30);
     struct params *params = params_create(h->gpu, model, false);
     initialise(params);
-    experts_source_initial(&source, model);
-    if (window)
-        h->gpu->caps.max_range =
-            (uint64_t)window * SLOT_ELEMENTS / 3 * dtype_bytes(params->store);
-    params->experts = experts_create(h->gpu, model, params->store, &source, slots);
-    h->gpu->caps.max_range = range;
+    experts_source_initial(&source);
+    params->experts = experts_create(&(struct experts_params){
+        .gpu = h->gpu, .model = model, .source = source, .slots = slots,
+        .window = window});
     assert_non_null(params->experts);
     if (window) assert_int_equal(params->experts->windows, ceil_div(slots, window));
     float *logits = logits_of(h, params);
@@ -129,7 +127,7 @@ static void test_bodies(void **state)
         "{" SIZES ", \"torch_dtype\": \"float16\", \"hidden_act\": \"relu2\", "
         "\"mlp_gated\": false}",
         "{" SIZES ", \"hidden_act\": \"gelu\", \"mlp_gated\": false, \"mlp_bias\": true}",
-        "{" SIZES ", \"router_type\": \"threshold\", \"router_threshold\": 0.1}",
+        "{" SIZES ", \"router_type\": \"threshold\", \"router_threshold\": 0.04}",
     };
     (void)state;
     for (size_t i = 0; i < COUNT_OF(configs); i++) {
@@ -155,11 +153,166 @@ static void test_counts(void **state)
     host_close(&h);
 }
 
+// ---- training
+
+enum { STEPS = 6, SEQ = 6, BATCH = 1 };
+
+#define TRAINING                                                                                  \
+    ", \"seq_len\": 6, \"batch_size\": 1, \"steps\": 6, \"warmup_steps\": 0, \"max_grad_norm\": "
+
+// Records in host memory.
+struct shelf { uint8_t **record; uint32_t reads, writes; };
+
+static bool shelf_read(void *user, const struct experts_record *record, uint64_t key, bool whole,
+                       void *out)
+{
+    struct shelf *shelf = user;
+    (void)whole;
+    shelf->reads++;
+    if (shelf->record[key]) memcpy(out, shelf->record[key], record->bytes);
+    else experts_record_initial(record, key, out);
+    return true;
+}
+
+static bool shelf_write(void *user, const struct experts_record *record, uint64_t key,
+                        const void *from)
+{
+    struct shelf *shelf = user;
+    shelf->writes++;
+    if (!shelf->record[key]) shelf->record[key] = malloc(record->bytes);
+    memcpy(shelf->record[key], from, record->bytes);
+    return true;
+}
+
+struct training {
+    double loss[STEPS], norm[STEPS];
+    float *master, *m, *v; // of all tensors, one behind the other
+    uint32_t steps[LAYERS * EXPERTS];
+};
+
+static void take_step(struct host *h, struct trainer *trainer, uint32_t step, struct training *out)
+{
+    uint32_t ids[SEQ * BATCH], targets[SEQ * BATCH];
+    struct trainer_result result;
+    for (uint32_t i = 0; i < SEQ * BATCH; i++) {
+        ids[i] = (uint32_t)rng_below(13, step, i, VOCAB);
+        targets[i] = (uint32_t)rng_below(17, step, i, VOCAB);
+    }
+    (void)h;
+    assert_true(trainer_submit(trainer, step, 0.01, &(struct batch){ids, targets}));
+    assert_true(trainer_collect(trainer, &result));
+    out->loss[step - 1] = result.loss;
+    out->norm[step - 1] = result.grad_norm;
+}
+
+static void read_tensor(struct trainer *trainer, const struct shelf *shelf, uint32_t t,
+                        enum params_class which, enum record_array array, float *out)
+{
+    struct params *params = trainer_params(trainer);
+    const struct model_tensor *tensor = &params->model->tensor[t];
+    const struct experts *x = params->experts;
+    if (!tensor->streamed) {
+        assert_true(params_read(params, which, tensor, 0, tensor->count, out));
+        return;
+    }
+    const uint64_t count = tensor->count / tensor->experts;
+    void *record = malloc(x->record.bytes);
+    for (uint32_t e = 0; e < tensor->experts; e++) {
+        const uint64_t key =
+            (uint64_t)model_moe_index(params->model, (uint32_t)tensor->layer) * EXPERTS + e;
+        if (shelf->record[key]) memcpy(record, shelf->record[key], x->record.bytes);
+        else experts_record_initial(&x->record, key, record);
+        experts_record_get(&x->record, record, array, experts_matrix(x, tensor->role), 0, count,
+                           out + e * count);
+    }
+    free(record);
+}
+
+static void train(struct host *h, uint32_t slots, uint32_t window, struct shelf *shelf,
+                  struct training *out)
+{
+    struct model *model = slots ? model_create_streamed(&h->config, 1 << 30)
+                                : model_create(&h->config, 1 << 30);
+    const struct experts_params experts = {
+        .source = {.read = shelf_read, .write = shelf_write, .user = shelf}, .slots = slots,
+        .window = window};
+    struct trainer *trainer = slots ? trainer_create_streamed(h->gpu, h->kernels, model, &experts)
+                                    : trainer_create(h->gpu, h->kernels, model);
+    assert_non_null(trainer);
+    struct params *params = trainer_params(trainer);
+    assert_true(params_init(params));
+    for (uint32_t step = 1; step <= STEPS; step++) take_step(h, trainer, step, out);
+    if (slots) assert_true(experts_flush(params->experts));
+    out->master = calloc(model->parameters, sizeof(float));
+    out->m = calloc(model->parameters, sizeof(float));
+    out->v = calloc(model->parameters, sizeof(float));
+    uint64_t at = 0;
+    for (uint32_t t = 0; t < model->tensor_count; t++) {
+        read_tensor(trainer, shelf, t, PARAMS_MASTER, RECORD_MASTER, out->master + at);
+        read_tensor(trainer, shelf, t, PARAMS_M, RECORD_M, out->m + at);
+        read_tensor(trainer, shelf, t, PARAMS_V, RECORD_V, out->v + at);
+        at += model->tensor[t].count;
+    }
+    for (uint32_t layer = 0; layer < LAYERS; layer++)
+        assert_true(params_read_steps(params, layer, out->steps + layer * EXPERTS));
+    trainer_destroy(&trainer);
+    model_destroy(&model);
+}
+
+static void training_free(struct training *t)
+{
+    free(t->master), free(t->m), free(t->v);
+}
+
+static void compare_training(const char *device, const char *config)
+{
+    static const struct { uint32_t slots, window; } sizes[] = {
+        {LAYERS * EXPERTS, 0}, {LAYERS * EXPERTS, 4}, {26, 0}, {26, 7}};
+    struct host h;
+    struct training want, got;
+    host_open(&h, device, config);
+    train(&h, 0, 0, NULL, &want);
+    assert_true(isfinite(want.loss[STEPS - 1]) && want.loss[STEPS - 1] != want.loss[0]);
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        struct shelf shelf = {.record = calloc(LAYERS * EXPERTS, sizeof *shelf.record)};
+        train(&h, sizes[i].slots, sizes[i].window, &shelf, &got);
+        const struct model *model = model_create(&h.config, 1 << 30);
+        assert_memory_equal(got.loss, want.loss, sizeof got.loss);
+        assert_memory_equal(got.norm, want.norm, sizeof got.norm);
+        assert_memory_equal(got.steps, want.steps, sizeof got.steps);
+        assert_memory_equal(got.master, want.master, model->parameters * sizeof(float));
+        assert_memory_equal(got.m, want.m, model->parameters * sizeof(float));
+        assert_memory_equal(got.v, want.v, model->parameters * sizeof(float));
+        assert_true(shelf.writes > 0);
+        model_destroy((struct model **)(uintptr_t)&model);
+        for (uint32_t key = 0; key < LAYERS * EXPERTS; key++) free(shelf.record[key]);
+        free(shelf.record);
+        training_free(&got);
+    }
+    training_free(&want);
+    host_close(&h);
+}
+
+static void test_training(void **state)
+{
+    static const char *const configs[] = {
+        "{" SIZES TRAINING "0.5}",
+        "{" SIZES TRAINING "0.5, \"torch_dtype\": \"bfloat16\"}",
+        "{" SIZES TRAINING "0, \"hidden_act\": \"relu2\", \"mlp_gated\": false}",
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(configs); i++) {
+        compare_training("ref", configs[i]);
+        compare_training(NULL, configs[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bodies),
         cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_training),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,18 +14,43 @@ void ref_sum(const struct gpu_ref_call *call)
     *out = (float)sum;
 }
 
-void ref_grad_norm(const struct gpu_ref_call *call)
+static void sum_squares(const float *g, uint32_t count, uint32_t block, float *partial)
 {
-    const struct push_sum *push = call->push;
-    const float *g = call->buffer[0];
-    float *partial = (float *)call->buffer[1] + push->index;
-    for (uint32_t b = 0; b < ceil_div(push->count, push->block); b++) {
+    for (uint32_t b = 0; b < ceil_div(count, block); b++) {
         double sum = 0;
-        for (uint32_t i = b * push->block;
-             i < min_u64(push->count, (b + UINT64_C(1)) * push->block); i++)
+        for (uint32_t i = b * block; i < min_u64(count, (b + UINT64_C(1)) * block); i++)
             sum += (double)g[i] * (double)g[i];
         partial[b] = (float)sum;
     }
+}
+
+void ref_grad_norm(const struct gpu_ref_call *call)
+{
+    const struct push_sum *push = call->push;
+    sum_squares(call->buffer[0], push->count, push->block,
+                (float *)call->buffer[1] + push->index);
+}
+
+void ref_expert_norm(const struct gpu_ref_call *call)
+{
+    const struct push_expert_norm *push = call->push;
+    const float *g = call->buffer[0];
+    const uint32_t *places = call->buffer[1], blocks = ceil_div(push->count, push->block);
+    float *partial = call->buffer[2];
+    for (uint32_t i = 0; i < push->matrices; i++) {
+        const uint32_t place = push->mapped ? places[push->index + i] : push->index + i * blocks;
+        if (place == KERNEL_NONE_ID) continue;
+        sum_squares(g + (size_t)i * push->count, push->count, push->block, partial + place);
+    }
+}
+
+void ref_expert_moves(const struct gpu_ref_call *call)
+{
+    const struct push_count *push = call->push;
+    const uint32_t *moves = call->buffer[0], *places = call->buffer[1];
+    uint32_t *own = call->buffer[2];
+    for (uint32_t i = 0; i < push->count; i++)
+        own[i] = places[i] == KERNEL_NONE_ID ? 0 : moves[places[i]];
 }
 
 void ref_grad_clip(const struct gpu_ref_call *call)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Experts out of the files of a checkpoint: see experts.h. Which bytes are whose was found by
-// weights_match; they are converted where the file's type is not the model's.
+// Where experts come from: see experts.h. Which bytes of a checkpoint's files are whose was found
+// by weights_match; they are converted where the file's type is not the model's.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,14 +54,9 @@ static uint64_t find_not_finite(const void *values, uint64_t count, enum dtype d
     return count;
 }
 
-static bool read_matrix(void *user, uint32_t moe_layer, uint32_t expert, enum model_role role,
-                        enum dtype store, void *out)
+static bool read_matrix(const struct place *place, enum dtype store, uint64_t count, void *out)
 {
-    const struct files *f = user;
-    const struct model_tensor *tensor = experts_stack(f->model, moe_layer, role);
-    const struct place *place = &f->place[tensor - f->model->tensor][expert];
     const enum dtype dtype = (enum dtype)place->tensor->dtype;
-    const uint64_t count = (uint64_t)tensor->rows * tensor->cols;
     const uint8_t *from =
         place->file->data + place->tensor->begin + place->begin * dtype_bytes(dtype);
     void *values = dtype == store ? out : malloc(count * dtype_bytes(dtype));
@@ -72,6 +67,23 @@ static bool read_matrix(void *user, uint32_t moe_layer, uint32_t expert, enum mo
     const bool ok = bad == count || refuse(place, bad, dtype_load(values, bad, dtype));
     if (values != out) free(values);
     return ok;
+}
+
+static bool read_files(void *user, const struct experts_record *record, uint64_t key, bool whole,
+                       void *out)
+{
+    const struct files *f = user;
+    const uint32_t experts = f->model->config.num_experts;
+    for (uint32_t i = 0; i < record->matrix_count; i++) {
+        const struct record_matrix *m = &record->matrix[i];
+        const struct model_tensor *stack =
+            experts_record_stack(record, (uint32_t)(key / experts), i);
+        if (!read_matrix(&f->place[stack - f->model->tensor][key % experts], record->store,
+                         m->count, (uint8_t *)out + m->begin * dtype_bytes(record->store)))
+            return false;
+    }
+    if (whole) experts_record_complete(record, key, 1u << RECORD_WEIGHTS, out);
+    return true;
 }
 
 static void close_files(void *user)
@@ -108,6 +120,53 @@ bool experts_source_files(struct experts_source *source, const struct model *mod
         return false;
     }
     for (uint64_t i = 0; i < pieces.count; i++) note_piece(f, &pieces.piece[i]);
-    *source = (struct experts_source){.read = read_matrix, .close = close_files, .user = f};
+    *source = (struct experts_source){.read = read_files, .close = close_files, .user = f};
     return true;
+}
+
+// ---- initial values
+
+static bool read_initial(void *user, const struct experts_record *record, uint64_t key, bool whole,
+                         void *out)
+{
+    (void)user, (void)whole;
+    experts_record_initial(record, key, out);
+    return true;
+}
+
+void experts_source_initial(struct experts_source *source)
+{
+    *source = (struct experts_source){.read = read_initial};
+}
+
+// ---- a store
+
+static bool read_store(void *user, const struct experts_record *record, uint64_t key, bool whole,
+                       void *out)
+{
+    const uint32_t all = 1u << RECORD_WEIGHTS | 1u << RECORD_STATE,
+                   parts = whole ? all : 1u << RECORD_WEIGHTS;
+    uint32_t held;
+    if (!store_read(user, key, parts, out, &held)) return false;
+    experts_record_complete(record, key, whole ? held : held | 1u << RECORD_STATE, out);
+    return true;
+}
+
+static bool write_store(void *user, const struct experts_record *record, uint64_t key,
+                        const void *from)
+{
+    (void)record;
+    return store_write(user, key, 1u << RECORD_WEIGHTS | 1u << RECORD_STATE, from);
+}
+
+static void close_store(void *user)
+{
+    struct store *store = user;
+    store_close(&store);
+}
+
+void experts_source_store(struct experts_source *source, struct store *store)
+{
+    *source = (struct experts_source){
+        .read = read_store, .write = write_store, .close = close_store, .user = store};
 }
