@@ -66,9 +66,10 @@ static bool draw_information(const struct inspect *in, const char *path)
             const uint32_t layer = panel_layer(in, p);
             const struct routing_information *own = &in->layer[layer].information;
             const struct routing_control *c = given ? &own->given_token : &own->domain;
-            bar[3 * p] = (struct plot_bar){layer_name(in, layer), c->value, 0};
-            bar[3 * p + 1] = (struct plot_bar){"shuffled", c->mean, c->deviation};
-            bar[3 * p + 2] = (struct plot_bar){"documents", c->documents, c->documents_deviation};
+            bar[3 * p] = (struct plot_bar){layer_name(in, layer), c->value, 0, p};
+            bar[3 * p + 1] = (struct plot_bar){"shuffled", c->mean, c->deviation, PLOT_CONTROL};
+            bar[3 * p + 2] = (struct plot_bar){"documents", c->documents, c->documents_deviation,
+                                               PLOT_CONTROL};
         }
         plot_bars(plot,
                   &(struct plot_chart){given ? "Information on the domain beyond the token"
@@ -78,7 +79,7 @@ static bool draw_information(const struct inspect *in, const char *path)
     }
     for (uint32_t p = 0; p < panels(in); p++) {
         const uint32_t layer = panel_layer(in, p);
-        bar[p] = (struct plot_bar){layer_name(in, layer), in->layer[layer].entropy, 0};
+        bar[p] = (struct plot_bar){layer_name(in, layer), in->layer[layer].entropy, 0, p};
         series[p] = (struct plot_series){layer_name(in, layer), x, in->layer[layer].saturation,
                                          in->checkpoints};
     }

@@ -245,7 +245,7 @@ void plot_bars(struct plot *plot, const struct plot_chart *chart, const struct p
     for (uint32_t i = 0; i < count; i++) {
         const double middle = at_x(&f, i + 0.5), half = 0.32 * (f.right - f.left) / count;
         if (!isfinite(bar[i].value)) continue;
-        colour(plot, i % (uint32_t)COUNT_OF(colours));
+        colour(plot, bar[i].colour % (uint32_t)COUNT_OF(colours));
         cairo_rectangle(plot->cairo, middle - half, at_y(&f, bar[i].value), 2 * half,
                         base - at_y(&f, bar[i].value));
         cairo_fill(plot->cairo);

@@ -11,7 +11,9 @@ struct plot;
 
 struct plot_chart { const char *title, *x_label, *y_label; };
 struct plot_series { const char *name; const double *x, *y; uint32_t count; }; // NAN: skipped
-struct plot_bar { const char *name; double value, spread; };
+// colour: that of the curve of this index, or PLOT_CONTROL
+struct plot_bar { const char *name; double value, spread; uint32_t colour; };
+enum { PLOT_CONTROL = 6 }; // grey: what a value is compared with
 
 // A sheet of columns x rows panels, each `width` x `height` pixels.
 struct plot *plot_create(uint32_t columns, uint32_t rows, uint32_t width, uint32_t height);

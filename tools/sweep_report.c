@@ -230,8 +230,8 @@ static void draw_information(struct plot *plot, const struct sweep *sweep, const
     for (uint32_t r = 0; r < sweep->run_count; r++) {
         const struct spread own = spread(sweep, &sweep->run[r], value),
                             none = spread(sweep, &sweep->run[r], control);
-        bar[2 * r] = (struct plot_bar){sweep->run[r].name, own.mean, own.deviation};
-        bar[2 * r + 1] = (struct plot_bar){"shuffled", none.mean, none.deviation};
+        bar[2 * r] = (struct plot_bar){sweep->run[r].name, own.mean, own.deviation, r};
+        bar[2 * r + 1] = (struct plot_bar){"shuffled", none.mean, none.deviation, PLOT_CONTROL};
     }
     plot_bars(plot, &(struct plot_chart){title, NULL, "bits, beside shuffled documents"}, bar,
               2 * sweep->run_count);
@@ -247,7 +247,7 @@ static void draw_against(struct plot *plot, const struct sweep *sweep)
              held_out ? "Held-out" : "Training", sweep->run[0].name);
     for (uint32_t r = 0; r < sweep->run_count; r++) {
         const struct spread s = against_first(sweep, &sweep->run[r]);
-        bar[r] = (struct plot_bar){sweep->run[r].name, s.mean, s.deviation};
+        bar[r] = (struct plot_bar){sweep->run[r].name, s.mean, s.deviation, r};
     }
     plot_bars(plot, &(struct plot_chart){title, NULL, "nats a token, ± deviation over seeds"}, bar,
               sweep->run_count);
