@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_MOE_MATMUL_UP, _ACT, _NT and _NN (src/kernel.h): each tile of at most ROWS sorted rows
-// times the matrix of its expert. A workgroup computes one tile (y) and 4 * LANES columns (x), as
-// in matmul.comp; with tiles of one row (decoding) all but NN put K across the lanes and compute
+// KERNEL_MOE_MATMUL_UP, _ACT, _NT, _NTF and _NN (src/kernel.h): each tile of at most ROWS sorted
+// rows times the matrix of its expert. A workgroup computes one tile (y) and 4 * LANES columns (x),
+// as in matmul.comp; with tiles of one row (decoding) all but NN put K across the lanes and compute
 // COLUMNS columns, as in matvec.comp.
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -72,10 +72,17 @@ void tile_times_expert(uint expert, uint first, uint rows, uint width)
 void main()
 {
     const uvec4 tile = tiles[gl_WorkGroupID.y]; // expert, first sorted row, rows, width
+#ifdef NTF
+    // the table may be for more rows
+    [[dont_unroll]] for (uint row = 0; row < tile.z; row += ROWS)
+        if (ROWS == 1) row_times_expert(tile.x, tile.y + row, 0);
+        else tile_times_expert(tile.x, tile.y + row, min(ROWS, tile.z - row), 0);
+#else
 #ifdef NT
     if (ROWS == 1)
         row_times_expert(tile.x, tile.y, tile.w);
     else
 #endif
         tile_times_expert(tile.x, tile.y, tile.z, tile.w);
+#endif
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_MOE_MATMUL_UP, _ACT, _NT and _NN (src/kernel.h) through shared memory, as
+// KERNEL_MOE_MATMUL_UP, _ACT, _NT, _NTF and _NN (src/kernel.h) through shared memory, as
 // matmul_tile.comp: each tile of at most ROWS sorted rows (y) times the matrix of its expert. The
 // rows of A are gathered by its loader; gate and up are two halves of B; the end has both.
 #version 450
@@ -128,6 +128,15 @@ void main()
     const uvec2 place = tile_of_group();
     tile = tiles[place.y];
     column = place.x * OWN_COLUMNS;
+#ifdef NTF
+    const uint end = tile.y + tile.z; // the table may be for more rows
+    for (; tile.y < end; tile.y += ROWS) {
+        tile.z = min(ROWS, end - tile.y);
+        multiply_panels(0, k, k % WIDE == 0);
+        parts_write();
+    }
+#else
     multiply_panels(0, k, (B_ALONG_K ? k : k | n) % WIDE == 0);
     parts_write();
+#endif
 }

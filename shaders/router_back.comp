@@ -5,7 +5,8 @@
 //     softmax: dz_e = q_e (A_e + d_e - sum_j q_j (A_j + d_j)), s = q
 //     sigmoid: dz_e = (1 - s_e) (q_e (A_e - sum_j q_j A_j) + s_e d_e)
 // plus what z itself is charged with; dlogits = dz / temperature. All experts are written as if not
-// picked; then the lane that owns a picked one writes it again.
+// picked; then the lane that owns a picked one writes it again. WITHIN: slopes are those of the
+// experts from base[t] on.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
@@ -23,13 +24,19 @@ layout(binding = 2) readonly buffer Dgates { float dgates[]; };
 layout(binding = 3) readonly buffer Lse { float lse[]; };
 layout(binding = 4) readonly buffer Slope { float slope[]; };
 layout(binding = 5) readonly buffer Step { step_words step; };
+#ifdef WITHIN
+layout(binding = 6) readonly buffer Base { uint base[]; };
+uint first_slope;
+#else
 layout(binding = 6) readonly buffer Logits { float logits[]; };
+const uint first_slope = 0;
+#endif
 layout(binding = 7) writeonly buffer Dlogits { STORE dlogits[]; };
 float mean, to_q, shift; // to_q: q / score; shift: what is subtracted from every A_e
 
 float aux(uint e, float q)
 {
-    const float a = mean * slope[e];
+    const float a = mean * slope[first_slope + e];
     return entropy_coef == 0.0 ? a : a + mean * entropy_coef * log(max(q, 1e-38));
 }
 
@@ -39,15 +46,30 @@ void write(uint row, uint e, float pick)
     float dz = q * (aux(e, q) - shift);
     if (sigmoid != 0) dz = (1.0 - s) * (dz + s * pick);
     else dz += s * pick;
+#ifndef WITHIN
     if (z_square_coef != 0.0)
         dz += mean * z_square_coef * 2.0 / float(experts) * logits[row + e] * inv_temperature;
+#endif
     dlogits[row + e] = SAVE(dz * inv_temperature);
+}
+
+// d objective / d gate
+float gate_slope(uint pair, uint e)
+{
+#ifdef WITHIN
+    return dgates[pair];
+#else
+    return dgates[pair] + step.aux_scale * slope[experts + e];
+#endif
 }
 
 void main()
 {
     const uint t = router_token();
     if (t >= tokens) return;
+#ifdef WITHIN
+    first_slope = base[t];
+#endif
     const uint row = t * experts, picks = t * top_k;
     mean = step.aux_scale / all_tokens();
     to_q = sigmoid != 0 ? exp(-lse[t]) : 1.0;
@@ -60,7 +82,7 @@ void main()
         if (e >= experts) continue;
         const float s = scores[row + e];
         picked += s;
-        dot_picked += (dgates[picks + k] + step.aux_scale * slope[experts + e]) * s;
+        dot_picked += gate_slope(picks + k, e) * s;
     }
     const float factor = straight != 0 ? 1.0 : renormalise != 0 ? scale / (picked + 1e-20) : scale;
     const bool divided = renormalise != 0 && straight == 0;
@@ -79,7 +101,6 @@ void main()
     for (uint k = 0; k < top_k; k++) {
         const uint e = ids[picks + k];
         if (e >= experts || e % STRIDE != FIRST) continue;
-        const float d = dgates[picks + k] + step.aux_scale * slope[experts + e];
-        write(row, e, factor * (d - subtract));
+        write(row, e, factor * (gate_slope(picks + k, e) - subtract));
     }
 }

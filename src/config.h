@@ -42,6 +42,7 @@ enum config_routing {
     CONFIG_ROUTER_NOISY_TOPK,       // top-k of logits plus learned noise, in training (Shazeer)
     CONFIG_ROUTER_HASH,             // by the token's id: no router weights
     CONFIG_ROUTER_EXPERT_CHOICE,    // each expert takes its best tokens; not causal: an ablation
+    CONFIG_ROUTER_HIERARCHICAL,     // domains_per_tok of n_domains, then experts inside each
 };
 
 // What makes the logits of n (of the mlp body: of f(W n + b), f the hidden_act): one linear layer,
@@ -59,6 +60,7 @@ struct config_router {
     uint32_t sigmoid;             // scoring_func: "softmax" or "sigmoid"
     double   threshold, top_p;    // router_threshold, router_top_p
     uint32_t n_group, topk_group;
+    uint32_t n_domains, domains_per_tok; // hierarchical; 0: no domains
     double   scaling_factor;      // routed_scaling_factor: of all gates
     double   bias_speed;          // router_bias_update_speed
     double   temperature;         // router_temperature: logits are divided by it; default 1

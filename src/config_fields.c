@@ -32,7 +32,8 @@ static const char *const router_names[] = {
     [CONFIG_ROUTER_DYNAMIC] = "dynamic", [CONFIG_ROUTER_GROUP_LIMITED] = "group_limited",
     [CONFIG_ROUTER_SIGMOID_BIAS] = "sigmoid_bias", [CONFIG_ROUTER_DENSE] = "dense",
     [CONFIG_ROUTER_NOISY_TOPK] = "noisy_topk", [CONFIG_ROUTER_HASH] = "hash",
-    [CONFIG_ROUTER_EXPERT_CHOICE] = "expert_choice", NULL};
+    [CONFIG_ROUTER_EXPERT_CHOICE] = "expert_choice",
+    [CONFIG_ROUTER_HIERARCHICAL] = "hierarchical", NULL};
 static const char *const body_names[] = {
     [CONFIG_BODY_LINEAR] = "linear", [CONFIG_BODY_MLP] = "mlp", [CONFIG_BODY_COSINE] = "cosine",
     NULL};
@@ -108,6 +109,8 @@ const struct config_field config_fields[] = {
     {"router_top_p", NULL, CONFIG_F64, ROUTER, AT(router.top_p), 1e-6, 1},
     {"n_group", NULL, CONFIG_U32, ROUTER, AT(router.n_group), 1, CONFIG_MAX_GROUPS},
     {"topk_group", NULL, CONFIG_U32, ROUTER, AT(router.topk_group), 1, CONFIG_MAX_GROUPS},
+    {"n_domains", NULL, CONFIG_U32, ROUTER, AT(router.n_domains), 0, 1 << 16},
+    {"domains_per_tok", NULL, CONFIG_U32, ROUTER, AT(router.domains_per_tok), 0, 1 << 10},
     {"routed_scaling_factor", NULL, CONFIG_F64, ROUTER, AT(router.scaling_factor), 1e-3, 1e3},
     {"router_bias_update_speed", NULL, CONFIG_F64, ROUTER, AT(router.bias_speed), 0, 1},
     {"router_learn_temperature", NULL, CONFIG_BOOL, ROUTER, AT(router.learn_temperature)},

@@ -15,7 +15,7 @@ static const char *type_name(const struct config_router *router)
 static bool takes_few(const struct config_router *router) // a variable number of experts
 {
     return router->type == CONFIG_ROUTER_THRESHOLD || router->type == CONFIG_ROUTER_TOP_P ||
-           router->type == CONFIG_ROUTER_DYNAMIC;
+           router->type == CONFIG_ROUTER_DYNAMIC || router->type == CONFIG_ROUTER_HIERARCHICAL;
 }
 
 // Most probabilities that can be above a threshold: fewer than its inverse.
@@ -35,6 +35,8 @@ static uint32_t default_top_k(const struct config *c, const struct config_router
     case CONFIG_ROUTER_DYNAMIC: return min_u32(4, c->num_experts);
     case CONFIG_ROUTER_SWITCH: case CONFIG_ROUTER_STRAIGHT_THROUGH: return 1;
     case CONFIG_ROUTER_HASH: return 1;
+    case CONFIG_ROUTER_HIERARCHICAL:
+        return router->domains_per_tok * min_u32(2, c->num_experts / router->n_domains);
     case CONFIG_ROUTER_TOPK: case CONFIG_ROUTER_GROUP_LIMITED: case CONFIG_ROUTER_SIGMOID_BIAS:
     case CONFIG_ROUTER_NOISY_TOPK: break;
     }
@@ -59,7 +61,8 @@ static bool resolve_count(struct reader *r, struct config_router *router)
                       c->num_experts, type_name(router));
     if (router->type == CONFIG_ROUTER_DYNAMIC && !router->min_k) router->min_k = 1;
     if (router->min_k && !takes_few(router))
-        return refuse(r, "min_experts_per_tok", "0, or router_type threshold, top_p or dynamic");
+        return refuse(r, "min_experts_per_tok",
+                      "0, or router_type threshold, top_p, dynamic or hierarchical");
     if (router->min_k > router->top_k)
         return refuse(r, "min_experts_per_tok", "at most num_experts_per_tok, %u", router->top_k);
     return true;
@@ -73,7 +76,8 @@ static bool resolve_scores(struct reader *r, struct config_router *router)
         return refuse(r, "scoring_func", "\"sigmoid\" for router_type %s", name);
     router->sigmoid |= bias;
     if (router->sigmoid &&
-        (router->type == CONFIG_ROUTER_TOP_P || router->type == CONFIG_ROUTER_DYNAMIC))
+        (router->type == CONFIG_ROUTER_TOP_P || router->type == CONFIG_ROUTER_DYNAMIC ||
+         router->type == CONFIG_ROUTER_HIERARCHICAL))
         return refuse(r, "scoring_func", "\"softmax\" for router_type %s", name);
     if (router->sigmoid && router->z_coef > 0)
         return refuse(r, "router_z_loss_coef",
@@ -134,6 +138,43 @@ static bool resolve_body(struct reader *r, struct config_router *router)
     return true;
 }
 
+// Domains are of equal size, and so are the shares of a token's picks. Before resolve_count.
+static bool resolve_domains(struct reader *r, struct config_router *router)
+{
+    const struct config *c = r->config;
+    const bool two_levels = router->type == CONFIG_ROUTER_HIERARCHICAL;
+    if (!two_levels && router->n_domains)
+        return refuse(r, "n_domains", "0, or router_type hierarchical");
+    if (!two_levels && router->domains_per_tok)
+        return refuse(r, "domains_per_tok", "0, or router_type hierarchical");
+    if (!two_levels) return true;
+    if (router->n_domains < 2 || c->num_experts % router->n_domains)
+        return refuse(r, "n_domains", "2 or more, and a divisor of num_experts, %u",
+                      c->num_experts);
+    if (!router->domains_per_tok) router->domains_per_tok = 1;
+    if (router->domains_per_tok > router->n_domains)
+        return refuse(r, "domains_per_tok", "1 to %u, n_domains", router->n_domains);
+    if (router->importance_coef != 0)
+        return refuse(r, "router_importance_coef", "0 for router_type hierarchical");
+    if (router->z_square_coef != 0)
+        return refuse(r, "router_z_square_coef", "0 for router_type hierarchical");
+    return true;
+}
+
+// What each of a token's domains gives: after resolve_count.
+static bool resolve_shares(struct reader *r, const struct config_router *router)
+{
+    const uint32_t domains = router->domains_per_tok;
+    if (!domains) return true;
+    const uint32_t most = domains * (r->config->num_experts / router->n_domains);
+    if (router->top_k % domains || router->top_k > most)
+        return refuse(r, "num_experts_per_tok", "a multiple of domains_per_tok, %u, up to %u",
+                      domains, most);
+    if (router->min_k % domains)
+        return refuse(r, "min_experts_per_tok", "a multiple of domains_per_tok, %u", domains);
+    return true;
+}
+
 // A hash has no logits: nothing to divide, to shake or to charge.
 static bool resolve_hash(struct reader *r, const struct config_router *router)
 {
@@ -183,6 +224,17 @@ static void resolve_balance(const struct reader *r, struct config_router *router
     router->balance_coef = balanced ? 0 : config_defaults.router.balance_coef;
 }
 
+// What the model says of domains, and of an mlp's width, is not for a layer without them.
+static void forget_domains(const struct reader *r, struct config_router *router)
+{
+    if (!r->outer) return;
+    if (router->body != CONFIG_BODY_MLP && !given(r, "router_hidden_size")) router->hidden_size = 0;
+    if (router->type == CONFIG_ROUTER_HIERARCHICAL) return;
+    if (!given(r, "n_domains")) router->n_domains = 0;
+    if (!given(r, "domains_per_tok")) router->domains_per_tok = 0;
+    if (!takes_few(router) && !given(r, "min_experts_per_tok")) router->min_k = 0;
+}
+
 // What expert choice of the model says of picks and capacity is not for a layer without it.
 static void forget_choice(const struct reader *r, struct config_router *router)
 {
@@ -204,9 +256,11 @@ bool resolve_router(struct reader *r, struct config_router *router)
     if (c->family != CONFIG_VKMOE && router->temperature != 1)
         return refuse(r, "router_temperature", "1 for model_type %s, or model_type vkmoe",
                       config_family_name(c->family));
+    forget_domains(r, router);
     forget_choice(r, router);
     resolve_balance(r, router);
-    return resolve_body(r, router) && resolve_scores(r, router) && resolve_count(r, router) &&
+    return resolve_body(r, router) && resolve_scores(r, router) &&
+           resolve_domains(r, router) && resolve_count(r, router) && resolve_shares(r, router) &&
            resolve_threshold(r, router) && resolve_groups(r, router) &&
            resolve_hash(r, router) && resolve_capacity(r, router);
 }

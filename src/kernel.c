@@ -324,7 +324,9 @@ struct kernel_shape kernels_shape(struct kernels *kernels, enum kernel_op op, en
     uint32_t count = kernel_candidates(&kernels->gpu->caps, op, store, size, list);
     if (kernel_is_grouped(op)) {
         const uint32_t rows = tile_rows(kernels, store, size);
-        for (uint32_t i = count; i-- > 0;)
+        bool has = op != KERNEL_MOE_MATMUL_NTF; // that one does any table, best its own
+        for (uint32_t i = 0; i < count; i++) has |= list[i].rows == rows;
+        for (uint32_t i = count; has && i-- > 0;)
             if (list[i].rows != rows) remove_at(list, &count, i);
     }
     return best_right(kernels, op, store, size, list, count);

@@ -245,11 +245,37 @@ enum kernel_op {
     // entropy[t] = -sum over experts of q log q. push_router
     // r scores, r lse f32[T], w entropy f32[T]
     KERNEL_ROUTER_ENTROPY,
+    // The same for rows of which each has the router of one domain, E experts of all (two levels:
+    // src/plan_hierarchy.c): those from base[row] on. Their slopes are slope[base[row] + e]; there
+    // is none of the gates, and no z_square_coef. push_router
+    // r scores f32[R][E], r ids, r dgates f32[R][K], r lse, r slope f32[all experts], r step,
+    // r base u32[R], w dlogits STORE[R][E]
+    KERNEL_ROUTER_BACK_WITHIN,
     // Of each expert: its count, offsets[e + 1] - offsets[e], and its mean of q into stats
     // (kernel_router_stats), and its part of the squares into sums[e] = sum of z^2 where
     // z_square_coef, else 0; adds to what other parts left where accumulate. push_router
     // r scores, r offsets, r lse f32[T], r logits, m stats, m sums f32[E]
     KERNEL_ROUTER_STATS,
+    // The same, where the rows [begin[d], begin[d + 1]) have the E experts of domain d: of all
+    // domains * E experts, means over all rows; no z_square_coef. push_router
+    // r scores f32[R][E], r offsets u32[domains * E + 1], r begin u32[domains + 1], m stats,
+    // m sums f32[domains * E]
+    KERNEL_ROUTER_STATS_WITHIN,
+    // Two levels: a pair (token, domain) is a row of the second. base[inverse[p]] = ids[p] * size,
+    // the first expert that the row of pair p is about. push_router_join
+    // r ids u32[P], r inverse u32[P], w base u32[P]
+    KERNEL_ROUTER_BASE,
+    // The picks of the rows as those of tokens, r = inverse[p]: ids[p][k] = base[r] + row
+    // ids[r][k], or KERNEL_NONE_ID; gates[p][k] = domain gates[p] * row gates[r][k].
+    // push_router_join
+    // r domain gates f32[P], r inverse, r base, r row ids u32[P][K], r row gates f32[P][K],
+    // w ids u32[P][K], w gates f32[P][K]
+    KERNEL_ROUTER_JOIN,
+    // Back: ddomain[p] = sum over k of dgates[p][k] * row gates[r][k], drow[r][k] = dgates[p][k]
+    // * domain gates[p]. push_router_join
+    // r domain gates f32[P], r inverse, r row gates f32[P][K], r dgates f32[P][K],
+    // w ddomain f32[P], w drow f32[P][K]
+    KERNEL_ROUTER_JOIN_BACK,
     // sums[e] = sum of the gates of the rows of expert e. push_router
     // r gates f32[P], r offsets u32[E+1], r order u32[P], w sums f32[E]
     KERNEL_ROUTER_GATES,
@@ -321,6 +347,10 @@ enum kernel_op {
     // c = a w_e^T + bias_e; indirect over tiles. push_moe_matmul
     // r a STORE[P][k], r tiles, r w STORE[E][n][k], w c STORE[P][n], r bias STORE[E][n]
     KERNEL_MOE_MATMUL_NT,
+    // The same with f32 c, and row i of a is a[order[i] / K]: logits of the experts of each row's
+    // domain. Whatever its own rows are, it takes any tile table. push_moe_matmul
+    // r a STORE[T][k], r tiles, r w STORE[E][n][k], w c f32[P][n], r bias STORE[E][n], r order
+    KERNEL_MOE_MATMUL_NTF,
     // c = a w_e (+ a2 w2_e where second), one pass, written once; where gather, row i of a (not of
     // a2) is a[order[i] / K]; indirect over tiles. push_moe_matmul
     // r a STORE[P][k] or STORE[T][k], r order, r tiles, r w STORE[E][k][n], w c STORE[P][n],
@@ -524,7 +554,9 @@ struct push_router {
     uint32_t least, straight;
     float    limit, scale;
     float    z_coef, entropy_coef, z_square_coef;
+    uint32_t domains;    // router_stats_within
 };
+struct push_router_join { uint32_t pairs, picks, size; };
 struct push_router_noise {
     uint32_t tokens, experts, total; // total: of all parts of the micro-batch
     uint32_t first, layer;           // first token of this part
@@ -742,13 +774,16 @@ bool kernel_is_grouped(enum kernel_op op); // over a tile table
 bool kernel_is_flat(const struct kernel_shape *shape); // flat or texel
 // The words of the expert sort of P = tokens*top_k pairs, for the grids of a layer with experts
 // [inner][hidden]. `rows`: typical rows an expert.
-struct kernel_moe_size { uint32_t tokens, experts, top_k, hidden, inner, rows; bool gated; };
+struct kernel_moe_size {
+    uint32_t tokens, experts, top_k, hidden, inner, rows;
+    bool     gated, logits; // logits: moe_matmul_ntf in place of _nt
+};
 struct push_moe_sort kernel_moe_sort(struct kernels *kernels, enum dtype store,
                                      const struct kernel_moe_size *size);
 // Entries of the indirect buffer.
 enum kernel_moe_grid {
     MOE_GRID_UP,                   // moe_matmul_up and _act: columns = inner
-    MOE_GRID_DOWN,                 // moe_matmul_nt: columns = hidden
+    MOE_GRID_DOWN,                 // moe_matmul_nt and _ntf: columns = hidden
     MOE_GRID_BACK_H, MOE_GRID_BACK_X, // moe_matmul_nn: columns = inner, = hidden
     MOE_GRID_DOWN_WEIGHT,          // moe_matmul_tn: [hidden][inner]
     MOE_GRID_UP_WEIGHT,            // moe_matmul_tn: [inner][hidden]

@@ -403,6 +403,17 @@ static void moe_matmul_nt(struct kernel_case *c)
     numbers(c, 4, KERNEL_CASE_STORE, (uint64_t)g.experts * g.n);
 }
 
+static void moe_matmul_ntf(struct kernel_case *c)
+{
+    struct grouped g = grouped_push(c, (struct push_moe_matmul){.bias = 1});
+    numbers(c, 0, KERNEL_CASE_STORE, (uint64_t)g.tokens * g.k);
+    grouped_tiles(c, 1, &g);
+    numbers(c, 2, KERNEL_CASE_STORE, (uint64_t)g.experts * g.n * g.k);
+    output(c, 3, DTYPE_F32, (uint64_t)g.pairs * g.n);
+    numbers(c, 4, KERNEL_CASE_STORE, (uint64_t)g.experts * g.n);
+    grouped_order(c, 5, &g);
+}
+
 static void moe_matmul_nn(struct kernel_case *c)
 {
     struct grouped g = grouped_push(c, (struct push_moe_matmul){.gather = 1, .second = 1});
@@ -748,6 +759,7 @@ static kernel_case_fn *const fills[KERNEL_COUNT] = {
     [KERNEL_MOE_MATMUL_UP] = moe_matmul_up,
     [KERNEL_MOE_MATMUL_ACT] = moe_matmul_up,
     [KERNEL_MOE_MATMUL_NT] = moe_matmul_nt,
+    [KERNEL_MOE_MATMUL_NTF] = moe_matmul_ntf,
     [KERNEL_MOE_MATMUL_NN] = moe_matmul_nn,
     [KERNEL_MOE_MATMUL_TN] = moe_matmul_tn,
     [KERNEL_MOE_COMBINE] = moe_combine,

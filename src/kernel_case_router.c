@@ -97,6 +97,74 @@ static void router_entropy(struct kernel_case *c)
     output(c, 2, DTYPE_F32, TOKENS);
 }
 
+// Rows of three domains of EXPERTS experts: 4, none, and the rest.
+static void rows_base(uint32_t *base)
+{
+    for (uint32_t i = 0; i < TOKENS; i++) base[i] = i < 4 ? 0 : 2 * EXPERTS;
+}
+
+static void router_back_within(struct kernel_case *c)
+{
+    PUSH(c, push_router, .tokens = TOKENS, .experts = EXPERTS, .top_k = PICKS, .renormalise = 1,
+         .inv_temperature = 0.5f, .scale = 1.5f, .z_coef = 0.01f, .entropy_coef = 0.1f);
+    positive(c, 0, DTYPE_F32, TOKENS * EXPERTS);
+    picks(words(c, 1, PAIRS));
+    numbers(c, 2, DTYPE_F32, PAIRS);
+    numbers(c, 3, DTYPE_F32, TOKENS);
+    numbers(c, 4, DTYPE_F32, 3 * EXPERTS);
+    step(c, 5, &(struct step_words){.aux_scale = 0.5f});
+    rows_base(words(c, 6, TOKENS));
+    output(c, 7, KERNEL_CASE_STORE, TOKENS * EXPERTS);
+}
+
+static void router_stats_within(struct kernel_case *c)
+{
+    PUSH(c, push_router, .tokens = TOKENS, .experts = EXPERTS, .inv_temperature = 1, .domains = 3);
+    positive(c, 0, DTYPE_F32, TOKENS * EXPERTS);
+    for (uint32_t i = 0, *at = words(c, 1, 3 * EXPERTS + 1); i <= 3 * EXPERTS; i++) at[i] = i / 2;
+    uint32_t *begin = words(c, 2, 4);
+    begin[0] = 0, begin[1] = begin[2] = 4, begin[3] = TOKENS;
+    numbers(c, 3, DTYPE_F32, ROUTER_STATS_HEAD + 9 * EXPERTS);
+    output(c, 4, DTYPE_F32, 3 * EXPERTS);
+}
+
+static void turned(uint32_t *inverse)
+{
+    for (uint32_t p = 0; p < PAIRS; p++) inverse[p] = PAIRS - 1 - p;
+}
+
+static void router_base(struct kernel_case *c)
+{
+    PUSH(c, push_router_join, .pairs = PAIRS, .picks = 1, .size = 7);
+    picks(words(c, 0, PAIRS));
+    turned(words(c, 1, PAIRS));
+    output(c, 2, DTYPE_U32, PAIRS);
+}
+
+static void router_join(struct kernel_case *c)
+{
+    PUSH(c, push_router_join, .pairs = PAIRS, .picks = 2, .size = 7);
+    positive(c, 0, DTYPE_F32, PAIRS);
+    turned(words(c, 1, PAIRS));
+    words_below(c, 2, PAIRS, 50);
+    words_below(c, 3, 2 * PAIRS, 7);
+    ((uint32_t *)(void *)c->binding[3].data)[5] = KERNEL_NONE_ID;
+    positive(c, 4, DTYPE_F32, 2 * PAIRS);
+    output(c, 5, DTYPE_U32, 2 * PAIRS);
+    output(c, 6, DTYPE_F32, 2 * PAIRS);
+}
+
+static void router_join_back(struct kernel_case *c)
+{
+    PUSH(c, push_router_join, .pairs = PAIRS, .picks = 2, .size = 7);
+    positive(c, 0, DTYPE_F32, PAIRS);
+    turned(words(c, 1, PAIRS));
+    positive(c, 2, DTYPE_F32, 2 * PAIRS);
+    numbers(c, 3, DTYPE_F32, 2 * PAIRS);
+    output(c, 4, DTYPE_F32, PAIRS);
+    output(c, 5, DTYPE_F32, 2 * PAIRS);
+}
+
 static void router_gates(struct kernel_case *c)
 {
     router_push(c);
@@ -323,6 +391,11 @@ kernel_case_fn *kernel_case_router(enum kernel_op op)
         [KERNEL_ROUTER_BACK] = router_back,
         [KERNEL_ROUTER_ENTROPY] = router_entropy,
         [KERNEL_ROUTER_STATS] = router_stats,
+        [KERNEL_ROUTER_BACK_WITHIN] = router_back_within,
+        [KERNEL_ROUTER_STATS_WITHIN] = router_stats_within,
+        [KERNEL_ROUTER_BASE] = router_base,
+        [KERNEL_ROUTER_JOIN] = router_join,
+        [KERNEL_ROUTER_JOIN_BACK] = router_join_back,
         [KERNEL_ROUTER_SCORE] = router_score,
         [KERNEL_ROUTER_CHOICE] = router_choice,
         [KERNEL_ROUTER_PICK] = router_pick,

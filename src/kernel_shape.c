@@ -28,7 +28,8 @@ bool kernel_is_matvec(enum kernel_op op)
 bool kernel_is_grouped(enum kernel_op op)
 {
     return op == KERNEL_MOE_MATMUL_UP || op == KERNEL_MOE_MATMUL_ACT ||
-           op == KERNEL_MOE_MATMUL_NT || op == KERNEL_MOE_MATMUL_NN;
+           op == KERNEL_MOE_MATMUL_NT || op == KERNEL_MOE_MATMUL_NTF ||
+           op == KERNEL_MOE_MATMUL_NN;
 }
 
 static bool is_transposed(enum kernel_op op) // loads rows in fours
@@ -161,7 +162,7 @@ uint32_t kernel_texels(enum kernel_op op, enum kernel_variant variant)
     switch ((int)op) {
     case KERNEL_MOE_MATMUL_UP: return 1 << 0 | 1 << 3 | 1 << 4;
     case KERNEL_MOE_MATMUL_ACT: return 1 << 0 | 1 << 3;
-    case KERNEL_MOE_MATMUL_NT: return 1 << 0 | 1 << 2;
+    case KERNEL_MOE_MATMUL_NT: case KERNEL_MOE_MATMUL_NTF: return 1 << 0 | 1 << 2;
     case KERNEL_MOE_MATMUL_NN: return 1 << 0 | 1 << 3 | 1 << 5 | 1 << 6;
     case KERNEL_TOKEN_LINEAR:
     case KERNEL_TOKEN_LINEARF:

@@ -73,6 +73,8 @@ GROUPS_ROWS(router, push_router,
             p->experts <= ROUTER_NARROW ? ceil_div(p->tokens, shape->lanes) : p->tokens)
 GROUPS_ROWS(router_wide, push_router, p->tokens)
 GROUPS_ROWS(router_stats, push_router, ceil_div(p->experts, shape->lanes))
+GROUPS_ROWS(router_stats_within, push_router, ceil_div(p->domains * p->experts, shape->lanes))
+GROUPS_ROWS(router_join, push_router_join, ceil_div(p->pairs, shape->lanes))
 GROUPS_ROWS(router_noise, push_router_noise, p->tokens)
 GROUPS_ROWS(router_hash, push_router_hash, p->tokens)
 GROUPS_ROWS(moe_capacity, push_moe_capacity, ceil_div(p->pairs, shape->lanes * ELEMENTS_PER_LANE))
@@ -191,6 +193,8 @@ COST(router, push_router, 5 * D(p->tokens) * p->experts, 8 * D(p->tokens) * p->e
 COST(router_back, push_router, 6 * D(p->tokens) * p->experts,
      (4 + store) * D(p->tokens) * p->experts)
 COST(router_stats, push_router, 4 * D(p->tokens) * p->experts, 4 * D(p->tokens) * p->experts)
+COST(router_base, push_router_join, 0, 12 * D(p->pairs))
+COST(router_join, push_router_join, D(p->pairs) * p->picks, D(p->pairs) * (12 + 16 * p->picks))
 COST(router_score, push_router, 4 * D(p->tokens) * p->experts, 8 * D(p->tokens) * p->experts)
 COST(router_choice, push_router, D(p->tokens) * p->experts, 8 * D(p->tokens) * p->experts)
 COST(router_pick, push_router, D(p->tokens) * p->top_k, 4 * D(p->tokens) * p->experts)
@@ -229,6 +233,9 @@ COST(moe_matmul, push_moe_matmul, (p->second ? 4 : 2) * D(p->pairs) * p->n * p->
       (p->second ? 2 : 1) * TOUCHED(p) * p->n * p->k + (p->second ? D(p->pairs) * p->k : 0) +
       D(p->pairs) * p->n) *
          store)
+COST(moe_matmul_ntf, push_moe_matmul, 2 * D(p->pairs) * p->n * p->k,
+     (D(p->pairs) / p->top_k * p->k + TOUCHED(p) * p->n * p->k) * store +
+         4 * D(p->pairs) * p->n)
 COST(moe_matmul_tn, push_moe_matmul, 2 * D(p->pairs) * p->n * p->m,
      D(p->pairs) * (D(p->m) / (p->gather & 2 ? p->top_k : 1) +
                     D(p->n) / (p->gather & 1 ? p->top_k : 1)) *
@@ -319,6 +326,14 @@ static const struct kernel_info table[KERNEL_COUNT] = {
     ROW(ROUTER_BACK, router_back, groups_router, router_back, push_router, "rrrrrrrw"),
     ROW(ROUTER_ENTROPY, router_entropy, groups_router, router_stats, push_router, "rrw"),
     ROW(ROUTER_STATS, router_stats, groups_router_stats, router_stats, push_router, "rrrrmm"),
+    ROW(ROUTER_BACK_WITHIN, router_back_within, groups_router, router_back, push_router,
+        "rrrrrrrw"),
+    ROW(ROUTER_STATS_WITHIN, router_stats_within, groups_router_stats_within, router_stats,
+        push_router, "rrrmm"),
+    ROW(ROUTER_BASE, router_base, groups_router_join, router_base, push_router_join, "rrw"),
+    ROW(ROUTER_JOIN, router_join, groups_router_join, router_join, push_router_join, "rrrrrww"),
+    ROW(ROUTER_JOIN_BACK, router_join_back, groups_router_join, router_join, push_router_join,
+        "rrrrww"),
     ROW(ROUTER_NOISE, router_noise, groups_router_noise, router_noise, push_router_noise, "rrrm"),
     ROW(ROUTER_NOISE_BACK, router_noise_back, groups_router_noise, router_noise_back,
         push_router_noise, "rrrrmww"),
@@ -340,6 +355,7 @@ static const struct kernel_info table[KERNEL_COUNT] = {
     ROW(MOE_MATMUL_UP, moe_matmul_up, NULL, moe_matmul_up, push_moe_matmul, "rrrrrwww"),
     ROW(MOE_MATMUL_ACT, moe_matmul_act, NULL, moe_matmul_act, push_moe_matmul, "rrrrwwr"),
     ROW(MOE_MATMUL_NT, moe_matmul_nt, NULL, moe_matmul, push_moe_matmul, "rrrwr"),
+    ROW(MOE_MATMUL_NTF, moe_matmul_ntf, NULL, moe_matmul_ntf, push_moe_matmul, "rrrwrr"),
     ROW(MOE_MATMUL_NN, moe_matmul_nn, NULL, moe_matmul, push_moe_matmul, "rrrrwrr"),
     ROW(MOE_MATMUL_TN, moe_matmul_tn, NULL, moe_matmul_tn, push_moe_matmul, "rrrrm"),
     ROW(MOE_ACTIVATE_BACK, moe_activate_back, groups_moe_activate_back, moe_activate_back,

@@ -47,6 +47,8 @@ static const struct { const char *name, *mixtral; bool vector; } role_names[ROLE
     [ROLE_ROUTER_HIDDEN_BIAS] = {"mlp.gate.hidden.bias", .vector = true},
     [ROLE_ROUTER]         = {"mlp.gate.weight", "block_sparse_moe.gate.weight"},
     [ROLE_ROUTER_BIAS]    = {"mlp.gate.bias", .vector = true},
+    [ROLE_ROUTER_DOMAIN]  = {"mlp.gate.domain.weight"},
+    [ROLE_ROUTER_DOMAIN_BIAS] = {"mlp.gate.domain.bias", .vector = true},
     [ROLE_ROUTER_CORRECTION] = {"mlp.gate.e_score_correction_bias", .vector = true},
     [ROLE_SHARED_SHARE] = {"mlp.shared_expert_gate.weight"},
     [ROLE_SHARED_GATE] = {"mlp.shared_expert.gate_proj.weight"}, // Qwen2-MoE's names
@@ -96,7 +98,7 @@ static bool is_hash_proj(enum model_role role)
 // Rows that are directions: they cannot begin as 0.
 static bool is_signature(const struct config *c, const struct model_tensor *tensor)
 {
-    return tensor->role == ROLE_ROUTER &&
+    return (tensor->role == ROLE_ROUTER || tensor->role == ROLE_ROUTER_DOMAIN) &&
            c->layer_router[tensor->layer].body == CONFIG_BODY_COSINE;
 }
 
@@ -124,6 +126,7 @@ static double init_std(const struct config *c, const struct model_tensor *tensor
         if (is_signature(c, tensor)) return 1;
         if (is_hash_proj(tensor->role)) return 1 / sqrt(2.0 * c->num_hidden_layers);
         return out || is_hash(tensor->role) || tensor->role == ROLE_ROUTER ||
+                       tensor->role == ROLE_ROUTER_DOMAIN ||
                        tensor->role == ROLE_ROUTER_NOISE ||
                        tensor->role == ROLE_HEAD
                    ? 0
@@ -192,7 +195,10 @@ static void add_router(struct model *model, int32_t layer)
     if (router->type == CONFIG_ROUTER_HASH) return;
     if (inner) add(model, ROLE_ROUTER_HIDDEN, layer, 0, inner, h);
     if (inner && c->router_bias) add(model, ROLE_ROUTER_HIDDEN_BIAS, layer, 0, 1, inner);
-    add(model, ROLE_ROUTER, layer, 0, experts, inner ? inner : h);
+    const uint32_t width = inner ? inner : h, domains = router->n_domains;
+    if (domains) add(model, ROLE_ROUTER_DOMAIN, layer, 0, domains, width);
+    if (domains && c->router_bias) add(model, ROLE_ROUTER_DOMAIN_BIAS, layer, 0, 1, domains);
+    add(model, ROLE_ROUTER, layer, 0, experts, width);
     if (c->router_bias) add(model, ROLE_ROUTER_BIAS, layer, 0, 1, experts);
     if (router->type == CONFIG_ROUTER_SIGMOID_BIAS)
         add(model, ROLE_ROUTER_CORRECTION, layer, 0, 1, experts);

@@ -20,6 +20,7 @@ enum model_role {
     ROLE_UP_BIAS, ROLE_DOWN_BIAS,
     ROLE_ROUTER_HIDDEN, ROLE_ROUTER_HIDDEN_BIAS, // the mlp body's: [router_hidden_size][hidden]
     ROLE_ROUTER, ROLE_ROUTER_BIAS,               // [experts][...]: signatures of the cosine body
+    ROLE_ROUTER_DOMAIN, ROLE_ROUTER_DOMAIN_BIAS, // the first of two levels: [domains][...]
     ROLE_ROUTER_CORRECTION,  // the balancing bias of sigmoid_bias
     ROLE_ROUTER_NOISE,       // noisy_topk: [experts][hidden]
     ROLE_ROUTER_TEMPERATURE, // learned: its softplus divides the logits

@@ -34,6 +34,17 @@ struct network_io {
     struct plan_range *cache_k, *cache_v; // per layer: STORE [capacity][kv_heads*D]
 };
 
+// What a sort of pairs leaves (KERNEL_MOE_SCAN, KERNEL_MOE_SCATTER).
+struct sort_values { struct plan_range offsets, tiles, ranges, indirect, order, inverse; };
+
+// Of a router of two levels (plan_hierarchy.c): its domains, as a router of their own; the pairs
+// (token, domain), sorted by domain, are the rows R of the second level.
+struct hierarchy_values {
+    struct plan_range  logits, probs, ids, gates, lse, slope, inverse; // [T][domains], [T][picks]
+    struct sort_values sort;
+    struct plan_range  base, row_ids, row_gates; // [R], [R][picks]
+};
+
 struct layer_values {
     struct plan_range x_before, x_skipped;                    // at the start of the layer: before
                                                               // and after what a skip adds
@@ -49,6 +60,7 @@ struct layer_values {
     // 1 / length of each signature
     struct plan_range router_in, router_mid, router_rstd, router_inverse;
     struct plan_range *probs, *logits, *noise;                // by part of the tokens
+    struct hierarchy_values domains;
     struct plan_range shared_gate, shared_up;                 // [T][I] of the body of all tokens
     struct plan_range shared_share, shared_rows;              // f32, u32 [T]: gate_rows
     // the sort before and after the capacity's drop: the same where there is none
@@ -189,6 +201,8 @@ typedef void network_stage_fn(struct network *n, int32_t layer, const struct moe
 void network_stream(struct network *n, int32_t layer, network_stage_fn *stage, struct plan_range a,
                     struct plan_range b);
 void network_stream_zero(struct plan *plan, struct params *params); // gradients of the slots
+struct sort_values network_sort(struct network *n, int32_t layer,
+                                const struct push_moe_sort *push, struct plan_range ids);
 // ---- routers (plan_router.c)
 // Whether decoding knows it: softmax, top-k, nothing else.
 bool network_router_decodes(const struct network *n, int32_t layer);
@@ -199,11 +213,25 @@ void network_route_stats(struct network *n, int32_t layer); // after the sort: l
 // gradient of router_in goes, and what it is worth to dn and to the body's own weights.
 uint32_t network_router_width(const struct network *n, int32_t layer);
 void network_router_body(struct network *n, int32_t layer);
-void network_router_scale(struct network *n, int32_t layer, uint32_t rows, struct plan_range x,
-                          bool gradient);
+struct router_products { // of x [rows][cols] with a matrix of signatures
+    uint32_t          rows, cols;
+    struct plan_range inverse; // of the signatures' lengths; where base is given, from there on
+    struct plan_range base;    // u32 [rows] or {0}
+};
+void network_router_scale(struct network *n, int32_t layer, const struct router_products *p,
+                          struct plan_range x, bool gradient);
 struct plan_range network_router_din(struct network *n, int32_t layer, struct plan_range dn);
 void network_router_body_back(struct network *n, int32_t layer, struct plan_range din,
                               struct plan_range dn);
+// Two levels (plan_hierarchy.c), in place of the three above; where stats of domains lie in a
+// layer's.
+void network_hierarchy(struct network *n, int32_t layer);
+void network_hierarchy_stats(struct network *n, int32_t layer, struct plan_range stats);
+void network_hierarchy_back(struct network *n, int32_t layer, struct plan_range dgates,
+                            struct plan_range dn);
+uint32_t network_domain_stats(const struct config *config); // f32 in front of them
+struct push_router network_router_push(const struct network *n, int32_t layer);
+struct push_router_losses network_losses_push(const struct network *n, int32_t layer);
 void network_route_pool(struct network *n); // before backward: losses over all layers
 void network_route_back(struct network *n, int32_t layer, struct plan_range dgates,
                         struct plan_range dn); // adds to dn [T][H]

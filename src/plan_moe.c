@@ -76,30 +76,41 @@ static void widths_step(struct network *n, int32_t layer, uint32_t tiles, uint32
                        v->ranges));
 }
 
+struct sort_values network_sort(struct network *n, int32_t layer,
+                                const struct push_moe_sort *push, struct plan_range ids)
+{
+    struct sort_values s;
+    const uint32_t ranges = min_u32(push->experts, push->pairs) + 1;
+    const struct plan_range counts =
+        network_temp_f32(n, push->blocks, push->experts, "counts", layer);
+    struct plan_range totals = counts; // not touched where there is one slice
+    if (push->slices > 1) {
+        totals = network_temp_f32(n, push->experts, 1, "totals", layer);
+        plan_fill(n->plan, totals, 0);
+    }
+    s.offsets = network_temp_f32(n, push->experts + 1, 1, "offsets", layer);
+    s.tiles = network_temp_f32(n, push->max_tiles + 1, 4, "tiles", layer);
+    s.ranges = network_temp_f32(n, ranges, 4, "ranges", layer);
+    s.indirect = network_temp_f32(n, MOE_GRIDS, 4, "indirect", layer);
+    s.order = network_temp_f32(n, push->pairs, 1, "order", layer);
+    s.inverse = network_temp_f32(n, push->pairs, 1, "inverse", layer);
+    plan_add(n->plan, KERNEL_MOE_COUNT, 0, push, PLAN_BIND(ids, counts, totals));
+    plan_add(n->plan, KERNEL_MOE_SCAN, 0, push,
+             PLAN_BIND(counts, totals, s.offsets, s.tiles, s.ranges, s.indirect));
+    plan_add(n->plan, KERNEL_MOE_SCATTER, 0, push,
+             PLAN_BIND(ids, counts, s.order, s.inverse));
+    return s;
+}
+
 static void sort_steps(struct network *n, int32_t layer, struct plan_range ids)
 {
     struct layer_values *v = &n->layer[layer];
     const struct push_moe_sort push = network_moe_sort(n, layer);
+    const struct sort_values s = network_sort(n, layer, &push, ids);
+    v->offsets = s.offsets, v->tiles = s.tiles, v->ranges = s.ranges, v->indirect = s.indirect;
+    v->order = s.order, v->inverse = s.inverse;
     const uint32_t ranges = min_u32(push.experts, push.pairs) + 1;
-    const struct plan_range counts =
-        network_temp_f32(n, push.blocks, push.experts, "counts", layer);
-    struct plan_range totals = counts; // not touched where there is one slice
-    if (push.slices > 1) {
-        totals = network_temp_f32(n, push.experts, 1, "totals", layer);
-        plan_fill(n->plan, totals, 0);
-    }
-    v->offsets = network_temp_f32(n, push.experts + 1, 1, "offsets", layer);
-    v->tiles = network_temp_f32(n, push.max_tiles + 1, 4, "tiles", layer);
-    v->ranges = network_temp_f32(n, ranges, 4, "ranges", layer);
-    v->indirect = network_temp_f32(n, MOE_GRIDS, 4, "indirect", layer);
-    v->order = network_temp_f32(n, push.pairs, 1, "order", layer);
-    v->inverse = network_temp_f32(n, push.pairs, 1, "inverse", layer);
-    plan_add(n->plan, KERNEL_MOE_COUNT, 0, &push, PLAN_BIND(ids, counts, totals));
-    plan_add(n->plan, KERNEL_MOE_SCAN, 0, &push,
-             PLAN_BIND(counts, totals, v->offsets, v->tiles, v->ranges, v->indirect));
     widths_step(n, layer, push.max_tiles + 1, ranges);
-    plan_add(n->plan, KERNEL_MOE_SCATTER, 0, &push,
-             PLAN_BIND(ids, counts, v->order, v->inverse));
 }
 
 // Every expert keeps its first rows, as many as its share of the tokens times the capacity factor;

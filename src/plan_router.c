@@ -39,6 +39,7 @@ static enum kernel_pick pick_of(const struct config_router *router)
     case CONFIG_ROUTER_GROUP_LIMITED: case CONFIG_ROUTER_SIGMOID_BIAS:
     case CONFIG_ROUTER_NOISY_TOPK: case CONFIG_ROUTER_HASH: break;
     case CONFIG_ROUTER_EXPERT_CHOICE: break; // router_columns
+    case CONFIG_ROUTER_HIERARCHICAL: return router->min_k ? PICK_MASS : PICK_TOP;
     }
     return PICK_TOP;
 }
@@ -50,7 +51,7 @@ static float loss_share(const struct network *n, int32_t layer)
     return 1.0f / (float)(all ? n->config->num_hidden_layers : config_moe_layers(n->config));
 }
 
-static struct push_router router_push(const struct network *n, int32_t layer)
+struct push_router network_router_push(const struct network *n, int32_t layer)
 {
     const struct config_router *router = network_router(n, layer);
     const float share = loss_share(n, layer);
@@ -77,7 +78,7 @@ static struct push_router router_push(const struct network *n, int32_t layer)
                                 .z_square_coef = (float)router->z_square_coef * share};
 }
 
-static struct push_router_losses losses_push(const struct network *n, int32_t layer)
+struct push_router_losses network_losses_push(const struct network *n, int32_t layer)
 {
     const struct config_router *router = network_router(n, layer);
     const float share = loss_share(n, layer);
@@ -117,7 +118,7 @@ static struct plan_range rows_of(struct plan_range range, const struct part *par
 static struct push_router part_push(const struct network *n, int32_t layer,
                                     const struct part *part)
 {
-    struct push_router push = router_push(n, layer);
+    struct push_router push = network_router_push(n, layer);
     push.total = push.tokens;
     push.tokens = part->rows;
     push.accumulate = part->begin > 0;
@@ -274,6 +275,7 @@ static void route_part(struct network *n, int32_t layer, const struct part *part
         network_temp_f32(n, part->rows, c->num_experts, "probs", layer);
     const struct plan_range ids = rows_of(v->ids, part, picks),
                             gates = rows_of(v->gates, part, picks);
+    const struct router_products products = {part->rows, c->num_experts, v->router_inverse, {0}};
     v->probs[part->index] = probs;
     if (network_router(n, layer)->type == CONFIG_ROUTER_HASH) {
         hash_part(n, layer, part);
@@ -284,7 +286,7 @@ static void route_part(struct network *n, int32_t layer, const struct part *part
                             network_weight(n, ROLE_ROUTER, layer),
                             network_weight_if(n, ROLE_ROUTER_BIAS, layer), logits, part->rows,
                             c->num_experts, width);
-    network_router_scale(n, layer, part->rows, logits, false);
+    network_router_scale(n, layer, &products, logits, false);
     noise_steps(n, layer, part, logits);
     if (is_plain(network_router(n, layer))) {
         plan_add(n->plan, KERNEL_ROUTER, 0, &push,
@@ -303,6 +305,10 @@ void network_route(struct network *n, int32_t layer)
     struct layer_values *v = &n->layer[layer];
     v->ids = network_temp_f32(n, n->tokens, network_router(n, layer)->top_k, "picks", layer);
     v->gates = network_temp_f32(n, n->tokens, network_router(n, layer)->top_k, "gates", layer);
+    if (network_router(n, layer)->n_domains) {
+        network_hierarchy(n, layer);
+        return;
+    }
     v->router_lse = network_temp_f32(n, n->tokens, 1, "router_lse", layer);
     uint32_t parts = 0;
     for (struct part part = {0}; next_part(n, &part);) parts++;
@@ -320,9 +326,18 @@ static uint64_t stats_bytes(const struct network *n)
     return 4ull * (ROUTER_STATS_HEAD + 3ull * n->config->num_experts);
 }
 
-uint32_t network_stats_stride(const struct config *config)
+uint32_t network_domain_stats(const struct config *config)
 {
     return (uint32_t)align_up(ROUTER_STATS_HEAD + 3ull * config->num_experts, 64);
+}
+
+uint32_t network_stats_stride(const struct config *config)
+{
+    uint32_t domains = 0;
+    for (uint32_t i = 0; i < config->num_hidden_layers; i++)
+        if (config->moe_layer[i]) domains = max_u32(domains, config->layer_router[i].n_domains);
+    const uint64_t more = domains ? ROUTER_STATS_HEAD + 3ull * domains : 0;
+    return network_domain_stats(config) + (uint32_t)align_up(more, 64);
 }
 
 static uint32_t moe_index(const struct network *n, int32_t layer)
@@ -332,9 +347,15 @@ static uint32_t moe_index(const struct network *n, int32_t layer)
     return index;
 }
 
+static struct plan_range layer_stats(const struct network *n, int32_t layer)
+{
+    const uint64_t stride = 4ull * n->stats_stride;
+    return plan_slice(n->io.stats, moe_index(n, layer) * stride, stride);
+}
+
 static struct plan_range stats_of(const struct network *n, int32_t layer)
 {
-    return plan_slice(n->io.stats, 4ull * moe_index(n, layer) * n->stats_stride, stats_bytes(n));
+    return plan_slice(layer_stats(n, layer), 0, stats_bytes(n));
 }
 
 // How much weight each expert was given, where a loss asks.
@@ -344,7 +365,7 @@ static struct plan_range gate_sums(struct network *n, int32_t layer, struct plan
     if (network_router(n, layer)->importance_coef == 0) return other;
     const struct plan_range sums =
         network_temp_f32(n, n->config->num_experts, 1, "gate_sums", layer);
-    const struct push_router push = router_push(n, layer);
+    const struct push_router push = network_router_push(n, layer);
     plan_add(n->plan, KERNEL_ROUTER_GATES, 0, &push,
              PLAN_BIND(v->gates, v->wanted, v->wanted_order, sums));
     return sums;
@@ -355,6 +376,10 @@ void network_route_stats(struct network *n, int32_t layer)
     if (n->mode != NETWORK_TRAIN && n->mode != NETWORK_EVAL) return;
     struct layer_values *v = &n->layer[layer];
     const uint32_t experts = n->config->num_experts;
+    if (network_router(n, layer)->n_domains) {
+        network_hierarchy_stats(n, layer, layer_stats(n, layer));
+        return;
+    }
     const struct plan_range stats = stats_of(n, layer),
                             sums = network_temp_f32(n, experts, 1, "sums", layer),
                             entropy = network_temp_f32(n, n->tokens, 1, "entropy", layer);
@@ -367,7 +392,7 @@ void network_route_stats(struct network *n, int32_t layer)
                  PLAN_BIND(v->probs[part.index], v->wanted, rows_of(v->router_lse, &part, 4),
                            v->logits[part.index], stats, sums));
     }
-    const struct push_router_losses push = losses_push(n, layer);
+    const struct push_router_losses push = network_losses_push(n, layer);
     v->slope = network_temp_f32(n, experts, 2, "slope", layer);
     plan_add(n->plan, KERNEL_ROUTER_LOSSES, 0, &push,
              PLAN_BIND(v->router_lse, sums, gate_sums(n, layer, sums), v->offsets, stats,
@@ -399,6 +424,7 @@ static void part_back(struct network *n, int32_t layer, const struct part *part,
     const uint64_t picks = 4ull * network_router(n, layer)->top_k;
     const struct plan_range dlogits = network_temp(n, part->rows, experts, "drouter", layer);
     const struct push_router push = part_push(n, layer, part);
+    const struct router_products products = {part->rows, experts, v->router_inverse, {0}};
     plan_add(n->plan, KERNEL_ROUTER_BACK, 0, &push,
              PLAN_BIND(v->probs[part->index], rows_of(v->ids, part, picks),
                        rows_of(dgates, part, picks), rows_of(v->router_lse, part, 4), v->slope,
@@ -407,7 +433,7 @@ static void part_back(struct network *n, int32_t layer, const struct part *part,
     if (n->config->router_bias)
         network_bias_grad(n, dlogits, network_grad(n, ROLE_ROUTER_BIAS, layer), part->rows,
                           experts);
-    network_router_scale(n, layer, part->rows, dlogits, true);
+    network_router_scale(n, layer, &products, dlogits, true);
     linear_back(n, layer, part, ROLE_ROUTER, dlogits, network_router_width(n, layer), v->router_in,
                 din, din.tensor == dn.tensor);
 }
@@ -416,6 +442,10 @@ void network_route_back(struct network *n, int32_t layer, struct plan_range dgat
                         struct plan_range dn)
 {
     if (network_router(n, layer)->type == CONFIG_ROUTER_HASH) return;
+    if (network_router(n, layer)->n_domains) {
+        network_hierarchy_back(n, layer, dgates, dn);
+        return;
+    }
     const struct plan_range din = network_router_din(n, layer, dn);
     for (struct part part = {0}; next_part(n, &part);) part_back(n, layer, &part, dgates, din, dn);
     network_router_body_back(n, layer, din, dn);

@@ -86,6 +86,8 @@ static void cosine_steps(struct network *n, int32_t layer)
     plan_add(n->plan, KERNEL_NORM, 0, &push,
              PLAN_BIND(v->n_ffn, v->n_ffn, v->router_in, v->router_rstd));
     v->router_inverse = lengths(n, layer, ROLE_ROUTER, n->config->num_experts);
+    const uint32_t domains = network_router(n, layer)->n_domains;
+    if (domains) v->domains.inverse = lengths(n, layer, ROLE_ROUTER_DOMAIN, domains);
 }
 
 static void project(struct network *n, int32_t layer, enum model_role role, uint32_t rows,
@@ -105,6 +107,8 @@ static void cosine_back(struct network *n, int32_t layer, struct plan_range din,
     plan_add(n->plan, KERNEL_NORM_BACK, 0, &push,
              PLAN_BIND(v->n_ffn, v->n_ffn, v->router_rstd, din, dn));
     project(n, layer, ROLE_ROUTER, n->config->num_experts, v->router_inverse);
+    const uint32_t domains = network_router(n, layer)->n_domains;
+    if (domains) project(n, layer, ROLE_ROUTER_DOMAIN, domains, v->domains.inverse);
 }
 
 // ---- all
@@ -118,16 +122,15 @@ void network_router_body(struct network *n, int32_t layer)
     }
 }
 
-void network_router_scale(struct network *n, int32_t layer, uint32_t rows, struct plan_range x,
-                          bool gradient)
+void network_router_scale(struct network *n, int32_t layer, const struct router_products *p,
+                          struct plan_range x, bool gradient)
 {
     if (body_of(n, layer) != CONFIG_BODY_COSINE) return;
-    const struct plan_range inverse = n->layer[layer].router_inverse;
     const struct push_column_scale push = {
-        .rows = rows, .cols = n->config->num_experts,
+        .rows = p->rows, .cols = p->cols, .based = p->base.tensor != 0,
         .scale = 1 / sqrtf((float)n->config->hidden_size)};
     plan_add(n->plan, gradient ? KERNEL_COLUMN_SCALE : KERNEL_COLUMN_SCALEF, 0, &push,
-             PLAN_BIND(inverse, inverse, x));
+             PLAN_BIND(p->inverse, p->base.tensor ? p->base : p->inverse, x));
 }
 
 struct plan_range network_router_din(struct network *n, int32_t layer, struct plan_range dn)

@@ -330,6 +330,9 @@ static void add_stats(const struct trainer *t, const float *stats, struct traine
     for (int i = 0; i < ROUTER_LOSS_COUNT; i++)
         layer->loss[i] += (double)stats[i] / t->micro_count;
     layer->least_entropy = fmin(layer->least_entropy, (double)stats[ROUTER_LEAST_ENTROPY]);
+    const float *domains = stats + network_domain_stats(t->config);
+    for (int i = 0; i < ROUTER_LOSS_COUNT && t->layout.stats_stride > domains - stats; i++)
+        layer->loss[i] += (double)domains[i] / t->micro_count;
     layer->picks += (double)stats[ROUTER_PICKS];
     layer->kept += (double)stats[ROUTER_KEPT];
     for (uint32_t e = 0; e < t->config->num_experts; e++) load[e] += stats[ROUTER_STATS_HEAD + e];

@@ -91,6 +91,7 @@ static bool is_late(const struct tuner *t)
 
 static bool is_measurable(enum kernel_op op)
 {
+    if (op == KERNEL_MOE_MATMUL_NTF) return false; // goes by the others of its table
     return kernel_is_matmul(op) || kernel_is_matvec(op) || op == KERNEL_ATTENTION ||
            op == KERNEL_ATTENTION_BACK_Q || op == KERNEL_ATTENTION_BACK_KV;
 }

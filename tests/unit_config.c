@@ -243,6 +243,26 @@ static void routers_are_resolved(void **state)
     assert_int_equal(config.layer_router[0].hidden_size, 32); // the model's
     assert_int_equal(config.layer_router[2].hidden_size, 0);
     assert_round_trip(&config);
+    const char *const domains[] = {"router_type=hierarchical", "n_domains=2",
+                                   "domains_per_tok=2", "min_experts_per_tok=2"};
+    assert_true(config_parse(&config, "test.json", FOUR_EXPERTS, domains, COUNT_OF(domains)));
+    assert_int_equal(config.router.top_k, 4); // two in each
+    assert_round_trip(&config);
+    const char *const own[] = {"router_type=hierarchical", "n_domains=2", "router_body=mlp",
+                               "layers={\"2\": {\"router_type\": \"topk\", "
+                               "\"router_body\": \"cosine\"}}"};
+    assert_true(config_parse(&config, "test.json", FOUR_EXPERTS, own, COUNT_OF(own)));
+    assert_true(config.layer_router[0].n_domains == 2 && config.layer_router[2].n_domains == 0);
+    assert_int_equal(config.layer_router[2].hidden_size, 0);
+    assert_round_trip(&config);
+    const char *const uneven[] = {"router_type=hierarchical", "n_domains=2", "domains_per_tok=2",
+                                  "num_experts_per_tok=3"};
+    assert_false(config_parse(&config, "test.json", FOUR_EXPERTS, uneven, COUNT_OF(uneven)));
+    unit_assert_line("num_experts_per_tok: found 3", "a multiple of domains_per_tok, 2");
+    const char *const least[] = {"router_type=hierarchical", "n_domains=2", "domains_per_tok=2",
+                                 "min_experts_per_tok=1"};
+    assert_false(config_parse(&config, "test.json", FOUR_EXPERTS, least, COUNT_OF(least)));
+    unit_assert_line("min_experts_per_tok: found 1", "a multiple of domains_per_tok, 2");
     const char *const threshold[] = {"router_type=threshold", "router_threshold=0.3",
                                      "min_experts_per_tok=1"};
     assert_true(config_parse(&config, "test.json", FOUR_EXPERTS, threshold, COUNT_OF(threshold)));
@@ -293,7 +313,7 @@ static void routers_are_resolved(void **state)
         {{"router_type=top_p", "router_top_p=0"}, "router_top_p: found 0", "to 1"},
         {{"router_type=top_p", "scoring_func=sigmoid"}, "scoring_func: found \"sigmoid\"",
          "softmax"},
-        {{"min_experts_per_tok=1"}, "min_experts_per_tok: found 1", "threshold, top_p or dynamic"},
+        {{"min_experts_per_tok=1"}, "min_experts_per_tok: found 1", "top_p, dynamic or hier"},
         {{"router_type=dynamic", "num_experts_per_tok=2", "min_experts_per_tok=3"},
          "min_experts_per_tok: found 3", "at most num_experts_per_tok, 2"},
         {{"router_type=group_limited"}, "n_group: found nothing", "2 or more"},
@@ -310,6 +330,20 @@ static void routers_are_resolved(void **state)
         {{"router_hidden_size=8"}, "router_hidden_size: found 8", "router_body mlp"},
         {{"router_body=cosine", "router_bias=true"}, "router_bias: found true", "cosine"},
         {{"router_type=hash", "router_body=mlp"}, "router_body: found \"mlp\"", "no logits"},
+        {{"router_type=hierarchical"}, "n_domains: found nothing", "a divisor of num_experts, 4"},
+        {{"router_type=hierarchical", "n_domains=3"}, "n_domains: found 3", "num_experts, 4"},
+        {{"n_domains=2"}, "n_domains: found 2", "router_type hierarchical"},
+        {{"domains_per_tok=2"}, "domains_per_tok: found 2", "router_type hierarchical"},
+        {{"router_type=hierarchical", "n_domains=2", "domains_per_tok=3"},
+         "domains_per_tok: found 3", "1 to 2, n_domains"},
+        {{"router_type=hierarchical", "n_domains=4", "num_experts_per_tok=2"},
+         "num_experts_per_tok: found 2", "up to 1"},
+        {{"router_type=hierarchical", "n_domains=2", "scoring_func=sigmoid"},
+         "scoring_func: found \"sigmoid\"", "softmax"},
+        {{"router_type=hierarchical", "n_domains=2", "router_importance_coef=1"},
+         "router_importance_coef: found 1", "0 for router_type hierarchical"},
+        {{"router_type=hierarchical", "n_domains=2", "router_z_square_coef=1"},
+         "router_z_square_coef: found 1", "0 for router_type hierarchical"},
         {{"capacity_factor=0.5"}, "capacity_factor: found 0.5", "0 (no token is dropped) or 1"},
         {{"capacity_factor=-1"}, "capacity_factor: found -1", "from 0"},
         {{"router_type=expert_choice", "capacity_factor=4.5"}, "capacity_factor: found 4.5",

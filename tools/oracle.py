@@ -148,7 +148,7 @@ def body_names(c):
 
 
 # the keys of a router, and what they are where a file is silent
-ROUTER = {"router_type": "topk", "router_body": "linear", "router_learn_temperature": False, "router_jitter_noise": 0.0, "capacity_factor": 0.0, "scoring_func": "softmax", "min_experts_per_tok": 0, "router_threshold": 0.05,
+ROUTER = {"router_type": "topk", "n_domains": 0, "domains_per_tok": 0, "router_body": "linear", "router_learn_temperature": False, "router_jitter_noise": 0.0, "capacity_factor": 0.0, "scoring_func": "softmax", "min_experts_per_tok": 0, "router_threshold": 0.05,
           "router_top_p": 0.9, "n_group": 1, "topk_group": 1, "routed_scaling_factor": 1.0,
           "router_bias_update_speed": 1e-3, "router_temperature": 1.0, "norm_topk_prob": False,
           "num_experts_per_tok": 0, "router_aux_loss_coef": None, "router_aux_loss_hf_coef": 0.0,
@@ -187,11 +187,12 @@ def body_logits(c, r, w, name, x, hidden):
     return linear(w, name, c.act(linear(w, hidden, x)) if r.router_body == "mlp" else x)
 
 
-def shaken(c, r, w, prefix, layer, flat, logits):
-    """Jitter, noise (in training) and the learned temperature."""
+def shaken(c, r, w, prefix, layer, flat, logits, rows=None):
+    """Jitter, noise (in training) and the learned temperature; `rows`: which counter a row of logits has."""
     tokens, experts = logits.shape
+    rows = range(tokens) if rows is None else rows
     blocks = [[philox((c.seed & 0xffffffff, c.seed >> 32), (e, c.micro * tokens + t, layer, c.step))
-               for e in range(experts)] for t in range(tokens)]
+               for e in range(experts)] for t in rows]
     u = ((torch.tensor(blocks) >> 9).double() + 0.5) / 2 ** 23
     normal = (-2 * u[..., 0].log()).sqrt() * (2 * math.pi * u[..., 1]).cos()
     logits = logits * (1 + r.router_jitter_noise * (2 * u[..., 2] - 1))
@@ -282,11 +283,51 @@ def router_losses(c, r, layer, logits, q, gates, mask):
     return r.share * (total + r.router_importance_coef * cv)
 
 
+def two_levels(c, r, w, prefix, layer, flat):
+    """A router over domains, then one over the experts of each picked domain: gates [tokens][experts], and the
+    losses of both. The product of the two gates; a lone domain keeps its probability."""
+    tokens, size, picked = len(flat), c.experts // r.n_domains, r.domains_per_tok or 1
+    u = body_logits(c, r, w, prefix + "gate.domain", flat, prefix + "gate.hidden")
+    u = shaken(c, r, w, prefix, layer + (1 << 16), flat, u)
+    p = u.softmax(-1)
+    chosen = p.detach().sort(dim=-1, descending=True, stable=True).indices[:, :picked]
+    open_domain = torch.zeros_like(p, dtype=torch.bool).scatter(1, chosen, True)
+    domain_gates = p * open_domain
+    if r.norm_topk_prob and picked > 1:
+        domain_gates = domain_gates / domain_gates.sum(-1, keepdim=True)
+    z = body_logits(c, r, w, prefix + "gate", flat, prefix + "gate.hidden").view(tokens, r.n_domains, size)
+    # the rows of the second level, by domain, then by token
+    domain, token = open_domain.T.nonzero(as_tuple=True)
+    z = shaken(c, r, w, prefix, layer, flat, z[token, domain])
+    q = z.softmax(-1)
+    order = q.detach().sort(dim=-1, descending=True, stable=True).indices[:, :r.num_experts_per_tok // picked]
+    ranked = q.detach().gather(1, order)
+    keep = torch.ones_like(ranked, dtype=torch.bool)
+    if r.min_experts_per_tok:
+        keep = ranked.cumsum(-1) - ranked < r.router_top_p
+        keep[:, :r.min_experts_per_tok // picked] = True
+    mask = torch.zeros_like(q, dtype=torch.bool).scatter(1, order, keep)
+    row_gates = q * mask
+    if r.norm_topk_prob:
+        row_gates = row_gates / row_gates.sum(-1, keepdim=True)
+    place = torch.zeros(tokens, r.n_domains, size)
+    gates = place.index_put((token, domain), row_gates * domain_gates[token, domain, None] * r.routed_scaling_factor)
+    taken = torch.zeros_like(place, dtype=torch.bool).index_put((token, domain), mask).flatten(1)
+    spread = torch.zeros(len(z), r.n_domains, size).index_put((torch.arange(len(z)), domain), q).flatten(1)
+    gates = gates.flatten(1)
+    losses = router_losses(c, r, layer, z, spread, gates, taken)
+    losses = losses + router_losses(c, r, ("domains", layer), u, p, domain_gates, open_domain)
+    return gates, taken, spread.mean(0), losses
+
+
 def moe(c, w, layer, x, touched):
     """Returns the output and the auxiliary losses; leaves the load for the balancing bias, and who got tokens."""
     prefix = f"model.layers.{layer}." + ("block_sparse_moe." if c.mixtral else "mlp.")
     r = Router(c, layer)
     flat = x.reshape(-1, x.shape[-1])
+    if r.router_type == "hierarchical":
+        gates, mask, mean, losses = two_levels(c, r, w, prefix, layer, flat)
+        return experts_of(c, r, w, prefix, x, gates, mask, mean, touched), losses
     if r.router_type == "hash":
         mask = hashed(c, r, layer, c.ids)
         scores = mask.double() / r.num_experts_per_tok
@@ -305,6 +346,12 @@ def moe(c, w, layer, x, touched):
     if r.router_type != "hash":
         mask = taken(r, scores, choice)
     gates = gates_of(r, scores, mask)
+    out = experts_of(c, r, w, prefix, x, gates, mask, q.mean(0), touched)
+    return out, router_losses(c, r, layer, logits, q, gates, mask)
+
+
+def experts_of(c, r, w, prefix, x, gates, mask, mean, touched):
+    flat = x.reshape(-1, x.shape[-1])
     kept = within_capacity(c, r, mask)
     out = torch.zeros_like(flat)
     for e in range(c.experts):
@@ -318,8 +365,8 @@ def moe(c, w, layer, x, touched):
         if c.raw.get("shared_expert_gate", False): # as Qwen2MoeSparseMoeBlock
             shared = torch.sigmoid(linear(w, prefix + "shared_expert_gate", flat)) * shared
         out = out + shared
-    c.pooled.append((r, mask.double().mean(0), q.mean(0)))
-    return out.view_as(x), router_losses(c, r, layer, logits, q, gates, mask)
+    c.pooled.append((r, mask.double().mean(0), mean))
+    return out.view_as(x)
 
 
 def pooled_loss(c):
@@ -331,6 +378,8 @@ def pooled_loss(c):
 
 def move_biases(c, w):
     for layer, load in c.step_counts.items():
+        if isinstance(layer, tuple):
+            continue
         r = Router(c, layer)
         if r.router_type == "sigmoid_bias":
             bias = w[f"model.layers.{layer}.mlp.gate.e_score_correction_bias"]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// What the grouped matmuls bind (KERNEL_MOE_MATMUL_UP, _ACT, _NT and _NN in src/kernel.h), by -DUP,
-// -DACT, -DNT or -DNN; which row of A a sorted row reads; how four neighbours of a row of C end.
+// What the grouped matmuls bind (KERNEL_MOE_MATMUL_UP, _ACT, _NT, _NTF and _NN in src/kernel.h), by
+// -DUP, -DACT, -DNT (with -DNTF: rows of A gathered, f32 C) or -DNN; which row of A a sorted row
+// reads; how four neighbours of a row of C end.
 #include "activation.glsl"
 #include "ragged.glsl"
 
@@ -41,8 +42,14 @@ layout(binding = 5) writeonly buffer Gate4 { STORE4 gate4[]; };
 layout(binding = 1) readonly buffer Tiles { uvec4 tiles[]; };
 #define BINDING 2
 #include "operand_b.glsl"
+#ifdef NTF
+layout(binding = 3) writeonly buffer C { float c[]; };
+layout(binding = 3) writeonly buffer C4 { vec4 c4[]; };
+layout(binding = 5) readonly buffer Order { uint order[]; };
+#else
 layout(binding = 3) writeonly buffer C { STORE c[]; };
 layout(binding = 3) writeonly buffer C4 { STORE4 c4[]; };
+#endif
 #define BIASED 4
 #else
 layout(binding = 1) readonly buffer Order { uint order[]; };
@@ -91,7 +98,7 @@ vec4 bias_at(uint expert, uint column)
 // Row of A that a sorted row reads.
 uint source(uint row)
 {
-#if defined(UP) || defined(ACT)
+#if defined(UP) || defined(ACT) || defined(NTF)
     return order[row] / top_k;
 #elif defined(NN)
     return gather != 0 ? order[row] / top_k : row;
@@ -125,6 +132,11 @@ void write_row(uint row, uint column, vec4 g, vec4 u)
     }
 }
 #else
+#ifdef NTF
+#define SAVE_C(x) (x)
+#else
+#define SAVE_C(x) SAVE(x)
+#endif
 void write_row(uint row, uint column, vec4 sum)
 {
     const uint at = row * n + column;
@@ -135,14 +147,14 @@ void write_row(uint row, uint column, vec4 sum)
 #endif
     if (n % 4 == 0) {
         if (column < n) {
-            c4[at / 4] = SAVE(y);
+            c4[at / 4] = SAVE_C(y);
 #ifdef ACT
             if (save != 0) gate4[at / 4] = SAVE(sum);
 #endif
         }
     } else {
         for (uint i = 0; i < min(n - min(column, n), 4); i++) {
-            c[at + i] = SAVE(y.x);
+            c[at + i] = SAVE_C(y.x);
             y = y.yzwx;
 #ifdef ACT
             if (save != 0) gate[at + i] = SAVE(sum.x);

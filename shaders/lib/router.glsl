@@ -8,6 +8,7 @@ layout(push_constant) uniform Push {
     float inv_temperature;
     uint total, accumulate, sigmoid, biased, groups, group_picks, pick, least, straight;
     float limit, scale, z_coef, entropy_coef, z_square_coef;
+    uint domains;
 };
 float all_tokens() { return float(total != 0 ? total : tokens); }
 #define NARROW (experts <= 32)            // ROUTER_NARROW of src/kernel_table.c

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // References of the grouped matrix products: moe_matmul_up and _act (gather and activation inside),
-// _nt, _nn over the tile table of moe_scan, and _tn over its ranges.
+// _nt, _ntf, _nn over the tile table of moe_scan, and _tn over its ranges.
 #include "src/ref/ref.h"
 
 struct tile {
@@ -82,6 +82,14 @@ static void nt_element(const struct gpu_ref_call *call, uint32_t expert, size_t 
               product(call, 0, row, 2, expert, j, false) + bias_of(call, 4, expert, j));
 }
 
+static void ntf_element(const struct gpu_ref_call *call, uint32_t expert, size_t row, size_t j)
+{
+    const struct push_moe_matmul *p = call->push;
+    ((float *)call->buffer[3])[row * p->n + j] =
+        (float)(product(call, 0, token_of(call, 5, row), 2, expert, j, false) +
+                bias_of(call, 4, expert, j));
+}
+
 static void nn_element(const struct gpu_ref_call *call, uint32_t expert, size_t row, size_t j)
 {
     const struct push_moe_matmul *p = call->push;
@@ -94,6 +102,7 @@ static void nn_element(const struct gpu_ref_call *call, uint32_t expert, size_t 
 void ref_moe_matmul_up(const struct gpu_ref_call *call) { each_element(call, 2, up_element); }
 void ref_moe_matmul_act(const struct gpu_ref_call *call) { each_element(call, 2, act_element); }
 void ref_moe_matmul_nt(const struct gpu_ref_call *call) { each_element(call, 1, nt_element); }
+void ref_moe_matmul_ntf(const struct gpu_ref_call *call) { each_element(call, 1, ntf_element); }
 void ref_moe_matmul_nn(const struct gpu_ref_call *call) { each_element(call, 2, nn_element); }
 
 static void add_expert(const struct gpu_ref_call *call, const struct tile *range)

@@ -170,28 +170,41 @@ static double all_tokens(const struct push_router *push)
     return push->total ? push->total : push->tokens;
 }
 
+// Where the slopes of a row begin: router_back_within has experts of one of several domains.
+static uint32_t first_slope(const struct gpu_ref_call *call, uint32_t t, bool within)
+{
+    return within ? ((const uint32_t *)call->buffer[6])[t] : 0;
+}
+
+// d objective / d gate
+static double gate_slope(const struct gpu_ref_call *call, const struct push_router *push,
+                         size_t pair, uint32_t e, bool within)
+{
+    const float *dgates = call->buffer[2], *slope = call->buffer[4];
+    const struct step_words *step = call->buffer[5];
+    const double aux = within ? 0 : (double)step->aux_scale * (double)slope[push->experts + e];
+    return (double)dgates[pair] + aux;
+}
+
 // d objective / d score of every expert, through the gates
 static void gate_gradient(const struct gpu_ref_call *call, const struct push_router *push,
-                          uint32_t t, double *ds)
+                          uint32_t t, bool within, double *ds)
 {
     const float *scores = (const float *)call->buffer[0] + (size_t)t * push->experts;
     const uint32_t *ids = (const uint32_t *)call->buffer[1] + (size_t)t * push->top_k;
-    const float *dgates = (const float *)call->buffer[2] + (size_t)t * push->top_k;
-    const float *slope = (const float *)call->buffer[4] + push->experts;
-    const struct step_words *step = call->buffer[5];
+    const size_t pair = (size_t)t * push->top_k;
     const bool divided = push->renormalise && !push->straight;
     double picked = 0, dot = 0;
     for (uint32_t k = 0; k < push->top_k; k++) {
         if (ids[k] >= push->experts) continue;
         picked += (double)scores[ids[k]];
-        dot += ((double)dgates[k] + (double)step->aux_scale * (double)slope[ids[k]]) *
-               (double)scores[ids[k]];
+        dot += gate_slope(call, push, pair + k, ids[k], within) * (double)scores[ids[k]];
     }
     const double scale = push->straight ? 1 : (double)push->scale;
     for (uint32_t e = 0; e < push->experts; e++) ds[e] = 0;
     for (uint32_t k = 0; k < push->top_k; k++) {
         if (ids[k] >= push->experts) continue;
-        const double d = (double)dgates[k] + (double)step->aux_scale * (double)slope[ids[k]];
+        const double d = gate_slope(call, push, pair + k, ids[k], within);
         ds[ids[k]] += scale * (divided ? (d - dot / (picked + 1e-20)) / (picked + 1e-20) : d);
     }
 }
@@ -208,11 +221,12 @@ static double aux_gradient(const struct gpu_ref_call *call, const struct push_ro
 }
 
 static void token_back(const struct gpu_ref_call *call, const struct push_router *push, uint32_t t,
-                       const double *ds)
+                       bool within, const double *ds)
 {
     const size_t row = (size_t)t * push->experts;
     const float *scores = (const float *)call->buffer[0] + row, *lse = call->buffer[3];
     const float *logits = call->buffer[6];
+    const uint32_t first = first_slope(call, t, within);
     const struct step_words *step = call->buffer[5];
     const double temper = (double)push->inv_temperature;
     const double mean = (double)step->aux_scale / all_tokens(push);
@@ -220,29 +234,32 @@ static void token_back(const struct gpu_ref_call *call, const struct push_router
     double dot_aux = 0, dot_gates = 0;
     for (uint32_t e = 0; e < push->experts; e++) {
         const double s = (double)scores[e];
-        dot_aux += s * to_q * aux_gradient(call, push, e, s * to_q);
+        dot_aux += s * to_q * aux_gradient(call, push, first + e, s * to_q);
         dot_gates += s * ds[e];
     }
     for (uint32_t e = 0; e < push->experts; e++) {
         const double s = (double)scores[e], q = s * to_q;
-        double dz = q * (aux_gradient(call, push, e, q) - dot_aux +
+        double dz = q * (aux_gradient(call, push, first + e, q) - dot_aux +
                          mean * (double)push->z_coef * 2 * (double)lse[t]);
         if (push->sigmoid) dz = (1 - s) * (dz + s * ds[e]);
         else dz += s * (ds[e] - dot_gates);
-        if (push->z_square_coef != 0)
+        if (push->z_square_coef != 0 && !within)
             dz += mean * (double)push->z_square_coef * 2 * (double)logits[row + e] * temper /
                   push->experts;
         ref_store(call, 7, row + e, dz * temper);
     }
 }
 
-void ref_router_back(const struct gpu_ref_call *call)
+static void back(const struct gpu_ref_call *call, bool within)
 {
     const struct push_router *push = call->push;
     double *ds = malloc(push->experts * sizeof *ds);
     for (uint32_t t = 0; t < push->tokens; t++) {
-        gate_gradient(call, push, t, ds);
-        token_back(call, push, t, ds);
+        gate_gradient(call, push, t, within, ds);
+        token_back(call, push, t, within, ds);
     }
     free(ds);
 }
+
+void ref_router_back(const struct gpu_ref_call *call) { back(call, false); }
+void ref_router_back_within(const struct gpu_ref_call *call) { back(call, true); }

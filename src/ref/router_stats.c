@@ -44,6 +44,26 @@ void ref_router_stats(const struct gpu_ref_call *call)
     }
 }
 
+void ref_router_stats_within(const struct gpu_ref_call *call)
+{
+    const struct push_router *push = call->push;
+    const float *scores = call->buffer[0];
+    const uint32_t *offsets = call->buffer[1], *begin = call->buffer[2],
+                   all = push->domains * push->experts;
+    float *stats = call->buffer[3], *sums = call->buffer[4];
+    const double total = push->total ? push->total : push->tokens;
+    for (uint32_t e = 0; e < all; e++) {
+        const uint32_t domain = e / push->experts, own = e % push->experts;
+        double sum = 0;
+        for (uint32_t row = begin[domain]; row < begin[domain + 1]; row++)
+            sum += (double)scores[(size_t)row * push->experts + own];
+        float *mean = &means_of(stats, all)[e];
+        counts_of(stats)[e] = (float)(offsets[e + 1] - offsets[e]);
+        *mean = (float)(sum / total + (push->accumulate ? (double)*mean : 0));
+        if (!push->accumulate) sums[e] = 0;
+    }
+}
+
 void ref_router_gates(const struct gpu_ref_call *call)
 {
     const struct push_router *push = call->push;

@@ -82,7 +82,7 @@ uint64_t check_random(struct check *t, uint64_t bound); // seeded
     row(embed, 1) row(embed_back, 1) row(norm, 1) row(norm_back, 1) row(matmul, 1) row(matvec, 1) \
     row(rope, 1) row(cache_write, 1) row(attention, 1) row(attention_back, 1) \
     row(attention_decode, 1) row(attention_long, 0) row(activate, 1) row(router, 1) \
-    row(router_stats, 1) row(router_noise, 1) row(router_body, 1) \
+    row(router_stats, 1) row(router_noise, 1) row(router_body, 1) row(router_join, 1) \
     row(router_columns, 0) row(gate_rows, 1) \
     row(moe_sort, 0) row(moe_place, 0) row(moe_matmul, 1) row(moe_combine, 1) row(loss, 1) \
     row(sum, 0) \

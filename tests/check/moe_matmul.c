@@ -205,6 +205,27 @@ static void down(const struct run *run, enum kernel_op op)
     routed_free(&r);
 }
 
+// moe_matmul_ntf. Options: without and with bias, with its own tile table and one of more rows.
+static void logits(const struct run *run, enum kernel_op op)
+{
+    struct check *t = run->t;
+    const struct size *s = run->s;
+    const bool larger = run->option / 2;
+    struct routed r = route(t, s, larger ? 2 * run->shape->rows + 1 : run->shape->rows);
+    struct push_moe_matmul push = push_of(run, &r);
+    push.bias = run->option % 2;
+    begin(t, op, s, run->shape, larger ? " larger tiles" : push.bias ? " bias" : "");
+    check_normal(t, 0, CHECK_STORE, (uint64_t)s->tokens * s->k, 1);
+    check_words(t, 1, r.tiles[0], (r.tile_count + 1) * 4ull);
+    check_normal(t, 2, CHECK_STORE, (uint64_t)s->experts * s->n * s->k, 1.0 / sqrt(s->k));
+    check_output(t, 3, DTYPE_F32, ((uint64_t)r.pairs + SLACK_ROWS) * s->n);
+    check_normal(t, 4, CHECK_STORE, (uint64_t)s->experts * s->n, 1);
+    check_words(t, 5, r.order, r.pairs);
+    grid(run, op, &r);
+    check_run(t, &push, 1e-11);
+    routed_free(&r);
+}
+
 // moe_matmul_nn. Options: gather, second.
 static void back(const struct run *run, enum kernel_op op)
 {
@@ -305,6 +326,7 @@ void check_moe_matmul(struct check *t)
         all_shapes(t, KERNEL_MOE_MATMUL_UP, 4, &sizes[i], up);
         all_shapes(t, KERNEL_MOE_MATMUL_ACT, 4, &sizes[i], up);
         all_shapes(t, KERNEL_MOE_MATMUL_NT, 2, &sizes[i], down);
+        all_shapes(t, KERNEL_MOE_MATMUL_NTF, 4, &sizes[i], logits);
         all_shapes(t, KERNEL_MOE_MATMUL_NN, 4, &sizes[i], back);
         all_shapes(t, KERNEL_MOE_MATMUL_TN, 3, &sizes[i], weight_gradient);
     }

@@ -24,6 +24,7 @@ static struct {
         struct push_moe_combine combine;
         struct push_loss loss; struct push_embed embed;
         struct push_column_scale scale;
+        struct push_router_join join;
         struct push_mix mix; struct push_smear smear;
     } push;
     struct push_moe_sort sort;
@@ -496,6 +497,86 @@ static void cosine(void)
     grad_end(&c);
 }
 
+// ---- two levels: gates of tokens from gates of domains and of rows, and the rows' own router
+
+enum { JOIN_PAIRS = 6, JOIN_PICKS = 2, JOIN_SIZE = 4 };
+
+static void join_forward(struct grad_case *c)
+{
+    GRAD_RUN(c, KERNEL_ROUTER_JOIN, &s.push, s.x, s.inverse, s.offsets, s.ids, s.w, s.counts, s.y);
+}
+
+static void join(void)
+{
+    struct grad_case c = grad_begin("two levels", 13);
+    const uint32_t inverse[JOIN_PAIRS] = {3, 0, 5, 1, 2, 4}, base[JOIN_PAIRS] = {0, 0, 4, 4, 8, 8},
+                   ids[JOIN_PAIRS * JOIN_PICKS] = {1, 2, 3, 0, 2, 1, 0, 3, 1, 2, 2, 3};
+    s.push.join = (struct push_router_join){JOIN_PAIRS, JOIN_PICKS, JOIN_SIZE};
+    s.x = grad_normal(&c, "domain gates", JOIN_PAIRS, 1);
+    s.w = grad_normal(&c, "row gates", JOIN_PAIRS * JOIN_PICKS, 1);
+    s.inverse = grad_words(&c, "inverse", inverse, JOIN_PAIRS);
+    s.offsets = grad_words(&c, "base", base, JOIN_PAIRS);
+    s.ids = grad_words(&c, "row ids", ids, JOIN_PAIRS * JOIN_PICKS);
+    s.counts = grad_words(&c, "ids", NULL, JOIN_PAIRS * JOIN_PICKS);
+    s.y = grad_zeros(&c, "gates", JOIN_PAIRS * JOIN_PICKS);
+    s.weight = grad_normal(&c, "dgates", JOIN_PAIRS * JOIN_PICKS, 1);
+    c.forward = join_forward;
+    c.objective = weighted;
+    const int dx = grad_zeros(&c, "ddomain", JOIN_PAIRS),
+              dw = grad_zeros(&c, "drow", JOIN_PAIRS * JOIN_PICKS);
+    GRAD_RUN(&c, KERNEL_ROUTER_JOIN_BACK, &s.push, s.x, s.inverse, s.w, s.weight, dx, dw);
+    tally(grad_compare(&c, s.x, dx));
+    tally(grad_compare(&c, s.w, dw));
+    grad_end(&c);
+}
+
+// As router_objective, with slopes of each row's own experts and none of gates.
+static double within_objective(struct grad_case *c)
+{
+    const struct push_router *p = &s.push.router;
+    const uint32_t *base = (const uint32_t *)c->array[s.aux].data;
+    double sum = grad_dot(c, s.gates, s.weight), aux = 0;
+    for (uint32_t t = 0; t < p->tokens; t++) {
+        const double lse = (double)c->array[s.lse].data[t];
+        aux += (double)p->z_coef * lse * lse;
+        for (uint32_t e = 0; e < p->experts; e++) {
+            const double q = (double)c->array[s.probs].data[t * p->experts + e];
+            aux += (double)c->array[s.offsets].data[base[t] + e] * q +
+                   (double)p->entropy_coef * q * log(q);
+        }
+    }
+    return sum + 0.5 * aux / p->tokens;
+}
+
+static void within(void)
+{
+    enum { ROWS = 5, SIZE = 4, PICKS_OF_ROW = 2 };
+    struct grad_case c = grad_begin("router within a domain", 14);
+    const uint32_t base[ROWS] = {0, 0, 4, 8, 8};
+    s.push.router = (struct push_router){.tokens = ROWS, .experts = SIZE, .top_k = PICKS_OF_ROW,
+                                         .renormalise = 1, .scale = 1, .inv_temperature = 0.7f,
+                                         .z_coef = 0.5f, .entropy_coef = 0.4f};
+    s.logits = grad_normal(&c, "logits", ROWS * SIZE, 2);
+    s.probs = grad_zeros(&c, "probs", ROWS * SIZE);
+    s.ids = grad_words(&c, "ids", NULL, ROWS * PICKS_OF_ROW);
+    s.gates = grad_zeros(&c, "gates", ROWS * PICKS_OF_ROW);
+    s.lse = grad_zeros(&c, "lse", ROWS);
+    s.weight = grad_normal(&c, "dgates", ROWS * PICKS_OF_ROW, 1);
+    s.offsets = grad_normal(&c, "slope", 3 * SIZE, 1);
+    s.aux = grad_words(&c, "base", base, ROWS);
+    s.step = step_array(&c, &(struct step_words){.aux_scale = 0.5f});
+    c.forward = router_forward;
+    c.objective = within_objective;
+    c.step = 1e-4; // picks must not change within the difference
+    c.tolerance = 5e-3;
+    c.forward(&c);
+    const int d = grad_zeros(&c, "dlogits", ROWS * SIZE);
+    GRAD_RUN(&c, KERNEL_ROUTER_BACK_WITHIN, &s.push, s.probs, s.ids, s.weight, s.lse, s.offsets,
+             s.step, s.aux, d);
+    tally(grad_compare(&c, s.logits, d));
+    grad_end(&c);
+}
+
 static void routers(void)
 {
     const struct push_router plain = {.tokens = 9, .experts = 5, .top_k = 2, .scale = 1,
@@ -764,6 +845,8 @@ int main(void)
     router_noise();
     cosine();
     gate_rows();
+    join();
+    within();
     experts("experts, silu, gated", ACTIVATION_SILU, true);
     experts("experts, gelu, gated", ACTIVATION_GELU, true);
     experts("experts, gelu_tanh", ACTIVATION_GELU_TANH, false);
