@@ -64,7 +64,9 @@ done = vendors.run_by_line(["/bin/sh", "-c", "echo one; echo two; echo why >&2; 
 expect(seen == ["one\n", "two\n"] and done.stdout == "one\ntwo\n", f"lines {seen}")
 expect(done.returncode == 3 and done.stderr == "why\n", f"ended with {done.returncode}, {done.stderr!r}")
 done = vendors.run_by_line(["/bin/sleep", "60"], os.environ, seen.append, limit=0.2)
-expect(done.returncode < 0 and "over the limit" in done.stderr, f"a program that does not end: {done}")
+expect(done.returncode < 0 and "nothing said" in done.stderr, f"a program that does not end: {done}")
+done = vendors.run_by_line(["/bin/sh", "-c", "for i in 1 2 3 4 5; do sleep 0.2; echo $i; done"], os.environ, seen.append, limit=0.7)
+expect(done.returncode == 0 and done.stdout.count("\n") == 5, f"a slow program that says how far it is: {done}")
 
 
 class Planted(vendors.Root):

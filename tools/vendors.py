@@ -25,7 +25,7 @@ import time
 FAMILIES = ("vega10", "navi21", "gfx1100", "navi31", "gfx1201")
 WIDTHS = (128, 256, 512)  # bits of lavapipe's vectors: subgroups of 4, 8, 16
 USUAL = 256
-LIMIT = 1800  # seconds a program may take
+LIMIT = 1800  # seconds a program may take to its next line
 NOT_HERE = "not here"
 
 
@@ -75,19 +75,25 @@ class Root:
 
 
 def run_by_line(command, env, on_line, limit=LIMIT):
-    """subprocess.run that hands on each line of stdout as it comes, and ends what takes too long."""
+    """subprocess.run that hands on each line of stdout as it comes, and ends what says nothing for too long."""
     lines, late = [], []
     with tempfile.TemporaryFile("w+") as errors, \
             subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=env) as process:
-        watch = threading.Timer(limit, lambda: (late.append(limit), process.kill()))
-        watch.start()
+        def watched():
+            watch = threading.Timer(limit, lambda: (late.append(limit), process.kill()))
+            watch.start()
+            return watch
+
+        watch = watched()
         for line in process.stdout:
+            watch.cancel()
             lines.append(line)
             on_line(line)
+            watch = watched()
         process.wait()
         watch.cancel()
         errors.seek(0)
-        said = errors.read() + (f"over the limit of {limit} s" if late else "")
+        said = errors.read() + (f"nothing said for {limit} s" if late else "")
     return subprocess.CompletedProcess(command, process.returncode, "".join(lines), said)
 
 
@@ -304,9 +310,11 @@ def main():
         found, failed = card_columns(roots[0], build, selected)
         columns += found
         failures += failed
-    columns += missing_columns(columns)
-    print("\n".join(format_table(columns)))
+    missing = missing_columns(columns)
+    print("\n".join(format_table(columns + missing)))
     print(LEGEND)
+    if missing:
+        print("not checked here: " + ", ".join(f"{title} ({why})" for title, why, _ in missing))
     for line in failures:
         print(line)
     print(f"{len(failures)} failures" if failures else "no failures")
