@@ -146,6 +146,35 @@ static void check_ranges(struct check *t, enum kernel_op op)
     }
 }
 
+// bf16 in f16 tiles keeps all eight bits of what is up to 2^24 times smaller than the largest value
+// of its panel (lib/coop.glsl). Large values stand where B is 0, so that only small ones count.
+static void check_far(struct check *t, enum kernel_op op)
+{
+    enum { M = 20, N = 24, K = 72, LARGE = 5 };
+    static double a[M * K], b[N * K];
+    const struct push_matmul push = {.m = M, .n = N, .k = K};
+    const struct kernel_size size = {M, N, K};
+    const bool nt = op == KERNEL_MATMUL_NT || op == KERNEL_MATMUL_NTF;
+    struct kernel_shape list[KERNEL_MAX_CANDIDATES];
+    const uint32_t count = kernel_candidates(&t->gpu->caps, op, t->store, &size, list);
+    for (uint32_t e = 0; e < M * K; e++)
+        a[e] = (double)check_random(t, 1000) / 1000 + 1; // 1 .. 2
+    for (uint32_t e = 0; e < N * K; e++) b[e] = (double)check_random(t, 2001) / 1000 - 1;
+    for (uint32_t i = 0; i < M; i++) a[along_k(op) ? i * K + LARGE : LARGE * M + i] = 0x1p24;
+    for (uint32_t i = 0; i < N; i++) b[nt ? i * K + LARGE : LARGE * N + i] = 0;
+    for (uint32_t c = 0; c < count; c++) {
+        if (kernel_is_flat(&list[c]) || !check_has(t, op, &list[c])) continue;
+        check_begin(t, op, M, "%ux%ux%u, beside values 2^24 times as large", M, N, K);
+        check_with(t, &list[c]);
+        check_values(t, 0, CHECK_STORE, a, M * K);
+        check_values(t, 1, CHECK_STORE, b, N * K);
+        check_normal(t, 2, out_type(op), M * N, 1);
+        check_output(t, 3, out_type(op), (M + SLACK_ROWS) * N);
+        check_normal(t, 4, CHECK_STORE, N, 1);
+        check_run(t, &push, 1e-11);
+    }
+}
+
 static void check_sums(struct check *t)
 {
     for (uint32_t i = 0; i < 24; i++) {
@@ -186,6 +215,9 @@ void check_matmul(struct check *t)
     for (size_t o = 0; o < COUNT_OF(ops); o++) check_ends(t, ops[o]);
     for (size_t o = 0; o < COUNT_OF(ops); o++)
         if (out_type(ops[o]) == DTYPE_F32) check_parts(t, ops[o]);
-    for (size_t o = 0; o < COUNT_OF(ops) && t->store == DTYPE_BF16; o++) check_ranges(t, ops[o]);
+    for (size_t o = 0; o < COUNT_OF(ops) && t->store == DTYPE_BF16; o++) {
+        check_ranges(t, ops[o]);
+        check_far(t, ops[o]);
+    }
     check_sums(t);
 }
