@@ -53,6 +53,15 @@ float activate_one(const in uint row, const in uint column, const in float sum)
     return activate(activation, vec4(sum)).x;
 }
 
+#if !defined(UP) && !defined(NN)
+#define BIAS
+uint bias_expert, bias_column; // of this tile
+float add_bias(const in uint row, const in uint column, const in float sum)
+{
+    return sum + bias_at(bias_expert, bias_column + column).x;
+}
+#endif
+
 #ifdef UP
 #define MULTIPLY(at, kind)                                                                         \
     FETCH_B(y, b_calc, kind, at)                                                                   \
@@ -114,6 +123,11 @@ void main()
     if (second != 0) STEPS(0, k, within, STEP_SECOND)
 #endif
     TENSOR(c_at, tile.y + tile.z, n, n)
+#ifdef BIAS
+    bias_expert = tile.x;
+    bias_column = column;
+    if (bias != 0) coopMatPerElementNV(sums, sums, add_bias);
+#endif
 #ifdef UP
     if (save != 0) {
         KEEP(sums, CALC, gate_calc, c_at, tile.y, column)
