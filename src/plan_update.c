@@ -16,8 +16,10 @@ static struct span_list list_create(struct plan *plan, const struct params *para
     const struct model *model = params->model;
     const uint64_t limit = params->gpu->caps.max_range / 4 / NORM_BLOCK * NORM_BLOCK;
     // parts of experts begin at multiples of MODEL_ALIGN, so up to half of the limit may be lost
-    const uint64_t most = model->tensor_count + 2 * (model->parameters / limit) +
-                          model->segment_count + model->tensor_count;
+    uint64_t space = 0;
+    for (uint32_t i = 0; i < model->tensor_count; i++) space += model->tensor[i].space;
+    const uint64_t most = model->tensor_count + 2 * (space / limit) + model->segment_count +
+                          model->tensor_count;
     return (struct span_list){.span = arena_array(plan->arena, most, sizeof(struct span)),
                               .limit = limit};
 }
@@ -217,7 +219,7 @@ static void stack_norms(struct plan *plan, const struct params *params, uint32_t
     for (uint32_t i = 0; i < spans.count; i++) {
         const struct span *span = &spans.span[i];
         if (!model->group[span->group].by_expert) continue;
-        const uint32_t count = (uint32_t)(span->tensor->count / span->tensor->experts);
+        const uint32_t count = (uint32_t)(span->tensor->space / span->tensor->experts);
         const struct push_expert_norm push = {
             .count = count,
             .block = NORM_BLOCK,
