@@ -38,7 +38,8 @@ static void one(struct check *t, uint32_t count, uint32_t matrices, uint32_t nes
     for (int b = 2; b < 5; b++) check_normal(t, b, DTYPE_F32, all, 1);
     if (push.copy) check_normal(t, 5, CHECK_STORE, all, 1);
     check_words(t, 6, moves, COUNT_OF(moves));
-    if (check_run(t, &push, 1e-12)) compare(t, &push, finite > 0);
+    // a few elements may all but cancel: 0.9 m + g
+    if (check_run(t, &push, all < 8 ? 1e-8 : 1e-12)) compare(t, &push, finite > 0);
 }
 
 void check_sgd(struct check *t)
