@@ -53,6 +53,8 @@ static void assets_have_their_parameters(void **state)
         {"softmoe.json", 25519185, 25519185}, // all experts on all tokens
         {"some.json", 49116, 49116},          // as many as may pass the threshold
         {"olmoe-15m.json", 15747840, 4737792},
+        // 20,480 experts of three 4 x 128, their signatures, ten dense layers and one's attention
+        {"arche3-small.json", 36157825, 36157825 - 20476 * 3 * 4 * 128ull},
     };
     for (size_t i = 0; i < COUNT_OF(wanted); i++) {
         struct model *model = make(wanted[i].asset, NULL, 0, SEGMENT);

@@ -237,6 +237,7 @@ bool bench_kernels(struct bench *bench); // bench_kernels.c: all other rows of t
 bool bench_grouped(struct bench *bench);       // bench_moe.c
 bool bench_ratios(struct bench *bench);        // bench_moe.c: grouped against dense
 bool bench_layers(struct bench *bench);        // bench_layer.c
+bool bench_routers(struct bench *bench);       // bench_router.c
 bool bench_steps(struct bench *bench);         // bench_steps.c
 
 // ---- output: bench_print.c, bench_json.c

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A layer of experts as the model's plan has it, router to combine, forward and forward with
 // backward: the steps of src/plan_moe.c on activations of their own.
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -65,6 +66,28 @@ static struct plan *make_plan(const struct layer *l, bool backward)
     return plan;
 }
 
+// Whether a step is of the experts themselves, and not of the router, the sort or the combine.
+static bool is_of_experts(const struct plan_step *step)
+{
+    const enum kernel_op op = step->op;
+    return step->kind == PLAN_DISPATCH &&
+           (kernel_is_grouped(op) || op == KERNEL_MOE_MATMUL_TN || op == KERNEL_MOE_ACTIVATE_BACK);
+}
+
+// The part of the layer's time that goes to all but its experts, step by step.
+static bool routing_share(const struct plan *plan, struct arena *arena, double *share)
+{
+    double *ms = arena_array(arena, plan->step_count, sizeof *ms), all = 0, routing = 0, wall;
+    for (int again = 0; again < 3; again++) // the first run is not like the others
+        if (!run_profile((struct plan *)plan, ms, &wall)) return false;
+    for (uint32_t i = 0; i < plan->step_count; i++) {
+        all += ms[i];
+        routing += is_of_experts(&plan->step[i]) ? 0 : ms[i];
+    }
+    *share = all > 0 ? routing / all : NAN;
+    return true;
+}
+
 static bool measure(const struct layer *l, const char *name, bool backward)
 {
     struct bench *bench = l->bench;
@@ -74,6 +97,8 @@ static bool measure(const struct layer *l, const char *name, bool backward)
     struct run *run = plan ? run_create(plan) : NULL;
     bool ok = run && bench_settle(bench, run, &ms[0]);
     for (uint32_t i = 0; i < BENCH_RUNS && ok; i++) ok = bench_run_once(bench, run, &ms[i]);
+    double share = NAN;
+    ok = ok && routing_share(plan, bench->arena, &share);
     if (ok) {
         struct bench_work work = {0};
         bench_add_work(&work, plan, 1);
@@ -93,6 +118,7 @@ static bool measure(const struct layer *l, const char *name, bool backward)
         bench_field(r, "tokens_per_s", 1e3 * c->seq_len / time.ms);
         bench_field(r, "dispatches", work.dispatches);
         bench_field(r, "submits", run_submits(run));
+        if (!isnan(share)) bench_field(r, "routing_share", share);
     }
     run_destroy(&run);
     plan_destroy(&plan);
@@ -160,9 +186,11 @@ static bool layer(struct bench *bench, const struct bench_layer *layer, uint32_t
 
 bool bench_layers(struct bench *bench)
 {
-    const struct bench_layer peer = {NULL, 8, 2, 512, 512};
+    const struct bench_layer peer = {NULL, 8, 2, 512, 512}, fine = {NULL, 64, 8, 256, 512};
     for (enum dtype store = DTYPE_F32; store <= DTYPE_F16; store++)
-        if (!layer(bench, &peer, 512, store, BENCH_DEFAULT)) return false;
+        if (!layer(bench, &peer, 512, store, BENCH_DEFAULT) ||
+            !layer(bench, &fine, 512, store, BENCH_DEFAULT))
+            return false;
     for (size_t m = 0; m < BENCH_MODELS; m++)
         for (enum dtype store = DTYPE_F32; store <= DTYPE_F16; store++) {
             const struct bench_model *model = &bench_models[m];

@@ -62,6 +62,9 @@ static void print_step(const struct bench_result *r, FILE *out)
                 100 * field_of(r, "kernel_share"), field_of(r, "kernel_ms"));
     if (!isnan(field_of(r, "dispatch_share")))
         fprintf(out, ", %.1f %% without the gaps between", 100 * field_of(r, "dispatch_share"));
+    if (!isnan(field_of(r, "routing_share")))
+        fprintf(out, ", %.1f %% for router, sort and combine",
+                100 * field_of(r, "routing_share"));
     if (!isnan(field_of(r, "metrics_share")))
         fprintf(out, ", %.2f %% for the metrics", 100 * field_of(r, "metrics_share"));
     fprintf(out, ", %.0f dispatches in %.0f submits\n", field_of(r, "dispatches"),
@@ -99,6 +102,8 @@ static void print_results(const struct bench *bench, FILE *out)
                 100 * r->time.spread, gflops, gbps,
                 bench_peak_pct(bench, r->variant, gflops, gbps));
         if (!isnan(field_of(r, "dense_pct"))) fprintf(out, "  %7.1f", field_of(r, "dense_pct"));
+        if (!isnan(field_of(r, "of_flat")))
+            fprintf(out, "  %.2f times the flat one", field_of(r, "of_flat"));
         putc('\n', out);
         if (!isnan(field_of(r, "tokens_per_s"))) print_step(r, out);
     }
