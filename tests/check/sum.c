@@ -11,6 +11,6 @@ void check_sum(struct check *t)
             check_normal(t, 0, DTYPE_F32, counts[i], 1);
             check_normal(t, 1, DTYPE_F32, 5, 100);
             const struct push_sum push = {.count = counts[i], .index = 3, .accumulate = accumulate};
-            check_run(t, &push, 1e-12);
+            check_run(t, &push, 1e-11);
         }
 }
