@@ -14,7 +14,7 @@ layout(binding = 2) writeonly buffer Tiles { uvec4 tiles[]; };
 layout(binding = 3) writeonly buffer Placed { uvec4 placed[]; };
 layout(binding = 4) writeonly buffer Indirect { uvec4 indirect[6]; };
 layout(push_constant) uniform Push {
-    uint range_count, first, slot_count, tile_rows, max_tiles, columns[6], rows[2];
+    uint range_count, first, slot_count, tile_rows, max_tiles, columns[6], rows[2], own_number;
 };
 
 uint tile_count(uint count) { return (count + tile_rows - 1) / tile_rows; }
@@ -46,7 +46,7 @@ void main()
         const uint i = base + LANE;
         const uvec4 own = i < end ? ranges[i] : uvec4(0);
         end = min(end, reduce_min(own.z > 0 ? end : i));
-        const uint slot = i < end ? slots[i] : 0;
+        const uint slot = i >= end ? 0 : own_number != 0 ? own.x : slots[i];
         const bool here = i < end && slot >= first && slot - first < slot_count;
         uint some_tiles, some_ranges;
         const uint own_tile = tile + scan_add(here ? tile_count(own.z) : 0, some_tiles);

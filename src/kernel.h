@@ -324,7 +324,8 @@ enum kernel_op {
     KERNEL_MOE_SCATTER,
     // The tiles of those experts whose matrices lie in slots first <= slots[i] < first + count, i
     // the entry of ranges: tiles, placed and indirect as moe_scan writes tiles, ranges and
-    // indirect, with slots[i] - first for the expert. One workgroup. push_moe_place
+    // indirect, with slots[i] - first for the expert. Where own, an expert's slot is its own number
+    // and slots is not read. One workgroup. push_moe_place
     // r ranges u32[R + 1][4], r slots u32[R], w tiles u32[max_tiles + 1][4],
     // w placed u32[R + 1][4], w indirect u32[6][4]
     KERNEL_MOE_PLACE,
@@ -590,6 +591,7 @@ struct push_moe_sort {
 struct push_moe_place {
     uint32_t ranges, first, count, tile_rows, max_tiles; // ranges: R
     uint32_t columns[6], rows[2];                        // as push_moe_sort
+    uint32_t own;
 };
 // m only for tn; top_k turns a pair into its token where rows are gathered
 struct push_moe_matmul {

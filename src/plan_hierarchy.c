@@ -7,6 +7,9 @@
 //
 // The domain's gate is its probability, divided by those of the token's other domains where
 // norm_topk_prob; where it is the only one it stays as it is, for else no gradient would reach it.
+#include <string.h>
+
+#include "runtime/log.h"
 #include "src/base.h"
 #include "src/plan_model.h"
 
@@ -66,9 +69,73 @@ static struct push_moe_sort sort_push(const struct network *n, int32_t layer)
     return kernel_moe_sort(n->plan->kernels, n->plan->store, &size);
 }
 
-static struct plan_range grid(const struct layer_values *v, enum kernel_moe_grid entry)
+static struct plan_range grid(const struct sort_values *sort, enum kernel_moe_grid entry)
 {
-    return plan_slice(v->domains.sort.indirect, entry * 16ull, 12);
+    return plan_slice(sort->indirect, entry * 16ull, 12);
+}
+
+// ---- windows: some domains, whose experts' rows of a table one binding may cover
+
+struct window { uint32_t first, count; struct sort_values sort; };
+
+// Domains of a window, whose rows begin at multiples of what any binding's offset must be.
+static uint32_t window_domains(const struct network *n, const struct levels *l, uint64_t row_bytes)
+{
+    enum { ROWS = 128 };
+    const uint64_t range = n->plan->gpu->caps.max_range, domain = l->size * row_bytes;
+    if (l->domains * domain <= range) return l->domains;
+    uint32_t whole = 1;
+    while (whole * l->size % ROWS) whole *= 2;
+    const uint64_t most = range / domain / whole * whole;
+    if (most == 0)
+        log_error("router_type hierarchical: %u experts of %u domains are rows of %llu bytes, and "
+                  "the device binds %llu bytes at once; wanted more n_domains",
+                  l->size, whole, (unsigned long long)row_bytes, (unsigned long long)range);
+    n->plan->failed |= most == 0;
+    return (uint32_t)min_u64(most, l->domains);
+}
+
+// The rows of some domains, numbered from the first of them.
+static struct sort_values window_sort(struct network *n, int32_t layer, uint32_t first,
+                                      uint32_t count)
+{
+    const struct levels l = levels_of(n, layer);
+    const struct push_moe_sort sort = sort_push(n, layer);
+    const struct sort_values *all = &n->layer[layer].domains.sort;
+    struct push_moe_place push = {.ranges = min_u32(l.domains, l.rows),
+                                  .first = first,
+                                  .count = count,
+                                  .tile_rows = sort.tile_rows,
+                                  .max_tiles = sort.max_tiles,
+                                  .own = 1};
+    memcpy(push.columns, sort.columns, sizeof push.columns);
+    memcpy(push.rows, sort.rows, sizeof push.rows);
+    struct sort_values own = *all;
+    own.tiles = network_temp_f32(n, push.max_tiles + 1, 4, "tiles_window", layer);
+    own.ranges = network_temp_f32(n, push.ranges + 1, 4, "ranges_window", layer);
+    own.indirect = network_temp_f32(n, MOE_GRIDS, 4, "indirect_window", layer);
+    plan_add(n->plan, KERNEL_MOE_PLACE, 0, &push,
+             PLAN_BIND(all->ranges, all->offsets, own.tiles, own.ranges, own.indirect));
+    return own;
+}
+
+// The next window of a table whose rows have so many bytes; {0} before the first.
+static bool next_window(struct network *n, int32_t layer, uint64_t row_bytes, struct window *w)
+{
+    const struct levels l = levels_of(n, layer);
+    const uint32_t most = window_domains(n, &l, row_bytes);
+    w->first += w->count;
+    w->count = min_u32(most, l.domains - w->first);
+    if (w->count == 0) return false;
+    w->sort = w->count == l.domains ? n->layer[layer].domains.sort
+                                    : window_sort(n, layer, w->first, w->count);
+    return true;
+}
+
+static struct plan_range window_rows(const struct levels *l, const struct window *w,
+                                     struct plan_range range, uint64_t row_bytes)
+{
+    return network_rows(range, row_bytes, w->first * l->size, w->count * l->size);
 }
 
 static struct push_moe_matmul product_push(const struct levels *l, uint32_t cols, uint32_t inner)
@@ -162,16 +229,21 @@ static void row_logits(struct network *n, int32_t layer, struct plan_range logit
 {
     const struct levels l = levels_of(n, layer);
     const struct layer_values *v = &n->layer[layer];
-    const struct sort_values *sort = &v->domains.sort;
-    const struct plan_range weight = network_weight(n, ROLE_ROUTER, layer);
+    const struct plan_range weight = network_weight(n, ROLE_ROUTER, layer),
+                            bias = network_weight_if(n, ROLE_ROUTER_BIAS, layer);
     const struct router_products products = row_products(n, layer);
+    const uint64_t row = (uint64_t)l.width * n->store_bytes;
     struct push_moe_matmul push = product_push(&l, l.size, l.width);
     push.bias = n->config->router_bias;
-    plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_NTF, max_u32(l.rows / l.domains, 1), &push,
-                      PLAN_BIND(v->router_in, sort->tiles, weight, logits,
-                                push.bias ? network_weight(n, ROLE_ROUTER_BIAS, layer) : weight,
-                                sort->order),
-                      grid(v, MOE_GRID_DOWN));
+    for (struct window w = {0}; next_window(n, layer, row, &w);) {
+        const struct plan_range own = window_rows(&l, &w, weight, row);
+        push.experts = w.count;
+        plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_NTF, max_u32(l.rows / l.domains, 1), &push,
+                          PLAN_BIND(v->router_in, w.sort.tiles, own, logits,
+                                    push.bias ? window_rows(&l, &w, bias, n->store_bytes) : own,
+                                    w.sort.order),
+                          grid(&w.sort, MOE_GRID_DOWN));
+    }
     network_router_scale(n, layer, &products, logits, false);
     noise_steps(n, layer, false, logits);
 }
@@ -263,31 +335,43 @@ void network_hierarchy_stats(struct network *n, int32_t layer, struct plan_range
 
 // ---- backward
 
-// Gradients of the experts' rows; what they are worth to the body's output [T][width].
-static void row_weights_back(struct network *n, int32_t layer, struct plan_range dlogits,
-                             struct plan_range din, bool add)
+static void row_weights_back(struct network *n, int32_t layer, struct plan_range dlogits)
+{
+    const struct levels l = levels_of(n, layer);
+    const struct plan_range grad = network_grad(n, ROLE_ROUTER, layer);
+    struct push_moe_matmul push = product_push(&l, l.width, 0);
+    push.m = l.size;
+    push.gather = 1; // of b
+    for (struct window w = {0}; next_window(n, layer, 4ull * l.width, &w);) {
+        push.experts = w.count;
+        plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_TN, max_u32(l.rows / l.domains, 1), &push,
+                          PLAN_BIND(dlogits, n->layer[layer].router_in, w.sort.order,
+                                    w.sort.ranges, window_rows(&l, &w, grad, 4ull * l.width)),
+                          grid(&w.sort, MOE_GRID_DOWN_WEIGHT));
+    }
+}
+
+// What the rows are worth to the body's output [T][width].
+static void row_input_back(struct network *n, int32_t layer, struct plan_range dlogits,
+                           struct plan_range din, bool add)
 {
     const struct levels l = levels_of(n, layer);
     const struct layer_values *v = &n->layer[layer];
-    const struct sort_values *sort = &v->domains.sort;
-    const uint32_t rows = max_u32(l.rows / l.domains, 1);
-    struct push_moe_matmul weight = product_push(&l, l.width, 0);
-    weight.m = l.size;
-    weight.gather = 1; // of b
-    plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_TN, rows, &weight,
-                      PLAN_BIND(dlogits, v->router_in, sort->order, sort->ranges,
-                                network_grad(n, ROLE_ROUTER, layer)),
-                      grid(v, MOE_GRID_DOWN_WEIGHT));
     const struct plan_range matrix = network_weight(n, ROLE_ROUTER, layer),
                             dx = network_temp(n, l.rows, l.width, "drows", layer);
-    const struct push_moe_matmul input = product_push(&l, l.width, l.size);
-    plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_NN, rows, &input,
-                      PLAN_BIND(dlogits, sort->order, sort->tiles, matrix, dx, dlogits, matrix),
-                      grid(v, MOE_GRID_BACK_H));
+    const uint64_t row = (uint64_t)l.width * n->store_bytes;
+    struct push_moe_matmul push = product_push(&l, l.width, l.size);
+    for (struct window w = {0}; next_window(n, layer, row, &w);) {
+        const struct plan_range own = window_rows(&l, &w, matrix, row);
+        push.experts = w.count;
+        plan_add_indirect(n->plan, KERNEL_MOE_MATMUL_NN, max_u32(l.rows / l.domains, 1), &push,
+                          PLAN_BIND(dlogits, w.sort.order, w.sort.tiles, own, dx, dlogits, own),
+                          grid(&w.sort, MOE_GRID_BACK_H));
+    }
     const struct push_moe_combine combine = {
         .tokens = n->tokens, .cols = l.width, .top_k = l.picked, .add = add};
     plan_add(n->plan, KERNEL_MOE_COMBINE, 0, &combine,
-             PLAN_BIND(dx, sort->inverse, v->domains.gates, din, din));
+             PLAN_BIND(dx, v->domains.sort.inverse, v->domains.gates, din, din));
 }
 
 static void row_back(struct network *n, int32_t layer, struct plan_range drow,
@@ -309,7 +393,8 @@ static void row_back(struct network *n, int32_t layer, struct plan_range drow,
                  PLAN_BIND(dlogits, d->sort.order, d->sort.offsets, d->gates,
                            network_grad(n, ROLE_ROUTER_BIAS, layer)));
     network_router_scale(n, layer, &products, dlogits, true);
-    row_weights_back(n, layer, dlogits, din, add);
+    row_weights_back(n, layer, dlogits);
+    row_input_back(n, layer, dlogits, din, add);
 }
 
 static void domain_back(struct network *n, int32_t layer, struct plan_range dgates,

@@ -71,9 +71,15 @@ static struct plan_range lengths(struct network *n, int32_t layer, enum model_ro
                                  uint32_t rows)
 {
     const struct plan_range inverse = network_temp_f32(n, rows, 1, "signature_inverse", layer);
-    const struct push_norm push = {.rows = rows, .cols = n->config->hidden_size};
-    plan_add(n->plan, KERNEL_ROW_INVERSE, 0, &push,
-             PLAN_BIND(network_weight(n, role, layer), inverse));
+    const uint32_t cols = n->config->hidden_size;
+    const uint64_t row = (uint64_t)cols * n->store_bytes;
+    const uint32_t window = network_window(n, rows, row);
+    for (uint32_t begin = 0; begin < rows; begin += window) {
+        const struct push_norm push = {.rows = min_u32(window, rows - begin), .cols = cols};
+        plan_add(n->plan, KERNEL_ROW_INVERSE, 0, &push,
+                 PLAN_BIND(network_rows(network_weight(n, role, layer), row, begin, push.rows),
+                           network_rows(inverse, 4, begin, push.rows)));
+    }
     return inverse;
 }
 
@@ -93,9 +99,16 @@ static void cosine_steps(struct network *n, int32_t layer)
 static void project(struct network *n, int32_t layer, enum model_role role, uint32_t rows,
                     struct plan_range inverse)
 {
-    const struct push_norm push = {.rows = rows, .cols = n->config->hidden_size};
-    plan_add(n->plan, KERNEL_ROW_PROJECT, 0, &push,
-             PLAN_BIND(network_weight(n, role, layer), inverse, network_grad(n, role, layer)));
+    const uint32_t cols = n->config->hidden_size, window = network_window(n, rows, 4ull * cols);
+    for (uint32_t begin = 0; begin < rows; begin += window) {
+        const struct push_norm push = {.rows = min_u32(window, rows - begin), .cols = cols};
+        plan_add(n->plan, KERNEL_ROW_PROJECT, 0, &push,
+                 PLAN_BIND(network_rows(network_weight(n, role, layer),
+                                        (uint64_t)cols * n->store_bytes, begin, push.rows),
+                           network_rows(inverse, 4, begin, push.rows),
+                           network_rows(network_grad(n, role, layer), 4ull * cols, begin,
+                                        push.rows)));
+    }
 }
 
 static void cosine_back(struct network *n, int32_t layer, struct plan_range din,

@@ -5,6 +5,7 @@
 // it is run again.
 #include "tests/unit.h"
 
+#include "src/experts.h"
 #include "src/trainer.h"
 
 static const char config_text[] =
@@ -14,6 +15,21 @@ static const char config_text[] =
     "\"head_dim\": 16,"
     " \"max_position_embeddings\": 16, \"num_experts\": 4, \"num_experts_per_tok\": 2, "
     "\"mlp_only_layers\": [1], \"initializer_range\": 0.3,"
+    " \"seq_len\": 8, \"batch_size\": 2, \"max_grad_norm\": 0, \"steps\": 1, \"seed\": 5}";
+
+// Four domains of 64 experts: their signatures are windows of two domains where RANGE is the limit,
+// and nothing else but the experts' slots is.
+static const char domains_text[] =
+    "{\"model_type\": \"vkmoe\", \"vocab_size\": 140, \"hidden_size\": 128, \"intermediate_size\": "
+    "40, \"moe_intermediate_size\": 24,"
+    " \"num_hidden_layers\": 2, \"num_attention_heads\": 2, \"num_key_value_heads\": 1, "
+    "\"head_dim\": 16,"
+    " \"max_position_embeddings\": 16, \"num_experts\": 256, \"num_experts_per_tok\": 2, "
+    "\"router_type\": \"hierarchical\", \"n_domains\": 4, \"router_body\": \"%s\", "
+    "\"router_bias\": %s, "
+    "\"router_temperature\": 0.5, \"router_learn_temperature\": true, "
+    "\"router_aux_loss_coef\": 0.1, "
+    "\"mlp_only_layers\": [1], \"initializer_range\": 0.3, \"torch_dtype\": \"%s\", "
     " \"seq_len\": 8, \"batch_size\": 2, \"max_grad_norm\": 0, \"steps\": 1, \"seed\": 5}";
 
 enum { TOKENS = 16, VOCAB = 301, HIDDEN = 128 };
@@ -27,7 +43,7 @@ struct step {
     double          loss;
 };
 
-enum { WINDOWS = 1, SPLITS = 2, PARTS = 3 };
+enum { WINDOWS = 1, SPLITS = 2, DOMAINS = 4, LINEAR = 8, HALF = 16, PARTS = 3 };
 
 static bool is_dense(enum kernel_op op)
 {
@@ -64,29 +80,47 @@ static uint32_t count_steps(struct step *s, enum kernel_op a, enum kernel_op b)
     return found;
 }
 
+static void read_config(struct config *config, int how)
+{
+    char text[sizeof domains_text + 64];
+    const bool linear = how & LINEAR;
+    snprintf(text, sizeof text, domains_text, linear ? "linear" : "cosine",
+             linear ? "true" : "false", how & HALF ? "bfloat16" : "float32");
+    assert_true(config_parse(config, "config", how & DOMAINS ? text : config_text, NULL, 0));
+}
+
+static void make_trainer(struct step *s, int how)
+{
+    struct experts_params experts = {.slots = 2 * TOKENS};
+    if (how & DOMAINS) experts_source_initial(&experts.source);
+    s->trainer = how & DOMAINS
+                     ? trainer_create_streamed(s->gpu, s->kernels, s->model, &experts)
+                     : trainer_create(s->gpu, s->kernels, s->model);
+    assert_non_null(s->trainer);
+}
+
 static void step_run(struct step *s, const char *device, int how)
 {
     static uint32_t ids[TOKENS], targets[TOKENS];
     struct config config;
     struct trainer_result result;
-    assert_true(config_parse(&config, "config", config_text, NULL, 0));
+    read_config(&config, how);
     for (uint32_t i = 0; i < TOKENS; i++) {
-        ids[i] = (uint32_t)rng_below(11, 0, i, VOCAB);
-        targets[i] = (uint32_t)rng_below(11, 1, i, VOCAB);
+        ids[i] = (uint32_t)rng_below(11, 0, i, config.vocab_size);
+        targets[i] = (uint32_t)rng_below(11, 1, i, config.vocab_size);
     }
-    ids[1] = 127, ids[2] = 128, ids[3] = VOCAB - 1; // ends of windows
+    ids[1] = 127, ids[2] = 128, ids[3] = config.vocab_size - 1; // ends of windows
     s->gpu = gpu_create(&(struct gpu_params){.device = device, .cache_dir = ""});
     assert_non_null(s->gpu);
     if (how & WINDOWS) s->gpu->caps.max_range = RANGE;
     s->kernels = kernels_create(s->gpu);
-    s->model = model_create(&config, 1 << 30);
-    s->trainer = trainer_create(s->gpu, s->kernels, s->model);
-    assert_non_null(s->trainer);
+    s->model = (how & DOMAINS ? model_create_streamed : model_create)(&config, 1 << 30);
+    assert_non_null(s->model);
+    make_trainer(s, how);
     if (how & SPLITS) {
         choose_splits(s);
         trainer_destroy(&s->trainer);
-        s->trainer = trainer_create(s->gpu, s->kernels, s->model);
-        assert_non_null(s->trainer);
+        make_trainer(s, how);
     }
     assert_true(!(how & SPLITS) ==
                 !count_steps(s, KERNEL_MATMUL_SUM, KERNEL_MATMUL_SUMF));
@@ -142,6 +176,31 @@ static void compare(const char *device, int how)
     step_finish(&whole);
 }
 
+// Windows of domains: every row is of one domain, so nothing is summed in another order.
+static void compare_domains(const char *device, int how)
+{
+    struct step whole, other;
+    step_run(&whole, device, how);
+    step_run(&other, device, how | WINDOWS);
+    assert_int_equal(count_steps(&whole, KERNEL_ROW_PROJECT, KERNEL_ROW_INVERSE),
+                     how & LINEAR ? 0 : 4);
+    const uint32_t places = count_steps(&whole, KERNEL_MOE_PLACE, KERNEL_MOE_PLACE),
+                   more = count_steps(&other, KERNEL_MOE_PLACE, KERNEL_MOE_PLACE);
+    assert_true(more >= places + (how & HALF ? 2 : 6)); // and those of the slots
+    assert_true(whole.loss == other.loss);
+    for (uint32_t t = 0; t < whole.model->tensor_count; t++)
+        if (!whole.model->tensor[t].streamed) assert_same_gradient(&whole, &other, t, 0);
+    step_finish(&other);
+    step_finish(&whole);
+}
+
+static void domains_change_nothing(void **state)
+{
+    compare_domains(*state, DOMAINS);
+    compare_domains(*state, DOMAINS | LINEAR);
+    compare_domains(*state, DOMAINS | HALF);
+}
+
 static void windows_change_nothing(void **state) { compare(*state, WINDOWS); }
 static void splits_change_nothing(void **state) { compare(*state, SPLITS); }
 static void both_change_nothing(void **state) { compare(*state, WINDOWS | SPLITS); }
@@ -152,6 +211,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(windows_change_nothing, ref),
         cmocka_unit_test_prestate(windows_change_nothing, NULL),
+        cmocka_unit_test_prestate(domains_change_nothing, ref),
+        cmocka_unit_test_prestate(domains_change_nothing, NULL),
         cmocka_unit_test_prestate(splits_change_nothing, ref),
         cmocka_unit_test_prestate(splits_change_nothing, NULL),
         cmocka_unit_test_prestate(both_change_nothing, NULL),

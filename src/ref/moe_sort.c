@@ -93,8 +93,9 @@ void ref_moe_place(const struct gpu_ref_call *call)
     uint32_t (*indirect)[4] = call->buffer[4];
     uint32_t tile = 0, range = 0;
     for (uint32_t i = 0; i < push->ranges && ranges[i][2] > 0; i++) {
-        const uint32_t slot = slots[i] - push->first, end = ranges[i][1] + ranges[i][2];
-        if (slots[i] < push->first || slot >= push->count) continue;
+        const uint32_t place = push->own ? ranges[i][0] : slots[i];
+        const uint32_t slot = place - push->first, end = ranges[i][1] + ranges[i][2];
+        if (place < push->first || slot >= push->count) continue;
         for (uint32_t row = ranges[i][1]; row < end && tile < push->max_tiles;
              row += push->tile_rows) {
             const uint32_t words[4] = {slot, row, min_u32(push->tile_rows, end - row), 0};

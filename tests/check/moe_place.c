@@ -30,10 +30,12 @@ static void make_ranges(struct check *t, struct placed *p, uint32_t most)
     p->push.max_tiles = p->rows / p->push.tile_rows + p->used;
 }
 
-// Each slot at most once, in no order; every `out`-th expert has none.
+// Each slot at most once, in no order; every `out`-th expert has none. Where own, experts' numbers.
 static void make_slots(struct check *t, struct placed *p, uint32_t out)
 {
     p->slots = calloc(p->push.ranges + 1, sizeof *p->slots);
+    for (uint32_t i = 0; p->push.own && i < p->used; i++) p->slots[i] = p->ranges[4 * i];
+    if (p->push.own) return;
     for (uint32_t i = 0; i < p->push.ranges; i++) p->slots[i] = i;
     for (uint32_t i = p->push.ranges; i-- > 1;) {
         const uint32_t j = (uint32_t)check_random(t, i + 1), slot = p->slots[i];
@@ -70,7 +72,9 @@ static void window(struct check *t, struct placed *p, const char *label)
 {
     check_begin(t, KERNEL_MOE_PLACE, 0, "%s slots from %u", label, p->push.first);
     check_words(t, 0, p->ranges, 4 * ((uint64_t)p->push.ranges + 1));
-    check_words(t, 1, p->slots, p->push.ranges);
+    uint32_t *none = calloc(p->push.ranges, sizeof *none);
+    check_words(t, 1, p->push.own ? none : p->slots, p->push.ranges);
+    free(none);
     check_output(t, 2, DTYPE_U32, 4 * ((uint64_t)p->push.max_tiles + 1));
     check_output(t, 3, DTYPE_U32, 4 * ((uint64_t)p->push.ranges + 1));
     check_output(t, 4, DTYPE_U32, 4 * MOE_GRIDS);
@@ -84,18 +88,18 @@ static void window(struct check *t, struct placed *p, const char *label)
 }
 
 static void place_case(struct check *t, uint32_t ranges, uint32_t used, uint32_t most,
-                       uint32_t tile_rows, uint32_t out)
+                       uint32_t tile_rows, uint32_t out, bool own)
 {
     struct placed p = {.push = {.ranges = ranges, .tile_rows = tile_rows,
-                                .columns = {3, 5, 0, 70, 9, 1}, .rows = {7, 2}},
+                                .columns = {3, 5, 0, 70, 9, 1}, .rows = {7, 2}, .own = own},
                        .used = used};
     char label[120];
-    snprintf(label, sizeof label, "R %u of %u, up to %u rows, tile %u, every %u out", used, ranges,
-             most, tile_rows, out);
+    snprintf(label, sizeof label, "R %u of %u, up to %u rows, tile %u, every %u out%s", used,
+             ranges, most, tile_rows, out, own ? ", own numbers" : "");
     make_ranges(t, &p, most);
     make_slots(t, &p, out);
     p.seen = calloc(p.rows + 1, sizeof *p.seen);
-    p.push.count = ceil_div(ranges, WINDOWS);
+    p.push.count = ceil_div(own ? 3 * ranges : ranges, WINDOWS);
     for (uint32_t w = 0; w < WINDOWS; w++, p.push.first += p.push.count) window(t, &p, label);
     for (uint32_t i = 0; i < used; i++)
         for (uint32_t row = 0; row < p.ranges[4 * i + 2]; row++)
@@ -114,6 +118,7 @@ void check_moe_place(struct check *t)
         {64, 64, 9, 4, 2},   {64, 17, 90, 64, 0}, {1000, 999, 5, 8, 7}, {20480, 20480, 3, 1, 5},
     };
     for (size_t i = 0; i < COUNT_OF(sizes); i++)
-        place_case(t, sizes[i].ranges, sizes[i].used, sizes[i].most, sizes[i].tile_rows,
-                   sizes[i].out);
+        for (int own = 0; own < 2; own++)
+            place_case(t, sizes[i].ranges, sizes[i].used, sizes[i].most, sizes[i].tile_rows,
+                       sizes[i].out, own);
 }
