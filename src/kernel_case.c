@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT
 // A case for every operation: ragged edges, every branch that a real call takes, inputs from the
-// counter-based generator. Shapes of small matmuls follow the kernel's tile: one whole and a rest.
+// counter-based generator. Here those that the files of a family (kernel_case_fill.h) have not, and
+// what finds a case and lays it out on a device.
 #include "src/kernel_case.h"
 
 #include <math.h>
 
-#include "src/codes.h"
 #include "src/kernel_case_fill.h"
-#include "src/kernel_shape.h"
 #include "src/ref/ref.h"
 
 // ---- embedding, norms, elements
@@ -122,74 +121,6 @@ static void cast(struct kernel_case *c)
     PUSH(c, push_count, .count = 309);
     numbers(c, 0, DTYPE_F32, 309);
     output(c, 1, KERNEL_CASE_STORE, 309);
-}
-
-// ---- dense matmuls
-
-static bool wide_output(enum kernel_op op)
-{
-    return op == KERNEL_MATMUL_NTF || op == KERNEL_MATMUL_NNF || op == KERNEL_MATMUL_TN ||
-           op == KERNEL_MATMUL_SUMF || op == KERNEL_MATVECF;
-}
-
-// r, c and bias of the epilogue, from binding b on
-static void matmul_end(struct kernel_case *c, uint32_t b, uint32_t m, uint32_t n)
-{
-    const int out = wide_output(c->kernel->op) ? (int)DTYPE_F32 : KERNEL_CASE_STORE;
-    numbers(c, b, out, (uint64_t)m * n);
-    output(c, b + 1, out, (uint64_t)m * n);
-    numbers(c, b + 2, KERNEL_CASE_STORE, n);
-}
-
-// What a size must be a multiple of: kernels that are not ragged take fours where rows of operands
-// begin (struct kernel_shape), and eights of k where that is their depth: 39 becomes 40.
-static uint32_t whole(const struct kernel_case *c, uint32_t size, bool begins)
-{
-    const struct kernel_shape *shape = &c->kernel->shape;
-    return begins && kernel_is_flat(shape) && !shape->ragged ? (size + 3) / 4 * 4 : size;
-}
-
-static bool is_tn(enum kernel_op op) { return kernel_form_of(op) == FORM_TN; }
-static bool is_nn(enum kernel_op op) { return kernel_form_of(op) == FORM_NN; }
-
-static struct push_matmul matmul_push(const struct kernel_case *c)
-{
-    const struct kernel *k = c->kernel;
-    if (c->size.rows)
-        return (struct push_matmul){.m = c->size.rows, .n = c->size.columns, .k = c->size.inner,
-                                    .parts = c->parts};
-    const uint32_t columns = kernel_group_columns(k->op, &k->shape) + 3;
-    return (struct push_matmul){.m = whole(c, k->shape.rows + 1, is_tn(k->op)),
-                                .n = whole(c, columns, is_tn(k->op) || is_nn(k->op)),
-                                .k = whole(c, 39, !is_tn(k->op)),
-                                .add = 1,
-                                .bias = 1,
-                                .scale = 0.5f,
-                                .activation = ACTIVATION_GELU_TANH};
-}
-
-static void matmul(struct kernel_case *c)
-{
-    const struct push_matmul push = matmul_push(c);
-    memcpy(c->push, &push, sizeof push);
-    numbers(c, 0, KERNEL_CASE_STORE, (uint64_t)push.m * push.k);
-    numbers(c, 1, KERNEL_CASE_STORE, (uint64_t)push.n * push.k);
-    matmul_end(c, 2, max_u32(push.parts, 1) * push.m, push.n);
-}
-
-static void matmul_sum(struct kernel_case *c)
-{
-    if (c->size.rows) {
-        const uint32_t m = c->size.rows, n = c->size.columns;
-        PUSH(c, push_matmul, .m = m, .n = n, .parts = c->parts);
-        numbers(c, 0, DTYPE_F32, (uint64_t)c->parts * m * n);
-        matmul_end(c, 1, m, n);
-        return;
-    }
-    PUSH(c, push_matmul, .m = 5, .n = 37, .parts = 3, .add = 1, .bias = 1, .scale = 0.5f,
-         .activation = ACTIVATION_RELU2);
-    numbers(c, 0, DTYPE_F32, 3 * 5 * 37);
-    matmul_end(c, 1, 5, 37);
 }
 
 // ---- attention
@@ -317,131 +248,7 @@ static void cache_write(struct kernel_case *c)
     numbers(c, 2, KERNEL_CASE_STORE, 6 * 37);
 }
 
-// ---- grouped matmuls. Small: three experts with a tile and a row, none, and two rows. Sized: all
-// experts have as many rows as kernel_size says, and there are as many as a small batch has.
-
-enum { SMALL_EXPERTS = 3, MOST_EXPERTS = 32, SIZED_PAIRS = 256 };
-struct grouped { uint32_t rows[MOST_EXPERTS], experts, pairs, tokens, m, n, k, tile_count; };
-
-uint32_t kernel_case_experts(uint32_t rows)
-{
-    return min_u32(max_u32(SIZED_PAIRS / rows, SMALL_EXPERTS), MOST_EXPERTS);
-}
-
-static struct grouped grouped_push(struct kernel_case *c, struct push_moe_matmul push)
-{
-    const struct kernel *k = c->kernel;
-    const bool tn = k->op == KERNEL_MOE_MATMUL_TN;
-    const uint32_t tile = k->shape.rows, sized = tn ? c->size.inner : c->size.rows;
-    struct grouped g = {.experts = sized ? kernel_case_experts(sized) : SMALL_EXPERTS,
-                        .k = sized ? c->size.inner : whole(c, 39, true)};
-    const uint32_t columns = kernel_group_columns(k->op, &k->shape) + 3;
-    g.n = sized ? c->size.columns : whole(c, columns, tn || is_nn(k->op));
-    g.m = sized ? c->size.rows : whole(c, tile + 1, true);
-    g.tokens = sized ? ceil_div(g.experts * sized, 2) : ceil_div(tile + 3, 2);
-    push.pairs = g.pairs = g.tokens * 2;
-    const uint32_t last = g.experts - 1;
-    g.rows[0] = tile + 1;
-    for (uint32_t e = 0; sized && e < last; e++) g.rows[e] = sized;
-    g.rows[last] = g.pairs;
-    for (uint32_t e = 0; e < last; e++) g.rows[last] -= g.rows[e];
-    push.experts = g.experts;
-    push.top_k = 2;
-    push.m = tn ? g.m : 0;
-    push.n = g.n;
-    push.k = g.k;
-    memcpy(c->push, &push, sizeof push);
-    return g;
-}
-
-static void grouped_order(struct kernel_case *c, uint32_t b, const struct grouped *g)
-{
-    uint32_t *order = words(c, b, g->pairs);
-    for (uint32_t i = 0; i < g->pairs; i++) order[i] = g->pairs - 1 - i;
-}
-
-static void grouped_tiles(struct kernel_case *c, uint32_t b, struct grouped *g)
-{
-    const struct kernel *k = c->kernel;
-    uint32_t (*tile)[4] = (uint32_t (*)[4])words(c, b, 4ull * (g->pairs + 1)), first = 0;
-    for (uint32_t e = 0; e < g->experts; e++)
-        for (uint32_t left = g->rows[e]; left;) {
-            const uint32_t take = min_u32(left, k->shape.rows);
-            uint32_t *t = tile[g->tile_count++];
-            t[0] = e, t[1] = first, t[2] = take;
-            first += take, left -= take;
-        }
-    c->groups[0] = kernel_moe_columns(k->op, &k->shape, g->n);
-    c->groups[1] = g->tile_count;
-    c->groups[2] = 1;
-}
-
-// moe_matmul_up and _act
-static void moe_matmul_up(struct kernel_case *c)
-{
-    const uint32_t matrices = c->kernel->op == KERNEL_MOE_MATMUL_UP ? 2 : 1, h = 3 + matrices;
-    struct grouped g =
-        grouped_push(c, (struct push_moe_matmul){
-                            .save = 1, .activation = ACTIVATION_SILU, .bias = 1});
-    numbers(c, 0, KERNEL_CASE_STORE, (uint64_t)g.tokens * g.k);
-    grouped_order(c, 1, &g);
-    grouped_tiles(c, 2, &g);
-    for (uint32_t b = 3; b < h; b++)
-        numbers(c, b, KERNEL_CASE_STORE, (uint64_t)g.experts * g.n * g.k);
-    for (uint32_t b = h; b <= h + matrices; b++)
-        output(c, b, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.n);
-    if (matrices == 1) numbers(c, 6, KERNEL_CASE_STORE, (uint64_t)g.experts * g.n);
-}
-
-static void moe_matmul_nt(struct kernel_case *c)
-{
-    struct grouped g = grouped_push(c, (struct push_moe_matmul){.bias = 1});
-    numbers(c, 0, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.k);
-    grouped_tiles(c, 1, &g);
-    numbers(c, 2, KERNEL_CASE_STORE, (uint64_t)g.experts * g.n * g.k);
-    output(c, 3, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.n);
-    numbers(c, 4, KERNEL_CASE_STORE, (uint64_t)g.experts * g.n);
-}
-
-static void moe_matmul_ntf(struct kernel_case *c)
-{
-    struct grouped g = grouped_push(c, (struct push_moe_matmul){.bias = 1});
-    numbers(c, 0, KERNEL_CASE_STORE, (uint64_t)g.tokens * g.k);
-    grouped_tiles(c, 1, &g);
-    numbers(c, 2, KERNEL_CASE_STORE, (uint64_t)g.experts * g.n * g.k);
-    output(c, 3, DTYPE_F32, (uint64_t)g.pairs * g.n);
-    numbers(c, 4, KERNEL_CASE_STORE, (uint64_t)g.experts * g.n);
-    grouped_order(c, 5, &g);
-}
-
-static void moe_matmul_nn(struct kernel_case *c)
-{
-    struct grouped g = grouped_push(c, (struct push_moe_matmul){.gather = 1, .second = 1});
-    numbers(c, 0, KERNEL_CASE_STORE, (uint64_t)g.tokens * g.k);
-    grouped_order(c, 1, &g);
-    grouped_tiles(c, 2, &g);
-    numbers(c, 3, KERNEL_CASE_STORE, (uint64_t)g.experts * g.n * g.k);
-    output(c, 4, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.n);
-    numbers(c, 5, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.k);
-    numbers(c, 6, KERNEL_CASE_STORE, (uint64_t)g.experts * g.n * g.k);
-}
-
-static void moe_matmul_tn(struct kernel_case *c)
-{
-    const struct kernel *k = c->kernel;
-    const struct grouped g = grouped_push(c, (struct push_moe_matmul){.gather = 1});
-    uint32_t (*range)[4] = (uint32_t (*)[4])words(c, 3, 4 * (g.experts + 1)), ranges = 0, first = 0;
-    for (uint32_t e = 0; e < g.experts; first += g.rows[e++])
-        if (g.rows[e])
-            memcpy(range[ranges++], (uint32_t[4]){e, first, g.rows[e]}, sizeof *range);
-    numbers(c, 0, KERNEL_CASE_STORE, (uint64_t)g.pairs * g.m);
-    numbers(c, 1, KERNEL_CASE_STORE, (uint64_t)g.tokens * g.n);
-    grouped_order(c, 2, &g);
-    numbers(c, 4, DTYPE_F32, (uint64_t)g.experts * g.m * g.n);
-    c->groups[0] = kernel_moe_columns(k->op, &k->shape, g.n);
-    c->groups[1] = ceil_div(g.m, k->shape.rows);
-    c->groups[2] = ranges;
-}
+// ---- rows of experts
 
 static void moe_activate_back(struct kernel_case *c)
 {
@@ -464,7 +271,7 @@ static void moe_combine(struct kernel_case *c)
     output(c, 4, KERNEL_CASE_STORE, 5 * 37);
 }
 
-// ---- loss, optimizer, sampling
+// ---- loss, sampling
 
 static void softcap(struct kernel_case *c)
 {
@@ -489,174 +296,6 @@ static void sum(struct kernel_case *c)
     PUSH(c, push_sum, .count = 309, .index = 2, .accumulate = 1);
     positive(c, 0, DTYPE_F32, 309);
     numbers(c, 1, DTYPE_F32, 4);
-}
-
-static void grad_norm(struct kernel_case *c)
-{
-    PUSH(c, push_sum, .count = 309, .index = 1, .block = 128);
-    numbers(c, 0, DTYPE_F32, 309);
-    numbers(c, 1, DTYPE_F32, 4);
-}
-
-static void expert_norm(struct kernel_case *c)
-{
-    static const uint32_t places[] = {1, 3, KERNEL_NONE_ID, 7, 0};
-    PUSH(c, push_expert_norm, .count = 308, .block = 128, .matrices = 4, .mapped = 1, .index = 1);
-    numbers(c, 0, DTYPE_F32, 4 * 308);
-    memcpy(words(c, 1, 5), places, sizeof places);
-    numbers(c, 2, DTYPE_F32, 12);
-}
-
-static void expert_moves(struct kernel_case *c)
-{
-    static const uint32_t moves[] = {5, 0, 9, 7}, places[] = {3, KERNEL_NONE_ID, 0, 1, 2};
-    PUSH(c, push_count, .count = 5);
-    memcpy(words(c, 0, 4), moves, sizeof moves);
-    memcpy(words(c, 1, 5), places, sizeof places);
-    output(c, 2, DTYPE_U32, 5);
-}
-
-static void grad_clip(struct kernel_case *c)
-{
-    PUSH(c, push_sum, .count = 37);
-    step(c, 0, &(struct step_words){.unscale = 0.5f, .max_grad_norm = 1});
-    positive(c, 1, DTYPE_F32, 37);
-    output(c, 2, DTYPE_F32, 4);
-}
-
-static void expert_touch(struct kernel_case *c)
-{
-    static const uint32_t offsets[] = {0, 0, 3, 3, 4, 9, 9}, touched[] = {0, 0, 0, 1, 0, 1};
-    PUSH(c, push_count, .count = 6);
-    memcpy(words(c, 0, 7), offsets, sizeof offsets);
-    memcpy(words(c, 1, 6), touched, sizeof touched);
-}
-
-static void expert_steps(struct kernel_case *c)
-{
-    PUSH(c, push_expert_steps, .count = 37);
-    step(c, 0, &(struct step_words){.step = 9});
-    positive(c, 1, DTYPE_F32, 4);
-    words_below(c, 2, 37, 9);
-    words_below(c, 3, 37, 2);
-}
-
-// Two layers of two stacks of three matrices each; expert 1 of the second layer does not move.
-static const uint32_t optimizer_moves[] = {3, 1, 7, 99, 5, 0, 2, 99};
-
-static void optimizer(struct kernel_case *c, uint32_t moves_at)
-{
-    PUSH(c, push_optimizer, .count = 137, .matrices = 11, .first = 1, .experts = 3, .per_layer = 6,
-         .stride = 4, .copy = 1, .nesterov = 1, .rate = 0.5f, .weight_decay = 0.1f, .beta1 = 0.9f,
-         .beta2 = 0.99f, .eps = 1e-6f, .log_beta1 = kernel_log_beta(0.9),
-         .log_beta2 = kernel_log_beta(0.99));
-    memcpy(words(c, moves_at, 8), optimizer_moves, sizeof optimizer_moves);
-}
-
-static void adamw(struct kernel_case *c)
-{
-    enum { ALL = 11 * 137 };
-    optimizer(c, 7);
-    step(c, 0, &(struct step_words){.step = 3, .learning_rate = 0.01f});
-    positive(c, 1, DTYPE_F32, 4); // norm: a factor, and finite
-    for (uint32_t b = 2; b < 5; b++) numbers(c, b, DTYPE_F32, ALL);
-    positive(c, 5, DTYPE_F32, ALL);
-    output(c, 6, KERNEL_CASE_STORE, ALL);
-}
-
-static void adamw_8bit(struct kernel_case *c)
-{
-    enum { COUNT = 301, PARTS = 7, BLOCKS = 2 * PARTS + 1 }; // a record in front
-    PUSH(c, push_adamw_8bit, .record = 1,
-         .each = {.count = COUNT, .matrices = PARTS, .first = 1, .experts = 3, .per_layer = 6,
-                  .stride = 4, .copy = 1, .rate = 0.5f, .weight_decay = 0.1f, .beta1 = 0.9f,
-                  .beta2 = 0.99f, .eps = 1e-6f, .log_beta1 = kernel_log_beta(0.9),
-                  .log_beta2 = kernel_log_beta(0.99)});
-    memcpy(words(c, 6, 8), optimizer_moves, sizeof optimizer_moves);
-    step(c, 0, &(struct step_words){.step = 3, .learning_rate = 0.01f});
-    positive(c, 1, DTYPE_F32, 4);
-    for (uint32_t b = 2; b < 4; b++) numbers(c, b, DTYPE_F32, COUNT * PARTS);
-    uint32_t *record = words(c, 4, BLOCKS * RECORD_WORDS);
-    c->binding[4].records = true;
-    for (uint32_t i = 0; i < BLOCKS; i++, record += RECORD_WORDS) {
-        const float factor[4] = {0.5f + 0.1f * (float)i, 0.1f, 0, 0};
-        const uint32_t used = i & 1 ? RECORD_ELEMENTS : COUNT - RECORD_ELEMENTS; // 0 behind them
-        for (uint32_t e = 0; e < 2 * RECORD_ELEMENTS; e++)
-            if (e % RECORD_ELEMENTS < used)
-                record[e / 4] |= (uint32_t)rng_below(7, 4, i * 512 + e, 256) << 8 * (e % 4);
-        memcpy(record + RECORD_FACTOR, factor, sizeof factor);
-    }
-    output(c, 5, KERNEL_CASE_STORE, COUNT * PARTS);
-}
-
-static void average(struct kernel_case *c)
-{
-    PUSH(c, push_count, .count = 1003);
-    step(c, 0, &(struct step_words){.average = 0.25f});
-    numbers(c, 1, DTYPE_F32, 1003);
-    numbers(c, 2, DTYPE_F32, 1003);
-}
-
-static void sgd(struct kernel_case *c)
-{
-    enum { ALL = 11 * 137 };
-    optimizer(c, 6);
-    step(c, 0, &(struct step_words){.step = 3, .learning_rate = 0.01f});
-    positive(c, 1, DTYPE_F32, 4);
-    for (uint32_t b = 2; b < 5; b++) numbers(c, b, DTYPE_F32, ALL);
-    output(c, 5, KERNEL_CASE_STORE, ALL);
-}
-
-// Seven matrices of 13 x 13 of the same layers.
-enum { MUON_ALL = 7 * 169 };
-
-static void muon(struct kernel_case *c, uint32_t moves_at)
-{
-    PUSH(c, push_muon,
-         .each = {.count = 169, .matrices = 7, .first = 2, .experts = 3, .per_layer = 6,
-                  .stride = 4, .copy = 1, .nesterov = 1, .rate = 0.5f, .weight_decay = 0.1f,
-                  .beta1 = 0.9f, .scale = 1.5f},
-         .rows = 13, .tile_rows = 4, .columns = 5, .row_groups = 3);
-    memcpy(words(c, moves_at, 8), optimizer_moves, sizeof optimizer_moves);
-}
-
-static void muon_momentum(struct kernel_case *c)
-{
-    muon(c, 3);
-    positive(c, 0, DTYPE_F32, 4);
-    for (uint32_t b = 1; b < 3; b++) numbers(c, b, DTYPE_F32, MUON_ALL);
-    output(c, 4, DTYPE_F32, MUON_ALL);
-    output(c, 5, DTYPE_F32, 7);
-}
-
-static void muon_scale(struct kernel_case *c)
-{
-    muon(c, 1);
-    positive(c, 0, DTYPE_F32, 7);
-    numbers(c, 2, DTYPE_F32, MUON_ALL);
-}
-
-static void muon_tables(struct kernel_case *c)
-{
-    muon(c, 0);
-    output(c, 1, DTYPE_U32, 29 * 4);
-    output(c, 2, DTYPE_U32, 8 * 4);
-    output(c, 3, DTYPE_U32, 8);
-}
-
-static void muon_mix(struct kernel_case *c)
-{
-    muon(c, 0);
-    for (uint32_t b = 1; b < 3; b++) numbers(c, b, DTYPE_F32, MUON_ALL);
-}
-
-static void muon_update(struct kernel_case *c)
-{
-    muon(c, 5);
-    step(c, 0, &(struct step_words){.learning_rate = 0.01f});
-    positive(c, 1, DTYPE_F32, 4);
-    for (uint32_t b = 2; b < 4; b++) numbers(c, b, DTYPE_F32, MUON_ALL);
-    output(c, 4, KERNEL_CASE_STORE, MUON_ALL);
 }
 
 static void sample(struct kernel_case *c)
@@ -736,15 +375,6 @@ static kernel_case_fn *const fills[KERNEL_COUNT] = {
     [KERNEL_NORM] = norm,
     [KERNEL_NORM_BACK] = norm_back,
     [KERNEL_NORM_BACK_WEIGHT] = norm_back_weight,
-    [KERNEL_MATMUL_NT] = matmul,
-    [KERNEL_MATMUL_NTF] = matmul,
-    [KERNEL_MATMUL_NN] = matmul,
-    [KERNEL_MATMUL_NNF] = matmul,
-    [KERNEL_MATMUL_TN] = matmul,
-    [KERNEL_MATMUL_SUM] = matmul_sum,
-    [KERNEL_MATMUL_SUMF] = matmul_sum,
-    [KERNEL_MATVEC] = matmul,
-    [KERNEL_MATVECF] = matmul,
     [KERNEL_ROPE] = rope,
     [KERNEL_CACHE_WRITE] = cache_write,
     [KERNEL_SELECT_ROW] = select_row,
@@ -756,12 +386,6 @@ static kernel_case_fn *const fills[KERNEL_COUNT] = {
     [KERNEL_ATTENTION_MERGE] = attention_merge,
     [KERNEL_ACTIVATE] = activate,
     [KERNEL_ACTIVATE_BACK] = activate_back,
-    [KERNEL_MOE_MATMUL_UP] = moe_matmul_up,
-    [KERNEL_MOE_MATMUL_ACT] = moe_matmul_up,
-    [KERNEL_MOE_MATMUL_NT] = moe_matmul_nt,
-    [KERNEL_MOE_MATMUL_NTF] = moe_matmul_ntf,
-    [KERNEL_MOE_MATMUL_NN] = moe_matmul_nn,
-    [KERNEL_MOE_MATMUL_TN] = moe_matmul_tn,
     [KERNEL_MOE_COMBINE] = moe_combine,
     [KERNEL_MOE_ACTIVATE_BACK] = moe_activate_back,
     [KERNEL_LOSS] = loss,
@@ -773,21 +397,6 @@ static kernel_case_fn *const fills[KERNEL_COUNT] = {
     [KERNEL_SMEAR] = smear,
     [KERNEL_SMEAR_BACK_GATE] = smear_back_gate,
     [KERNEL_SUM] = sum,
-    [KERNEL_GRAD_NORM] = grad_norm,
-    [KERNEL_GRAD_CLIP] = grad_clip,
-    [KERNEL_EXPERT_NORM] = expert_norm,
-    [KERNEL_EXPERT_MOVES] = expert_moves,
-    [KERNEL_EXPERT_TOUCH] = expert_touch,
-    [KERNEL_EXPERT_STEPS] = expert_steps,
-    [KERNEL_ADAMW] = adamw,
-    [KERNEL_ADAMW_8BIT] = adamw_8bit,
-    [KERNEL_AVERAGE] = average,
-    [KERNEL_SGD] = sgd,
-    [KERNEL_MUON_MOMENTUM] = muon_momentum,
-    [KERNEL_MUON_SCALE] = muon_scale,
-    [KERNEL_MUON_TABLES] = muon_tables,
-    [KERNEL_MUON_MIX] = muon_mix,
-    [KERNEL_MUON_UPDATE] = muon_update,
     [KERNEL_CAST] = cast,
     [KERNEL_SAMPLE] = sample,
     [KERNEL_TOKEN_LINEAR] = token_linear,
@@ -800,7 +409,11 @@ static kernel_case_fn *const fills[KERNEL_COUNT] = {
 
 static kernel_case_fn *fill_of(enum kernel_op op)
 {
-    return fills[op] ? fills[op] : kernel_case_router(op);
+    kernel_case_fn *const others[] = {kernel_case_matmul(op), kernel_case_router(op),
+                                      kernel_case_optimizer(op)};
+    kernel_case_fn *fill = fills[op];
+    for (size_t i = 0; !fill && i < COUNT_OF(others); i++) fill = others[i];
+    return fill;
 }
 
 bool kernel_case_exists(enum kernel_op op) { return fill_of(op) != NULL; }

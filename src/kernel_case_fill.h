@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// How cases fill their bindings (kernel_case.c, kernel_case_router.c): inputs from the
-// counter-based generator, outputs poisoned.
+// How cases (kernel_case*.c) fill their bindings: inputs from the counter-based generator, outputs
+// poisoned.
 #pragma once
 
 #include <string.h>
@@ -69,4 +69,7 @@ static inline void step(struct kernel_case *c, uint32_t b, const struct step_wor
 #define PUSH(c, type, ...) memcpy((c)->push, &(const struct type){__VA_ARGS__}, sizeof(struct type))
 
 typedef void kernel_case_fn(struct kernel_case *c);
-kernel_case_fn *kernel_case_router(enum kernel_op op); // NULL: not of kernel_case_router.c
+// NULL: the file of that family has no case of this operation
+kernel_case_fn *kernel_case_matmul(enum kernel_op op);
+kernel_case_fn *kernel_case_router(enum kernel_op op);
+kernel_case_fn *kernel_case_optimizer(enum kernel_op op);

@@ -96,7 +96,7 @@ static bool is_measurable(enum kernel_op op)
            op == KERNEL_ATTENTION_BACK_Q || op == KERNEL_ATTENTION_BACK_KV;
 }
 
-// Of the case that kernel_case.c makes for a size, about.
+// Of the case that kernel_case makes for a size, about.
 static double flops_of(enum kernel_op op, const struct kernel_size *s)
 {
     const double product = 2.0 * s->rows * s->columns * s->inner;
