@@ -23,14 +23,14 @@ layout(binding = 4) buffer R4 { uvec4 r4[]; };
 layout(binding = 5) writeonly buffer Copy { STORE copy[]; };
 layout(binding = 5) writeonly buffer Copy4 { STORE4 copy4[]; };
 layout(binding = 6) readonly buffer Moves { uint moves[]; };
-#define EACH 256u // RECORD_ELEMENTS of src/codes.h
+#define EACH 256u // CODES_ELEMENTS of src/codes.h
 #define MORE_PUSH uint record;
 #include "lib/optimizer.glsl"
 
 bool  goes;   // norm[2], read once: no store can be between
 float factor; // norm[1]
 
-#define RECORD_WORDS 132u
+#define CODES_WORDS 132u
 #define QUADS ((64 + LANES - 1) / LANES) // of a lane: 16 where there are 4 lanes
 
 vec4 mean[16], square[16];
@@ -101,7 +101,7 @@ void main()
     if (own.t == 0) return;
     goes = norm[2] != 0.0;
     factor = norm[1];
-    const uint base = (record + group_index()) * RECORD_WORDS;
+    const uint base = (record + group_index()) * CODES_WORDS;
     const uint first = LANE * QUADS; // quad of the block
     const float pace = step.learning_rate * rate;
     const float decay = 1.0 - pace * weight_decay;

@@ -37,27 +37,27 @@ uint32_t codes_of(double value, enum codes_kind kind)
     return (uint32_t)(cells + cell) | (kind == CODES_SIGNED && value < 0 ? 128 : 0);
 }
 
-uint32_t record_code(const uint32_t *record, enum codes_kind kind, uint32_t i)
+uint32_t codes_record_code(const uint32_t *record, enum codes_kind kind, uint32_t i)
 {
-    return record[RECORD_CODES * (uint32_t)kind + i / 4] >> 8 * (i % 4) & 255;
+    return record[CODES_KIND_WORDS * (uint32_t)kind + i / 4] >> 8 * (i % 4) & 255;
 }
 
-double record_value(const uint32_t *record, enum codes_kind kind, uint32_t i)
+double codes_record_value(const uint32_t *record, enum codes_kind kind, uint32_t i)
 {
     float factor;
-    memcpy(&factor, &record[RECORD_FACTOR + kind], sizeof factor);
-    return (double)factor * codes_value(record_code(record, kind, i), kind);
+    memcpy(&factor, &record[CODES_FACTOR + kind], sizeof factor);
+    return (double)factor * codes_value(codes_record_code(record, kind, i), kind);
 }
 
-void record_fill(uint32_t *record, enum codes_kind kind, const double *values)
+void codes_record_fill(uint32_t *record, enum codes_kind kind, const double *values)
 {
     double most = 0;
-    for (uint32_t i = 0; i < RECORD_ELEMENTS; i++) most = fmax(most, fabs(values[i]));
+    for (uint32_t i = 0; i < CODES_ELEMENTS; i++) most = fmax(most, fabs(values[i]));
     const float factor = most > CODES_LEAST ? (float)most : 0;
-    uint32_t *words = record + RECORD_CODES * (uint32_t)kind;
-    memset(words, 0, RECORD_CODES * sizeof *words);
-    for (uint32_t i = 0; factor > 0 && i < RECORD_ELEMENTS; i++)
+    uint32_t *words = record + CODES_KIND_WORDS * (uint32_t)kind;
+    memset(words, 0, CODES_KIND_WORDS * sizeof *words);
+    for (uint32_t i = 0; factor > 0 && i < CODES_ELEMENTS; i++)
         words[i / 4] |= codes_of(values[i] / (double)factor, kind) << 8 * (i % 4);
-    memcpy(&record[RECORD_FACTOR + kind], &factor, sizeof factor);
-    if (kind == CODES_UNSIGNED) memset(&record[RECORD_FACTOR + 2], 0, 2 * sizeof *record);
+    memcpy(&record[CODES_FACTOR + kind], &factor, sizeof factor);
+    if (kind == CODES_UNSIGNED) memset(&record[CODES_FACTOR + 2], 0, 2 * sizeof *record);
 }

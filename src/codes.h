@@ -16,7 +16,8 @@
 
 #include <stdint.h>
 
-enum { RECORD_ELEMENTS = 256, RECORD_WORDS = 132, RECORD_CODES = 64, RECORD_FACTOR = 128 };
+// Of a record: its elements, words, words of codes of one kind, where the factors begin.
+enum { CODES_ELEMENTS = 256, CODES_WORDS = 132, CODES_KIND_WORDS = 64, CODES_FACTOR = 128 };
 enum codes_kind { CODES_SIGNED, CODES_UNSIGNED }; // of m; of v: which is where in a record
 
 #define CODES_LEAST 1e-30 // a block whose largest magnitude is not above it is all 0
@@ -24,7 +25,7 @@ enum codes_kind { CODES_SIGNED, CODES_UNSIGNED }; // of m; of v: which is where 
 double   codes_value(uint32_t code, enum codes_kind kind);   // -1 .. 1
 uint32_t codes_of(double value, enum codes_kind kind);       // of -1 .. 1
 // Element `i` of a record.
-double   record_value(const uint32_t *record, enum codes_kind kind, uint32_t i);
-uint32_t record_code(const uint32_t *record, enum codes_kind kind, uint32_t i);
-// All RECORD_ELEMENTS elements of one kind: codes and factor.
-void     record_fill(uint32_t *record, enum codes_kind kind, const double *values);
+double   codes_record_value(const uint32_t *record, enum codes_kind kind, uint32_t i);
+uint32_t codes_record_code(const uint32_t *record, enum codes_kind kind, uint32_t i);
+// All CODES_ELEMENTS elements of one kind: codes and factor.
+void     codes_record_fill(uint32_t *record, enum codes_kind kind, const double *values);

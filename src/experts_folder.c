@@ -144,7 +144,7 @@ struct weights_words *optimizer_words(const struct model *model, struct weights_
         if (tensor->experts || !records) continue;
         words[(*count)++] =
             (struct weights_words){.name = arena_printf(arena, "codes.%s", tensor->name),
-                                   .count = RECORD_WORDS * records,
+                                   .count = CODES_WORDS * records,
                                    .put = pass_codes,
                                    .get = get_codes,
                                    .user = from};

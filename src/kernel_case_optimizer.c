@@ -89,15 +89,15 @@ static void adamw_8bit(struct kernel_case *c)
     step(c, 0, &(struct step_words){.step = 3, .learning_rate = 0.01f});
     positive(c, 1, DTYPE_F32, 4);
     for (uint32_t b = 2; b < 4; b++) numbers(c, b, DTYPE_F32, COUNT * PARTS);
-    uint32_t *record = words(c, 4, BLOCKS * RECORD_WORDS);
+    uint32_t *record = words(c, 4, BLOCKS * CODES_WORDS);
     c->binding[4].records = true;
-    for (uint32_t i = 0; i < BLOCKS; i++, record += RECORD_WORDS) {
+    for (uint32_t i = 0; i < BLOCKS; i++, record += CODES_WORDS) {
         const float factor[4] = {0.5f + 0.1f * (float)i, 0.1f, 0, 0};
-        const uint32_t used = i & 1 ? RECORD_ELEMENTS : COUNT - RECORD_ELEMENTS; // 0 behind them
-        for (uint32_t e = 0; e < 2 * RECORD_ELEMENTS; e++)
-            if (e % RECORD_ELEMENTS < used)
+        const uint32_t used = i & 1 ? CODES_ELEMENTS : COUNT - CODES_ELEMENTS; // 0 behind them
+        for (uint32_t e = 0; e < 2 * CODES_ELEMENTS; e++)
+            if (e % CODES_ELEMENTS < used)
                 record[e / 4] |= (uint32_t)rng_below(7, 4, i * 512 + e, 256) << 8 * (e % 4);
-        memcpy(record + RECORD_FACTOR, factor, sizeof factor);
+        memcpy(record + CODES_FACTOR, factor, sizeof factor);
     }
     output(c, 5, KERNEL_CASE_STORE, COUNT * PARTS);
 }

@@ -262,7 +262,7 @@ COST(words, push_count, 0, 12 * D(p->count))
 COST(adamw, push_optimizer, 12 * D(p->count) * p->matrices,
      D(p->count) * p->matrices * (28 + (p->copy ? store : 0)))
 GROUPS_ROWS(records, push_adamw_8bit,
-            (uint64_t)p->each.matrices * ceil_div(p->each.count, RECORD_ELEMENTS))
+            (uint64_t)p->each.matrices * ceil_div(p->each.count, CODES_ELEMENTS))
 COST(adamw_8bit, push_adamw_8bit, 50 * D(p->each.count) * p->each.matrices,
      D(p->each.count) * p->each.matrices * (16.125 + (p->each.copy ? store : 0)))
 GROUPS_ROWS(average, push_count, ceil_div(p->count, shape->lanes * OPTIMIZER_PER_LANE))

@@ -406,8 +406,8 @@ bool model_has_v(const struct model *model, const struct model_tensor *tensor)
 uint64_t model_records(const struct model *model, const struct model_tensor *tensor)
 {
     const uint64_t parts = max_u32(tensor->experts, 1), each = tensor->space / parts;
-    return model_has_m(model, tensor) ? 0 : parts * (align_up(each, RECORD_ELEMENTS) /
-                                                     RECORD_ELEMENTS);
+    return model_has_m(model, tensor) ? 0 : parts * (align_up(each, CODES_ELEMENTS) /
+                                                     CODES_ELEMENTS);
 }
 
 // ---- places

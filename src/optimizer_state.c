@@ -60,11 +60,11 @@ static bool check_factors(const struct weights_words *words, uint64_t begin, uin
                           const uint32_t *values)
 {
     for (uint64_t i = 0; i < count; i++) {
-        const uint64_t at = (begin + i) % RECORD_WORDS;
+        const uint64_t at = (begin + i) % CODES_WORDS;
         float factor;
         memcpy(&factor, &values[i], sizeof factor);
-        if (at < RECORD_FACTOR || (at < RECORD_FACTOR + 2 ? isfinite(factor) && factor >= 0
-                                                          : values[i] == 0))
+        if (at < CODES_FACTOR || (at < CODES_FACTOR + 2 ? isfinite(factor) && factor >= 0
+                                                        : values[i] == 0))
             continue;
         log_error("%s: word %llu is 0x%08x, wanted a factor of codes that is finite and not "
                   "negative, then zeros",
@@ -121,7 +121,7 @@ static void add_records(struct params *params, struct weights_state *state,
             model_tensor_name(tensor, e, name, sizeof name);
             words[state->words_count++] = (struct weights_words){
                 .name = arena_printf(arena, "codes.%s", name),
-                .count = RECORD_WORDS * records / parts,
+                .count = CODES_WORDS * records / parts,
                 .put = put_records,
                 .get = get_records,
                 .user = params,

@@ -27,7 +27,7 @@ uint64_t params_offset(enum params_class which, const struct model_tensor *tenso
     switch (which) {
     case PARAMS_M: return tensor->m_offset;
     case PARAMS_V: return tensor->v_offset;
-    case PARAMS_RECORDS: return RECORD_WORDS * tensor->record;
+    case PARAMS_RECORDS: return CODES_WORDS * tensor->record;
     case PARAMS_COMPUTE: case PARAMS_MASTER: case PARAMS_GRAD: case PARAMS_AVERAGE:
     case PARAMS_CLASSES: break;
     }
@@ -58,7 +58,7 @@ static uint64_t class_elements(const struct model *model, enum params_class whic
     switch (which) {
     case PARAMS_M: return model->segment_m[segment];
     case PARAMS_V: return model->segment_v[segment];
-    case PARAMS_RECORDS: return RECORD_WORDS * model->segment_records[segment];
+    case PARAMS_RECORDS: return CODES_WORDS * model->segment_records[segment];
     case PARAMS_COMPUTE: case PARAMS_MASTER: case PARAMS_GRAD: case PARAMS_AVERAGE:
     case PARAMS_CLASSES: break;
     }

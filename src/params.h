@@ -13,7 +13,7 @@ enum params_class {
     PARAMS_GRAD,
     PARAMS_M,
     PARAMS_V,
-    PARAMS_RECORDS, // moments in codes (codes.h): words, RECORD_WORDS a record
+    PARAMS_RECORDS, // moments in codes (codes.h): words, CODES_WORDS a record
     PARAMS_AVERAGE, // mean of the masters over the steps (ema_decay, swa_every)
     PARAMS_CLASSES
 };

@@ -307,15 +307,15 @@ static void adamw_steps(struct plan *plan, struct params *params, const struct n
 static struct plan_range records_range(struct plan *plan, const struct params *params,
                                        const struct span *span, uint32_t *first)
 {
-    enum { ALIGNED = 16, BYTES = 4 * RECORD_WORDS }; // 16 records are 33 times 256 bytes
-    const uint64_t each = align_up(span->count, RECORD_ELEMENTS) / RECORD_ELEMENTS;
+    enum { ALIGNED = 16, BYTES = 4 * CODES_WORDS }; // 16 records are 33 times 256 bytes
+    const uint64_t each = align_up(span->count, CODES_ELEMENTS) / CODES_ELEMENTS;
     const uint64_t at = span->matrices
                             ? span->first * each
-                            : (span->begin - span->tensor->offset) / RECORD_ELEMENTS;
+                            : (span->begin - span->tensor->offset) / CODES_ELEMENTS;
     const uint64_t begin = span->tensor->record + at, from = begin / ALIGNED * ALIGNED;
     const uint64_t count = span->matrices ? span->matrices * each
-                                          : align_up(span->end - span->begin, RECORD_ELEMENTS) /
-                                                RECORD_ELEMENTS;
+                                          : align_up(span->end - span->begin, CODES_ELEMENTS) /
+                                                CODES_ELEMENTS;
     *first = (uint32_t)(begin - from);
     return plan_external(plan, "codes", params->buffer[PARAMS_RECORDS][span->segment],
                          BYTES * from, BYTES * (*first + count));

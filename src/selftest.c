@@ -76,11 +76,11 @@ static bool same_records(const struct kernel_case_binding *b, const void *device
 {
     const uint32_t *got = device, *want = reference;
     double error[2] = {0}, square[2] = {0};
-    for (uint64_t at = 0; at < b->count; at += RECORD_WORDS)
-        for (uint32_t i = 0; i < 2 * RECORD_ELEMENTS; i++) {
-            const enum codes_kind kind = i < RECORD_ELEMENTS ? CODES_SIGNED : CODES_UNSIGNED;
-            const double x = record_value(got + at, kind, i % RECORD_ELEMENTS),
-                         y = record_value(want + at, kind, i % RECORD_ELEMENTS);
+    for (uint64_t at = 0; at < b->count; at += CODES_WORDS)
+        for (uint32_t i = 0; i < 2 * CODES_ELEMENTS; i++) {
+            const enum codes_kind kind = i < CODES_ELEMENTS ? CODES_SIGNED : CODES_UNSIGNED;
+            const double x = codes_record_value(got + at, kind, i % CODES_ELEMENTS),
+                         y = codes_record_value(want + at, kind, i % CODES_ELEMENTS);
             error[kind] += (x - y) * (x - y);
             square[kind] += y * y;
         }

@@ -81,7 +81,7 @@ static uint64_t count_of(const struct side *s, enum params_class which,
 {
     const uint32_t parts = max_u32(tensor->experts, 1);
     if (which == PARAMS_RECORDS)
-        return model_records(s->model, tensor) / parts * RECORD_WORDS;
+        return model_records(s->model, tensor) / parts * CODES_WORDS;
     if ((which == PARAMS_V && !model_has_v(s->model, tensor)) ||
         (which == PARAMS_M && !model_has_m(s->model, tensor)))
         return 0;

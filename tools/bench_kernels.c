@@ -493,8 +493,8 @@ static bool adamw_8bit(const struct at *at)
     const uint32_t p = bench_case_normal(&c, DTYPE_F32, push.each.count, 1),
                    g = bench_case_normal(&c, DTYPE_F32, push.each.count, 1e-3),
                    records = bench_case_zero(&c, DTYPE_U32,
-                                             RECORD_WORDS * ceil_div(push.each.count,
-                                                                     RECORD_ELEMENTS));
+                                             CODES_WORDS * ceil_div(push.each.count,
+                                                                    CODES_ELEMENTS));
     const uint32_t to = copy ? bench_case_zero(&c, BENCH_STORE, push.each.count) : p;
     bench_case_step(&c, BENCH_BIND(step, clip, p, g, records, to, clip), BENCH_DIRECT);
     return bench_case_run(&c);

@@ -131,7 +131,7 @@ static uint32_t memory_of(const struct model *model, struct memory *out)
     for (uint32_t s = 0; s < model->segment_count; s++) {
         elements += model->segment_elements[s];
         moments += 4 * (model->segment_m[s] + model->segment_v[s]) + // as the optimizers want
-                   4 * RECORD_WORDS * model->segment_records[s];
+                   4 * CODES_WORDS * model->segment_records[s];
     }
     const uint64_t wide = elements * 4, copy = elements * dtype_bytes(model->config.torch_dtype);
     const bool mixed = model->config.torch_dtype != DTYPE_F32;

@@ -144,10 +144,10 @@ static void adamw_block(const struct gpu_ref_call *call, uint32_t t, size_t firs
     const struct push_optimizer *push = call->push;
     const float *norm = call->buffer[1], *g = call->buffer[3];
     float *p = call->buffer[2];
-    double m[RECORD_ELEMENTS] = {0}, v[RECORD_ELEMENTS] = {0};
+    double m[CODES_ELEMENTS] = {0}, v[CODES_ELEMENTS] = {0};
     for (uint32_t i = 0; i < count; i++) {
-        struct adamw x = {(double)p[first + i], record_value(record, CODES_SIGNED, i),
-                          record_value(record, CODES_UNSIGNED, i)};
+        struct adamw x = {(double)p[first + i], codes_record_value(record, CODES_SIGNED, i),
+                          codes_record_value(record, CODES_UNSIGNED, i)};
         if (norm[2] != 0) {
             adamw_element(push, call->buffer[0], t, (double)g[first + i] * (double)norm[1], &x);
             p[first + i] = (float)x.p, m[i] = x.m, v[i] = x.v;
@@ -155,22 +155,22 @@ static void adamw_block(const struct gpu_ref_call *call, uint32_t t, size_t firs
         if (push->copy) ref_store(call, 5, first + i, (double)p[first + i]);
     }
     if (norm[2] == 0) return;
-    record_fill(record, CODES_SIGNED, m);
-    record_fill(record, CODES_UNSIGNED, v);
+    codes_record_fill(record, CODES_SIGNED, m);
+    codes_record_fill(record, CODES_UNSIGNED, v);
 }
 
 void ref_adamw_8bit(const struct gpu_ref_call *call)
 {
     const struct push_adamw_8bit *push = call->push;
-    const uint32_t count = push->each.count, blocks = ceil_div(count, RECORD_ELEMENTS);
-    uint32_t *records = (uint32_t *)call->buffer[4] + (size_t)push->record * RECORD_WORDS;
+    const uint32_t count = push->each.count, blocks = ceil_div(count, CODES_ELEMENTS);
+    uint32_t *records = (uint32_t *)call->buffer[4] + (size_t)push->record * CODES_WORDS;
     for (uint32_t matrix = 0; matrix < push->each.matrices; matrix++) {
         const uint32_t t =
             ref_optimizer_step(&push->each, call->buffer[0], call->buffer[6], matrix);
         for (uint32_t b = 0; t && b < blocks; b++)
-            adamw_block(call, t, (size_t)matrix * count + (size_t)b * RECORD_ELEMENTS,
-                        min_u32(RECORD_ELEMENTS, count - b * RECORD_ELEMENTS),
-                        records + ((size_t)matrix * blocks + b) * RECORD_WORDS);
+            adamw_block(call, t, (size_t)matrix * count + (size_t)b * CODES_ELEMENTS,
+                        min_u32(CODES_ELEMENTS, count - b * CODES_ELEMENTS),
+                        records + ((size_t)matrix * blocks + b) * CODES_WORDS);
     }
 }
 

@@ -26,7 +26,7 @@ static struct push_adamw_8bit push_of(uint32_t count, uint32_t matrices, uint32_
 
 static uint32_t blocks_of(const struct push_adamw_8bit *push)
 {
-    return ceil_div(push->each.count, RECORD_ELEMENTS);
+    return ceil_div(push->each.count, CODES_ELEMENTS);
 }
 
 static bool is_moved(const struct push_adamw_8bit *push, uint32_t matrix)
@@ -38,19 +38,19 @@ static bool is_moved(const struct push_adamw_8bit *push, uint32_t matrix)
 static void records(struct check *t, const struct push_adamw_8bit *push, double scale)
 {
     const uint32_t blocks = blocks_of(push), all = push->record + blocks * push->each.matrices;
-    uint32_t *words = calloc(all, 4 * RECORD_WORDS);
+    uint32_t *words = calloc(all, 4 * CODES_WORDS);
     for (uint32_t r = 0; r < all; r++) {
-        double values[2][RECORD_ELEMENTS] = {{0}};
+        double values[2][CODES_ELEMENTS] = {{0}};
         const uint32_t block = r < push->record ? 0 : (r - push->record) % blocks,
-                       used = min_u32(push->each.count - block * RECORD_ELEMENTS, RECORD_ELEMENTS);
+                       used = min_u32(push->each.count - block * CODES_ELEMENTS, CODES_ELEMENTS);
         for (uint32_t i = 0; i < used; i++) {
             values[0][i] = scale * codes_value((i * 37 + r) & 255, CODES_SIGNED);
             values[1][i] = scale * scale * codes_value((i * 101 + r) & 255, CODES_UNSIGNED);
         }
         for (uint32_t kind = 0; kind < 2; kind++)
-            record_fill(words + r * RECORD_WORDS, (enum codes_kind)kind, values[kind]);
+            codes_record_fill(words + r * CODES_WORDS, (enum codes_kind)kind, values[kind]);
     }
-    check_words(t, 4, words, all * RECORD_WORDS);
+    check_words(t, 4, words, all * CODES_WORDS);
     free(words);
 }
 
@@ -80,24 +80,24 @@ static void compare_records(struct check *t, const uint32_t *want, uint32_t coun
 {
     const uint32_t *got = check_result(t, 4);
     uint32_t other = 0;
-    for (uint32_t r = 0; r < count; r++, got += RECORD_WORDS, want += RECORD_WORDS)
+    for (uint32_t r = 0; r < count; r++, got += CODES_WORDS, want += CODES_WORDS)
         for (uint32_t kind = 0; kind < 2; kind++) {
             float x, y;
-            memcpy(&x, &got[RECORD_FACTOR + kind], sizeof x);
-            memcpy(&y, &want[RECORD_FACTOR + kind], sizeof y);
+            memcpy(&x, &got[CODES_FACTOR + kind], sizeof x);
+            memcpy(&y, &want[CODES_FACTOR + kind], sizeof y);
             if (fabsf(x - y) > 2e-6f * y) check_fail(t, "record %u: factor %g not %g", r, x, y);
-            for (uint32_t i = 0; i < RECORD_ELEMENTS; i++) {
-                const uint32_t a = record_code(got, (enum codes_kind)kind, i),
-                               b = record_code(want, (enum codes_kind)kind, i);
+            for (uint32_t i = 0; i < CODES_ELEMENTS; i++) {
+                const uint32_t a = codes_record_code(got, (enum codes_kind)kind, i),
+                               b = codes_record_code(want, (enum codes_kind)kind, i);
                 other += a != b;
                 if (abs(rank_of(a, kind) - rank_of(b, kind)) > 1)
                     check_fail(t, "record %u, %s %u: code %u, reference %u", r, kind ? "v" : "m",
                                i, a, b);
             }
         }
-    if (other > count * RECORD_ELEMENTS / 250 + 2)
+    if (other > count * CODES_ELEMENTS / 250 + 2)
         check_fail(t, "%u of %u codes are not the reference's", other,
-                   2 * count * RECORD_ELEMENTS);
+                   2 * count * CODES_ELEMENTS);
 }
 
 static double error_of(const float *got, const float *want, uint32_t count)
@@ -142,8 +142,8 @@ static bool run(struct check *t, const struct push_adamw_8bit *push)
 
 static void compare_still(struct check *t, const struct push_adamw_8bit *push)
 {
-    const size_t part = 4 * (size_t)push->each.count, front = push->record * RECORD_WORDS * 4,
-                 bytes = (size_t)blocks_of(push) * RECORD_WORDS * 4;
+    const size_t part = 4 * (size_t)push->each.count, front = push->record * CODES_WORDS * 4,
+                 bytes = (size_t)blocks_of(push) * CODES_WORDS * 4;
     const uint8_t *p = check_result(t, 2), *r = check_result(t, 4);
     if (memcmp(r, t->binding[4].initial, front) != 0) check_fail(t, "wrote before its records");
     for (uint32_t i = 0; i < push->each.matrices; i++)
@@ -172,23 +172,24 @@ static void one_case(struct check *t, uint32_t count, uint32_t matrices, uint32_
 // gradient divides by eps alone; and zeros stay zeros.
 static void far_apart(struct check *t)
 {
-    enum { COUNT = 2 * RECORD_ELEMENTS };
+    enum { COUNT = 2 * CODES_ELEMENTS };
     const struct push_adamw_8bit push = push_of(COUNT, 1, 0);
     double g[COUNT] = {0};
-    for (int i = 0; i < RECORD_ELEMENTS; i++)
-        g[i] = (i & 1 ? -1 : 1) * pow(10, -12.0 * i / RECORD_ELEMENTS);
+    for (int i = 0; i < CODES_ELEMENTS; i++)
+        g[i] = (i & 1 ? -1 : 1) * pow(10, -12.0 * i / CODES_ELEMENTS);
     g[7] = 0;
     check_begin(t, KERNEL_ADAMW_8BIT, 0, "gradients far apart, and a block of zeros");
     bindings(t, &push, 1, 1);
     check_values(t, 3, DTYPE_F32, g, COUNT);
-    check_words(t, 4, (const uint32_t[2 * RECORD_WORDS]){0}, 2 * RECORD_WORDS);
+    check_words(t, 4, (const uint32_t[2 * CODES_WORDS]){0}, 2 * CODES_WORDS);
     if (!run(t, &push)) return;
     const uint32_t *record = check_result(t, 4);
-    for (uint32_t i = 0; i < RECORD_ELEMENTS; i++)
-        if ((record_value(record, CODES_UNSIGNED, i) > 0) != (i != 7))
-            check_fail(t, "v of element %u is %g", i, record_value(record, CODES_UNSIGNED, i));
-    for (uint32_t i = 0; i < RECORD_WORDS; i++)
-        if (record[RECORD_WORDS + i]) check_fail(t, "word %u of a block of zeros", i);
+    for (uint32_t i = 0; i < CODES_ELEMENTS; i++)
+        if ((codes_record_value(record, CODES_UNSIGNED, i) > 0) != (i != 7))
+            check_fail(t, "v of element %u is %g", i,
+                       codes_record_value(record, CODES_UNSIGNED, i));
+    for (uint32_t i = 0; i < CODES_WORDS; i++)
+        if (record[CODES_WORDS + i]) check_fail(t, "word %u of a block of zeros", i);
 }
 
 struct plain { double p, m, v; };
@@ -205,10 +206,10 @@ static void plain_step(struct plain *x, double g, uint32_t step, double rate)
 // the mean square.
 static void many_steps(struct check *t)
 {
-    enum { COUNT = 3 * RECORD_ELEMENTS - 5, STEPS = 12 };
+    enum { COUNT = 3 * CODES_ELEMENTS - 5, STEPS = 12 };
     static struct plain plain[COUNT];
     static double p[COUNT], g[COUNT];
-    uint32_t words[3 * RECORD_WORDS] = {0};
+    uint32_t words[3 * CODES_WORDS] = {0};
     const struct push_adamw_8bit push = push_of(COUNT, 1, 0);
     for (int i = 0; i < COUNT; i++) {
         p[i] = (double)(float)rng_normal(t->seed, 99, (uint64_t)i);
