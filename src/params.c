@@ -175,22 +175,29 @@ static enum params_class held_class(const struct params *params, enum params_cla
     return which;
 }
 
+// Where in its buffer an element of a tensor's space lies.
+struct space { struct gpu_buffer *buffer; uint64_t at; enum dtype dtype; size_t size; };
+
+static struct space space_of(const struct params *params, enum params_class held,
+                             const struct model_tensor *tensor, uint64_t begin)
+{
+    const enum dtype dtype = params_dtype(params, held);
+    const size_t size = dtype_bytes(dtype);
+    return (struct space){params->buffer[held][tensor->segment],
+                          (params_offset(held, tensor) + begin) * size, dtype, size};
+}
+
 // `count` elements side by side, from `begin` of the tensor's space on
 static bool write_space(struct params *params, enum params_class which,
                         const struct model_tensor *tensor, uint64_t begin, uint64_t count,
                         const float *values)
 {
-    struct gpu_buffer *buffer = params->buffer[which][tensor->segment];
-    const uint64_t at = params_offset(which, tensor) + begin;
-    const enum dtype dtype = params_dtype(params, which);
-    const size_t size = dtype_bytes(dtype);
-    if (dtype == DTYPE_F32)
-        return gpu_buffer_write(params->gpu, buffer, at * size, values,
-                                count * size);
-    void *narrow = malloc(count * size);
-    for (uint64_t i = 0; i < count; i++) dtype_store(narrow, i, dtype, values[i]);
-    const bool ok = gpu_buffer_write(params->gpu, buffer, at * size, narrow,
-                                     count * size);
+    const struct space to = space_of(params, which, tensor, begin);
+    if (to.dtype == DTYPE_F32)
+        return gpu_buffer_write(params->gpu, to.buffer, to.at, values, count * to.size);
+    void *narrow = malloc(count * to.size);
+    for (uint64_t i = 0; i < count; i++) dtype_store(narrow, i, to.dtype, values[i]);
+    const bool ok = gpu_buffer_write(params->gpu, to.buffer, to.at, narrow, count * to.size);
     free(narrow);
     return ok;
 }
@@ -199,17 +206,12 @@ static bool read_space(struct params *params, enum params_class held,
                        const struct model_tensor *tensor, uint64_t begin, uint64_t count,
                        float *values)
 {
-    struct gpu_buffer *buffer = params->buffer[held][tensor->segment];
-    const uint64_t at = params_offset(held, tensor) + begin;
-    const enum dtype dtype = params_dtype(params, held);
-    const size_t size = dtype_bytes(dtype);
-    if (dtype == DTYPE_F32)
-        return gpu_buffer_read(params->gpu, buffer, at * size, values,
-                               count * size);
-    void *narrow = malloc(count * size);
-    const bool ok =
-        gpu_buffer_read(params->gpu, buffer, at * size, narrow, count * size);
-    for (uint64_t i = 0; ok && i < count; i++) values[i] = (float)dtype_load(narrow, i, dtype);
+    const struct space from = space_of(params, held, tensor, begin);
+    if (from.dtype == DTYPE_F32)
+        return gpu_buffer_read(params->gpu, from.buffer, from.at, values, count * from.size);
+    void *narrow = malloc(count * from.size);
+    const bool ok = gpu_buffer_read(params->gpu, from.buffer, from.at, narrow, count * from.size);
+    for (uint64_t i = 0; ok && i < count; i++) values[i] = (float)dtype_load(narrow, i, from.dtype);
     free(narrow);
     return ok;
 }
