@@ -8,50 +8,31 @@
 #include "lib/head.glsl"
 #include "lib/group.glsl"
 
-layout(binding = 0) readonly buffer Ranges { uvec4 ranges[]; };
+layout(binding = 0) readonly buffer Entries { uvec4 entries[]; };
 layout(binding = 1) readonly buffer Slots { uint slots[]; };
 layout(binding = 2) writeonly buffer Tiles { uvec4 tiles[]; };
-layout(binding = 3) writeonly buffer Placed { uvec4 placed[]; };
+layout(binding = 3) writeonly buffer Ranges { uvec4 ranges[]; };
 layout(binding = 4) writeonly buffer Indirect { uvec4 indirect[6]; };
 layout(push_constant) uniform Push {
-    uint range_count, first, slot_count, tile_rows, max_tiles, columns[6], rows[2], own_number;
+    uint entry_count, first, slot_count, tile_rows, max_tiles, columns[6], rows[2], own_number;
 };
-
-uint tile_count(uint count) { return (count + tile_rows - 1) / tile_rows; }
-
-void write_range(uint slot, uvec4 range, uint tile, uint at)
-{
-    for (uint i = 0; i < tile_count(range.z) && tile + i < max_tiles; i++) {
-        const uint done = i * tile_rows;
-        tiles[tile + i] = uvec4(slot, range.y + done, min(tile_rows, range.z - done), 0);
-    }
-    placed[at] = uvec4(slot, range.yz, 0);
-}
-
-void write_ends(uint tile, uint range)
-{
-    const uint tile_end = min(tile, max_tiles);
-    tiles[tile_end] = uvec4(0);
-    placed[range] = uvec4(0);
-    for (uint i = 0; i < 4; i++) indirect[i] = uvec4(columns[i], tile_end, 1, 0);
-    for (uint i = 4; i < 6; i++) indirect[i] = uvec4(columns[i], rows[i - 4], range, 0);
-}
+#include "lib/moe_tiles.glsl"
 
 void main()
 {
     if (group_index() > 0) return;
     uint tile = 0, range = 0;
-    uint end = range_count; // of the entries; what follows the one that ends them may be anything
+    uint end = entry_count; // of the entries; what follows the one that ends them may be anything
     for (uint base = 0; base < end; base += LANES) {
         const uint i = base + LANE;
-        const uvec4 own = i < end ? ranges[i] : uvec4(0);
+        const uvec4 own = i < end ? entries[i] : uvec4(0);
         end = min(end, reduce_min(own.z > 0 ? end : i));
         const uint slot = i >= end ? 0 : own_number != 0 ? own.x : slots[i];
         const bool here = i < end && slot >= first && slot - first < slot_count;
         uint some_tiles, some_ranges;
         const uint own_tile = tile + scan_add(here ? tile_count(own.z) : 0, some_tiles);
         const uint own_range = range + scan_add(here ? 1 : 0, some_ranges);
-        if (here) write_range(slot - first, own, own_tile, own_range);
+        if (here) write_rows(slot - first, own.y, own.z, own_tile, own_range);
         tile += some_tiles;
         range += some_ranges;
     }

@@ -19,10 +19,9 @@ layout(binding = 3) writeonly buffer Tiles { uvec4 tiles[]; };
 layout(binding = 4) writeonly buffer Ranges { uvec4 ranges[]; };
 layout(binding = 5) writeonly buffer Indirect { uvec4 indirect[6]; };
 #include "lib/moe_sort.glsl"
+#include "lib/moe_tiles.glsl"
 
 struct place { uint row, tile, range; };
-
-uint tile_count(uint count) { return (count + tile_rows - 1) / tile_rows; }
 
 place before_slice(uint first)
 {
@@ -56,21 +55,7 @@ void write_expert(uint e, place own, uint count)
                 counts[at] = position;
                 position += part;
             }
-    for (uint i = 0; i < tile_count(count) && own.tile + i < max_tiles; i++) {
-        const uint done = i * tile_rows;
-        tiles[own.tile + i] = uvec4(e, own.row + done, min(tile_rows, count - done), 0);
-    }
-    if (count > 0) ranges[own.range] = uvec4(e, own.row, count, 0);
-}
-
-void write_ends(place end)
-{
-    const uint tile_end = min(end.tile, max_tiles);
-    offsets[experts] = end.row;
-    tiles[tile_end] = uvec4(0);
-    ranges[end.range] = uvec4(0);
-    for (uint i = 0; i < 4; i++) indirect[i] = uvec4(columns[i], tile_end, 1, 0);
-    for (uint i = 4; i < 6; i++) indirect[i] = uvec4(columns[i], rows[i - 4], end.range, 0);
+    if (count > 0) write_rows(e, own.row, count, own.tile, own.range);
 }
 
 void main()
@@ -91,5 +76,7 @@ void main()
         done = place(done.row + all.row, done.tile + all.tile, done.range + all.range);
         if (e < last) write_expert(e, own, count);
     }
-    if (slice == slices - 1 && LANE == 0) write_ends(done);
+    if (slice != slices - 1 || LANE > 0) return;
+    offsets[experts] = done.row;
+    write_ends(done.tile, done.range);
 }

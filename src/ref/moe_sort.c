@@ -23,13 +23,43 @@ void ref_moe_count(const struct gpu_ref_call *call)
             }
 }
 
+// What the grouped matmuls go by: of moe_scan, and of moe_place.
+struct tables {
+    uint32_t (*tiles)[4], (*ranges)[4], (*indirect)[4];
+    uint32_t tile_rows, max_tiles, tile, range; // tile, range: how many there are
+};
+
+// Sorted rows [first, end) are the expert's.
+static void add_expert(struct tables *to, uint32_t expert, uint32_t first, uint32_t end)
+{
+    for (uint32_t row = first; row < end && to->tile < to->max_tiles; row += to->tile_rows) {
+        const uint32_t words[4] = {expert, row, min_u32(to->tile_rows, end - row), 0};
+        memcpy(to->tiles[to->tile++], words, sizeof words);
+    }
+    const uint32_t words[4] = {expert, first, end - first, 0};
+    if (end > first) memcpy(to->ranges[to->range++], words, sizeof words);
+}
+
+static void close_tables(struct tables *to, const uint32_t columns[MOE_GRIDS],
+                         const uint32_t rows[2])
+{
+    memset(to->tiles[to->tile], 0, sizeof *to->tiles);
+    memset(to->ranges[to->range], 0, sizeof *to->ranges);
+    for (int i = 0; i < MOE_GRIDS; i++) {
+        const bool tiled = i < MOE_GRID_DOWN_WEIGHT;
+        const uint32_t words[4] = {columns[i], tiled ? to->tile : rows[i - MOE_GRID_DOWN_WEIGHT],
+                                   tiled ? 1 : to->range, 0};
+        memcpy(to->indirect[i], words, sizeof words);
+    }
+}
+
 void ref_moe_scan(const struct gpu_ref_call *call)
 {
     const struct push_moe_sort *push = call->push;
     uint32_t *counts = call->buffer[0], *offsets = call->buffer[2];
-    uint32_t (*tiles)[4] = call->buffer[3], (*ranges)[4] = call->buffer[4];
-    uint32_t (*indirect)[4] = call->buffer[5];
-    uint32_t position = 0, tile = 0, range = 0;
+    struct tables to = {call->buffer[3], call->buffer[4], call->buffer[5], push->tile_rows,
+                        push->max_tiles, 0, 0};
+    uint32_t position = 0;
     for (uint32_t e = 0; e < push->experts; e++) {
         offsets[e] = position;
         for (uint32_t b = 0; b < push->blocks; b++) {
@@ -38,24 +68,10 @@ void ref_moe_scan(const struct gpu_ref_call *call)
             *entry = position;
             position += count;
         }
-        for (uint32_t row = offsets[e]; row < position && tile < push->max_tiles;
-             row += push->tile_rows) {
-            const uint32_t words[4] = {e, row, min_u32(push->tile_rows, position - row), 0};
-            memcpy(tiles[tile++], words, sizeof words);
-        }
-        const uint32_t words[4] = {e, offsets[e], position - offsets[e], 0};
-        if (position > offsets[e]) memcpy(ranges[range++], words, sizeof words);
+        add_expert(&to, e, offsets[e], position);
     }
     offsets[push->experts] = position;
-    memset(tiles[tile], 0, sizeof tiles[tile]);
-    memset(ranges[range], 0, sizeof ranges[range]);
-    for (int i = 0; i < MOE_GRIDS; i++) {
-        const bool tiled = i < MOE_GRID_DOWN_WEIGHT;
-        const uint32_t words[4] = {push->columns[i],
-                                   tiled ? tile : push->rows[i - MOE_GRID_DOWN_WEIGHT],
-                                   tiled ? 1 : range, 0};
-        memcpy(indirect[i], words, sizeof words);
-    }
+    close_tables(&to, push->columns, push->rows);
 }
 
 void ref_moe_widths(const struct gpu_ref_call *call)
@@ -89,28 +105,12 @@ void ref_moe_place(const struct gpu_ref_call *call)
 {
     const struct push_moe_place *push = call->push;
     const uint32_t (*ranges)[4] = call->buffer[0], *slots = call->buffer[1];
-    uint32_t (*tiles)[4] = call->buffer[2], (*placed)[4] = call->buffer[3];
-    uint32_t (*indirect)[4] = call->buffer[4];
-    uint32_t tile = 0, range = 0;
+    struct tables to = {call->buffer[2], call->buffer[3], call->buffer[4], push->tile_rows,
+                        push->max_tiles, 0, 0};
     for (uint32_t i = 0; i < push->ranges && ranges[i][2] > 0; i++) {
-        const uint32_t place = push->own ? ranges[i][0] : slots[i];
-        const uint32_t slot = place - push->first, end = ranges[i][1] + ranges[i][2];
+        const uint32_t place = push->own ? ranges[i][0] : slots[i], slot = place - push->first;
         if (place < push->first || slot >= push->count) continue;
-        for (uint32_t row = ranges[i][1]; row < end && tile < push->max_tiles;
-             row += push->tile_rows) {
-            const uint32_t words[4] = {slot, row, min_u32(push->tile_rows, end - row), 0};
-            memcpy(tiles[tile++], words, sizeof words);
-        }
-        const uint32_t words[4] = {slot, ranges[i][1], ranges[i][2], 0};
-        memcpy(placed[range++], words, sizeof words);
+        add_expert(&to, slot, ranges[i][1], ranges[i][1] + ranges[i][2]);
     }
-    memset(tiles[tile], 0, sizeof tiles[tile]);
-    memset(placed[range], 0, sizeof placed[range]);
-    for (int i = 0; i < MOE_GRIDS; i++) {
-        const bool tiled = i < MOE_GRID_DOWN_WEIGHT;
-        const uint32_t words[4] = {push->columns[i],
-                                   tiled ? tile : push->rows[i - MOE_GRID_DOWN_WEIGHT],
-                                   tiled ? 1 : range, 0};
-        memcpy(indirect[i], words, sizeof words);
-    }
+    close_tables(&to, push->columns, push->rows);
 }
