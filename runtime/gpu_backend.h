@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // What stands behind gpu.h: the table of functions that a device fills in, and the parts that both
-// devices share. gpu.c checks arguments and copies names, then calls through the table; a device
-// may rely on checked arguments. Everything that a device makes starts with the public struct.
+// devices share. gpu.c and gpu_commands.c check arguments and copy names, then call through the
+// table; a device may rely on checked arguments. Everything that a device makes starts with the
+// public struct.
 #pragma once
 
 #include "runtime/gpu.h"
@@ -87,6 +88,10 @@ static inline struct gpu_commands_base *gpu_commands_base(const struct gpu_comma
 bool gpu_caps_keep(const char *list, uint32_t *keep);
 // "12.3 MiB" into text, returned.
 const char *gpu_bytes_text(uint64_t bytes, char text[32]);
+
+// Whether bytes lie inside a buffer; else logged, `what` in front.
+bool gpu_range_inside(const struct gpu_buffer *buffer, uint64_t offset, uint64_t bytes,
+                      const char *what);
 
 struct gpu *gpu_ref_create(const struct gpu_params *params);
 struct gpu *gpu_vk_create(const struct gpu_params *params);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The Vulkan device: finds all there are, takes the best or the one that was asked for, opens it
-// with the abilities that are present and not masked, and is the table that gpu.c calls through.
+// with the abilities that are present and not masked, and is the table that gpu*.c calls through.
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
