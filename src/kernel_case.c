@@ -411,9 +411,9 @@ static kernel_case_fn *fill_of(enum kernel_op op)
 {
     kernel_case_fn *const others[] = {kernel_case_matmul(op), kernel_case_router(op),
                                       kernel_case_optimizer(op)};
-    kernel_case_fn *fill = fills[op];
-    for (size_t i = 0; !fill && i < COUNT_OF(others); i++) fill = others[i];
-    return fill;
+    kernel_case_fn *found = fills[op];
+    for (size_t i = 0; !found && i < COUNT_OF(others); i++) found = others[i];
+    return found;
 }
 
 bool kernel_case_exists(enum kernel_op op) { return fill_of(op) != NULL; }
