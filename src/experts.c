@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Slots on the device: see experts.h. Who lies where is runtime/cache's; here is what is in flight,
-// and the way between records and slots.
-#include "src/experts.h"
+// Slots on the device: see experts.h. Who lies where is runtime/cache's; experts_turns.h has what
+// is in flight.
+#include "src/experts_turns.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -9,41 +9,14 @@
 #include "runtime/log.h"
 #include "runtime/os.h"
 
-enum { RANGE_WORDS = 4 };
-
-// The slots of a turn are pinned until it is known to be over, those of a training step until the
-// optimizer is submitted.
-struct experts_turns {
-    uint32_t *flying, flying_count; // slots of turns that may be in flight
-    uint32_t *turn, turn_count;     // slots of the turn at hand
-    uint32_t *held, held_count;     // slots of the training step at hand
-    bool     *is_held;
-    // of the layer at hand
-    uint32_t *key, needed;  // of the experts that have rows, in the order of the ranges
-    bool     *done;         // had their turn
-    uint32_t  left;         // that had none yet
-    void     *record;       // on its way
-};
-
 // ---- creation
-
-static enum dtype dtype_of(const struct experts *x, int array)
-{
-    return array == RECORD_COMPUTE ? x->record.store : DTYPE_F32;
-}
-
-static bool has_array(const struct experts *x, int array)
-{
-    if (array == RECORD_COMPUTE) return true;
-    return x->training && (array == EXPERTS_GRAD || x->record.array[array] > 0);
-}
 
 uint64_t experts_slot_bytes(const struct experts *x)
 {
     uint64_t elements = 0, bytes = 0;
     for (uint32_t i = 0; i < x->record.matrix_count; i++) elements += x->record.matrix[i].count;
     for (int a = 0; a < EXPERTS_ARRAYS; a++)
-        if (has_array(x, a)) bytes += elements * dtype_bytes(dtype_of(x, a));
+        if (experts_has(x, a)) bytes += elements * dtype_bytes(experts_dtype(x, a));
     return bytes;
 }
 
@@ -59,10 +32,9 @@ static void drop_pool(struct experts *x)
         }
     gpu_buffer_destroy(x->gpu, &x->tables);
     cache_destroy(&x->cache);
-    free(t->flying), free(t->turn), free(t->held), free(t->is_held);
-    t->flying = t->turn = t->held = NULL;
-    t->is_held = NULL;
-    t->flying_count = t->turn_count = t->held_count = 0;
+    free(t->flying), free(t->turn);
+    t->flying = t->turn = NULL;
+    t->flying_count = t->turn_count = 0;
     x->slots = x->windows = 0;
 }
 
@@ -72,9 +44,10 @@ static uint32_t window_slots(const struct experts *x, uint32_t slots)
     const struct gpu_caps *caps = &x->gpu->caps;
     const uint64_t range = min_u64(caps->max_range, caps->max_allocation);
     uint64_t most = x->window_most ? min_u32(x->window_most, slots) : slots;
+    const uint64_t size =
+        dtype_bytes(experts_dtype(x, x->training ? EXPERTS_GRAD : RECORD_COMPUTE));
     for (uint32_t i = 0; i < x->record.matrix_count; i++)
-        most = min_u64(most, range / (x->record.matrix[i].count *
-                                      dtype_bytes(dtype_of(x, x->training ? EXPERTS_GRAD : 0))));
+        most = min_u64(most, range / (x->record.matrix[i].count * size));
     return (uint32_t)most;
 }
 
@@ -87,7 +60,7 @@ static bool make_buffers(struct experts *x, int array)
             x->pool[array][i][w] = gpu_buffer_create(
                 x->gpu, &(struct gpu_buffer_params){.name = "slots of experts",
                                                     .bytes = own * x->record.matrix[i].count *
-                                                             dtype_bytes(dtype_of(x, array))});
+                                                             dtype_bytes(experts_dtype(x, array))});
             if (!x->pool[array][i][w]) return false;
         }
     }
@@ -107,13 +80,12 @@ static bool make_pool(struct experts *x, uint32_t slots)
     x->windows = ceil_div(slots, x->window_slots);
     t->flying = os_alloc(slots * sizeof *t->flying);
     t->turn = os_alloc(slots * sizeof *t->turn);
-    t->held = os_alloc(slots * sizeof *t->held);
-    t->is_held = os_alloc(slots * sizeof *t->is_held);
+    if (x->training) experts_grads_resize(x);
     x->cache = cache_create(&(struct cache_params){
         .keys = (uint32_t)x->record.keys, .slots = slots, .policy = x->policy,
         .group_keys = x->model->config.num_experts});
     for (int a = 0; a < EXPERTS_ARRAYS; a++)
-        if (has_array(x, a) && !make_buffers(x, a)) return false;
+        if (experts_has(x, a) && !make_buffers(x, a)) return false;
     if (!x->training) return x->cache != NULL;
     x->tables = gpu_buffer_create(
         x->gpu, &(struct gpu_buffer_params){
@@ -154,7 +126,8 @@ struct experts *experts_create(const struct experts_params *params)
     x->turns = os_alloc(sizeof *x->turns);
     if (!experts_record_init(&x->record, params->model,
                              params->training ? RECORD_STATE_F32 : RECORD_STATE_NONE) ||
-        !make_lists(x) || !experts_resize(x, max_u32(params->slots, 1)))
+        !make_lists(x) || (x->training && !experts_grads_init(x)) ||
+        !experts_resize(x, max_u32(params->slots, 1)))
         experts_destroy(&x);
     return x;
 }
@@ -190,6 +163,8 @@ void experts_destroy(struct experts **experts)
     gpu_buffer_destroy(x->gpu, &x->places);
     if (x->source.close) x->source.close(x->source.user);
     for (uint32_t i = 0; i < x->record.matrix_count; i++) free(x->norm_place[i]);
+    experts_grads_free(x);
+    gpu_buffer_destroy(x->gpu, &x->squares);
     free(x->turns->key);
     free(x->turns->done);
     os_pages_free(x->turns->record, x->record.bytes);
@@ -239,258 +214,17 @@ struct plan_range experts_places(const struct experts *x, struct plan *plan, uin
     return plan_external(plan, "slots of a turn", x->places, 0, 4ull * ranges);
 }
 
+struct plan_range experts_squares(struct experts *x, struct plan *plan, uint32_t count)
+{
+    if (!x->squares)
+        x->squares = gpu_buffer_create(
+            x->gpu, &(struct gpu_buffer_params){.name = "squares", .bytes = 4ull * count});
+    return x->squares ? plan_external(plan, "squares", x->squares, 0, 4ull * count)
+                      : (struct plan_range){0};
+}
+
 struct plan_range experts_table(const struct experts *x, struct plan *plan, uint32_t row)
 {
     return plan_external(plan, "table of slots", x->tables, 4 * row * align_up(x->slots, 64),
                          4ull * x->slots);
-}
-
-// ---- between records and slots
-
-struct piece { struct gpu_buffer *buffer; uint64_t offset, in_record, bytes; };
-
-static struct piece piece_of(const struct experts *x, uint32_t slot, int array, uint32_t matrix)
-{
-    const struct record_matrix *m = &x->record.matrix[matrix];
-    const uint64_t size = dtype_bytes(dtype_of(x, array));
-    return (struct piece){.buffer = x->pool[array][matrix][slot / x->window_slots],
-                          .offset = slot % x->window_slots * m->count * size,
-                          .in_record = x->record.array[array] + m->begin * size,
-                          .bytes = m->count * size};
-}
-
-static bool move(struct experts *x, uint32_t slot, bool to_slot)
-{
-    uint8_t *record = x->turns->record;
-    for (int a = 0; a < RECORD_ARRAYS; a++)
-        for (uint32_t i = 0; has_array(x, a) && i < x->record.matrix_count; i++) {
-            const struct piece p = piece_of(x, slot, a, i);
-            void *at = record + p.in_record;
-            if (!(to_slot ? gpu_buffer_write(x->gpu, p.buffer, p.offset, at, p.bytes)
-                          : gpu_buffer_read(x->gpu, p.buffer, p.offset, at, p.bytes)))
-                return false;
-        }
-    return true;
-}
-
-static bool load(struct experts *x, uint32_t key, uint32_t slot)
-{
-    if (!x->source.read(x->source.user, &x->record, key, x->training, x->turns->record) ||
-        !move(x, slot, true))
-        return false;
-    x->counts.bytes += x->training ? x->record.bytes : x->record.weights_bytes;
-    x->counts.misses++;
-    return true;
-}
-
-static bool write_back(struct experts *x, uint32_t key, uint32_t slot)
-{
-    const uint32_t experts = x->model->config.num_experts;
-    uint32_t steps = 0;
-    memset(x->turns->record, 0, x->record.bytes);
-    if (x->steps && !gpu_buffer_read(x->gpu, x->steps,
-                                     4ull * (key / experts * x->steps_stride + key % experts),
-                                     &steps, sizeof steps))
-        return false;
-    experts_record_set_steps(&x->record, x->turns->record, steps);
-    if (!move(x, slot, false) ||
-        !x->source.write(x->source.user, &x->record, key, x->turns->record))
-        return false;
-    x->counts.written += x->record.bytes;
-    return true;
-}
-
-bool experts_flush(struct experts *x)
-{
-    for (uint32_t slot = 0; slot < x->slots; slot++) {
-        if (!cache_is_dirty(x->cache, slot)) continue;
-        if (!write_back(x, (uint32_t)cache_key(x->cache, slot), slot)) return false;
-        cache_set_dirty(x->cache, slot, false);
-    }
-    return true;
-}
-
-// ---- turns
-
-// All that was submitted is over.
-static bool wait_for_turns(struct experts *x, uint64_t ticket)
-{
-    struct experts_turns *t = x->turns;
-    if (ticket && !gpu_wait(x->gpu, ticket)) return false;
-    for (uint32_t i = 0; i < t->flying_count; i++) cache_unpin(x->cache, t->flying[i]);
-    t->flying_count = 0;
-    return true;
-}
-
-// Which experts of the layer have rows.
-static void read_needed(struct experts *x, uint32_t moe_layer)
-{
-    const uint32_t *range = x->ranges->data, experts = x->model->config.num_experts;
-    struct experts_turns *t = x->turns;
-    for (t->needed = 0; t->needed < experts && range[2] > 0; range += RANGE_WORDS) {
-        t->done[t->needed] = false;
-        t->key[t->needed++] = moe_layer * experts + range[0];
-    }
-    t->left = t->needed;
-}
-
-static void give_turn(struct experts *x, uint32_t *places, uint32_t index, uint32_t slot, bool hold)
-{
-    struct experts_turns *t = x->turns;
-    places[index] = slot;
-    t->done[index] = true;
-    t->left--;
-    t->turn[t->turn_count++] = slot;
-    cache_pin(x->cache, slot);
-    if (!hold || t->is_held[slot]) return;
-    t->held[t->held_count++] = slot;
-    t->is_held[slot] = true;
-    cache_pin(x->cache, slot);
-}
-
-static uint32_t place_resident(struct experts *x, uint32_t *places, bool hold)
-{
-    struct experts_turns *t = x->turns;
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < t->needed; i++) {
-        if (cache_find(x->cache, t->key[i]) == CACHE_NONE) continue;
-        give_turn(x, places, i, (uint32_t)cache_get(x->cache, t->key[i]), hold);
-        count++;
-    }
-    x->counts.hits += count;
-    return count;
-}
-
-// What the device did not hide of `seconds` of loading that have just ended.
-static void note_load(struct experts *x, uint64_t ticket, double seconds, bool *idle)
-{
-    x->counts.load_seconds += seconds;
-    *idle = *idle || !ticket || gpu_done(x->gpu, ticket);
-    if (*idle) x->counts.wait_seconds += seconds;
-}
-
-// A slot for an expert that is not there. Where all are in use by what is in flight, that is waited
-// for; *full: they are all in this turn, or held.
-static bool take_slot(struct experts *x, uint32_t key, uint64_t ticket, uint32_t *slot, bool *full)
-{
-    struct cache_victim victim;
-    *full = false;
-    if (!cache_take(x->cache, key, false, &victim)) {
-        *full = x->turns->turn_count > 0;
-        if (*full || !wait_for_turns(x, ticket)) return *full;
-        if (!cache_take(x->cache, key, false, &victim)) {
-            log_error("%u slots are too few: more experts than that have rows in one step, and "
-                      "training holds them until the optimizer has moved them; give it more "
-                      "(--device-budget, --expert-slots), or fewer tokens a step",
-                      x->slots);
-            return false;
-        }
-    }
-    *slot = victim.slot;
-    // what moved it may still be in flight
-    return !victim.dirty || (wait_for_turns(x, ticket) &&
-                             write_back(x, (uint32_t)victim.key, victim.slot));
-}
-
-// Loads as many as slots are free.
-static bool load_some(struct experts *x, uint32_t *places, uint64_t ticket, bool hold)
-{
-    struct experts_turns *t = x->turns;
-    bool idle = !ticket || gpu_done(x->gpu, ticket);
-    for (uint32_t i = 0; i < t->needed; i++) {
-        if (t->done[i]) continue;
-        uint32_t slot;
-        bool full;
-        cache_get(x->cache, t->key[i]); // a miss, for the policy
-        const double begin = os_seconds();
-        if (!take_slot(x, t->key[i], ticket, &slot, &full)) return false;
-        if (full) break;
-        if (!load(x, t->key[i], slot)) {
-            cache_drop(x->cache, slot);
-            return false;
-        }
-        cache_set_dirty(x->cache, slot, false);
-        note_load(x, ticket, os_seconds() - begin, &idle);
-        give_turn(x, places, i, slot, hold);
-    }
-    return true;
-}
-
-static bool visit_layer(struct experts *x, struct plan_visit *visit, bool hold)
-{
-    struct experts_turns *t = x->turns;
-    x->counts.turns++;
-    t->turn_count = 0;
-    if (visit->turn == 0) {
-        if (!wait_for_turns(x, visit->ticket)) return false;
-        read_needed(x, visit->id);
-    }
-    uint32_t *places = os_alloc((t->needed + 1) * sizeof *places);
-    memset(places, 0xff, t->needed * sizeof *places);
-    bool ok = (visit->turn == 0 && place_resident(x, places, hold) > 0) || t->left == 0 ||
-              load_some(x, places, visit->ticket, hold);
-    // the device may still read the places of the turn before
-    ok = ok && wait_for_turns(x, visit->ticket);
-    if (ok && t->needed) memcpy(x->places->data, places, t->needed * sizeof *places);
-    free(places);
-    memcpy(t->flying, t->turn, t->turn_count * sizeof *t->turn);
-    t->flying_count = t->turn_count;
-    visit->again = t->left > 0;
-    return ok;
-}
-
-bool experts_visit(void *user, struct plan_visit *visit)
-{
-    return visit_layer(user, visit, false);
-}
-
-bool experts_visit_train(void *user, struct plan_visit *visit)
-{
-    return visit_layer(user, visit, true);
-}
-
-// ---- the optimizer
-
-void experts_norm_place(struct experts *x, const struct model_tensor *stack, uint32_t place,
-                        uint32_t block)
-{
-    const uint32_t i = experts_matrix(x, stack->role),
-                   layers = config_moe_layers(&x->model->config);
-    if (!x->norm_place[i]) x->norm_place[i] = os_alloc(layers * sizeof **x->norm_place);
-    x->norm_place[i][model_moe_index(x->model, (uint32_t)stack->layer)] = place;
-    x->norm_block = block;
-}
-
-static void fill_tables(struct experts *x)
-{
-    const uint32_t experts = x->model->config.num_experts,
-                   stride = (uint32_t)align_up(x->slots, 64);
-    uint32_t *table = x->tables->data;
-    for (uint32_t slot = 0; slot < x->slots; slot++) {
-        const bool held = x->turns->is_held[slot];
-        const uint32_t key = held ? (uint32_t)cache_key(x->cache, slot) : 0,
-                       layer = key / experts, expert = key % experts;
-        table[slot] = held ? layer * x->steps_stride + expert : KERNEL_NONE_ID;
-        for (uint32_t i = 0; i < x->record.matrix_count; i++) {
-            const uint32_t blocks =
-                (uint32_t)((x->record.matrix[i].count + x->norm_block - 1) / x->norm_block);
-            table[(i + 1) * stride + slot] =
-                held ? x->norm_place[i][layer] + expert * blocks : KERNEL_NONE_ID;
-        }
-    }
-}
-
-bool experts_visit_update(void *user, struct plan_visit *visit)
-{
-    struct experts *x = user;
-    struct experts_turns *t = x->turns;
-    if (!wait_for_turns(x, visit->ticket)) return false;
-    fill_tables(x);
-    for (uint32_t i = 0; i < t->held_count; i++) {
-        cache_set_dirty(x->cache, t->held[i], true);
-        cache_unpin(x->cache, t->held[i]);
-        t->is_held[t->held[i]] = false;
-    }
-    t->held_count = 0;
-    return true;
 }

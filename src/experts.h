@@ -11,9 +11,10 @@
 // once, by the same kernels in the same order as in a resident model, so the results are the same
 // bytes whatever the number of slots and the policy.
 //
-// In training an expert that had rows keeps its slot until the optimizer has moved it (its gradient
-// is part of the norm that all are clipped by), and goes back to where it came from when its slot
-// is taken, or at a checkpoint.
+// In training an expert's gradients stay in its slot until the optimizer has moved it (they are
+// part of the norm that all are clipped by). Where a step has more experts than there are slots,
+// gradients wait in host memory, and the optimizer takes the experts in turns. An expert goes back
+// to where it came from when its slot is taken, or at a checkpoint.
 #pragma once
 
 #include "experts_record.h"
@@ -41,6 +42,7 @@ void experts_source_initial(struct experts_source *source);
 struct experts_counts {
     uint64_t hits, misses;        // experts that had rows: resident, loaded
     uint64_t bytes, written;      // of records loaded, of records that went back
+    uint64_t spilled;             // bytes of gradients that waited in host memory
     double   load_seconds;        // in which experts were loaded
     double   wait_seconds;        // of these, while the device had nothing to do
     uint64_t turns;
@@ -62,8 +64,9 @@ struct experts {
     struct gpu_buffer    *ranges;  // readback: of the layer at hand, as moe_scan writes them
     struct gpu_buffer    *places;  // upload: u32 [ranges], the slot of each in this turn
     // upload: u32 [1 + matrices][slots]: where the moves of a slot's expert stand, and where the
-    // partial sums of its gradients' squares go; KERNEL_NONE_ID: it had no rows in this step
+    // partial sums of its gradients' squares go; KERNEL_NONE_ID: it is not in this turn
     struct gpu_buffer    *tables;
+    struct gpu_buffer    *squares; // partial sums of all gradients' squares; training only
     uint32_t             *norm_place[RECORD_MATRICES]; // [MoE layers]
     uint32_t              norm_block;
     // of struct params, for the records: u32 [MoE layers][steps_stride]; NULL: not trained
@@ -108,10 +111,13 @@ struct plan_range experts_ranges(const struct experts *experts, struct plan *pla
 struct plan_range experts_places(const struct experts *experts, struct plan *plan,
                                  uint32_t ranges);
 struct plan_range experts_table(const struct experts *experts, struct plan *plan, uint32_t row);
+// Partial sums of the squares of all gradients, of which there are so many (the same in all calls).
+struct plan_range experts_squares(struct experts *experts, struct plan *plan, uint32_t count);
 // Where the partial sums of the squares of a stack's gradients begin, in blocks of so many
 // elements.
 void experts_norm_place(struct experts *experts, const struct model_tensor *stack, uint32_t place,
                         uint32_t block);
 plan_visit_fn experts_visit;        // user: struct experts; id: which of the MoE layers
-plan_visit_fn experts_visit_train;  // the same, and who has rows stays until the step is over
-plan_visit_fn experts_visit_update; // before the optimizer: fills the tables; the step is over
+plan_visit_fn experts_visit_forward; // the same, in training: backward will come back to them
+plan_visit_fn experts_visit_grads;   // the same, and who has rows gets gradients
+plan_visit_fn experts_visit_update;  // before the optimizer, which takes them in turns as well

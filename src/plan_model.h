@@ -197,10 +197,16 @@ struct push_moe_sort network_moe_sort(const struct network *n, int32_t layer);
 // A part of what a layer's experts do, over the rows of a site.
 typedef void network_stage_fn(struct network *n, int32_t layer, const struct moe_site *site,
                               struct plan_range a, struct plan_range b);
-// The same for all rows of a streamed model (plan_stream.c), in as many turns as the slots need.
-void network_stream(struct network *n, int32_t layer, network_stage_fn *stage, struct plan_range a,
-                    struct plan_range b);
-void network_stream_zero(struct plan *plan, struct params *params); // gradients of the slots
+// The same for all rows of a streamed model (plan_stream.c), in as many turns as the slots need;
+// `grads`: the stage adds to the experts' gradients.
+void network_stream(struct network *n, int32_t layer, network_stage_fn *stage, bool grads,
+                    struct plan_range a, struct plan_range b);
+// Before a step: gradients of the slots, sums of their squares.
+void network_stream_zero(struct plan *plan, const struct params *params);
+// f32 partial sums of the squares of all gradients, each over at most so many elements, those of
+// dense tensors first (plan_update.c). Of a streamed model they outlive the plan.
+enum { NETWORK_NORM_BLOCK = 1 << 14 };
+struct plan_range network_squares(struct plan *plan, const struct params *params);
 struct sort_values network_sort(struct network *n, int32_t layer,
                                 const struct push_moe_sort *push, struct plan_range ids);
 // ---- routers (plan_router.c)

@@ -159,12 +159,13 @@ static struct moe_site resident_site(const struct network *n, int32_t layer)
     };
 }
 
-// A stage of the experts: where they come and go in as many turns as it takes.
-static void stage_steps(struct network *n, int32_t layer, network_stage_fn *stage,
+// A stage of the experts: where they come and go in as many turns as it takes. `grads`: it adds to
+// their gradients.
+static void stage_steps(struct network *n, int32_t layer, network_stage_fn *stage, bool grads,
                         struct plan_range a, struct plan_range b)
 {
     if (n->params->experts) {
-        network_stream(n, layer, stage, a, b);
+        network_stream(n, layer, stage, grads, a, b);
         return;
     }
     const struct moe_site site = resident_site(n, layer);
@@ -219,7 +220,7 @@ static struct plan_range expert_steps(struct network *n, int32_t layer)
     v->gate = save ? network_temp(n, pairs, inner, "gate", layer) : h;
     v->up = save && c->mlp_gated ? network_temp(n, pairs, inner, "up", layer) : v->gate;
     const struct plan_range y = network_temp(n, pairs, c->hidden_size, "y", layer);
-    stage_steps(n, layer, body_stage, h, y);
+    stage_steps(n, layer, body_stage, false, h, y);
     return y;
 }
 
@@ -331,14 +332,14 @@ static struct plan_range expert_back(struct network *n, int32_t layer, struct pl
     const uint32_t rows = rows_of(n, layer), inner = c->moe_intermediate_size;
     const struct layer_values *v = &n->layer[layer];
     const struct plan_range dh = network_temp(n, rows, inner, "dh", layer);
-    stage_steps(n, layer, back_h_stage, dh, dh);
+    stage_steps(n, layer, back_h_stage, false, dh, dh);
     const struct push_moe_activate push = {pairs_of(n, layer), inner, network_activation(n),
                                            c->mlp_gated};
     plan_add(n->plan, KERNEL_MOE_ACTIVATE_BACK, 0, &push,
              PLAN_BIND(v->gate, v->up, dh, v->inverse, v->gates, dgates));
     if (c->mlp_bias) bias_back(n, layer, dgates);
     const struct plan_range dx = network_temp(n, rows, c->hidden_size, "dx_pairs", layer);
-    stage_steps(n, layer, back_x_stage, dh, dx);
+    stage_steps(n, layer, back_x_stage, true, dh, dx);
     return dx;
 }
 

@@ -57,32 +57,6 @@ static struct moe_site window_site(struct network *n, int32_t layer, uint32_t wi
     return site;
 }
 
-void network_stream(struct network *n, int32_t layer, network_stage_fn *stage, struct plan_range a,
-                    struct plan_range b)
-{
-    struct experts *x = n->params->experts;
-    const struct plan_range ranges = n->layer[layer].ranges;
-    const uint32_t owner = config_layer_owner(n->config, (uint32_t)layer);
-    plan_copy(n->plan, ranges, experts_ranges(x, n->plan, ranges.bytes));
-    plan_host(n->plan, n->mode == NETWORK_TRAIN ? experts_visit_train : experts_visit, x,
-              model_moe_index(n->model, owner));
-    for (uint32_t w = 0; w < x->windows; w++) {
-        const struct moe_site site = window_site(n, layer, w);
-        stage(n, layer, &site, a, b);
-    }
-    plan_host(n->plan, NULL, NULL, 0);
-}
-
-void network_stream_zero(struct plan *plan, struct params *params)
-{
-    const struct experts *x = params->experts;
-    for (uint32_t i = 0; x && i < x->record.matrix_count; i++)
-        for (uint32_t w = 0; w < x->windows; w++)
-            plan_fill(plan, experts_pool(x, plan, EXPERTS_GRAD, i, w), 0);
-}
-
-// ---- the optimizer
-
 // Slots of a window, and where they begin.
 static uint32_t slots_of(const struct experts *x, uint32_t window, uint32_t *first)
 {
@@ -90,20 +64,52 @@ static uint32_t slots_of(const struct experts *x, uint32_t window, uint32_t *fir
     return min_u32(x->window_slots, x->slots - *first);
 }
 
-void network_stream_norm(struct plan *plan, const struct params *params, uint32_t block,
-                         struct plan_range partial)
+// Sums of squares of gradients as they are behind a turn: the last turn that an expert has in a
+// step leaves those that the norm is made of.
+static void window_norm(struct plan *plan, const struct params *params, uint32_t window)
 {
     const struct experts *x = params->experts;
-    for (uint32_t i = 0; i < x->record.matrix_count; i++)
-        for (uint32_t w = 0; w < x->windows; w++) {
-            struct push_expert_norm push = {
-                .count = (uint32_t)x->record.matrix[i].count, .block = block, .mapped = 1};
-            push.matrices = slots_of(x, w, &push.index);
-            plan_add(plan, KERNEL_EXPERT_NORM, 0, &push,
-                     PLAN_BIND(experts_pool(x, plan, EXPERTS_GRAD, i, w),
-                               experts_table(x, plan, 1 + i), partial));
-        }
+    for (uint32_t i = 0; i < x->record.matrix_count; i++) {
+        struct push_expert_norm push = {.count = (uint32_t)x->record.matrix[i].count,
+                                        .block = NETWORK_NORM_BLOCK,
+                                        .mapped = 1};
+        push.matrices = slots_of(x, window, &push.index);
+        plan_add(plan, KERNEL_EXPERT_NORM, 0, &push,
+                 PLAN_BIND(experts_pool(x, plan, EXPERTS_GRAD, i, window),
+                           experts_table(x, plan, 1 + i), network_squares(plan, params)));
+    }
 }
+
+void network_stream(struct network *n, int32_t layer, network_stage_fn *stage, bool grads,
+                    struct plan_range a, struct plan_range b)
+{
+    struct experts *x = n->params->experts;
+    const struct plan_range ranges = n->layer[layer].ranges;
+    const uint32_t owner = config_layer_owner(n->config, (uint32_t)layer);
+    plan_copy(n->plan, ranges, experts_ranges(x, n->plan, ranges.bytes));
+    plan_host(n->plan,
+              grads                      ? experts_visit_grads
+              : n->mode == NETWORK_TRAIN ? experts_visit_forward
+                                         : experts_visit,
+              x, model_moe_index(n->model, owner));
+    for (uint32_t w = 0; w < x->windows; w++) {
+        const struct moe_site site = window_site(n, layer, w);
+        stage(n, layer, &site, a, b);
+        if (grads) window_norm(n->plan, n->params, w);
+    }
+    plan_host(n->plan, NULL, NULL, 0);
+}
+
+void network_stream_zero(struct plan *plan, const struct params *params)
+{
+    const struct experts *x = params->experts;
+    plan_fill(plan, network_squares(plan, params), 0); // experts without rows have none
+    for (uint32_t i = 0; i < x->record.matrix_count; i++)
+        for (uint32_t w = 0; w < x->windows; w++)
+            plan_fill(plan, experts_pool(x, plan, EXPERTS_GRAD, i, w), 0);
+}
+
+// ---- the optimizer
 
 static void adamw_steps(struct plan *plan, const struct params *params,
                         const struct network_io *io, struct push_optimizer push, uint32_t matrix,
@@ -125,6 +131,7 @@ void network_stream_update(struct plan *plan, const struct params *params,
                            const struct network_io *io)
 {
     const struct experts *x = params->experts;
+    plan_host(plan, experts_visit_update, params->experts, 0);
     const struct plan_range own = plan_temp(plan, 4ull * x->slots, "moves of slots");
     plan_add(plan, KERNEL_EXPERT_MOVES, 0, &(struct push_count){x->slots},
              PLAN_BIND(plan_external(plan, "moves", params->moves, 0, params->moves->params.bytes),
@@ -137,4 +144,5 @@ void network_stream_update(struct plan *plan, const struct params *params,
         push.experts = push.per_layer = push.stride = x->slots;
         for (uint32_t w = 0; w < x->windows; w++) adamw_steps(plan, params, io, push, i, w, own);
     }
+    plan_host(plan, NULL, NULL, 0);
 }

@@ -7,7 +7,7 @@
 #include "src/experts.h"
 #include "src/plan_update.h"
 
-enum { NORM_BLOCK = 1 << 14 }; // elements a partial sum covers
+enum { NORM_BLOCK = NETWORK_NORM_BLOCK };
 
 struct span_list { struct span *span; uint32_t count; uint64_t limit; };
 
@@ -173,7 +173,7 @@ void network_zero(struct plan *plan, struct params *params, const struct network
     plan_fill(plan, io->loss, 0);
     plan_fill(plan, io->stats, 0);
     if (params->moves) plan_fill(plan, moves_range(plan, params), 0);
-    network_stream_zero(plan, params);
+    if (params->experts) network_stream_zero(plan, params);
     for (uint32_t s = 0; s < params->model->segment_count; s++) {
         struct gpu_buffer *buffer = params->buffer[PARAMS_GRAD][s];
         plan_fill(plan, plan_external(plan, "gradients", buffer, 0, buffer->params.bytes), 0);
@@ -231,29 +231,38 @@ static void stack_norms(struct plan *plan, const struct params *params, uint32_t
     }
 }
 
+static uint32_t dense_partials(struct plan *plan, const struct params *params)
+{
+    const struct span_list spans = spans_of(plan, params, false);
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < spans.count; i++)
+        count += (uint32_t)((spans.span[i].end - spans.span[i].begin + NORM_BLOCK - 1) /
+                            NORM_BLOCK);
+    return count;
+}
+
+struct plan_range network_squares(struct plan *plan, const struct params *params)
+{
+    const uint32_t dense = dense_partials(plan, params),
+                   count = stack_place(params->model, dense, NULL);
+    if (!params->experts) return plan_temp(plan, 4ull * count, "squares");
+    for (uint32_t i = 0; i < params->model->tensor_count; i++) {
+        const struct model_tensor *t = &params->model->tensor[i];
+        if (t->streamed)
+            experts_norm_place(params->experts, t, stack_place(params->model, dense, t),
+                               NORM_BLOCK);
+    }
+    return experts_squares(params->experts, plan, count);
+}
+
 static void norm_steps(struct plan *plan, struct params *params, const struct network_io *io)
 {
     const struct span_list spans = spans_of(plan, params, false);
-    uint32_t dense = 0;
-    for (uint32_t i = 0; i < spans.count; i++)
-        dense += (uint32_t)((spans.span[i].end - spans.span[i].begin + NORM_BLOCK - 1) /
-                            NORM_BLOCK);
-    const uint32_t partials = stack_place(params->model, dense, NULL);
-    const struct plan_range partial = plan_temp(plan, 4ull * partials, "squares");
-    if (params->experts) plan_fill(plan, partial, 0); // experts that are in no slot have none
+    const struct plan_range partial = network_squares(plan, params);
     dense_norms(plan, params, &spans, partial);
-    stack_norms(plan, params, dense, partial);
-    if (params->experts) {
-        for (uint32_t i = 0; i < params->model->tensor_count; i++) {
-            const struct model_tensor *t = &params->model->tensor[i];
-            if (t->streamed)
-                experts_norm_place(params->experts, t, stack_place(params->model, dense, t),
-                                   NORM_BLOCK);
-        }
-        network_stream_norm(plan, params, NORM_BLOCK, partial);
-    }
-    const struct push_sum push = {.count = partials};
-    plan_add(plan, KERNEL_GRAD_CLIP, 0, &push, PLAN_BIND(io->step, partial, io->norm));
+    stack_norms(plan, params, dense_partials(plan, params), partial);
+    plan_add(plan, KERNEL_GRAD_CLIP, 0, &(struct push_sum){.count = (uint32_t)(partial.bytes / 4)},
+             PLAN_BIND(io->step, partial, io->norm));
 }
 
 struct plan_range span_moves(struct plan *plan, const struct params *params,
@@ -379,7 +388,6 @@ static void span_steps(struct plan *plan, struct params *params, const struct ne
 void network_update(struct plan *plan, struct params *params, const struct network_io *io)
 {
     plan_section(plan, "norm");
-    if (params->experts) plan_host(plan, experts_visit_update, params->experts, 0);
     norm_steps(plan, params, io);
     move_steps(plan, params, io);
     plan_section(plan, "optimizer");

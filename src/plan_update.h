@@ -22,8 +22,6 @@ struct push_optimizer span_push(const struct params *params, const struct span *
 struct plan_range span_moves(struct plan *plan, const struct params *params,
                              const struct network_io *io, const struct span *span);
 // plan_stream.c: the same for what lies in slots
-void network_stream_norm(struct plan *plan, const struct params *params, uint32_t block,
-                         struct plan_range partial);
 void network_stream_update(struct plan *plan, const struct params *params,
                            const struct network_io *io);
 // plan_muon.c: one tensor, whole matrices.

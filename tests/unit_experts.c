@@ -155,7 +155,7 @@ static void test_counts(void **state)
 
 // ---- training
 
-enum { STEPS = 6, SEQ = 6, BATCH = 1 };
+enum { STEPS = 6, SEQ = 6, MICRO = 2 };
 
 #define TRAINING                                                                                  \
     ", \"seq_len\": 6, \"batch_size\": 1, \"steps\": 6, \"warmup_steps\": 0, \"max_grad_norm\": "
@@ -192,14 +192,15 @@ struct training {
 
 static void take_step(struct host *h, struct trainer *trainer, uint32_t step, struct training *out)
 {
-    uint32_t ids[SEQ * BATCH], targets[SEQ * BATCH];
+    uint32_t ids[MICRO * SEQ], targets[MICRO * SEQ];
+    const struct batch batch[MICRO] = {{ids, targets}, {ids + SEQ, targets + SEQ}};
     struct trainer_result result;
-    for (uint32_t i = 0; i < SEQ * BATCH; i++) {
+    for (uint32_t i = 0; i < MICRO * SEQ; i++) {
         ids[i] = (uint32_t)rng_below(13, step, i, VOCAB);
         targets[i] = (uint32_t)rng_below(17, step, i, VOCAB);
     }
     (void)h;
-    assert_true(trainer_submit(trainer, step, 0.01, &(struct batch){ids, targets}));
+    assert_true(trainer_submit(trainer, step, 0.01, batch));
     assert_true(trainer_collect(trainer, &result));
     out->loss[step - 1] = result.loss;
     out->norm[step - 1] = result.grad_norm;
@@ -228,21 +229,26 @@ static void read_tensor(struct trainer *trainer, const struct shelf *shelf, uint
     free(record);
 }
 
-static void train(struct host *h, uint32_t slots, uint32_t window, struct shelf *shelf,
-                  struct training *out)
+static void train(struct host *h, uint32_t slots, uint32_t window, enum cache_policy policy,
+                  struct shelf *shelf, struct training *out)
 {
     struct model *model = slots ? model_create_streamed(&h->config, 1 << 30)
                                 : model_create(&h->config, 1 << 30);
     const struct experts_params experts = {
         .source = {.read = shelf_read, .write = shelf_write, .user = shelf}, .slots = slots,
-        .window = window};
+        .window = window, .policy = policy};
     struct trainer *trainer = slots ? trainer_create_streamed(h->gpu, h->kernels, model, &experts)
                                     : trainer_create(h->gpu, h->kernels, model);
     assert_non_null(trainer);
     struct params *params = trainer_params(trainer);
     assert_true(params_init(params));
     for (uint32_t step = 1; step <= STEPS; step++) take_step(h, trainer, step, out);
-    if (slots) assert_true(experts_flush(params->experts));
+    if (slots) {
+        assert_true(experts_flush(params->experts));
+        // a step has more experts than few slots
+        if (slots < 10) assert_true(params->experts->counts.spilled > 0);
+        if (slots == LAYERS * EXPERTS) assert_int_equal(params->experts->counts.spilled, 0);
+    }
     out->master = calloc(model->parameters, sizeof(float));
     out->m = calloc(model->parameters, sizeof(float));
     out->v = calloc(model->parameters, sizeof(float));
@@ -266,16 +272,18 @@ static void training_free(struct training *t)
 
 static void compare_training(const char *device, const char *config)
 {
-    static const struct { uint32_t slots, window; } sizes[] = {
-        {LAYERS * EXPERTS, 0}, {LAYERS * EXPERTS, 4}, {26, 0}, {26, 7}};
+    static const struct { uint32_t slots, window; enum cache_policy policy; } sizes[] = {
+        {LAYERS * EXPERTS, 0, CACHE_LRU}, {LAYERS * EXPERTS, 4, CACHE_LFU}, {26, 0, CACHE_LFU},
+        {26, 7, CACHE_LFRU}, {9, 0, CACHE_LRU}, {9, 4, CACHE_LEAST_STALE}, {3, 0, CACHE_LFRU},
+        {2, 0, CACHE_LFU}, {1, 0, CACHE_LRU}};
     struct host h;
     struct training want, got;
     host_open(&h, device, config);
-    train(&h, 0, 0, NULL, &want);
+    train(&h, 0, 0, 0, NULL, &want);
     assert_true(isfinite(want.loss[STEPS - 1]) && want.loss[STEPS - 1] != want.loss[0]);
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
         struct shelf shelf = {.record = calloc(LAYERS * EXPERTS, sizeof *shelf.record)};
-        train(&h, sizes[i].slots, sizes[i].window, &shelf, &got);
+        train(&h, sizes[i].slots, sizes[i].window, sizes[i].policy, &shelf, &got);
         const struct model *model = model_create(&h.config, 1 << 30);
         assert_memory_equal(got.loss, want.loss, sizeof got.loss);
         assert_memory_equal(got.norm, want.norm, sizeof got.norm);
@@ -298,6 +306,7 @@ static void test_training(void **state)
     static const char *const configs[] = {
         "{" SIZES TRAINING "0.5}",
         "{" SIZES TRAINING "0.5, \"torch_dtype\": \"bfloat16\"}",
+        "{" SIZES TRAINING "0.5, \"gradient_accumulation_steps\": 2}",
         "{" SIZES TRAINING "0, \"hidden_act\": \"relu2\", \"mlp_gated\": false}",
     };
     (void)state;

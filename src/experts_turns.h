@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT
+// The inside of experts.h: what is in flight, what a training step holds, and the way between
+// records and slots. experts.c makes the slots, experts_turns.c gives turns, experts_grads.c keeps
+// gradients until the optimizer has used them.
+#pragma once
+
+#include "experts.h"
+
+enum { RANGE_WORDS = 4 }; // of moe_scan's ranges
+enum held { HELD_NOT, HELD_SLOT, HELD_HOST };
+
+// The slots of a turn are pinned until it is known to be over. An expert with gradients is held:
+// its slot is pinned as well, until the optimizer is submitted, or until the slot is needed more:
+// then its gradients wait in host memory.
+struct experts_turns {
+    uint32_t *flying, flying_count; // slots of turns that may be in flight
+    uint32_t *turn, turn_count;     // slots of the turn at hand
+    uint32_t *key, needed;  // of the experts that have rows, in the order of the ranges
+    bool     *done;         // had their turn
+    uint32_t  left;         // that had none yet
+    void     *record;       // on its way
+    // training only
+    uint32_t *held, held_count, held_next; // keys in the order of their gradients; spilled up to
+    uint8_t  *held_where;   // enum held [keys]
+    void    **spilled;      // [keys]: f32 gradients, matrices one behind the other
+    uint64_t  spill_bytes;  // of one expert
+    bool     *has_grads;    // [slots]: else its gradients are zero
+};
+
+static inline bool experts_has(const struct experts *x, int array)
+{
+    if (array == RECORD_COMPUTE) return true;
+    return x->training && (array == EXPERTS_GRAD || x->record.array[array] > 0);
+}
+
+static inline enum dtype experts_dtype(const struct experts *x, int array)
+{
+    return array == RECORD_COMPUTE ? x->record.store : DTYPE_F32;
+}
+
+// Where a matrix of a slot lies.
+struct experts_piece { struct gpu_buffer *buffer; uint64_t offset, bytes; };
+struct experts_piece experts_piece_of(const struct experts *x, uint32_t slot, int array,
+                                      uint32_t matrix);
+
+// All that was submitted is over.
+bool experts_wait(struct experts *x, uint64_t ticket);
+// A slot for an expert that is not there, its contents saved where they have to be. Where all are
+// in use by what is in flight, that is waited for; *full: they are all in this turn.
+bool experts_take(struct experts *x, uint32_t key, uint64_t ticket, uint32_t *slot, bool *full);
+// Its record, and its gradients: those that wait for it, or zero.
+bool experts_load(struct experts *x, uint32_t key, uint32_t slot);
+// It has a part in this turn.
+void experts_give(struct experts *x, uint32_t slot);
+// The turn at hand is the one in flight.
+void experts_begin_turn(struct experts *x);
+void experts_end_turn(struct experts *x);
+// False after one line: nobody has a part in the turn at hand, and some still wait for theirs.
+bool experts_moved_on(const struct experts *x);
+// Seconds of loading: *idle: while the device had nothing to do.
+void experts_note_load(struct experts *x, uint64_t ticket, double seconds, bool *idle);
+
+// ---- gradients
+
+bool experts_grads_init(struct experts *x);
+void experts_grads_resize(struct experts *x); // slots are others
+void experts_grads_free(struct experts *x);
+void experts_hold(struct experts *x, uint32_t slot); // it gets gradients in this turn
+// Gradients of one that is held, and not in this turn, go to the host. *freed: there was one.
+bool experts_spill(struct experts *x, bool *freed);
+// The gradients of a slot that has just been loaded.
+bool experts_restore(struct experts *x, uint32_t key, uint32_t slot);
+// Where the partial sums of the turn's gradients go.
+void experts_fill_places(struct experts *x);
