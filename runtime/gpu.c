@@ -111,6 +111,7 @@ struct gpu *gpu_create(const struct gpu_params *params)
 struct gpu_report {
     struct gpu_report *next;
     uint64_t           buffers, bytes;
+    bool               host;
     char               name[];
 };
 
@@ -148,29 +149,41 @@ uint64_t gpu_validation_messages(const struct gpu *gpu)
 
 // ---- memory
 
-static struct gpu_report *report_entry(struct gpu_base *base, const char *name)
+static struct gpu_report *report_entry(struct gpu_base *base, const char *name, bool host)
 {
     struct gpu_report **end = &base->report;
     for (; *end; end = &(*end)->next)
-        if (strcmp((*end)->name, name) == 0)
+        if ((*end)->host == host && strcmp((*end)->name, name) == 0)
             return *end;
     const size_t length = strlen(name) + 1;
     *end = os_alloc(sizeof **end + length);
     memcpy((*end)->name, name, length);
+    (*end)->host = host;
     return *end;
+}
+
+static uint64_t note_held(const struct gpu *gpu, bool host)
+{
+    const uint64_t held = gpu->backend->memory_held(gpu, host);
+    uint64_t      *peak = &gpu_base(gpu)->held_peak[host];
+    if (held > *peak)
+        *peak = held;
+    return held;
 }
 
 // A new buffer takes its parameters and goes into the report.
 static void buffer_count(struct gpu_base *base, struct gpu_buffer *buffer,
                          const struct gpu_buffer_params *params)
 {
-    struct gpu_report *entry = report_entry(base, params->name);
+    struct gpu_report *entry = report_entry(base, params->name, buffer->host);
     entry->buffers++;
     entry->bytes += params->bytes;
     base->buffers++;
     base->bytes += params->bytes;
     if (base->bytes > base->peak)
         base->peak = base->bytes;
+    base->place_bytes[buffer->host] += params->bytes;
+    note_held(&base->gpu, buffer->host);
     buffer->params = *params;
     buffer->params.name = os_strdup(params->name);
 }
@@ -226,11 +239,12 @@ void gpu_buffer_destroy(struct gpu *gpu, struct gpu_buffer **buffer)
     if (!*buffer)
         return;
     struct gpu_base   *base = gpu_base(gpu);
-    struct gpu_report *entry = report_entry(base, (*buffer)->params.name);
+    struct gpu_report *entry = report_entry(base, (*buffer)->params.name, (*buffer)->host);
     entry->buffers--;
     entry->bytes -= (*buffer)->params.bytes;
     base->buffers--;
     base->bytes -= (*buffer)->params.bytes;
+    base->place_bytes[(*buffer)->host] -= (*buffer)->params.bytes;
     free((char *)(*buffer)->params.name);
     gpu->backend->buffer_destroy(gpu, *buffer);
     *buffer = NULL;
@@ -274,30 +288,42 @@ uint64_t gpu_memory_peak(const struct gpu *gpu)
 
 uint64_t gpu_memory_held(const struct gpu *gpu)
 {
-    return gpu->backend->memory_held(gpu);
+    return gpu->backend->memory_held(gpu, false) + gpu->backend->memory_held(gpu, true);
 }
 
-static void print_memory(FILE *out, const char *name, uint64_t buffers, uint64_t bytes)
+struct gpu_account gpu_memory_account(const struct gpu *gpu, bool host)
+{
+    const uint64_t held = note_held(gpu, host);
+    return (struct gpu_account){gpu_base(gpu)->place_bytes[host], held,
+                                gpu_base(gpu)->held_peak[host]};
+}
+
+static void print_memory(FILE *out, const char *name, const char *place, uint64_t buffers,
+                         uint64_t bytes)
 {
     char text[32], count[24] = "";
     if (buffers)
         snprintf(count, sizeof count, "%" PRIu64, buffers);
-    fprintf(out, "%-32s %8s %14s %14" PRIu64 "\n", name, count, gpu_bytes_text(bytes, text),
-            bytes);
+    fprintf(out, "%-32s %6s %8s %14s %14" PRIu64 "\n", name, place, count,
+            gpu_bytes_text(bytes, text), bytes);
 }
 
 void gpu_memory_print(const struct gpu *gpu, FILE *out)
 {
+    static const char *const place[] = {"device", "host"};
     const struct gpu_base *base = gpu_base(gpu);
     const uint64_t         held = gpu_memory_held(gpu);
-    fprintf(out, "%-32s %8s %14s %14s\n", "buffer", "count", "size", "bytes");
+    fprintf(out, "%-32s %6s %8s %14s %14s\n", "buffer", "where", "count", "size", "bytes");
     for (const struct gpu_report *entry = base->report; entry; entry = entry->next)
         if (entry->buffers)
-            print_memory(out, entry->name, entry->buffers, entry->bytes);
-    print_memory(out, "total", base->buffers, base->bytes);
-    print_memory(out, "staging, rest of blocks", 0, held - base->bytes);
-    print_memory(out, "held", 0, held);
-    print_memory(out, "peak of buffers", 0, base->peak);
+            print_memory(out, entry->name, place[entry->host], entry->buffers, entry->bytes);
+    print_memory(out, "total", "", base->buffers, base->bytes);
+    print_memory(out, "staging, rest of blocks", "", 0, held - base->bytes);
+    print_memory(out, "held", "", 0, held);
+    print_memory(out, "peak of buffers", "", 0, base->peak);
+    for (int host = 0; host < 2; host++)
+        print_memory(out, "peak of what is held", place[host], 0,
+                     gpu_memory_account(gpu, host).peak);
 }
 
 // ---- kernels

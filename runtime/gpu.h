@@ -156,6 +156,7 @@ struct gpu_buffer_params {
 struct gpu_buffer {
     struct gpu_buffer_params params; // params.name points to the buffer's own copy
     void                    *data;   // the mapping, or NULL
+    bool                     host;   // it lies in memory of the host, and is counted there
 };
 
 // Memory is suballocated from larger blocks; buffers of 256 MiB and more have a block of their own.
@@ -177,7 +178,11 @@ uint64_t gpu_memory_bytes(const struct gpu *gpu);      // in buffers now
 uint64_t gpu_memory_peak(const struct gpu *gpu);       // most ever
 // What the driver was asked for: buffers, staging of host copies, and the rest of their blocks.
 uint64_t gpu_memory_held(const struct gpu *gpu);
-// Table: name, buffers, size, bytes; it adds up to gpu_memory_held.
+// The same apart: memory of the device, and memory of the host that the device works with. Where
+// both are one (caps.unified), what was asked for as GPU_MEMORY_DEVICE is the device's.
+struct gpu_account { uint64_t bytes, held, peak; }; // in buffers now; held now; most ever held
+struct gpu_account gpu_memory_account(const struct gpu *gpu, bool host);
+// Table: name, where it lies, buffers, size, bytes; it adds up to gpu_memory_held.
 void     gpu_memory_print(const struct gpu *gpu, FILE *out);
 
 // ---- kernels

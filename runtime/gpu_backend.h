@@ -21,7 +21,7 @@ struct gpu_backend {
     bool (*buffer_read)(struct gpu *gpu, struct gpu_buffer *buffer, uint64_t offset, void *data,
                         uint64_t bytes);
 
-    uint64_t (*memory_held)(const struct gpu *gpu);
+    uint64_t (*memory_held)(const struct gpu *gpu, bool host);
 
     struct gpu_kernel *(*kernel_create)(struct gpu *gpu, const struct gpu_kernel_params *params);
     void (*kernel_destroy)(struct gpu *gpu, struct gpu_kernel *kernel);
@@ -63,6 +63,7 @@ struct gpu_base {
     struct gpu_report *report;          // buffers by name
     uint64_t           buffers;         // alive
     uint64_t           bytes, peak;
+    uint64_t           place_bytes[2], held_peak[2]; // of the device, of the host
 };
 
 // The first member of each device's commands.

@@ -73,6 +73,7 @@ static struct gpu_buffer *ref_buffer_create(struct gpu *gpu, const struct gpu_bu
     buffer->memory = memory;
     const bool mapped = params->memory != GPU_MEMORY_DEVICE || gpu->caps.mask & GPU_CAP_MAPPED;
     buffer->buffer.data = mapped ? memory : NULL;
+    buffer->buffer.host = params->memory != GPU_MEMORY_DEVICE;
     return &buffer->buffer;
 }
 
@@ -81,7 +82,8 @@ static struct gpu_buffer *ref_buffer_import(struct gpu *gpu, const struct gpu_bu
 {
     (void)gpu, (void)params;
     struct ref_buffer *buffer = os_alloc(sizeof *buffer);
-    *buffer = (struct ref_buffer){.buffer.data = data, .memory = data, .imported = true};
+    *buffer = (struct ref_buffer){
+        .buffer = {.data = data, .host = true}, .memory = data, .imported = true};
     return &buffer->buffer;
 }
 
@@ -321,9 +323,9 @@ static const char *ref_copy_choice(struct gpu *gpu)
     return "copies: by the host, at once";
 }
 
-static uint64_t ref_memory_held(const struct gpu *gpu)
+static uint64_t ref_memory_held(const struct gpu *gpu, bool host)
 {
-    return gpu_base(gpu)->bytes;
+    return gpu_base(gpu)->place_bytes[host];
 }
 
 static const struct gpu_backend ref_backend = {

@@ -42,6 +42,7 @@ struct vk_block {
     uint32_t         type;       // memory type
     uint32_t         used;       // suballocations
     bool             own;        // holds one buffer only
+    bool             host;       // memory of the host (struct gpu_buffer)
     uint8_t         *data;       // mapping, or NULL
     struct vk_range *free;
     uint32_t         free_count, free_capacity;
@@ -125,6 +126,7 @@ struct vk_gpu {
     VkPhysicalDeviceMemoryProperties memory;
     struct vk_block      *blocks;
     uint64_t              block_bytes;   // in all blocks
+    uint64_t              host_bytes;    // in those of the host
     uint64_t              imported_bytes;
     struct vk_staging     upload[VK_STAGING_SLOTS], readback[VK_STAGING_SLOTS];
     struct vk_copies      copies;
@@ -166,7 +168,7 @@ enum vk_memory_result vk_memory_alloc(struct vk_gpu *vk, const VkMemoryRequireme
                                       enum gpu_memory memory, struct vk_span *out);
 void vk_memory_free(struct vk_gpu *vk, struct vk_span *span);
 void vk_memory_finish(struct vk_gpu *vk);
-uint64_t vk_memory_held(const struct gpu *gpu);
+uint64_t vk_memory_held(const struct gpu *gpu, bool host);
 
 // vk_buffer.c
 struct gpu_buffer *vk_buffer_create(struct gpu *gpu, const struct gpu_buffer_params *params);

@@ -85,6 +85,7 @@ struct gpu_buffer *vk_buffer_create(struct gpu *gpu, const struct gpu_buffer_par
         struct vk_buffer *buffer = os_alloc(sizeof *buffer);
         buffer->handle = handle;
         buffer->span = span;
+        buffer->buffer.host = span.block->host;
         const bool mapped = params->memory != GPU_MEMORY_DEVICE || gpu->caps.mask & GPU_CAP_MAPPED;
         if (mapped && span.block->data)
             buffer->buffer.data = span.block->data + span.offset;
@@ -153,7 +154,7 @@ struct gpu_buffer *vk_buffer_import(struct gpu *gpu, const struct gpu_buffer_par
     if (memory && result == VK_SUCCESS) {
         struct vk_buffer *buffer = os_alloc(sizeof *buffer);
         *buffer = (struct vk_buffer){
-            .buffer.data = data, .handle = handle, .imported = memory};
+            .buffer = {.data = data, .host = true}, .handle = handle, .imported = memory};
         vk->imported_bytes += params->bytes;
         vk_name(vk, VK_OBJECT_TYPE_BUFFER, (uint64_t)handle, params->name);
         return &buffer->buffer;

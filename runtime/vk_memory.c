@@ -82,13 +82,22 @@ static void block_free(struct vk_gpu *vk, struct vk_block *block)
         link = &(*link)->next;
     *link = block->next;
     vk->block_bytes -= block->bytes;
+    vk->host_bytes -= block->host ? block->bytes : 0;
     vk->fn.vkFreeMemory(vk->device, block->memory, NULL); // unmaps
     free(block->free);
     free(block);
 }
 
-static enum vk_memory_result block_new(struct vk_gpu *vk, uint32_t type, uint64_t bytes, bool own,
-                                       struct vk_block **out)
+// Whether what is asked for so lies in memory of the host.
+static bool type_is_host(const struct vk_gpu *vk, uint32_t type, enum gpu_memory memory)
+{
+    if (vk->base.gpu.caps.unified)
+        return memory != GPU_MEMORY_DEVICE;
+    return !(vk->memory.memoryTypes[type].propertyFlags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT);
+}
+
+static enum vk_memory_result block_new(struct vk_gpu *vk, uint32_t type, bool host, uint64_t bytes,
+                                       bool own, struct vk_block **out)
 {
     // a CPU driver takes whatever the host overcommits and the program is killed later: stop here
     if (vk->base.gpu.caps.type == GPU_TYPE_CPU &&
@@ -117,10 +126,12 @@ static enum vk_memory_result block_new(struct vk_gpu *vk, uint32_t type, uint64_
                                .bytes = bytes,
                                .type = type,
                                .own = own,
+                               .host = host,
                                .data = data};
     free_insert(block, 0, (struct vk_range){0, bytes});
     vk->blocks = block;
     vk->block_bytes += bytes;
+    vk->host_bytes += host ? bytes : 0;
     *out = block;
     return VK_MEMORY_OK;
 }
@@ -180,11 +191,11 @@ static int type_best(const struct vk_gpu *vk, uint32_t allowed, enum gpu_memory 
 
 // ---- all blocks
 
-static uint64_t block_size_next(const struct vk_gpu *vk, uint32_t type)
+static uint64_t block_size_next(const struct vk_gpu *vk, uint32_t type, bool host)
 {
     uint64_t held = 0;
     for (const struct vk_block *block = vk->blocks; block; block = block->next)
-        if (block->type == type && !block->own)
+        if (block->type == type && block->host == host && !block->own)
             held += block->bytes;
     uint64_t size = BLOCK_FIRST;
     while (size < held && size < BLOCK_LAST)
@@ -192,21 +203,21 @@ static uint64_t block_size_next(const struct vk_gpu *vk, uint32_t type)
     return size;
 }
 
-static enum vk_memory_result alloc_in_type(struct vk_gpu *vk, uint32_t type,
+static enum vk_memory_result alloc_in_type(struct vk_gpu *vk, uint32_t type, bool host,
                                            const VkMemoryRequirements *need, struct vk_span *out)
 {
     for (struct vk_block *block = vk->blocks; block; block = block->next)
-        if (block->type == type && !block->own &&
+        if (block->type == type && block->host == host && !block->own &&
             block_take(block, need->size, need->alignment, out))
             return VK_MEMORY_OK;
-    uint64_t         size = block_size_next(vk, type);
+    uint64_t         size = block_size_next(vk, type, host);
     struct vk_block *block = NULL;
     bool             own = need->size >= size;
     // a mapping may begin anywhere at a multiple of 64
     const uint64_t   least = need->alignment > 64 ? need->size + need->alignment : need->size;
-    enum vk_memory_result result = block_new(vk, type, own ? least : size, own, &block);
+    enum vk_memory_result result = block_new(vk, type, host, own ? least : size, own, &block);
     if (result == VK_MEMORY_NONE && !own) // no room for a whole block: just for this one
-        result = block_new(vk, type, least, own = true, &block);
+        result = block_new(vk, type, host, least, own = true, &block);
     if (result == VK_MEMORY_OK && !block_take(block, need->size, need->alignment, out)) {
         block_free(vk, block);
         return VK_MEMORY_NONE;
@@ -223,7 +234,8 @@ enum vk_memory_result vk_memory_alloc(struct vk_gpu *vk, const VkMemoryRequireme
     enum vk_memory_result result = VK_MEMORY_NONE;
     while (type >= 0 && result == VK_MEMORY_NONE) {
         if (may_fall_back(vk, memory, (uint32_t)type, (uint32_t)best))
-            result = alloc_in_type(vk, (uint32_t)type, need, out);
+            result = alloc_in_type(vk, (uint32_t)type, type_is_host(vk, (uint32_t)type, memory),
+                                   need, out);
         allowed &= ~(1u << type);
         type = type_best(vk, allowed, memory);
     }
@@ -241,9 +253,10 @@ void vk_memory_free(struct vk_gpu *vk, struct vk_span *span)
     *span = (struct vk_span){0};
 }
 
-uint64_t vk_memory_held(const struct gpu *gpu)
+uint64_t vk_memory_held(const struct gpu *gpu, bool host)
 {
-    return vk_gpu(gpu)->block_bytes + vk_gpu(gpu)->imported_bytes;
+    const struct vk_gpu *vk = vk_gpu(gpu);
+    return host ? vk->host_bytes + vk->imported_bytes : vk->block_bytes - vk->host_bytes;
 }
 
 void vk_memory_finish(struct vk_gpu *vk)

@@ -141,7 +141,7 @@ bool experts_resize(struct experts *x, uint32_t slots)
 bool experts_fit(const struct experts *x, uint32_t *slots)
 {
     if (!x || !x->budget) return true;
-    const uint64_t slot = experts_slot_bytes(x), held = gpu_memory_held(x->gpu),
+    const uint64_t slot = experts_slot_bytes(x), held = gpu_memory_account(x->gpu, false).held,
                    others = held - x->slots * slot;
     const uint64_t most = x->budget > others ? (x->budget - others) / slot : 0;
     *slots = (uint32_t)min_u64(most, x->record.keys);

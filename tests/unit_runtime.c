@@ -292,10 +292,16 @@ static void memory_is_reported(void **state)
     double mib;
     const char *line = strstr(text, "weights ");
     assert_non_null(line);
-    assert_int_equal(sscanf(line, "weights %d %lf MiB", &count, &mib), 2);
+    assert_int_equal(sscanf(line, "weights device %d %lf MiB", &count, &mib), 2);
     assert_int_equal(count, 2);
     unit_assert_near(mib, 3, 0.01);
     assert_non_null(strstr(text, "512 bytes"));
+    const struct gpu_account device = gpu_memory_account(gpu, false),
+                             host = gpu_memory_account(gpu, true);
+    assert_int_equal(device.bytes + host.bytes, gpu_memory_bytes(gpu));
+    assert_int_equal(device.held + host.held, gpu_memory_held(gpu));
+    if (c->host) assert_true(host.bytes == 512 && host.peak >= host.held && host.held >= 512);
+    assert_true(!a->host && device.bytes >= 3 * MIB && device.peak >= 4 * MIB);
     assert_non_null(strstr(text, "total"));
     free(text);
     gpu_buffer_destroy(gpu, &a), gpu_buffer_destroy(gpu, &b), gpu_buffer_destroy(gpu, &c);
