@@ -1,35 +1,19 @@
 // SPDX-License-Identifier: MIT
-// What the tests' own Vulkan layers share: the loader's interface to layers (vk_layer.h, which not
-// every machine has).
+// The tests' own Vulkan layers: a layer is a table of functions that stand before the driver's, and
+// layer.c, which hangs it into the loader's chain. One instance and one device a process are enough
+// here. Include it behind runtime/vk.h.
 #pragma once
 
-#define EXPORT __attribute__((visibility("default")))
+struct layer_call { const char *name; PFN_vkVoidFunction function; };
+// The layer's own functions, the two below among them; the last has no name.
+extern const struct layer_call layer_calls[];
 
-enum { LINK_INFO = 0, STRUCTURE_INSTANCE = 47, STRUCTURE_DEVICE = 48 };
-
-struct instance_link {
-    struct instance_link *next;
-    PFN_vkGetInstanceProcAddr instance;
-    PFN_vkVoidFunction physical;
-};
-struct device_link {
-    struct device_link *next;
-    PFN_vkGetInstanceProcAddr instance;
-    PFN_vkGetDeviceProcAddr device;
-};
-struct chain { VkStructureType type; const void *next; int function; void *link; };
-struct negotiation {
-    int   type;
-    void *next;
-    uint32_t version;
-    PFN_vkGetInstanceProcAddr instance;
-    PFN_vkGetDeviceProcAddr   device;
-    PFN_vkVoidFunction        physical;
-};
-
-static inline struct chain *find_link(const void *next, int type)
-{
-    for (struct chain *at = (struct chain *)next; at; at = (struct chain *)at->next)
-        if ((int)at->type == type && at->function == LINK_INFO) return at;
-    return NULL;
-}
+// What vkCreateInstance and vkCreateDevice of a layer call: those of what is next in the chain,
+// where the chain is that of info->pNext.
+VkResult layer_create_instance(const VkInstanceCreateInfo  *info,
+                               const VkAllocationCallbacks *callbacks, VkInstance *out);
+VkResult layer_create_device(VkPhysicalDevice physical, const VkDeviceCreateInfo *info,
+                             const VkAllocationCallbacks *callbacks, VkDevice *out);
+// A function of what is next, once there is an instance or the device.
+PFN_vkVoidFunction layer_next_instance(const char *name);
+PFN_vkVoidFunction layer_next_device(VkDevice device, const char *name);

@@ -5,22 +5,15 @@
 #define VK_NO_PROTOTYPES
 #include "runtime/vk.h" // Vulkan's types
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "tests/layer.h"
 
 enum { FAMILIES_MOST = 16 };
 
 static struct {
-    PFN_vkGetInstanceProcAddr instance_proc;
-    PFN_vkGetDeviceProcAddr   device_proc;
-    VkInstance                instance;
     PFN_vkGetPhysicalDeviceQueueFamilyProperties families;
-    PFN_vkGetDeviceQueue      queue;
-    PFN_vkCreateCommandPool   pool;
-    PFN_vkCreateBuffer        buffer;
+    PFN_vkGetDeviceQueue    queue;
+    PFN_vkCreateCommandPool pool;
+    PFN_vkCreateBuffer      buffer;
 } next;
 
 static uint32_t own_family(VkPhysicalDevice device)
@@ -83,17 +76,10 @@ static VKAPI_ATTR VkResult VKAPI_CALL layer_CreateInstance(const VkInstanceCreat
                                                            const VkAllocationCallbacks *callbacks,
                                                            VkInstance *out)
 {
-    struct chain         *chain = find_link(info->pNext, STRUCTURE_INSTANCE);
-    struct instance_link *link = chain->link;
-    next.instance_proc = link->instance;
-    chain->link = link->next;
-    const PFN_vkCreateInstance create =
-        (PFN_vkCreateInstance)next.instance_proc(NULL, "vkCreateInstance");
-    const VkResult result = create(info, callbacks, out);
+    const VkResult result = layer_create_instance(info, callbacks, out);
     if (result != VK_SUCCESS) return result;
-    next.instance = *out;
-    next.families = (PFN_vkGetPhysicalDeviceQueueFamilyProperties)next.instance_proc(
-        *out, "vkGetPhysicalDeviceQueueFamilyProperties");
+    next.families = (PFN_vkGetPhysicalDeviceQueueFamilyProperties)layer_next_instance(
+        "vkGetPhysicalDeviceQueueFamilyProperties");
     return result;
 }
 
@@ -102,12 +88,6 @@ static VKAPI_ATTR VkResult VKAPI_CALL layer_CreateDevice(VkPhysicalDevice physic
                                                          const VkAllocationCallbacks *callbacks,
                                                          VkDevice *out)
 {
-    struct chain       *chain = find_link(info->pNext, STRUCTURE_DEVICE);
-    struct device_link *link = chain->link;
-    next.device_proc = link->device;
-    chain->link = link->next;
-    const PFN_vkCreateDevice create =
-        (PFN_vkCreateDevice)link->instance(next.instance, "vkCreateDevice");
     second = own_family(physical);
     VkDeviceQueueCreateInfo queues[FAMILIES_MOST];
     VkDeviceCreateInfo      own = *info;
@@ -116,49 +96,16 @@ static VKAPI_ATTR VkResult VKAPI_CALL layer_CreateDevice(VkPhysicalDevice physic
     for (uint32_t i = 0; i < info->queueCreateInfoCount && i < FAMILIES_MOST; i++)
         if (info->pQueueCreateInfos[i].queueFamilyIndex != second)
             queues[own.queueCreateInfoCount++] = info->pQueueCreateInfos[i];
-    const VkResult result = create(physical, &own, callbacks, out);
+    const VkResult result = layer_create_device(physical, &own, callbacks, out);
     if (result != VK_SUCCESS) return result;
-    next.queue = (PFN_vkGetDeviceQueue)next.device_proc(*out, "vkGetDeviceQueue");
-    next.pool = (PFN_vkCreateCommandPool)next.device_proc(*out, "vkCreateCommandPool");
-    next.buffer = (PFN_vkCreateBuffer)next.device_proc(*out, "vkCreateBuffer");
+    next.queue = (PFN_vkGetDeviceQueue)layer_next_device(*out, "vkGetDeviceQueue");
+    next.pool = (PFN_vkCreateCommandPool)layer_next_device(*out, "vkCreateCommandPool");
+    next.buffer = (PFN_vkCreateBuffer)layer_next_device(*out, "vkCreateBuffer");
     return result;
 }
 
 #define OWN(name) {"vk" #name, (PFN_vkVoidFunction)layer_##name}
-static PFN_vkVoidFunction own(const char *name)
-{
-    static const struct { const char *name; PFN_vkVoidFunction function; } table[] = {
-        OWN(CreateInstance),    OWN(CreateDevice), OWN(GetPhysicalDeviceQueueFamilyProperties),
-        OWN(CreateCommandPool), OWN(CreateBuffer), OWN(GetDeviceQueue),
-    };
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-        if (strcmp(table[i].name, name) == 0) return table[i].function;
-    return NULL;
-}
-
-static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL layer_device_proc(VkDevice device, const char *name)
-{
-    if (strcmp(name, "vkGetDeviceProcAddr") == 0) return (PFN_vkVoidFunction)layer_device_proc;
-    const PFN_vkVoidFunction function = own(name);
-    return function ? function : next.device_proc(device, name);
-}
-
-static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL layer_instance_proc(VkInstance instance,
-                                                                    const char *name)
-{
-    if (strcmp(name, "vkGetInstanceProcAddr") == 0) return (PFN_vkVoidFunction)layer_instance_proc;
-    if (strcmp(name, "vkGetDeviceProcAddr") == 0) return (PFN_vkVoidFunction)layer_device_proc;
-    const PFN_vkVoidFunction function = own(name);
-    if (function) return function;
-    return next.instance_proc ? next.instance_proc(instance, name) : NULL;
-}
-
-EXPORT VkResult vkNegotiateLoaderLayerInterfaceVersion(struct negotiation *negotiation);
-VkResult vkNegotiateLoaderLayerInterfaceVersion(struct negotiation *negotiation)
-{
-    if (negotiation->version > 2) negotiation->version = 2;
-    negotiation->instance = layer_instance_proc;
-    negotiation->device = layer_device_proc;
-    negotiation->physical = NULL;
-    return VK_SUCCESS;
-}
+const struct layer_call layer_calls[] = {
+    OWN(CreateInstance),    OWN(CreateDevice), OWN(GetPhysicalDeviceQueueFamilyProperties),
+    OWN(CreateCommandPool), OWN(CreateBuffer), OWN(GetDeviceQueue), {NULL, NULL},
+};

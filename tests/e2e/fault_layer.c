@@ -4,10 +4,10 @@
 // from 1:
 //     allocate:N  vkAllocateMemory gives VK_ERROR_OUT_OF_DEVICE_MEMORY from the Nth call on
 //     submit:N    vkQueueSubmit gives VK_ERROR_DEVICE_LOST from the Nth call on, and so does all
-//     that follows wait:N      the same at vkWaitSemaphores none        nothing fails; each count
-//     is written to stderr at the end
+//                 that follows
+//     wait:N      the same at vkWaitSemaphores
+//     none        nothing fails; each count is written to stderr at the end
 // A path instead of N: every call once there is a file by that name.
-// One device a process is enough here, so what is next in the chain lies in one table.
 #define VK_NO_PROTOTYPES
 #include "runtime/vk.h" // Vulkan's types
 
@@ -26,15 +26,12 @@ static unsigned counts[CALL_COUNT];
 static bool     lost;
 
 static struct {
-    PFN_vkGetInstanceProcAddr instance_proc;
-    PFN_vkGetDeviceProcAddr   device_proc;
-    VkInstance                instance;
-    PFN_vkAllocateMemory      allocate;
-    PFN_vkQueueSubmit         submit;
-    PFN_vkWaitSemaphores      wait;
-    PFN_vkDeviceWaitIdle      idle;
+    PFN_vkAllocateMemory           allocate;
+    PFN_vkQueueSubmit              submit;
+    PFN_vkWaitSemaphores           wait;
+    PFN_vkDeviceWaitIdle           idle;
     PFN_vkGetSemaphoreCounterValue counter;
-    PFN_vkDestroyDevice       destroy;
+    PFN_vkDestroyDevice            destroy;
 } next;
 
 static bool fails(enum call call)
@@ -102,15 +99,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL fault_CreateInstance(const VkInstanceCreat
                                                            const VkAllocationCallbacks *callbacks,
                                                            VkInstance *out)
 {
-    struct chain         *chain = find_link(info->pNext, STRUCTURE_INSTANCE);
-    struct instance_link *link = chain->link;
-    next.instance_proc = link->instance;
-    chain->link = link->next;
-    const PFN_vkCreateInstance create =
-        (PFN_vkCreateInstance)next.instance_proc(NULL, "vkCreateInstance");
-    const VkResult result = create(info, callbacks, out);
-    if (result == VK_SUCCESS) next.instance = *out;
-    return result;
+    return layer_create_instance(info, callbacks, out);
 }
 
 static VKAPI_ATTR VkResult VKAPI_CALL fault_CreateDevice(VkPhysicalDevice physical,
@@ -118,61 +107,21 @@ static VKAPI_ATTR VkResult VKAPI_CALL fault_CreateDevice(VkPhysicalDevice physic
                                                          const VkAllocationCallbacks *callbacks,
                                                          VkDevice *out)
 {
-    struct chain       *chain = find_link(info->pNext, STRUCTURE_DEVICE);
-    struct device_link *link = chain->link;
-    next.device_proc = link->device;
-    chain->link = link->next;
-    const PFN_vkCreateDevice create =
-        (PFN_vkCreateDevice)link->instance(next.instance, "vkCreateDevice");
-    const VkResult result = create(physical, info, callbacks, out);
+    const VkResult result = layer_create_device(physical, info, callbacks, out);
     if (result != VK_SUCCESS) return result;
-    next.allocate = (PFN_vkAllocateMemory)next.device_proc(*out, "vkAllocateMemory");
-    next.submit = (PFN_vkQueueSubmit)next.device_proc(*out, "vkQueueSubmit");
-    next.wait = (PFN_vkWaitSemaphores)next.device_proc(*out, "vkWaitSemaphores");
-    next.idle = (PFN_vkDeviceWaitIdle)next.device_proc(*out, "vkDeviceWaitIdle");
-    next.counter =
-        (PFN_vkGetSemaphoreCounterValue)next.device_proc(*out, "vkGetSemaphoreCounterValue");
-    next.destroy = (PFN_vkDestroyDevice)next.device_proc(*out, "vkDestroyDevice");
+    next.allocate = (PFN_vkAllocateMemory)layer_next_device(*out, "vkAllocateMemory");
+    next.submit = (PFN_vkQueueSubmit)layer_next_device(*out, "vkQueueSubmit");
+    next.wait = (PFN_vkWaitSemaphores)layer_next_device(*out, "vkWaitSemaphores");
+    next.idle = (PFN_vkDeviceWaitIdle)layer_next_device(*out, "vkDeviceWaitIdle");
+    next.counter = (PFN_vkGetSemaphoreCounterValue)layer_next_device(
+        *out, "vkGetSemaphoreCounterValue");
+    next.destroy = (PFN_vkDestroyDevice)layer_next_device(*out, "vkDestroyDevice");
     return result;
 }
 
 #define OWN(name) {"vk" #name, (PFN_vkVoidFunction)fault_##name}
-static PFN_vkVoidFunction own(const char *name)
-{
-    static const struct { const char *name; PFN_vkVoidFunction function;
-    } table[] = {
-        OWN(CreateInstance), OWN(CreateDevice),   OWN(AllocateMemory),
-        OWN(QueueSubmit),    OWN(WaitSemaphores), OWN(GetSemaphoreCounterValue),
-        OWN(DeviceWaitIdle), OWN(DestroyDevice),
-    };
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-        if (strcmp(table[i].name, name) == 0) return table[i].function;
-    return NULL;
-}
-
-static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL fault_device_proc(VkDevice device, const char *name)
-{
-    if (strcmp(name, "vkGetDeviceProcAddr") == 0) return (PFN_vkVoidFunction)fault_device_proc;
-    const PFN_vkVoidFunction function = own(name);
-    return function ? function : next.device_proc(device, name);
-}
-
-static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL fault_instance_proc(VkInstance instance,
-                                                                    const char *name)
-{
-    if (strcmp(name, "vkGetInstanceProcAddr") == 0) return (PFN_vkVoidFunction)fault_instance_proc;
-    if (strcmp(name, "vkGetDeviceProcAddr") == 0) return (PFN_vkVoidFunction)fault_device_proc;
-    const PFN_vkVoidFunction function = own(name);
-    if (function) return function;
-    return next.instance_proc ? next.instance_proc(instance, name) : NULL;
-}
-
-EXPORT VkResult vkNegotiateLoaderLayerInterfaceVersion(struct negotiation *negotiation);
-VkResult vkNegotiateLoaderLayerInterfaceVersion(struct negotiation *negotiation)
-{
-    if (negotiation->version > 2) negotiation->version = 2;
-    negotiation->instance = fault_instance_proc;
-    negotiation->device = fault_device_proc;
-    negotiation->physical = NULL;
-    return VK_SUCCESS;
-}
+const struct layer_call layer_calls[] = {
+    OWN(CreateInstance), OWN(CreateDevice),   OWN(AllocateMemory),
+    OWN(QueueSubmit),    OWN(WaitSemaphores), OWN(GetSemaphoreCounterValue),
+    OWN(DeviceWaitIdle), OWN(DestroyDevice),  {NULL, NULL},
+};
