@@ -64,7 +64,8 @@ static struct evaluator *create(struct gpu *gpu, struct kernels *kernels, struct
 {
     struct evaluator *e = create_once(gpu, kernels, params, batch, seq, picks);
     uint32_t slots;
-    if (!e || experts_fit(params->experts, &slots)) return e;
+    // in training other plans bind the slots too: who made them all looks after the budget
+    if (!e || params->training || experts_fit(params->experts, &slots)) return e;
     evaluator_destroy(&e);
     if (!experts_resize(params->experts, slots)) return NULL;
     return create_once(gpu, kernels, params, batch, seq, picks);

@@ -36,6 +36,9 @@ bool experts_source_files(struct experts_source *source, const struct model *mod
                           const char *path);
 // A store, which is closed with the source.
 void experts_source_store(struct experts_source *source, struct store *store);
+// The store of a run folder as a checkpoint (its folder) has it, read only.
+bool experts_source_checkpoint(struct experts_source *source, const struct model *model,
+                               const char *checkpoint);
 // What they are before any training, made when they are asked for.
 void experts_source_initial(struct experts_source *source);
 

@@ -152,6 +152,33 @@ struct weights_words *optimizer_words(const struct model *model, struct weights_
     return words;
 }
 
+bool experts_in_store(const char *checkpoint)
+{
+    char path[4200];
+    const int length = snprintf(path, sizeof path, "%s/" EXPERTS_MANIFEST, checkpoint);
+    return length > 0 && (size_t)length < sizeof path && file_exists(path);
+}
+
+const char **experts_manifests(const char *dir, struct arena *arena, uint32_t *count)
+{
+    uint32_t capacity = 64, all;
+    uint64_t *step;
+    do { // a list that is full may lack some
+        capacity *= 2;
+        step = arena_array(arena, capacity, sizeof *step);
+        all = checkpoint_list(dir, step, capacity);
+    } while (all == capacity);
+    const char **manifest = arena_array(arena, (size_t)all + 1, sizeof *manifest);
+    *count = 0;
+    for (uint32_t i = 0; i < all; i++) {
+        const char *path =
+            arena_printf(arena, "%s/checkpoint-%08llu/" EXPERTS_MANIFEST, dir,
+                         (unsigned long long)step[i]);
+        if (file_exists(path)) manifest[(*count)++] = path;
+    }
+    return manifest;
+}
+
 bool experts_find_manifest(const char *dir, char *path, size_t bytes, uint64_t *step)
 {
     struct checkpoint_found found;

@@ -23,6 +23,11 @@ struct folder_source {
 bool folder_source_open(struct folder_source *source, const char *path);
 void folder_source_close(struct folder_source *source); // also of one that failed to open
 
+// Whether the experts of a checkpoint (its folder) lie in the run's store.
+bool experts_in_store(const char *checkpoint);
+// Paths of the manifests of all checkpoints of a run folder, the newest one last.
+const char **experts_manifests(const char *dir, struct arena *arena, uint32_t *count);
+
 // tokenizer.json, kernels.json, metrics.jsonl, routing.trace, as far as they are there.
 bool folder_copy_run(const struct folder_source *source, struct checkpoint *to,
                      struct arena *arena);

@@ -7,6 +7,7 @@
 
 #include "runtime/log.h"
 #include "src/experts.h"
+#include "src/experts_folder.h"
 #include "src/weights_match.h"
 
 // The elements of one matrix in a file.
@@ -169,4 +170,26 @@ void experts_source_store(struct experts_source *source, struct store *store)
 {
     *source = (struct experts_source){
         .read = read_store, .write = write_store, .close = close_store, .user = store};
+}
+
+bool experts_source_checkpoint(struct experts_source *source, const struct model *model,
+                               const char *checkpoint)
+{
+    struct arena *arena = arena_create("store");
+    const char *slash = strrchr(checkpoint, '/');
+    struct experts_record record;
+    struct store_params params;
+    struct store *store = NULL;
+    if (experts_record_init(&record, model, RECORD_STATE_NONE)) {
+        char *identity = experts_record_params(&record, &params);
+        params.folder = arena_printf(arena, "%.*s" EXPERTS_FOLDER,
+                                     slash ? (int)(slash - checkpoint) + 1 : 0, checkpoint);
+        store = store_open(arena_printf(arena, "%s/" EXPERTS_MANIFEST, checkpoint), &params, false);
+        free(identity);
+    }
+    arena_destroy(&arena);
+    if (!store) return false;
+    experts_source_store(source, store);
+    source->write = NULL;
+    return true;
 }

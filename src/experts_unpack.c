@@ -313,7 +313,7 @@ bool experts_unpack(const char *dir, const char *out, struct experts_report *rep
 
 // ---- compaction
 
-enum { MOST_CHECKPOINTS = 1000, MOVED_AT_ONCE = 64 };
+enum { MOVED_AT_ONCE = 64 };
 
 static bool compact_all(struct unpack *u, const char *const *manifest, uint32_t count)
 {
@@ -325,21 +325,6 @@ static bool compact_all(struct unpack *u, const char *const *manifest, uint32_t 
            store_protect(u->store, manifest, count) && store_trim(u->store);
 }
 
-// Manifests of all checkpoints, the newest one last.
-static const char **list_manifests(struct unpack *u, uint32_t *count)
-{
-    uint64_t *step = arena_array(u->arena, MOST_CHECKPOINTS, sizeof *step);
-    const uint32_t all = checkpoint_list(u->from.folder, step, MOST_CHECKPOINTS);
-    const char **manifest = arena_array(u->arena, (size_t)all + 1, sizeof *manifest);
-    *count = 0;
-    for (uint32_t i = 0; i < all; i++) {
-        const char *path = arena_printf(u->arena, "%s/checkpoint-%08" PRIu64 "/" EXPERTS_MANIFEST,
-                                        u->from.folder, step[i]);
-        if (file_exists(path)) manifest[(*count)++] = path;
-    }
-    return manifest;
-}
-
 bool experts_compact(const char *dir, struct experts_report *report)
 {
     struct unpack u = {.arena = arena_create("compact")};
@@ -347,7 +332,7 @@ bool experts_compact(const char *dir, struct experts_report *report)
     struct checkpoint *folder = NULL;
     uint32_t count = 0;
     bool ok = open_model(&u, dir) && (folder = checkpoint_open_keeping(dir, 0));
-    const char **manifest = ok ? list_manifests(&u, &count) : NULL;
+    const char **manifest = ok ? experts_manifests(u.from.folder, u.arena, &count) : NULL;
     ok = ok && open_records(&u, manifest, count - 1);
     if (ok) before = store_stats(u.store);
     ok = ok && compact_all(&u, manifest, count);

@@ -35,13 +35,13 @@ static bool get_v(void *user, const struct model_tensor *t, uint64_t begin, uint
 static bool has_m(const void *user, const struct model_tensor *tensor)
 {
     const struct params *params = user;
-    return model_has_m(params->model, tensor);
+    return !tensor->streamed && model_has_m(params->model, tensor);
 }
 
 static bool has_v(const void *user, const struct model_tensor *tensor)
 {
     const struct params *params = user;
-    return model_has_v(params->model, tensor);
+    return !tensor->streamed && model_has_v(params->model, tensor);
 }
 
 static struct weights_part *make_parts(struct params *params, struct arena *arena)
@@ -94,12 +94,18 @@ static bool get_records(const struct weights_words *words, uint64_t begin, uint6
            check_factors(words, begin, count, values);
 }
 
+// Of experts that come and go the store has them.
+static uint32_t steps_layers(const struct params *params)
+{
+    return model_is_streamed(params->model) ? 0 : params->moves_layers;
+}
+
 // One entry a MoE layer, values not yet filled in.
 static void add_steps(const struct params *params, struct weights_state *state,
                       struct weights_words *words, struct arena *arena)
 {
     const struct config *c = &params->model->config;
-    for (uint32_t layer = 0; params->moves_layers && layer < c->num_hidden_layers; layer++) {
+    for (uint32_t layer = 0; steps_layers(params) && layer < c->num_hidden_layers; layer++) {
         if (!c->moe_layer[layer]) continue;
         words[state->words_count++] = (struct weights_words){
             .name = arena_printf(arena, "steps.model.layers.%u.experts", layer),
@@ -116,7 +122,7 @@ static void add_records(struct params *params, struct weights_state *state,
         const struct model_tensor *tensor = &params->model->tensor[i];
         const uint32_t parts = max_u32(tensor->experts, 1);
         const uint64_t records = model_records(params->model, tensor);
-        for (uint32_t e = 0; records && e < parts; e++) {
+        for (uint32_t e = 0; records && !tensor->streamed && e < parts; e++) {
             char name[sizeof tensor->name + 16];
             model_tensor_name(tensor, e, name, sizeof name);
             words[state->words_count++] = (struct weights_words){
@@ -151,7 +157,7 @@ bool optimizer_state_save(struct params *params, const char *path,
     struct arena *arena = arena_create("optimizer state");
     const struct weights_state state = make_state(params, arena);
     bool ok = true;
-    for (uint32_t i = 0; ok && i < params->moves_layers; i++)
+    for (uint32_t i = 0; ok && i < steps_layers(params); i++)
         ok = params_read_steps(params, i, state.words[i].values);
     ok = ok && weights_save_state(params->model, path, &state, metadata, metadata_count);
     arena_destroy(&arena);
@@ -163,7 +169,7 @@ bool optimizer_state_load(struct params *params, const char *path)
     struct arena *arena = arena_create("optimizer state");
     const struct weights_state state = make_state(params, arena);
     bool ok = weights_load_state(params->model, path, &state);
-    for (uint32_t i = 0; ok && i < params->moves_layers; i++)
+    for (uint32_t i = 0; ok && i < steps_layers(params); i++)
         ok = params_write_steps(params, i, state.words[i].values);
     arena_destroy(&arena);
     return ok;

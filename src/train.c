@@ -14,15 +14,15 @@
 #include "src/baseline.h"
 #include "src/checkpoint.h"
 #include "src/evaluator.h"
+#include "src/experts_folder.h"
 #include "src/metrics.h"
-#include "src/optimizer_state.h"
 #include "src/progress.h"
 #include "src/routing.h"
 #include "src/schedule.h"
 #include "src/trace.h"
+#include "src/train_checkpoint.h"
 #include "src/trainer.h"
 #include "src/tune.h"
-#include "src/weights.h"
 
 struct run_state {
     const struct train_params *params;
@@ -33,6 +33,8 @@ struct run_state {
     struct gpu                *gpu;
     struct kernels            *kernels;
     struct model              *model;
+    struct checkpoint_found    found;   // where it goes on from; step 0 without a path: nowhere
+    struct train_store        *store;   // of the experts that come and go; NULL: all stay
     struct trainer            *trainer;
     struct evaluator          *evaluator;
     struct metrics            *metrics;
@@ -86,7 +88,9 @@ static bool parse_state(struct run_state *r, const char *path, const cJSON *json
     const cJSON *step = cJSON_GetObjectItemCaseSensitive(json, "step");
     const cJSON *windows = cJSON_GetObjectItemCaseSensitive(json, "windows");
     const cJSON *data = cJSON_GetObjectItemCaseSensitive(json, "data");
-    if (!cJSON_IsNumber(step) || !cJSON_IsNumber(windows) || !cJSON_IsString(data)) {
+    const bool untrained = cJSON_IsNull(data); // vkmoe init or pack made it
+    if (!cJSON_IsNumber(step) || !cJSON_IsNumber(windows) ||
+        !(cJSON_IsString(data) || untrained)) {
         log_error("%s: not a training state (step, windows and data are wanted)", path);
         return false;
     }
@@ -98,9 +102,11 @@ static bool parse_state(struct run_state *r, const char *path, const cJSON *json
     if (cJSON_IsNumber(averaged) && config_averages(r->config))
         r->averaged = (uint64_t)fmax(averaged->valuedouble, 0);
     const cJSON *routing = cJSON_GetObjectItemCaseSensitive(json, "routing");
-    if (routing && !routing_parse(r->routing, routing))
+    const bool any = routing && !cJSON_IsNull(routing);
+    if (any && !routing_parse(r->routing, routing))
         log_warn("%s: \"routing\" is of another model; experts count as never used", path);
-    if (strtoull(data->valuestring, NULL, 16) == data_fingerprint(r->data)) return true;
+    if (untrained || strtoull(data->valuestring, NULL, 16) == data_fingerprint(r->data))
+        return true;
     log_error("%s: the run was trained on other data, another split or another seq_len; give "
               "--data as in the first part of the run",
               path);
@@ -121,45 +127,22 @@ static bool read_state(struct run_state *r, const char *folder)
     return ok;
 }
 
-// ---- weights and the optimizer's state
+// ---- checkpoints
 
-static bool put_master(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
-                       const float *values)
+static struct train_values values_of(const struct run_state *r)
 {
-    return params_write(user, PARAMS_MASTER, t, begin, count, values);
+    return (struct train_values){.params = trainer_params(r->trainer),
+                                 .store = r->store,
+                                 .averaged = r->averaged > 0};
 }
 
-static bool get_master(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
-                       float *values)
+static bool load_checkpoint(struct run_state *r)
 {
-    return params_read(user, PARAMS_MASTER, t, begin, count, values);
-}
-
-static bool put_average(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
-                        const float *values)
-{
-    return params_write(user, PARAMS_AVERAGE, t, begin, count, values);
-}
-
-static bool get_average(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
-                        float *values)
-{
-    return params_read(user, PARAMS_AVERAGE, t, begin, count, values);
-}
-
-static bool load_checkpoint(struct run_state *r, const struct checkpoint_found *found)
-{
-    char path[4200];
-    struct params *params = trainer_params(r->trainer);
-    if (!read_state(r, found->path)) return false;
-    snprintf(path, sizeof path, "%s/model.safetensors", found->path);
-    if (!weights_load(r->model, path, put_master, params)) return false;
-    snprintf(path, sizeof path, "%s/optimizer.safetensors", found->path);
-    if (!optimizer_state_load(params, path)) return false;
-    snprintf(path, sizeof path, "%s/average.safetensors", found->path);
-    if (r->averaged && !weights_load(r->model, path, put_average, params)) return false;
+    if (!read_state(r, r->found.path)) return false;
+    const struct train_values values = values_of(r);
+    if (!train_values_load(&values, r->found.path)) return false;
     r->saved = r->step;
-    log_info("resumed at step %u from %s", r->step, found->path);
+    log_info("resumed at step %u from %s", r->step, r->found.path);
     return true;
 }
 
@@ -167,23 +150,13 @@ static bool load_checkpoint(struct run_state *r, const struct checkpoint_found *
 static bool save(struct run_state *r)
 {
     if (r->saved == r->step) return true;
-    char step[16];
-    struct params *params = trainer_params(r->trainer);
-    snprintf(step, sizeof step, "%u", r->step);
-    const struct safetensors_metadata metadata[] = {{"format", "pt"}, {"step", step}};
+    const struct train_values values = values_of(r);
     if (!checkpoint_begin(r->folder, r->step)) return false;
-    if (!weights_save(r->model, checkpoint_path(r->folder, "model.safetensors"), get_master, params,
-                      metadata, 2) ||
-        !optimizer_state_save(params, checkpoint_path(r->folder, "optimizer.safetensors"), metadata,
-                              2) ||
-        (r->averaged &&
-         !weights_save(r->model, checkpoint_path(r->folder, "average.safetensors"), get_average,
-                       params, metadata, 2)) ||
-        !write_state(r)) {
+    if (!train_values_save(&values, r->folder, r->step) || !write_state(r)) {
         checkpoint_abort(r->folder);
         return false;
     }
-    if (!checkpoint_commit(r->folder)) return false;
+    if (!checkpoint_commit(r->folder) || !train_store_keep(r->store)) return false;
     r->saved = r->step;
     return true;
 }
@@ -243,13 +216,42 @@ static bool take_kernels(struct run_state *r)
     return false;
 }
 
-static bool make_plans(struct run_state *r)
+static void drop_plans(struct run_state *r)
 {
-    r->trainer = trainer_create(r->gpu, r->kernels, r->model);
+    evaluator_destroy(&r->evaluator);
+    trainer_destroy(&r->trainer);
+}
+
+static bool make_plans_for(struct run_state *r, uint32_t slots)
+{
+    const struct train_streaming *s = &r->params->streaming;
+    const struct experts_params experts = {
+        .source = r->store ? train_store_source(r->store) : (struct experts_source){0},
+        .policy = s->policy,
+        .slots = slots,
+        .budget = s->slots          ? 0
+                  : s->device_budget ? s->device_budget
+                                     : r->gpu->caps.heap_bytes};
+    r->trainer = r->store ? trainer_create_streamed(r->gpu, r->kernels, r->model, &experts)
+                          : trainer_create(r->gpu, r->kernels, r->model);
     if (!r->trainer) return false;
     r->evaluator = evaluator_create(r->gpu, r->kernels, trainer_params(r->trainer),
                                     r->config->batch_size, r->config->seq_len);
     return r->evaluator != NULL;
+}
+
+// What all else takes is known once it is there: with one slot first, then as many as fit.
+static bool make_plans(struct run_state *r)
+{
+    uint32_t slots = max_u32(r->params->streaming.slots, 1);
+    for (;;) {
+        uint32_t fit = 0;
+        if (!make_plans_for(r, slots)) return false;
+        if (experts_fit(trainer_params(r->trainer)->experts, &fit)) return true;
+        drop_plans(r);
+        if (fit == 0) return false;
+        slots = fit;
+    }
 }
 
 // Plans, and the kernels that are the fastest for what they ask for.
@@ -261,8 +263,7 @@ static bool make_tuned_plans(struct run_state *r, bool settled)
     if (!tune_at_start(r->kernels, r->config->torch_dtype, r->params->quiet, &changed))
         return false;
     if (!changed) return true;
-    evaluator_destroy(&r->evaluator);
-    trainer_destroy(&r->trainer);
+    drop_plans(r);
     return make_plans(r);
 }
 
@@ -272,31 +273,53 @@ static bool open_device(struct run_state *r)
     if (!r->gpu) return false;
     log_info("%s", r->gpu->choice);
     r->kernels = kernels_create(r->gpu);
-    r->model = model_create(r->config, r->gpu->caps.max_allocation);
-    if (!r->model) return false;
-    log_info("%llu parameters, %llu active a token", (unsigned long long)r->model->parameters,
-             (unsigned long long)r->model->active);
-    if (!make_tuned_plans(r, take_kernels(r))) return false;
-    const struct kernels_report report = kernels_report(r->kernels);
-    log_debug("self-test: %u kernels in %.0f ms, %u wrong", report.tested, report.test_ms,
-              report.wrong);
     return true;
 }
 
 static bool open_folder(struct run_state *r)
 {
-    struct checkpoint_found found;
     const char *out = r->params->out;
     r->folder = checkpoint_open_keeping(out, r->config->save_total_limit);
     if (!r->folder) return false;
-    const bool there = checkpoint_find(out, &found);
+    const bool there = checkpoint_find(out, &r->found);
+    if (!there) r->found.path[0] = 0;
     if (there && !r->params->resume) {
         log_error("%s holds a run at step %llu; go on with --resume or choose another --out", out,
-                  (unsigned long long)found.step);
+                  (unsigned long long)r->found.step);
         return false;
     }
     if (r->params->resume && !there) log_info("%s: nothing to resume, starting at step 0", out);
-    return there ? load_checkpoint(r, &found) : params_init(trainer_params(r->trainer));
+    return true;
+}
+
+// The tensor table, and where experts come and go the store that they do it from.
+static bool open_model(struct run_state *r)
+{
+    const uint64_t most = r->gpu->caps.max_allocation;
+    const char *from = r->found.path[0] ? r->found.path : NULL;
+    const bool stored = from && experts_in_store(from),
+               streamed = stored || r->params->streaming.asked;
+    if (streamed && from && !stored) {
+        log_error("%s: its experts lie in model.safetensors, so they cannot come and go; make a "
+                  "folder whose experts lie in a store with vkmoe pack %s --out DIR, and resume "
+                  "that", from, r->params->out);
+        return false;
+    }
+    r->model = streamed ? model_create_streamed(r->config, most) : model_create(r->config, most);
+    if (!r->model) return false;
+    log_info("%llu parameters, %llu active a token", (unsigned long long)r->model->parameters,
+             (unsigned long long)r->model->active);
+    if (streamed) r->store = train_store_open(r->model, r->params->out, from);
+    return !streamed || r->store;
+}
+
+static bool open_trainer(struct run_state *r)
+{
+    if (!make_tuned_plans(r, take_kernels(r))) return false;
+    const struct kernels_report report = kernels_report(r->kernels);
+    log_debug("self-test: %u kernels in %.0f ms, %u wrong", report.tested, report.test_ms,
+              report.wrong);
+    return r->found.path[0] ? load_checkpoint(r) : params_init(trainer_params(r->trainer));
 }
 
 static bool write_run_files(struct run_state *r)
@@ -331,7 +354,9 @@ static void make_batch(struct run_state *r)
 static bool open_all(struct run_state *r)
 {
     r->routing = routing_create(r->config);
-    if (!open_data(r) || !open_device(r) || !open_folder(r) || !write_run_files(r)) return false;
+    if (!open_data(r) || !open_device(r) || !open_folder(r) || !open_model(r) ||
+        !open_trainer(r) || !write_run_files(r))
+        return false;
     make_batch(r);
     r->progress = r->params->quiet ? NULL : progress_create(&(struct progress_params){
         .verb = "train", .out = stderr, .first = r->step, .total = r->config->steps});
@@ -352,6 +377,7 @@ static void close_all(struct run_state *r)
     routing_destroy(&r->routing);
     evaluator_destroy(&r->evaluator);
     trainer_destroy(&r->trainer);
+    train_store_close(&r->store);
     kernels_destroy(&r->kernels);
     model_destroy(&r->model);
     gpu_destroy(&r->gpu);

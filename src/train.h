@@ -4,7 +4,16 @@
 #pragma once
 
 #include "config.h"
+#include "runtime/cache.h"
 #include "runtime/gpu.h"
+
+// Experts that come and go (experts.h) between the device and the run's store.
+struct train_streaming {
+    bool              asked;         // a run that has a store is streamed in any case
+    uint64_t          device_budget; // bytes; 0: what the device has
+    uint32_t          slots;         // 0: as many as the budget allows
+    enum cache_policy policy;
+};
 
 struct train_params {
     const struct config *config;
@@ -16,6 +25,7 @@ struct train_params {
     bool check; // before training: every step of the plan against its reference
     bool                 quiet;       // no progress line
     bool                 untuned;     // kernels by rule, not by measurement
+    struct train_streaming streaming;
 };
 
 struct train_outcome {

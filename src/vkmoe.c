@@ -11,6 +11,7 @@
 #include "runtime/log.h"
 #include "src/checkpoint.h"
 #include "src/experts.h"
+#include "src/experts_folder.h"
 #include "src/export.h"
 #include "src/train.h"
 #include "src/tune.h"
@@ -72,10 +73,15 @@ static bool put_weights(void *user, const struct model_tensor *tensor, uint64_t 
     return params_write(user, PARAMS_MASTER, tensor, begin, count, values);
 }
 
+static bool limited(const struct vkmoe_model_params *limits)
+{
+    return limits->device_budget || limits->expert_slots || limits->cache_policy;
+}
+
 static bool make_params(struct vkmoe_model *m, const struct config *config)
 {
     const uint64_t most = m->device->gpu->caps.max_allocation;
-    const bool streamed = m->limits.device_budget || m->limits.expert_slots;
+    const bool streamed = m->in_store || limited(&m->limits);
     m->model = streamed ? model_create_streamed(config, most) : model_create(config, most);
     m->params = m->model ? params_create(m->device->gpu, m->model, false) : NULL;
     m->untuned = !m->device->untuned &&
@@ -84,18 +90,25 @@ static bool make_params(struct vkmoe_model *m, const struct config *config)
     return m->params != NULL;
 }
 
-// Where there are experts, and a limit.
+// Where there are experts, and a limit or a store.
 static bool make_experts(struct vkmoe_model *m, const char *path)
 {
     struct experts_source source;
+    enum cache_policy policy;
     if (!model_is_streamed(m->model)) return true;
-    if (!experts_source_files(&source, m->model, path)) return false;
+    if (!cache_policy_parse(m->limits.cache_policy ? m->limits.cache_policy : "lru", &policy) ||
+        !(m->in_store ? experts_source_checkpoint(&source, m->model, path)
+                      : experts_source_files(&source, m->model, path)))
+        return false;
     const uint32_t slots = m->limits.expert_slots;
+    const uint64_t budget = m->limits.device_budget ? m->limits.device_budget
+                                                    : m->device->gpu->caps.heap_bytes;
     m->params->experts =
         experts_create(&(struct experts_params){.gpu = m->device->gpu,
                                                 .model = m->model,
                                                 .source = source,
-                                                .budget = slots ? 0 : m->limits.device_budget,
+                                                .policy = policy,
+                                                .budget = slots ? 0 : budget,
                                                 .slots = slots});
     return m->params->experts != NULL;
 }
@@ -118,13 +131,26 @@ static bool load_weights(struct vkmoe_model *m, const char *folder)
     return ok;
 }
 
+// A checkpoint whose experts lie in the run's store; one that was never trained has no file.
+static bool load_store(struct vkmoe_model *m, const char *checkpoint)
+{
+    char path[4200];
+    snprintf(path, sizeof path, "%s/model.safetensors", checkpoint);
+    return (file_exists(path) ? weights_load_dense(m->model, path, put_weights, m->params)
+                              : params_init(m->params)) &&
+           make_experts(m, checkpoint);
+}
+
 static bool load_folder(struct vkmoe_model *m, const char *folder)
 {
     char path[4096];
     struct config config;
+    struct checkpoint_found found;
+    m->in_store = checkpoint_is_model(m->limits.weights) && checkpoint_find(folder, &found) &&
+                  experts_in_store(found.path);
     snprintf(path, sizeof path, "%s/config.json", folder);
     if (!config_read(&config, path, NULL, 0) || !make_params(m, &config) ||
-        !load_weights(m, folder))
+        !(m->in_store ? load_store(m, found.path) : load_weights(m, folder)))
         return false;
     snprintf(path, sizeof path, "%s/tokenizer.json", folder);
     if (!file_exists(path)) return true;
@@ -171,7 +197,7 @@ struct vkmoe_model *vkmoe_model_open_with(struct vkmoe_device *device, const cha
     m->device = device;
     m->limits = *params;
     const bool file = file_exists(path) && !folder_is(path);
-    if (file && (params->device_budget || params->expert_slots)) {
+    if (file && limited(params)) {
         log_error("%s: an export has its experts compressed, so they cannot be loaded one by one; "
                   "give the run folder, or no device budget", path);
         free(m);
@@ -334,6 +360,12 @@ bool vkmoe_train(const struct vkmoe_train_params *p, struct vkmoe_train_outcome 
     struct train_outcome done;
     if (!config_read(&config, p->config, p->set, p->set_count)) return false;
     if (p->steps) config.steps = p->steps;
+    struct train_streaming streaming = {
+        .asked = p->device_budget || p->expert_slots || p->cache_policy,
+        .device_budget = p->device_budget,
+        .slots = p->expert_slots};
+    if (!cache_policy_parse(p->cache_policy ? p->cache_policy : "least-stale", &streaming.policy))
+        return false;
     const struct train_params params = {
         .config = &config,
         .data = p->data,
@@ -346,6 +378,7 @@ bool vkmoe_train(const struct vkmoe_train_params *p, struct vkmoe_train_outcome 
         .check = p->check,
         .quiet = p->quiet,
         .untuned = p->device.untuned,
+        .streaming = streaming,
     };
     if (!train_run(&params, &done)) return false;
     *outcome = (struct vkmoe_train_outcome){

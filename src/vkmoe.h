@@ -73,12 +73,14 @@ struct vkmoe_model_info {
 // tokenizer.json; or one file that `vkmoe export` wrote, which holds all three.
 VKMOE_API struct vkmoe_model *vkmoe_model_open(struct vkmoe_device *device, const char *path);
 // The same with other weights of a run folder, or within a part of the device's memory: experts
-// that do not fit are loaded from the files when a token asks for them. Such a model has one
-// session at a time.
+// that do not fit are loaded from the files when a token asks for them. So are those of a run whose
+// experts lie in a store, in any case. Such a model has one session at a time.
 struct vkmoe_model_params {
     const char *weights;    // "average": the mean that training kept beside them; NULL or "model"
     uint64_t device_budget; // bytes, for all of the model and its session; 0: no limit
     uint32_t expert_slots;  // experts on the device at a time; 0: as many as the budget allows
+    const char *cache_policy; // who leaves when another comes: "lru" (NULL), "lfu", "lfru",
+                              // "least-stale"
 };
 VKMOE_API struct vkmoe_model *vkmoe_model_open_with(struct vkmoe_device *device, const char *path,
                                                     const struct vkmoe_model_params *params);
@@ -140,6 +142,11 @@ struct vkmoe_train_params {
     const char        *out;         // run folder, made if missing
     bool               resume;      // go on from the newest checkpoint in `out`
     bool check; // first compare every step of the plan with its scalar reference
+    // Any of these: experts come and go between the device and a store in `out`. A run that began
+    // so goes on so, with what the device has where nothing is said.
+    uint64_t           device_budget; // bytes, for all of the training
+    uint32_t           expert_slots;  // experts on the device at a time; 0: as the budget allows
+    const char        *cache_policy;  // as in vkmoe_model_params; NULL: "least-stale"
     bool               quiet;       // no progress on stderr
 };
 

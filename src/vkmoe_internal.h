@@ -22,6 +22,7 @@ struct vkmoe_model {
     struct tokenizer    *tokenizer; // NULL where the folder has none
     bool                 untuned;   // nothing of its type was measured on this device yet
     struct vkmoe_model_params limits;
+    bool                 in_store;  // its experts
     uint32_t             sessions;  // open
 };
 

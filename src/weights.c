@@ -103,6 +103,19 @@ bool weights_load(const struct model *model, const char *path, weights_put_fn *p
                               &(struct weights_part){.prefix = "", .put = put, .user = user}, 1);
 }
 
+static bool is_dense(const void *user, const struct model_tensor *tensor)
+{
+    (void)user;
+    return !tensor->streamed;
+}
+
+bool weights_load_dense(const struct model *model, const char *path, weights_put_fn *put,
+                        void *user)
+{
+    const struct weights_part part = {.prefix = "", .put = put, .user = user, .has = is_dense};
+    return weights_load_parts(model, path, &part, 1);
+}
+
 // ---- saving
 
 static bool part_has(const struct weights_part *part, const struct model_tensor *tensor)

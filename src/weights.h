@@ -55,6 +55,9 @@ struct weights_state {
 // may be one tensor each or batched as [experts][2 I][H] with the gate first; a tied head may be in
 // the file or not.
 bool weights_load(const struct model *model, const char *path, weights_put_fn *put, void *user);
+// The file of a checkpoint whose experts lie in a store: streamed tensors must not be in it.
+bool weights_load_dense(const struct model *model, const char *path, weights_put_fn *put,
+                        void *user);
 bool weights_load_parts(const struct model *model, const char *path,
                         const struct weights_part *part, uint32_t part_count);
 bool weights_load_state(const struct model *model, const char *path,

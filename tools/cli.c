@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/cache.h"
 #include "runtime/log.h"
 
 struct command_help { const char *name, *usage, *about; };
@@ -66,9 +67,11 @@ void cli_usage(const char *command)
         "--log error|warn|info|debug  --help\n"
         "  train, generate, eval, export, logits, bench: --untuned takes kernels by rule, not by "
         "measurement\n"
-        "  generate, eval, logits: --device-budget BYTES (e.g. 5G) keeps what fits of the experts "
-        "there and loads\n"
-        "  the others when they are asked for; --expert-slots N says how many\n"
+        "  train, generate, eval, logits: --device-budget BYTES (e.g. 5G) keeps what fits of the "
+        "experts there and loads\n"
+        "  the others when they are asked for; --expert-slots N says how many; --cache-policy "
+        "lru|lfu|lfru|least-stale\n"
+        "  who leaves; in training the experts lie in a store in the run folder\n"
         "  --weights: model, or average, the mean that training kept (ema_decay, swa_every)\n"
         "  exit status: 0 done, 1 failed, 2 usage, 130 interrupted with the checkpoint written\n");
 }
@@ -109,6 +112,7 @@ enum option_id {
     OPTION_UNTUNED,
     OPTION_DEVICE_BUDGET,
     OPTION_EXPERT_SLOTS,
+    OPTION_CACHE_POLICY,
     OPTION_LOG,
     OPTION_HELP,
 };
@@ -150,8 +154,9 @@ static const struct { struct option option; const char *commands; } options[] = 
     {{"caps", required_argument, NULL, OPTION_CAPS}, "*"},
     {{"validate", optional_argument, NULL, OPTION_VALIDATE}, "*"},
     {{"untuned", no_argument, NULL, OPTION_UNTUNED}, "tgelbsxn"},
-    {{"device-budget", required_argument, NULL, OPTION_DEVICE_BUDGET}, "gel"},
-    {{"expert-slots", required_argument, NULL, OPTION_EXPERT_SLOTS}, "gel"},
+    {{"device-budget", required_argument, NULL, OPTION_DEVICE_BUDGET}, "gelt"},
+    {{"expert-slots", required_argument, NULL, OPTION_EXPERT_SLOTS}, "gelt"},
+    {{"cache-policy", required_argument, NULL, OPTION_CACHE_POLICY}, "gelt"},
     {{"log", required_argument, NULL, OPTION_LOG}, "*"},
     {{"help", no_argument, NULL, OPTION_HELP}, "*"},
 };
@@ -237,6 +242,14 @@ static bool parse_log(const struct cli *cli, const char *value)
     return true;
 }
 
+static bool parse_policy(struct cli *cli, const char *value)
+{
+    cli->model.cache_policy = value;
+    for (int p = 0; p < CACHE_POLICIES; p++)
+        if (!strcmp(value, cache_policy_name((enum cache_policy)p))) return true;
+    return wrong(cli, "cache-policy", value, "lru, lfu, lfru or least-stale");
+}
+
 static bool take_option(struct cli *cli, int id, const char *value)
 {
     switch ((enum option_id)id) {
@@ -298,6 +311,7 @@ static bool take_option(struct cli *cli, int id, const char *value)
         if (!parse_u32(cli, "expert-slots", value, &cli->model.expert_slots)) return false;
         return cli->model.expert_slots > 0 ||
                wrong(cli, "expert-slots", value, "a whole number above 0");
+    case OPTION_CACHE_POLICY: return parse_policy(cli, value);
     case OPTION_LOG: return parse_log(cli, value);
     case OPTION_HELP: return cli->help = true;
     }

@@ -16,7 +16,7 @@ struct cli {
     const char *operand[CLI_MAX_LIST]; // CONFIG.json, DIR
     int         operand_count;
     struct vkmoe_device_params device; // --device --caps --validate
-    struct vkmoe_model_params  model;  // --device-budget --expert-slots
+    struct vkmoe_model_params  model;  // --device-budget --expert-slots --cache-policy
     const char *data[CLI_MAX_LIST];    // --data PATH...
     int         data_count;
     const char *set[CLI_MAX_LIST];     // --set key=value

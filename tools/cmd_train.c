@@ -53,6 +53,9 @@ int command_train(struct cli *cli)
         .resume = cli->resume,
         .check = cli->check,
         .quiet = cli->quiet,
+        .device_budget = cli->model.device_budget,
+        .expert_slots = cli->model.expert_slots,
+        .cache_policy = cli->model.cache_policy,
     };
     const bool ok = vkmoe_train(&params, &outcome);
     if (ok && outcome.interrupted)

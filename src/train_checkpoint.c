@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MIT
+// Weights, optimizer and store in and out of a checkpoint: see train_checkpoint.h.
+#include "src/train_checkpoint.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/file.h"
+#include "runtime/folder_own.h"
+#include "runtime/log.h"
+#include "runtime/os.h"
+#include "runtime/os_file.h"
+#include "src/experts_folder.h"
+#include "src/optimizer_state.h"
+#include "src/weights.h"
+
+// ---- the store
+
+struct train_store {
+    struct experts_record record;
+    struct store         *store;
+    char                 *dir, *folder; // of the run, of the segments
+    bool                  committed;    // a checkpoint names it
+};
+
+static const char **manifests_of(const struct train_store *s, struct arena *arena,
+                                 uint32_t *count)
+{
+    return experts_manifests(s->dir, arena, count);
+}
+
+// The store of the newest checkpoint, or a new one.
+static bool open_records(struct train_store *s, const char *from)
+{
+    struct arena *arena = arena_create("manifests");
+    struct store_params params;
+    char *identity = experts_record_params(&s->record, &params);
+    params.folder = s->folder;
+    params.kept = manifests_of(s, arena, &params.kept_count);
+    s->store = from ? store_open(arena_printf(arena, "%s/" EXPERTS_MANIFEST, from), &params, true)
+                    : store_create(&params);
+    free(identity);
+    arena_destroy(&arena);
+    return s->store != NULL;
+}
+
+struct train_store *train_store_open(const struct model *model, const char *dir, const char *from)
+{
+    struct train_store *s = os_alloc(sizeof *s);
+    struct bytes folder = {0};
+    bytes_printf(&folder, "%s/" EXPERTS_FOLDER, dir);
+    s->dir = os_strdup(dir);
+    s->folder = (char *)folder.data;
+    s->committed = from != NULL;
+    if (!experts_record_init(&s->record, model, RECORD_STATE_F32) || !open_records(s, from))
+        train_store_close(&s);
+    return s;
+}
+
+void train_store_close(struct train_store **store)
+{
+    struct train_store *s = *store;
+    if (!s) return;
+    const bool made = s->store && !s->committed;
+    store_close(&s->store);
+    if (made) folder_remove(s->folder);
+    free(s->dir), free(s->folder);
+    free(s);
+    *store = NULL;
+}
+
+struct experts_source train_store_source(struct train_store *s)
+{
+    struct experts_source source;
+    experts_source_store(&source, s->store);
+    source.close = NULL; // it is ours
+    return source;
+}
+
+bool train_store_keep(struct train_store *s)
+{
+    if (!s) return true;
+    struct arena *arena = arena_create("manifests");
+    uint32_t count;
+    const char **manifest = manifests_of(s, arena, &count);
+    const bool ok = store_protect(s->store, manifest, count);
+    s->committed = true;
+    arena_destroy(&arena);
+    return ok;
+}
+
+// How many steps each expert took stands on the device for all of them. Only these words are read:
+// the record is checked when the expert is loaded.
+static bool read_steps(const struct train_store *s, uint64_t first, uint64_t count,
+                       uint32_t *steps)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        struct store_place place;
+        uint64_t own = 0;
+        steps[i] = 0;
+        if (!store_find(s->store, first + i, &place) || !(place.parts >> RECORD_STATE & 1))
+            continue;
+        if (!os_file_read_all(NULL, place.fd, &own, sizeof own, place.offset + s->record.steps,
+                              NULL)) {
+            log_error("%s: cannot read the steps of key %llu: %s", s->folder,
+                      (unsigned long long)(first + i), os_file_reason(errno));
+            return false;
+        }
+        steps[i] = (uint32_t)min_u64(own, UINT32_MAX);
+    }
+    return true;
+}
+
+static bool load_steps(const struct train_values *v)
+{
+    const uint32_t experts = v->params->model->config.num_experts;
+    const uint64_t layers = v->store->record.keys / experts;
+    uint32_t *steps = os_alloc(experts * sizeof *steps);
+    bool ok = true;
+    for (uint32_t layer = 0; ok && layer < layers; layer++)
+        ok = read_steps(v->store, (uint64_t)layer * experts, experts, steps) &&
+             params_write_steps(v->params, layer, steps);
+    free(steps);
+    return ok;
+}
+
+// ---- loading
+
+static bool put_master(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
+                       const float *values)
+{
+    return params_write(user, PARAMS_MASTER, t, begin, count, values);
+}
+
+static bool put_average(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
+                        const float *values)
+{
+    return params_write(user, PARAMS_AVERAGE, t, begin, count, values);
+}
+
+// A model that was never trained has no files but those of its store.
+static bool load_beside_store(const struct train_values *v, const char *weights,
+                              const char *optimizer)
+{
+    return (file_exists(weights) ? weights_load_dense(v->params->model, weights, put_master,
+                                                      v->params)
+                                 : params_init(v->params)) &&
+           (!file_exists(optimizer) || optimizer_state_load(v->params, optimizer)) &&
+           load_steps(v);
+}
+
+bool train_values_load(const struct train_values *v, const char *checkpoint)
+{
+    const struct model *model = v->params->model;
+    struct arena *arena = arena_create("checkpoint");
+    const char *weights = arena_printf(arena, "%s/model.safetensors", checkpoint),
+               *optimizer = arena_printf(arena, "%s/optimizer.safetensors", checkpoint),
+               *average = arena_printf(arena, "%s/average.safetensors", checkpoint);
+    const bool ok =
+        (v->store ? load_beside_store(v, weights, optimizer)
+                  : weights_load(model, weights, put_master, v->params) &&
+                        optimizer_state_load(v->params, optimizer)) &&
+        (!v->averaged || weights_load(model, average, put_average, v->params));
+    arena_destroy(&arena);
+    return ok;
+}
+
+// ---- saving
+
+static bool get_master(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
+                       float *values)
+{
+    return params_read(user, PARAMS_MASTER, t, begin, count, values);
+}
+
+static bool get_average(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
+                        float *values)
+{
+    return params_read(user, PARAMS_AVERAGE, t, begin, count, values);
+}
+
+static bool is_here(const void *user, const struct model_tensor *t)
+{
+    (void)user;
+    return !t->streamed;
+}
+
+static bool save_store(const struct train_values *v, struct checkpoint *folder)
+{
+    if (!v->store) return true;
+    char *path = os_strdup(checkpoint_path(folder, "."));
+    const bool ok = experts_flush(v->params->experts) && store_commit(v->store->store, path);
+    free(path);
+    return ok;
+}
+
+bool train_values_save(const struct train_values *v, struct checkpoint *folder, uint32_t step)
+{
+    const struct model *model = v->params->model;
+    char text[16];
+    snprintf(text, sizeof text, "%u", step);
+    const struct safetensors_metadata metadata[] = {{"format", "pt"}, {"step", text}};
+    const struct weights_part part = {
+        .prefix = "", .get = get_master, .user = v->params, .has = is_here};
+    return weights_save_parts(model, checkpoint_path(folder, "model.safetensors"), &part, 1,
+                              metadata, 2) &&
+           optimizer_state_save(v->params, checkpoint_path(folder, "optimizer.safetensors"),
+                                metadata, 2) &&
+           (!v->averaged ||
+            weights_save(model, checkpoint_path(folder, "average.safetensors"), get_average,
+                         v->params, metadata, 2)) &&
+           save_store(v, folder);
+}

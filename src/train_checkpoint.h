@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT
+// What a checkpoint has of a model in training, beside the loop's state.json (train.c): weights,
+// the optimizer's state, the mean of the weights. Where experts come and go, theirs lie in the
+// run's store, and the checkpoint has its manifest (experts_pack.h): the same files that vkmoe
+// pack and init write and vkmoe unpack reads.
+#pragma once
+
+#include "checkpoint.h"
+#include "experts.h"
+#include "params.h"
+
+// The experts of a run on the disk, open for writing.
+struct train_store;
+
+// `from`: the folder of the checkpoint that it goes on from; NULL: nothing is in it yet. The run
+// folder `dir` is open for writing (checkpoint_open). NULL after one line.
+struct train_store    *train_store_open(const struct model *model, const char *dir,
+                                        const char *from);
+// One that never came to a checkpoint is removed. NULL: nothing.
+void                   train_store_close(struct train_store **store);
+// For the trainer, of whom it does not become a part.
+struct experts_source  train_store_source(struct train_store *store);
+// After checkpoint_commit: what only checkpoints that are gone named becomes free. NULL: nothing.
+bool                   train_store_keep(struct train_store *store);
+
+struct train_values {
+    struct params      *params;
+    struct train_store *store;    // NULL: all is in params
+    bool                averaged; // there is a mean of the weights
+};
+
+// Files that are not there leave initial values where the store's format says so.
+bool train_values_load(const struct train_values *values, const char *checkpoint);
+// Into the checkpoint that was begun. No step may be in flight.
+bool train_values_save(const struct train_values *values, struct checkpoint *folder,
+                       uint32_t step);

@@ -1,0 +1,217 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Training whose experts come and go between the device and a store in the run folder: losses, weights, moments,
+# trace and text are those of the run whose experts stay, to the byte, for any number of slots and any policy, over
+# a resume, from a packed or a new folder; eval, generate and logits read the store.
+#     train_store.sh VKMOE CASE
+. tests/e2e/lib.sh
+case=$2
+# 32 experts of two layers, of which a step of four tokens takes at most 16
+size='--set num_hidden_layers=3 --set num_experts=16 --set seq_len=4 --set batch_size=1'
+all=32 some='16'
+policies='lru lfu lfru least-stale'
+
+# run DEVICE FOLDER STEPS OPTION...
+run()
+{
+    run_device=$1 run_out=$2 run_steps=$3
+    shift 3
+    train "$run_device" "$run_out" --steps "$run_steps" $size "$@" || fail "train $run_out $*"
+}
+
+# like RESIDENT STORED: the same run, once its experts are out of the store
+like()
+{
+    [ -e "$2/experts/segment-00000001.bin" ] || fail "$2: no store"
+    ! grep -aqF experts "$2/model.safetensors" || fail "$2: experts beside the store"
+    rm -rf "$tmp/unpacked"
+    must on own unpack "$2" --out "$tmp/unpacked"
+    same_run "$1" "$tmp/unpacked"
+}
+
+# Any number of slots, any policy.
+bytes() # DEVICE OPTION...
+{
+    bytes_device=$1
+    shift
+    rm -rf "$tmp/whole"
+    run "$bytes_device" "$tmp/whole" 10 "$@"
+    for slots in $all $some; do
+        rm -rf "$tmp/stored"
+        run "$bytes_device" "$tmp/stored" 10 --expert-slots "$slots" "$@"
+        like "$tmp/whole" "$tmp/stored"
+    done
+}
+
+policy()
+{
+    rm -rf "$tmp/whole"
+    run ref "$tmp/whole" 10
+    for policy in $policies; do
+        rm -rf "$tmp/stored"
+        run ref "$tmp/stored" 10 --expert-slots 16 --cache-policy "$policy"
+        like "$tmp/whole" "$tmp/stored"
+    done
+    run ref "$tmp/budget" 10 --device-budget 1G
+    like "$tmp/whole" "$tmp/budget"
+}
+
+# 5 + 5 = 10, streamed again without being told; several checkpoints, each of them whole; an evaluation between
+resume()
+{
+    kept='--set save_every=2 --set save_total_limit=3 --set eval_every=3'
+    run ref "$tmp/whole" 10 $kept
+    run ref "$tmp/stored" 5 --expert-slots 16 $kept
+    run ref "$tmp/stored" 10 --resume $kept
+    grep -q '^resumed at step 5 ' "$tmp/err" || fail 'it does not say from where it goes on'
+    [ "$(ls -d "$tmp/stored"/checkpoint-* | wc -l)" = 3 ] || fail "checkpoints: $(ls "$tmp/stored")"
+    for step in 6 8; do # an older one: as the newest of a copy
+        rm -rf "$tmp/older"
+        cp -r "$tmp/stored" "$tmp/older"
+        rm -r "$tmp/older"/checkpoint-00000010 "$tmp/older/model.safetensors"
+        [ $step = 8 ] || rm -r "$tmp/older"/checkpoint-00000008
+        must on own unpack "$tmp/older" --out "$tmp/step-$step"
+        for file in model optimizer; do
+            same "$tmp/step-$step/checkpoint-0000000$step/$file.safetensors" \
+                "$tmp/whole/checkpoint-0000000$step/$file.safetensors"
+        done
+    done
+    run ref "$tmp/older" 10 --resume --expert-slots 20 $kept # the store has what came later, too: reclaimed
+    rm -r "$tmp/whole"/checkpoint-0000000?
+    must on own unpack "$tmp/older" --out "$tmp/again"
+    same_run "$tmp/whole" "$tmp/again"
+    like "$tmp/whole" "$tmp/stored"
+}
+
+# What vkmoe init and vkmoe pack make is gone on with as it is.
+folders()
+{
+    run ref "$tmp/whole" 10
+    must on own init "$config" --out "$tmp/new" $size
+    run ref "$tmp/new" 10 --resume --expert-slots 16
+    like "$tmp/whole" "$tmp/new"
+    run ref "$tmp/half" 5
+    must on own pack "$tmp/half" --out "$tmp/packed"
+    run ref "$tmp/packed" 10 --resume --expert-slots 16
+    like "$tmp/whole" "$tmp/packed"
+    must on own unpack "$tmp/packed" --out "$tmp/back" # and on without a store
+    run ref "$tmp/whole" 12 --resume
+    run ref "$tmp/back" 12 --resume
+    same_run "$tmp/whole" "$tmp/back"
+    # weights without a state: moments begin at zero
+    must on own pack "$tmp/half/model.safetensors" --out "$tmp/tuned" || fail 'pack of a file'
+    run ref "$tmp/tuned" 3 --resume
+    must on own unpack "$tmp/tuned" --out "$tmp/tuned.safetensors"
+    ! cmp -s "$tmp/tuned.safetensors" "$tmp/half/model.safetensors" || fail 'three steps changed nothing'
+}
+
+# Logits, loss and text from the store are those of the files.
+readers() # DEVICE
+{
+    ids=$(seq -s, 1 60)
+    run "$1" "$tmp/stored" 6 --expert-slots 16
+    must on own unpack "$tmp/stored" --out "$tmp/files"
+    must on own init "$config" --out "$tmp/new" $size
+    for from in files stored; do
+        must on "$1" logits "$tmp/$from" --ids "$ids" --out "$tmp/$from.npy"
+        must on "$1" eval "$tmp/$from" --data "$text" --json
+        cp "$tmp/out" "$tmp/$from.json"
+        must on "$1" generate "$tmp/$from" --prompt 'the Software' --max-tokens 12 --temperature 0
+        cp "$tmp/out" "$tmp/$from.txt"
+    done
+    grep -q 'experts: 32 of 32 have a slot' "$tmp/err" || fail 'there is room for all'
+    for kind in npy json txt; do same "$tmp/files.$kind" "$tmp/stored.$kind"; done
+    for slots in 1 5 16; do
+        for policy in $policies; do
+            must on "$1" logits "$tmp/stored" --ids "$ids" --out "$tmp/some.npy" --expert-slots $slots \
+                --cache-policy $policy
+            same "$tmp/files.npy" "$tmp/some.npy"
+            [ "$1" = ref ] || break
+        done
+    done
+    must on "$1" logits "$tmp/new" --ids 1,2,3 --out "$tmp/new.npy" # never trained
+    must on own unpack "$tmp/new" --out "$tmp/new-files"
+    must on "$1" logits "$tmp/new-files" --ids 1,2,3 --out "$tmp/some.npy"
+    same "$tmp/new.npy" "$tmp/some.npy"
+}
+
+refused() # STATUS TEXT... -- COMMAND...
+{
+    wanted=$1
+    shift
+    : >"$tmp/texts"
+    while [ "$1" != -- ]; do
+        printf '%s\n' "$1" >>"$tmp/texts"
+        shift
+    done
+    shift
+    status=0
+    on ref "$@" || status=$?
+    [ $status = "$wanted" ] || fail "$*: exit status $status, wanted $wanted"
+    [ "$(grep -cE '^(error: |vkmoe)' "$tmp/err")" = 1 ] || fail "$*: not one line"
+    while IFS= read -r line; do grep -qF -- "$line" "$tmp/err" || fail "the line does not hold: $line"; done <"$tmp/texts"
+}
+
+# refused_train TEXT... -- OPTION...: and no store is left
+refused_train()
+{
+    : >"$tmp/wanted"
+    texts=
+    while [ "$1" != -- ]; do
+        texts="$texts '$1'"
+        shift
+    done
+    shift
+    eval "refused 1 $texts -- train \"\$config\" --data \"\$text\" --quiet --out \"\$tmp/none\" $size \"\$@\""
+    [ ! -e "$tmp/none/experts" ] || fail "a store is left: $*"
+}
+
+refusals()
+{
+    run ref "$tmp/files" 3
+    run ref "$tmp/stored" 3 --expert-slots 16
+    refused 1 'vkmoe pack' "$tmp/files" model.safetensors -- train "$config" --data "$text" --quiet \
+        --out "$tmp/files" $size --resume --steps 6 --expert-slots 16
+    refused 1 "$tmp/stored" 'step 3' --resume -- train "$config" --data "$text" --quiet --out "$tmp/stored" $size
+    refused 1 experts.json 'another config' '[13][16]' -- train "$config" --data "$text" --quiet --out "$tmp/stored" \
+        $size --resume --steps 6 --set moe_intermediate_size=13
+    head -c 900 "$text" >"$tmp/other.txt"
+    refused 1 state.json 'other data' -- train "$config" --data "$tmp/other.txt" --quiet --out "$tmp/stored" $size \
+        --resume --steps 6
+    refused 2 --cache-policy 'found "mru"' 'lru, lfu, lfru or least-stale' -- train "$config" --cache-policy mru
+    for budget in 0 -1 5Q; do
+        refused 2 --device-budget "found \"$budget\"" -- train "$config" --device-budget $budget
+    done
+    refused 2 --expert-slots -- train "$config" --expert-slots 0
+    refused_train 'no experts' -- --expert-slots 4 --set num_experts=0 --set num_experts_per_tok=0 --set mlp_only_layers=[]
+    refused_train 'ema_decay' -- --expert-slots 4 --set ema_decay=0.9
+    refused_train 'dense-exact' -- --expert-slots 4 --set expert_optimizer=dense-exact
+    refused_train 'a device budget of' 'raise --device-budget' -- --device-budget 20K
+    must train ref "$tmp/none" $size --steps 2 # what was refused is in nobody's way
+    # the refused did no harm
+    run ref "$tmp/stored" 6 --resume
+    run ref "$tmp/files" 6 --resume
+    like "$tmp/files" "$tmp/stored"
+    # flipped bits, in each record: the first that is asked for is named
+    cp -r "$tmp/stored" "$tmp/damaged"
+    bytes=$(sed -n 's/.*"record_bytes": \([0-9]*\).*/\1/p' "$tmp"/damaged/checkpoint-*/experts.json)
+    segment=$tmp/damaged/experts/segment-00000001.bin
+    for at in $(seq 100 "$bytes" "$(wc -c <"$segment")"); do
+        printf xyz | dd of="$segment" bs=1 seek="$at" conv=notrunc 2>"$tmp/err"
+    done
+    refused 1 segment-00000001.bin 'layer ' ', expert ' damaged -- logits "$tmp/damaged" --ids 1,2 --out "$tmp/none.npy"
+    refused 1 segment-00000001.bin 'layer ' ', expert ' damaged -- train "$config" --data "$text" --quiet \
+        --out "$tmp/damaged" $size --resume --steps 9
+}
+
+case $case in
+ref) bytes ref && bytes ref --set torch_dtype=bfloat16 && policy ;;
+default) bytes default ;;
+default_bf16) bytes default --set torch_dtype=bfloat16 ;;
+resume) resume ;;
+folders) folders ;;
+readers_ref) readers ref ;;
+readers_default) readers default ;;
+refusals) refusals ;;
+*) fail "no case $case" ;;
+esac
