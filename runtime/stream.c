@@ -412,8 +412,10 @@ void stream_cancel(struct stream *stream, uint64_t ticket)
     struct stream_own *own = stream_own(stream);
     pthread_mutex_lock(&own->lock);
     struct stream_item *item = item_of(own, ticket);
-    if (item)
+    if (item) {
+        item->cancelled = true;
         drop(own, item);
+    }
     pthread_mutex_unlock(&own->lock);
 }
 
@@ -455,7 +457,7 @@ static void take_end(struct stream_own *own, struct stream_item *item, struct st
                                 .bytes = kept.request.bytes,
                                 .ok = !kept.error,
                                 .error = kept.error};
-    if (!kept.error || kept.error == ECANCELED)
+    if (!kept.error || kept.error == ECANCELED || kept.cancelled)
         return;
     pthread_mutex_unlock(&own->lock);
     log_failure(&kept);

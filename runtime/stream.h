@@ -76,7 +76,7 @@ bool stream_wait(struct stream *stream, uint64_t ticket);
 bool stream_wait_all(struct stream *stream);
 // A speculative read that turned out to be needed.
 void stream_promote(struct stream *stream, uint64_t ticket);
-// What has not begun never does; the end is still to be taken.
+// What has not begun never does; the end is still to be taken, and says nothing if it failed.
 void stream_cancel(struct stream *stream, uint64_t ticket);
 bool stream_finished(struct stream *stream, uint64_t ticket); // its end waits to be taken
 

@@ -21,6 +21,7 @@ struct stream_item {
     uint64_t              device, inode; // of the file
     size_t                taken, moved; // bytes in parts that were taken; moved
     uint32_t              running;     // parts under way
+    bool                  cancelled;   // its end, whatever it is, is not told
     int                   error;       // first errno
     uint64_t              error_at;    // offset in the file
     struct stream_item   *next, *before; // in its queue, or in the list of ends

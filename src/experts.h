@@ -30,6 +30,8 @@ struct experts_source {
                   const void *from); // whole; NULL: read only
     void (*close)(void *user);
     void *user;
+    bool  threads;       // read and write may be called from several threads at once
+    struct store *store; // where it is one: records may be read and written past the calls above
 };
 // The files of a checkpoint, as weights_load takes them (experts_source.c); they stay mapped.
 bool experts_source_files(struct experts_source *source, const struct model *model,

@@ -121,7 +121,8 @@ bool experts_source_files(struct experts_source *source, const struct model *mod
         return false;
     }
     for (uint64_t i = 0; i < pieces.count; i++) note_piece(f, &pieces.piece[i]);
-    *source = (struct experts_source){.read = read_files, .close = close_files, .user = f};
+    *source = (struct experts_source){
+        .read = read_files, .close = close_files, .user = f, .threads = true};
     return true;
 }
 
@@ -137,7 +138,7 @@ static bool read_initial(void *user, const struct experts_record *record, uint64
 
 void experts_source_initial(struct experts_source *source)
 {
-    *source = (struct experts_source){.read = read_initial};
+    *source = (struct experts_source){.read = read_initial, .threads = true};
 }
 
 // ---- a store
@@ -169,7 +170,8 @@ static void close_store(void *user)
 void experts_source_store(struct experts_source *source, struct store *store)
 {
     *source = (struct experts_source){
-        .read = read_store, .write = write_store, .close = close_store, .user = store};
+        .read = read_store, .write = write_store, .close = close_store, .user = store,
+        .store = store};
 }
 
 bool experts_source_checkpoint(struct experts_source *source, const struct model *model,

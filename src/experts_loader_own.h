@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT
+// What the two files of the loader share: places of the ring, and the threads' jobs on them.
+// experts_loader.c belongs to the caller's thread, which alone touches the store, the device and
+// what is not named below; experts_loader_jobs.c is what threads do with a place that was given to
+// them.
+#pragma once
+
+#include <pthread.h>
+
+#include "runtime/stream.h"
+#include "src/experts_loader.h"
+
+enum loader_state {
+    LOADER_FREE,
+    LOADER_READING, // the stream, then a thread
+    LOADER_COPYING, // the device copies to the slot
+    LOADER_LEAVING, // the device copies out of the slot
+    LOADER_STORING, // a thread, then the stream
+    LOADER_KEPT,    // is where it belongs, but loads are served from it
+};
+
+struct loader_place {
+    enum loader_state    state;
+    uint32_t             key, slot;
+    bool                 out;      // goes back
+    uint8_t             *memory;   // host, whole pages
+    uint64_t             at;       // in the ring's buffer
+    struct loader_piece  piece[LOADER_PIECES];
+    uint32_t             pieces;
+    bool                 stored;   // the store has a record of the key, or gets one
+    struct store_place   place;    // `stored`
+    uint32_t             held;     // parts that are read
+    struct loader_place *from;     // has the record, or NULL: it is read
+    uint32_t             users;    // loads that are served from it
+    uint64_t             copy;     // gpu_copy's
+    // under the lock
+    bool                 speculative, dropped;
+    struct loader_place *after;    // leaves the slot first, or NULL
+    uint64_t             ticket;   // the stream's, 0: none under way
+    bool                 copied;   // out: has left the slot
+    bool                 done;     // to be looked at by the caller's thread
+    uint64_t             done_ns;
+    struct loader_place *next;     // in a list of jobs
+};
+
+struct loader_jobs { struct loader_place *first, *last; };
+
+struct loader_request { uint32_t key, slot; bool speculative; };
+
+enum { LOADER_THREADS = 4 };
+
+struct experts_loader {
+    struct experts_loader_params params;
+    struct loader_place   ring[LOADER_RING];
+    uint32_t              places;
+    uint8_t              *memory;      // of all places
+    uint64_t              place_bytes;
+    bool                  mapped;      // slots are seen by the host
+    struct gpu_buffer    *buffer;      // of all places; NULL: mapped
+    bool                  imported;    // it is `memory`; else threads copy between the two
+    struct stream        *stream;      // NULL: the source is no store
+    bool                  direct;
+    struct loader_request *queue;      // without a place yet: [slots]
+    uint32_t              queued;
+    bool                 *busy;        // [slots] its load has not ended
+    uint64_t             *copy;        // [slots] of gpu_copy, before its first use
+    uint32_t              loads;       // under way, speculative ones too
+    uint64_t              since_ns;    // with at least one load under way
+    uint64_t              last_ns;     // end of the last one
+    struct loader_stats   stats;
+    // shared
+    pthread_mutex_t       lock;
+    pthread_cond_t        work, changed; // for the threads; for the caller and who waits for copies
+    struct loader_jobs    needed, speculative;
+    uint32_t              needed_running, speculative_running;
+    uint32_t              streaming;   // requests whose end has not been taken
+    bool                  ending, failed;
+    pthread_t             thread[LOADER_THREADS], taker; // the latter takes the stream's ends
+    uint32_t              threads;
+    bool                  has_taker;
+};
+
+bool loader_start(struct experts_loader *loader); // threads; false after one line
+void loader_stop(struct experts_loader *loader);
+// What threads do, for a caller who does it himself. False: failed, and said so.
+bool loader_bring(struct experts_loader *loader, struct loader_place *place);
+bool loader_send(struct experts_loader *loader, struct loader_place *place);
+// With the lock held. A thread's turn; the caller's turn; out of a list (false: is not there).
+void loader_give_job(struct experts_loader *loader, struct loader_place *place);
+void loader_done(struct experts_loader *loader, struct loader_place *place);
+bool loader_unlist(struct loader_jobs *jobs, struct loader_place *place);
+// A request of the stream for a place; false after one line.
+bool loader_submit(struct experts_loader *loader, struct loader_place *place, bool write, int fd,
+                   uint64_t offset, uint64_t bytes, void *memory);
+// True for the first to fail, who logs the line; the others end without one.
+bool loader_fail(struct experts_loader *loader);
