@@ -7,41 +7,7 @@
 case=$2
 run=$tmp/run       # a good run folder; each test breaks a copy of it
 broken=$tmp/broken
-count=0
-device=ref
-
-# check_line STATUS TEXT...: how the command in `on` ended; every TEXT is in the one line it said
-check_line()
-{
-    wanted=$1
-    shift
-    [ $status = "$wanted" ] || fail "exit status $status, wanted $wanted"
-    grep -E '^(error: |warn: |vkmoe)' "$tmp/err" >"$tmp/lines" || fail 'it says nothing'
-    [ "$(wc -l <"$tmp/lines")" = 1 ] || fail 'more than one line'
-    for wanted_text in "$@"; do
-        grep -qF -- "$wanted_text" "$tmp/lines" || fail "the line does not hold: $wanted_text"
-    done
-    [ -z "$(find "$tmp" -name '*.tmp*')" ] || fail "left behind: $(find "$tmp" -name '*.tmp*')"
-    count=$((count + 1))
-}
-
-# refused STATUS TEXT... -- COMMAND...: the command, on ref, is refused with these texts
-refused()
-{
-    wanted_status=$1 texts=
-    shift
-    : >"$tmp/texts"
-    while [ "$1" != -- ]; do
-        printf '%s\n' "$1" >>"$tmp/texts"
-        shift
-    done
-    shift
-    status=0
-    on $device "$@" || status=$?
-    set -- "$wanted_status"
-    while IFS= read -r text_line; do set -- "$@" "$text_line"; done <"$tmp/texts"
-    check_line "$@"
-}
+refuse_on=ref
 
 # training is refused before anything is written
 refused_train()
@@ -248,7 +214,7 @@ usage()
     refused 2 --temperature 'found "hot"' -- generate "$run" --temperature hot
     refused 2 --top-p 'found "2"' 'to 1' -- generate "$run" --top-p 2
     refused 2 --log 'found "loud"' -- info "$config" --log loud
-    device=own
+    refuse_on=own
     refused 2 --prompt -- generate "$run" --prompt
     refused 2 --device -- generate "$run" --device
 }
@@ -322,7 +288,7 @@ disk()
         ulimit -f 80
         train ref "$tmp/limited" --steps 20 --resume
     ) || status=$?
-    check_line 1 optimizer.safetensors 'File too large'
+    one_line 1 optimizer.safetensors 'File too large'
     after_full "$tmp/limited"
     must train ref "$tmp/limited" --steps 20 --resume
     must train ref "$tmp/whole" --steps 20
@@ -338,7 +304,7 @@ disk()
     old_run "$tmp/disk/run"
     status=0
     train ref "$tmp/disk/run" --steps 20 --resume || status=$?
-    check_line 1 "$tmp/disk/run" 'no space left'
+    one_line 1 "$tmp/disk/run" 'no space left'
     after_full "$tmp/disk/run"
     mount -o remount,size=1m "$tmp/disk"
     must train ref "$tmp/disk/run" --steps 20 --resume
@@ -351,7 +317,7 @@ disk()
 devices()
 {
     good_run
-    device=own
+    refuse_on=own
     refused_train 1 'no device "voodoo"' ref -- train "$config" --data "$text" --device voodoo
     refused 1 'no device "99"' ref -- generate "$run" --prompt a --device 99
     refused 1 '-nosuch' 'storage16' -- generate "$run" --prompt a --caps=-nosuch
@@ -367,4 +333,4 @@ case $case in
 configs | texts | weights | models | usage | folders | disk | devices) $case ;;
 *) fail "no case $case" ;;
 esac
-echo "$count refusals"
+echo "$refusals refusals"

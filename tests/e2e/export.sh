@@ -87,38 +87,25 @@ if command -v "$python" >/dev/null; then
 fi
 
 # refused in one line, and what was there before stays
-one_line() # STATUS TEXT... -- COMMAND...
+unharmed() # STATUS TEXT... -- COMMAND...
 {
-    wanted=$1
-    shift
-    : >"$tmp/texts"
-    while [ "$1" != -- ]; do
-        printf '%s\n' "$1" >>"$tmp/texts"
-        shift
-    done
-    shift
-    status=0
-    on own "$@" || status=$?
-    [ $status = "$wanted" ] || fail "$*: exit status $status, wanted $wanted"
-    [ "$(grep -cE '^(error: |warn: |vkmoe)' "$tmp/err")" = 1 ] || fail "$*: not one line"
-    while IFS= read -r line; do grep -qF -- "$line" "$tmp/err" || fail "the line does not hold: $line"; done <"$tmp/texts"
-    [ -z "$(find "$tmp" -name '*.tmp-*')" ] || fail 'something half-written is left'
+    refused "$@"
     same "$tmp/kept.vkx" "$tmp/model.vkx"
 }
 cp "$tmp/model.vkx" "$tmp/kept.vkx"
 head -c 5000 "$tmp/model.vkx" >"$tmp/cut.vkx"
-one_line 1 cut.vkx 'cut off' -- eval "$tmp/cut.vkx" --data "$text" --device ref
+unharmed 1 cut.vkx 'cut off' -- eval "$tmp/cut.vkx" --data "$text" --device ref
 { cat "$tmp/model.vkx"; printf x; } >"$tmp/long.vkx"
-one_line 1 long.vkx checksum -- generate "$tmp/long.vkx" --prompt a --device ref
-one_line 1 text.txt 'magic: not a vkmoe export' -- eval "$text" --data "$text" --device ref
-one_line 1 none.vkx 'no such file' -- eval "$tmp/none.vkx" --data "$text" --device ref
-one_line 1 --bits 'wanted PATTERN=KIND' -- export "$run" --out "$tmp/model.vkx" --bits int9
-one_line 2 --prune 'from 0 to 1' -- export "$run" --out "$tmp/model.vkx" --prune 3
-one_line 2 --packing 'bits or bytes' -- export "$run" --out "$tmp/model.vkx" --packing 5
-one_line 2 --level '0 (not compressed) to 22' -- export "$run" --out "$tmp/model.vkx" --level 23
-one_line 2 'wants one DIR and --out FILE' -- export "$run"
-one_line 1 'no folder of a model' -- export "$tmp/model.vkx" --out "$tmp/model.vkx"
+unharmed 1 long.vkx checksum -- generate "$tmp/long.vkx" --prompt a --device ref
+unharmed 1 text.txt 'magic: not a vkmoe export' -- eval "$text" --data "$text" --device ref
+unharmed 1 none.vkx 'no such file' -- eval "$tmp/none.vkx" --data "$text" --device ref
+unharmed 1 --bits 'wanted PATTERN=KIND' -- export "$run" --out "$tmp/model.vkx" --bits int9
+unharmed 2 --prune 'from 0 to 1' -- export "$run" --out "$tmp/model.vkx" --prune 3
+unharmed 2 --packing 'bits or bytes' -- export "$run" --out "$tmp/model.vkx" --packing 5
+unharmed 2 --level '0 (not compressed) to 22' -- export "$run" --out "$tmp/model.vkx" --level 23
+unharmed 2 'wants one DIR and --out FILE' -- export "$run"
+unharmed 1 'no folder of a model' -- export "$tmp/model.vkx" --out "$tmp/model.vkx"
 mkdir "$tmp/bad"
 cp "$run/config.json" "$tmp/bad"
 head -c 100000 "$run/model.safetensors" >"$tmp/bad/model.safetensors"
-one_line 1 model.safetensors 'cut off' -- export "$tmp/bad" --out "$tmp/model.vkx"
+unharmed 1 model.safetensors 'cut off' -- export "$tmp/bad" --out "$tmp/model.vkx"

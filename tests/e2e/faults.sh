@@ -6,17 +6,6 @@
 . tests/e2e/lib.sh
 export VK_LAYER_PATH="$2" VK_INSTANCE_LAYERS=VK_LAYER_vkmoe_fault
 
-# one_line TEXT...: what was in `on` ended with status 1 and one line that holds each
-one_line()
-{
-    [ $status = 1 ] || fail "exit status $status, wanted 1"
-    grep -E '^(error|warn): ' "$tmp/err" >"$tmp/lines" || fail 'it says nothing'
-    [ "$(wc -l <"$tmp/lines")" = 1 ] || fail 'more than one line'
-    for wanted_text in "$@"; do
-        grep -qF -- "$wanted_text" "$tmp/lines" || fail "the line does not hold: $wanted_text"
-    done
-}
-
 fault() # FAULT COMMAND...
 {
     status=0
@@ -41,7 +30,7 @@ fi
 for call in submit wait; do
     lost=$tmp/lost-$call
     fault $call:"$lost/checkpoint-00000002" train default "$lost" --steps 4 --set save_every=2
-    one_line 'device was lost' 'checkpoint'
+    one_line 1 'device was lost' 'checkpoint'
     [ "$(ls -d "$lost"/checkpoint*)" = "$lost/checkpoint-00000002" ] || fail "no checkpoint, or more: $(ls "$lost")"
     must train ref "$lost" --steps 4 --resume --set save_every=2
     grep -q '^resumed at step 2 ' "$tmp/err" || fail 'it does not go on behind the checkpoint'
@@ -50,18 +39,18 @@ done
 # a resume that finds no memory leaves the run as it was
 cp -r "$run" "$tmp/before"
 fault allocate:1 train default "$run" --steps 6 --resume
-one_line 'memory' 'use'
+one_line 1 'memory' 'use'
 same "$run/model.safetensors" "$tmp/before/model.safetensors"
 same "$(checkpoint "$run")/optimizer.safetensors" "$(checkpoint "$tmp/before")/optimizer.safetensors"
 fault allocate:1 on default generate "$run" --prompt a
-one_line memory
+one_line 1 memory
 fault submit:2 on default generate "$run" --prompt a
-one_line 'device was lost'
+one_line 1 'device was lost'
 
 # a batch for which no machine has memory, on both devices
 for device in ref default; do
     status=0
     train $device "$tmp/large" --set batch_size=100000 --set seq_len=160 --set hidden_size=4096 || status=$?
-    one_line 'use a smaller batch'
+    one_line 1 'use a smaller batch'
     [ ! -e "$tmp/large" ] || fail 'a folder was made for it'
 done

@@ -10,6 +10,8 @@ config=$here/mixed.json
 tmp=$(mktemp -d)
 text=$tmp/text.txt
 children=
+refusals=0
+refuse_on=own # the device of `refused`
 export LC_ALL=C
 # an empty cache folder in $tmp: what a test says depends on nothing outside
 export XDG_CACHE_HOME="$tmp/cache"
@@ -26,6 +28,7 @@ trap 'exit 1' HUP INT TERM
 fail()
 {
     echo "FAIL: $*" >&2
+    [ -z "${did:-}" ] || echo "--- after: vkmoe $did" >&2
     for file in "$tmp"/err "$tmp"/out; do
         [ ! -s "$file" ] || { echo "--- ${file##*/}"; tail -n 20 "$file"; } >&2
     done
@@ -53,11 +56,45 @@ on()
     shift
     case $on_command in train | generate | eval | logits) set -- --untuned "$@" ;; esac
     set -- "$on_command" "$@"
+    did=$*
     "$vkmoe" "$@" >"$tmp/out" 2>"$tmp/err"
 }
 
 # must COMMAND...: it succeeds, or the test fails and shows what it said
 must() { "$@" || fail "$* ended with status $?"; }
+
+# one_line STATUS TEXT...: what was in `on` ended with $status: that one, and one line that holds every TEXT;
+# nothing half-written is left
+one_line()
+{
+    [ $status = "$1" ] || fail "exit status $status, wanted $1"
+    shift
+    grep -E '^(error: |warn: |vkmoe)' "$tmp/err" >"$tmp/lines" || fail 'it says nothing'
+    [ "$(wc -l <"$tmp/lines")" = 1 ] || fail 'more than one line'
+    for wanted_text in "$@"; do
+        grep -qF -- "$wanted_text" "$tmp/lines" || fail "the line does not hold: $wanted_text"
+    done
+    [ -z "$(find "$tmp" -name '*.tmp*')" ] || fail "left behind: $(find "$tmp" -name '*.tmp*')"
+    refusals=$((refusals + 1))
+}
+
+# refused STATUS TEXT... -- COMMAND...: the command, on $refuse_on, is refused with these texts
+refused()
+{
+    refused_status=$1
+    shift
+    : >"$tmp/texts"
+    while [ "$1" != -- ]; do
+        printf '%s\n' "$1" >>"$tmp/texts"
+        shift
+    done
+    shift
+    status=0
+    on $refuse_on "$@" || status=$?
+    set -- "$refused_status"
+    while IFS= read -r text_line; do set -- "$@" "$text_line"; done <"$tmp/texts"
+    one_line "$@"
+}
 
 # train DEVICE FOLDER OPTION...
 train()

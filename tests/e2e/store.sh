@@ -42,23 +42,6 @@ same "$store/experts/segment-00000001.bin" "$tmp/segment"
 must on own unpack "$store" --out "$tmp/same.safetensors"
 same "$tmp/one.safetensors" "$tmp/same.safetensors"
 
-refused() # STATUS TEXT... -- COMMAND...
-{
-    wanted=$1
-    shift
-    : >"$tmp/texts"
-    while [ "$1" != -- ]; do
-        printf '%s\n' "$1" >>"$tmp/texts"
-        shift
-    done
-    shift
-    status=0
-    on own "$@" || status=$?
-    [ $status = "$wanted" ] || fail "$*: exit status $status, wanted $wanted"
-    [ "$(grep -cE '^(error: |warn: |vkmoe)' "$tmp/err")" = 1 ] || fail "$*: not one line"
-    while IFS= read -r line; do grep -qF -- "$line" "$tmp/err" || fail "the line does not hold: $line"; done <"$tmp/texts"
-    [ -z "$(find "$tmp" -name '*.tmp*')" ] || fail "left behind: $(find "$tmp" -name '*.tmp*')"
-}
 refused 2 'one CONFIG.json, --out DIR' -- init "$config"
 refused 2 'one DIR|FILE, --out DIR' -- pack "$run"
 refused 2 'one DIR, --out' -- unpack "$store"
