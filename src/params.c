@@ -65,17 +65,58 @@ static uint64_t class_elements(const struct model *model, enum params_class whic
     return model->segment_elements[segment];
 }
 
+static uint64_t class_bytes(const struct params *params, enum params_class which, uint32_t segment)
+{
+    return max_u64(class_elements(params->model, which, segment), 1) *
+           dtype_bytes(params_dtype(params, which));
+}
+
+// What the optimizer reads and writes once a step.
+static bool is_state(enum params_class which)
+{
+    return which == PARAMS_M || which == PARAMS_V || which == PARAMS_RECORDS ||
+           which == PARAMS_AVERAGE;
+}
+
+static uint64_t kept_bytes(const struct params *params, bool state)
+{
+    uint64_t bytes = 0;
+    for (int which = 0; which < PARAMS_CLASSES; which++)
+        for (uint32_t s = 0; class_kept(params, which) && s < params->model->segment_count; s++)
+            bytes += is_state(which) == state ? class_bytes(params, which, s) : 0;
+    return bytes;
+}
+
+// Where all that is always there leaves less than a quarter of the budget, its state goes out.
+static bool place_state(struct params *params, uint64_t budget)
+{
+    const double mib = 1.0 / 1048576;
+    const uint64_t here = kept_bytes(params, false), state = kept_bytes(params, true);
+    if (!budget || here + state <= budget / 4 * 3) return true;
+    if (here >= budget) {
+        log_error("a device budget of %.1f MiB: weights and gradients of what is always there are "
+                  "%.1f MiB; raise --device-budget", mib * (double)budget, mib * (double)here);
+        return false;
+    }
+    params->state_memory = GPU_MEMORY_READBACK;
+    log_info("optimizer: the state of what is always there, %.1f MiB, lies in host memory; a "
+             "device budget of %.1f MiB has %.1f MiB of weights and gradients to hold, and experts",
+             mib * (double)state, mib * (double)budget, mib * (double)here);
+    return true;
+}
+
 static bool make_class(struct params *params, enum params_class which)
 {
     const struct model *model = params->model;
     struct gpu_buffer **list = arena_array(params->arena, model->segment_count, sizeof *list);
     params->buffer[which] = list;
     for (uint32_t s = 0; s < model->segment_count; s++) {
-        const uint64_t elements = max_u64(class_elements(model, which, s), 1);
-        const uint64_t bytes = elements * dtype_bytes(params_dtype(params, which));
-        list[s] =
-            gpu_buffer_create(params->gpu, &(struct gpu_buffer_params){.name = class_name[which],
-                                                                       .bytes = bytes});
+        list[s] = gpu_buffer_create(
+            params->gpu,
+            &(struct gpu_buffer_params){.name = class_name[which],
+                                        .bytes = class_bytes(params, which, s),
+                                        .memory = is_state(which) ? params->state_memory
+                                                                  : GPU_MEMORY_DEVICE});
         if (!list[s]) return false;
     }
     return true;
@@ -128,7 +169,8 @@ static bool make_widths(struct params *params)
     return params->widths && gpu_buffer_write(params->gpu, params->widths, 0, widths, bytes);
 }
 
-struct params *params_create(struct gpu *gpu, const struct model *model, bool training)
+static struct params *create(struct gpu *gpu, const struct model *model, bool training,
+                             uint64_t budget)
 {
     struct arena *arena = arena_create("params");
     struct params *params = arena_alloc(arena, sizeof *params);
@@ -137,6 +179,7 @@ struct params *params_create(struct gpu *gpu, const struct model *model, bool tr
                               .store = model->config.torch_dtype,
                               .training = training,
                               .arena = arena};
+    if (!place_state(params, budget)) goto fail;
     for (int which = 0; which < PARAMS_CLASSES; which++)
         if (class_kept(params, which) && !make_class(params, which)) goto fail;
     // padding between tensors is zero in every class: optimizer and norm run over it
@@ -149,6 +192,16 @@ struct params *params_create(struct gpu *gpu, const struct model *model, bool tr
 fail:
     params_destroy(&params);
     return NULL;
+}
+
+struct params *params_create(struct gpu *gpu, const struct model *model, bool training)
+{
+    return create(gpu, model, training, 0);
+}
+
+struct params *params_create_within(struct gpu *gpu, const struct model *model, uint64_t budget)
+{
+    return create(gpu, model, true, budget);
 }
 
 void params_destroy(struct params **params)

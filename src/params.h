@@ -24,6 +24,7 @@ struct params {
     enum dtype          store;   // of the compute copy; f32: masters are the copy
     bool                training;
     struct gpu_buffer **buffer[PARAMS_CLASSES]; // [segment]; NULL where the class is not kept
+    enum gpu_memory     state_memory; // where the optimizer's state and the weights' mean lie
     // Where experts that no token came to stay as they are: u32 [MoE layers][moves_stride]
     struct gpu_buffer  *expert_steps; // how many steps each took; kept
     struct gpu_buffer  *moves;        // in this step: touched, then the step that it takes, or 0
@@ -36,6 +37,10 @@ struct params {
 // Contents are undefined but for the moments, which are zero. training false: only the compute copy
 // exists.
 struct params *params_create(struct gpu *gpu, const struct model *model, bool training);
+// For training with so much memory of the device, which experts that come and go share: where the
+// rest would take most of it, the optimizer's state lies in memory of the host, which the device
+// reads and writes once a step. One line says so; NULL after one line where even that is too much.
+struct params *params_create_within(struct gpu *gpu, const struct model *model, uint64_t budget);
 void           params_destroy(struct params **params);
 bool           params_init(struct params *params); // initial values from the config's seed
 // Where a tensor begins in its segment's buffer of a class, in elements (words of records).

@@ -144,13 +144,14 @@ static const char *unstreamable(const struct model *model)
     return NULL;
 }
 
-static bool make_experts(struct trainer *t, const struct experts_params *experts)
+static bool make_params(struct trainer *t, const struct experts_params *experts)
 {
-    if (!experts) return true;
+    const char *reason = experts ? unstreamable(t->model) : NULL;
+    if (reason) log_error("experts that come and go cannot be trained with %s", reason);
+    else t->params = params_create_within(t->gpu, t->model, experts ? experts->budget : 0);
+    if (!experts) return t->params;
     struct experts_params own = *experts;
-    const char *reason = unstreamable(t->model);
-    if (reason) {
-        log_error("experts that come and go cannot be trained with %s", reason);
+    if (!t->params) {
         if (own.source.close) own.source.close(own.source.user);
         return false;
     }
@@ -185,7 +186,7 @@ static struct trainer *create(struct gpu *gpu, struct kernels *kernels, const st
     t->layer = arena_array(arena, t->moe_layers + 1, sizeof *t->layer);
     const uint64_t in = t->layout.input_bytes, out = t->layout.result_bytes;
     // the first that cannot be had is the one that is told
-    if (!(t->params = params_create(gpu, model, true)) || !make_experts(t, experts) ||
+    if (!make_params(t, experts) ||
         !(t->input = make_buffer(gpu, "inputs", in, GPU_MEMORY_DEVICE)) ||
         !(t->result = make_buffer(gpu, "results", out, GPU_MEMORY_DEVICE)) ||
         !(t->rope = rope_table(gpu, c, c->seq_len)) || !make_plans(t, kernels))

@@ -229,19 +229,33 @@ static void read_tensor(struct trainer *trainer, const struct shelf *shelf, uint
     free(record);
 }
 
-static void train(struct host *h, uint32_t slots, uint32_t window, enum cache_policy policy,
-                  struct shelf *shelf, struct training *out)
+// Weights and gradients of what is always there fit it, their optimizer's state does not.
+static uint64_t small_budget(const struct model *model)
 {
+    uint64_t elements = 0;
+    for (uint32_t s = 0; s < model->segment_count; s++) elements += model->segment_elements[s];
+    return 12 * elements;
+}
+
+struct size { uint32_t slots, window; enum cache_policy policy; bool small; };
+
+static void train(struct host *h, const struct size *size, struct shelf *shelf,
+                  struct training *out)
+{
+    const uint32_t slots = size->slots;
     struct model *model = slots ? model_create_streamed(&h->config, 1 << 30)
                                 : model_create(&h->config, 1 << 30);
     const struct experts_params experts = {
         .source = {.read = shelf_read, .write = shelf_write, .user = shelf}, .slots = slots,
-        .window = window, .policy = policy};
+        .window = size->window, .policy = size->policy,
+        .budget = size->small ? small_budget(model) : 0};
     struct trainer *trainer = slots ? trainer_create_streamed(h->gpu, h->kernels, model, &experts)
                                     : trainer_create(h->gpu, h->kernels, model);
     assert_non_null(trainer);
     struct params *params = trainer_params(trainer);
     assert_true(params_init(params));
+    for (int which = PARAMS_GRAD; which <= PARAMS_V; which++)
+        assert_true(params->buffer[which][0]->host == (size->small && which != PARAMS_GRAD));
     for (uint32_t step = 1; step <= STEPS; step++) take_step(h, trainer, step, out);
     if (slots) {
         assert_true(experts_flush(params->experts));
@@ -272,18 +286,18 @@ static void training_free(struct training *t)
 
 static void compare_training(const char *device, const char *config)
 {
-    static const struct { uint32_t slots, window; enum cache_policy policy; } sizes[] = {
+    static const struct size resident = {0}, sizes[] = {
         {LAYERS * EXPERTS, 0, CACHE_LRU}, {LAYERS * EXPERTS, 4, CACHE_LFU}, {26, 0, CACHE_LFU},
         {26, 7, CACHE_LFRU}, {9, 0, CACHE_LRU}, {9, 4, CACHE_LEAST_STALE}, {3, 0, CACHE_LFRU},
-        {2, 0, CACHE_LFU}, {1, 0, CACHE_LRU}};
+        {2, 0, CACHE_LFU}, {1, 0, CACHE_LRU}, {26, 0, CACHE_LRU, true}};
     struct host h;
     struct training want, got;
     host_open(&h, device, config);
-    train(&h, 0, 0, 0, NULL, &want);
+    train(&h, &resident, NULL, &want);
     assert_true(isfinite(want.loss[STEPS - 1]) && want.loss[STEPS - 1] != want.loss[0]);
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
         struct shelf shelf = {.record = calloc(LAYERS * EXPERTS, sizeof *shelf.record)};
-        train(&h, sizes[i].slots, sizes[i].window, sizes[i].policy, &shelf, &got);
+        train(&h, &sizes[i], &shelf, &got);
         const struct model *model = model_create(&h.config, 1 << 30);
         assert_memory_equal(got.loss, want.loss, sizeof got.loss);
         assert_memory_equal(got.norm, want.norm, sizeof got.norm);
