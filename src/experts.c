@@ -173,6 +173,20 @@ void experts_destroy(struct experts **experts)
     *experts = NULL;
 }
 
+struct experts_counts experts_counts_since(const struct experts *x,
+                                           const struct experts_counts *before)
+{
+    const struct experts_counts *c = &x->counts;
+    return (struct experts_counts){.hits = c->hits - before->hits,
+                                   .misses = c->misses - before->misses,
+                                   .bytes = c->bytes - before->bytes,
+                                   .written = c->written - before->written,
+                                   .spilled = c->spilled - before->spilled,
+                                   .load_seconds = c->load_seconds - before->load_seconds,
+                                   .wait_seconds = c->wait_seconds - before->wait_seconds,
+                                   .turns = c->turns - before->turns};
+}
+
 void experts_tell(const struct experts *x)
 {
     if (!x) return;

@@ -104,6 +104,9 @@ uint64_t        experts_slot_bytes(const struct experts *experts);
 bool            experts_fit(const struct experts *experts, uint32_t *slots);
 // Writes back all that has moved. Nothing may be in flight.
 bool            experts_flush(struct experts *experts);
+// What was counted after `before`.
+struct experts_counts experts_counts_since(const struct experts *experts,
+                                           const struct experts_counts *before);
 // One line for people: slots, hits, what was loaded, what of that was waited for. Nothing for NULL.
 void            experts_tell(const struct experts *experts);
 

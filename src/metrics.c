@@ -229,6 +229,27 @@ static bool put_line(struct metrics *metrics)
     return false;
 }
 
+double metrics_hit_rate(const struct metrics_experts *experts)
+{
+    const uint64_t all = experts->hits + experts->misses;
+    return all ? (double)experts->hits / (double)all : 1;
+}
+
+static void add_experts(struct bytes *line, const struct metrics_experts *x)
+{
+    if (!x->slots) return;
+    bytes_printf(line, ", \"experts\": {\"slots\": %u, \"hits\": %llu, \"misses\": %llu", x->slots,
+                 (unsigned long long)x->hits, (unsigned long long)x->misses);
+    add_rounded(line, ", \"hit_rate\": ", metrics_hit_rate(x), 4);
+    bytes_printf(line,
+                 ", \"read_bytes\": %llu, \"written_bytes\": %llu, \"spilled_bytes\": %llu",
+                 (unsigned long long)x->read_bytes, (unsigned long long)x->written_bytes,
+                 (unsigned long long)x->spilled_bytes);
+    add_rounded(line, ", \"load_ms\": ", x->load_ms, 5);
+    add_rounded(line, ", \"wait_ms\": ", x->wait_ms, 5);
+    bytes_printf(line, "}");
+}
+
 bool metrics_write_step(struct metrics *metrics, const struct metrics_step *step,
                         const struct metrics_layer *layer, uint32_t layer_count)
 {
@@ -241,7 +262,10 @@ bool metrics_write_step(struct metrics *metrics, const struct metrics_step *step
     add_number(line, ", \"tokens_per_s\": ", step->tokens_per_s);
     bytes_printf(line, ", \"device_bytes\": %llu, \"host_bytes\": %llu",
                  (unsigned long long)step->device_bytes, (unsigned long long)step->host_bytes);
+    bytes_printf(line, ", \"device_peak_bytes\": %llu, \"host_peak_bytes\": %llu",
+                 (unsigned long long)step->device_peak, (unsigned long long)step->host_peak);
     if (step->skipped) bytes_printf(line, ", \"skipped\": true");
+    add_experts(line, &step->experts);
     bytes_printf(line, ", \"layers\": [");
     for (uint32_t i = 0; i < layer_count; i++) {
         if (i > 0) bytes_printf(line, ", ");

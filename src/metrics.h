@@ -1,12 +1,21 @@
 // SPDX-License-Identifier: MIT
 // metrics.jsonl: one JSON object a line, appended after every step, readable while it grows.
 //
-//   {"step", "loss", "lr", "grad_norm", "tokens_per_s", "device_bytes", "host_bytes", "layers":
+//   {"step", "loss", "lr", "grad_norm", "tokens_per_s", "device_bytes", "host_bytes",
+//    "device_peak_bytes", "host_peak_bytes", "experts": {"slots", "hits", "misses", "hit_rate",
+//    "read_bytes", "written_bytes", "spilled_bytes", "load_ms", "wait_ms"}, "layers":
 //    [{"layer", "load": [...], "entropy", "max_share", "dead", "balance_loss", "z_loss",
 //      "losses": {name: value}, "experts_per_token", "dropped", "token_entropy",
 //      "least_entropy", "max_expert",
 //      "active", "used", "kept", "together": [[expert, expert, share], ...]}]}
 //   and "skipped": true where the step was; after an evaluation {"step", "eval_loss", "bpb"}
+//
+// device_peak_bytes is the most of the device's memory that was ever held, host_peak_bytes the most
+// of the process that was ever resident (VmHWM). experts, where they come and go: of those that had
+// rows in a layer's turn how many had a slot (hits) and how many were loaded (misses), in load_ms,
+// for wait_ms of which the device had nothing to do; read_bytes in this step, written_bytes since
+// the step before (what a checkpoint wrote is in the next line), spilled_bytes of gradients that
+// waited in host memory.
 //
 // load is the expert's share of the picks divided by the ideal share 1/E: 1 is fair, 0 is dead.
 // losses are the auxiliary losses that are on, before their coefficients; dropped, where there is a
@@ -54,10 +63,19 @@ struct metrics_layer {
     double       dropped;           // pairs above the capacity; negative: there is none
 };
 
+// Of experts that come and go, in one step.
+struct metrics_experts {
+    uint32_t slots; // 0: all stay
+    uint64_t hits, misses, read_bytes, written_bytes, spilled_bytes;
+    double   load_ms, wait_ms;
+};
+double metrics_hit_rate(const struct metrics_experts *experts); // 1 where nothing was asked for
+
 struct metrics_step {
     uint32_t step;            // from 1
     double   loss, lr, grad_norm, tokens_per_s;
-    uint64_t device_bytes, host_bytes;
+    uint64_t device_bytes, host_bytes, device_peak, host_peak;
+    struct metrics_experts experts;
     bool     skipped;         // loss or norm was not finite, nothing moved
 };
 

@@ -79,6 +79,9 @@ static void format(struct progress *progress, double now)
     if (state->experts > 0)
         bytes_printf(line, "  experts %.0f%%",
                      100.0 * (double)state->experts_in_use / (double)state->experts);
+    if (state->slots)
+        bytes_printf(line, "  slots %.0f%% hit, %.1f ms wait", 100 * state->hit_rate,
+                     state->wait_ms);
     add_time(line, progress, now);
 }
 

@@ -398,13 +398,32 @@ static void fill_batches(struct run_state *r)
                         (uint32_t *)r->batch[i].targets + (size_t)b * seq);
 }
 
+static struct metrics_experts experts_of(const struct run_state *r,
+                                         const struct trainer_result *result)
+{
+    const struct experts *x = trainer_params(r->trainer)->experts;
+    const struct experts_counts *c = &result->experts;
+    return (struct metrics_experts){.slots = x ? x->slots : 0,
+                                    .hits = c->hits,
+                                    .misses = c->misses,
+                                    .read_bytes = c->bytes,
+                                    .written_bytes = c->written,
+                                    .spilled_bytes = c->spilled,
+                                    .load_ms = 1e3 * c->load_seconds,
+                                    .wait_ms = 1e3 * c->wait_seconds};
+}
+
 static void show_progress(struct run_state *r, const struct trainer_result *result,
                           double tokens_per_s)
 {
+    const struct metrics_experts experts = experts_of(r, result);
     struct progress_state state = {.step = result->step,
                                    .loss = result->loss,
                                    .bits_per_byte = r->outcome->held_out_bpb,
                                    .tokens_per_s = tokens_per_s,
+                                   .slots = experts.slots,
+                                   .hit_rate = metrics_hit_rate(&experts),
+                                   .wait_ms = experts.wait_ms,
                                    .experts = (uint64_t)result->layers * r->config->num_experts};
     state.experts_in_use = state.experts;
     for (uint32_t i = 0; i < result->layers; i++) state.experts_in_use -= r->layers[i].dead;
@@ -498,6 +517,9 @@ static bool collect(struct run_state *r)
                                           (double)result.targets / (took > 0 ? took : 1e-9),
                                       .device_bytes = gpu_memory_bytes(r->gpu),
                                       .host_bytes = os_resident_bytes(),
+                                      .device_peak = gpu_memory_account(r->gpu, false).peak,
+                                      .host_peak = os_resident_peak(),
+                                      .experts = experts_of(r, &result),
                                       .skipped = result.skipped};
     metrics_write_step(r->metrics, &step, r->layers, result.layers);
     r->metrics_seconds += os_seconds() - metrics_began;

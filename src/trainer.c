@@ -21,6 +21,7 @@ struct slot {
     uint32_t              step;
     double                finished;
     uint64_t              targets;
+    struct experts_counts experts;
 };
 
 struct trainer {
@@ -36,6 +37,7 @@ struct trainer {
     uint32_t            submitted, collected;
     uint32_t            submits;      // of the last step
     uint32_t            micro_count, moe_layers;
+    uint64_t            written;      // of experts, up to the last step
     double              average;      // of struct step_words, for steps to come
     float             **load;
     struct trainer_layer *layer;
@@ -320,7 +322,15 @@ bool trainer_submit(struct trainer *t, uint32_t step, double learning_rate,
                    words);
     slot->step = step;
     slot->finished = 0;
+    struct experts *experts = t->params->experts;
+    struct experts_counts before = {0};
+    if (experts) before = experts->counts;
+    before.written = t->written;
     if (!submit_all(t, slot)) return false;
+    if (experts) {
+        slot->experts = experts_counts_since(experts, &before);
+        t->written = experts->counts.written;
+    }
     t->submitted++;
     return settle(t, slot);
 }
@@ -388,6 +398,7 @@ bool trainer_collect(struct trainer *t, struct trainer_result *result)
         .picks = (const uint32_t *const *)t->picks,
         .ids = t->ids,
         .pick_tokens = t->layout.pick_tokens,
+        .experts = slot->experts,
         .load = (const float *const *)t->load,
         .layer = t->layer,
     };

@@ -28,6 +28,7 @@ struct trainer_result {
     const uint32_t *const *picks;
     const uint32_t *ids;
     uint32_t pick_tokens;
+    struct experts_counts experts; // of this step; written: since the one before
 };
 
 struct trainer *trainer_create(struct gpu *gpu, struct kernels *kernels, const struct model *model);

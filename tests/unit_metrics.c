@@ -50,7 +50,10 @@ static void write_step(struct metrics *metrics, uint32_t step, double loss)
     for (uint32_t i = 0; i < 2; i++) metrics_layer_fill(&layer[i], 2 * i + 1, load, 4, 1.25, 0.5);
     const struct metrics_step values = {
         .step = step, .loss = loss, .lr = 0.001, .grad_norm = 0.1f, .tokens_per_s = 1234.5,
-        .device_bytes = 1ull << 33, .host_bytes = 77, .skipped = !isfinite(loss)};
+        .device_bytes = 1ull << 33, .host_bytes = 77, .device_peak = 1ull << 34,
+        .host_peak = 78, .skipped = !isfinite(loss),
+        .experts = {.slots = 5, .hits = 3, .misses = 1, .read_bytes = 100, .written_bytes = 200,
+                    .spilled_bytes = 7, .load_ms = 1.5, .wait_ms = 0.25}};
     assert_true(metrics_write_step(metrics, &values, layer, 2));
 }
 
@@ -76,13 +79,22 @@ static void lines_have_the_agreed_keys(void **state)
     assert_int_equal(second[strlen(second) - 1], '\n');
     cJSON *step = cJSON_Parse(text), *eval = cJSON_Parse(second);
     static const char *const keys[] = {"step", "loss", "lr", "grad_norm", "tokens_per_s",
-                                       "device_bytes", "host_bytes", "layers"};
+                                       "device_bytes", "host_bytes", "device_peak_bytes",
+                                       "host_peak_bytes", "experts", "layers"};
     assert_int_equal(cJSON_GetArraySize(step), COUNT_OF(keys));
     for (int i = 0; i < (int)COUNT_OF(keys); i++)
         assert_string_equal(cJSON_GetArrayItem(step, i)->string, keys[i]);
     assert_true(number(step, "step") == 1 && number(step, "loss") == 2.5);
     assert_true(number(step, "device_bytes") == 8589934592.0);
     assert_true((float)number(step, "grad_norm") == 0.1f); // f32 survives
+    assert_true(number(step, "device_peak_bytes") == 17179869184.0);
+    assert_true(number(step, "host_peak_bytes") == 78);
+    const cJSON *experts = cJSON_GetObjectItem(step, "experts");
+    assert_true(number(experts, "slots") == 5 && number(experts, "hit_rate") == 0.75);
+    assert_true(number(experts, "hits") == 3 && number(experts, "misses") == 1);
+    assert_true(number(experts, "read_bytes") == 100 && number(experts, "written_bytes") == 200);
+    assert_true(number(experts, "spilled_bytes") == 7 && number(experts, "load_ms") == 1.5);
+    assert_true(number(experts, "wait_ms") == 0.25);
     const cJSON *layers = cJSON_GetObjectItem(step, "layers");
     const cJSON *layer = cJSON_GetArrayItem(layers, 1);
     assert_int_equal(cJSON_GetArraySize(layers), 2);

@@ -8,7 +8,7 @@
 case=$2
 # 32 experts of two layers, of which a step of four tokens takes at most 16
 size='--set num_hidden_layers=3 --set num_experts=16 --set seq_len=4 --set batch_size=1'
-all=32 some='16'
+all=32 some='16 5 1'
 policies='lru lfu lfru least-stale'
 
 # run DEVICE FOLDER STEPS OPTION...
@@ -62,6 +62,20 @@ resume()
     kept='--set save_every=2 --set save_total_limit=3 --set eval_every=3'
     run ref "$tmp/whole" 10 $kept
     run ref "$tmp/stored" 5 --expert-slots 16 $kept
+    ! command -v python3 >"$tmp/err" || python3 - "$tmp/stored/metrics.jsonl" <<'END' || fail metrics.jsonl
+import json, sys
+rows = [json.loads(line) for line in open(sys.argv[1])]
+rows = [r for r in rows if "loss" in r]
+x = [r["experts"] for r in rows]
+assert len(x) == 5 and all(e["slots"] == 16 for e in x), x
+assert x[0]["misses"] > 0 and x[0]["hits"] + x[0]["misses"] <= 3 * 16, x[0]
+assert all(e["hit_rate"] == round(e["hits"] / (e["hits"] + e["misses"]), 4) for e in x), x
+assert sum(e["misses"] for e in x) * 3 * 12 * 16 * 12 <= sum(e["read_bytes"] for e in x), x
+assert all(e["wait_ms"] <= e["load_ms"] for e in x) and sum(e["load_ms"] for e in x) > 0, x
+assert x[2]["written_bytes"] > 0, x # the checkpoint of step 2
+assert all(r["host_peak_bytes"] >= r["host_bytes"] > 0 for r in rows)
+assert all(r["device_peak_bytes"] > 0 for r in rows)
+END
     run ref "$tmp/stored" 10 --resume $kept
     grep -q '^resumed at step 5 ' "$tmp/err" || fail 'it does not say from where it goes on'
     [ "$(ls -d "$tmp/stored"/checkpoint-* | wc -l)" = 3 ] || fail "checkpoints: $(ls "$tmp/stored")"
@@ -206,8 +220,8 @@ refusals()
 
 case $case in
 ref) bytes ref && bytes ref --set torch_dtype=bfloat16 && policy ;;
-default) bytes default ;;
-default_bf16) bytes default --set torch_dtype=bfloat16 ;;
+default) some='16 3' && bytes default ;;
+default_bf16) some=5 && bytes default --set torch_dtype=bfloat16 ;;
 resume) resume ;;
 folders) folders ;;
 readers_ref) readers ref ;;
