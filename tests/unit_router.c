@@ -2,82 +2,16 @@
 // What must hold whatever a router does, on the reference device: as many picks as experts is dense
 // gating, new numbers for the experts change nothing else, one expert is a dense model, and every
 // pair is either kept or dropped.
-#include "tests/unit.h"
+#include "tests/unit_world.h"
 
-#include <math.h>
-
-#include "src/trainer.h"
-
-#define SMALL "{\"model_type\": \"vkmoe\", \"vocab_size\": 31, \"hidden_size\": 12, " \
-    "\"intermediate_size\": 10, \"num_hidden_layers\": 2, \"num_attention_heads\": 2, " \
-    "\"max_position_embeddings\": 16, \"initializer_range\": 0.3, \"seq_len\": 7, " \
-    "\"batch_size\": 2, \"steps\": 1, \"seed\": 5"
-
-enum { TOKENS = 14 };
-
-struct world {
-    struct gpu     *gpu;
-    struct kernels *kernels;
-    struct model   *model;
-    struct trainer *trainer;
-};
-
-static struct world open_world(const char *keys)
-{
-    struct world w = {0};
-    struct config config;
-    char json[900];
-    snprintf(json, sizeof json, "%s, %s}", SMALL, keys);
-    assert_true(config_parse(&config, "test.json", json, NULL, 0));
-    w.gpu = gpu_create(&(struct gpu_params){.device = "ref"});
-    w.kernels = kernels_create(w.gpu);
-    w.model = model_create(&config, 1 << 30);
-    w.trainer = trainer_create(w.gpu, w.kernels, w.model);
-    assert_non_null(w.trainer);
-    assert_true(params_init(trainer_params(w.trainer)));
-    return w;
-}
-
-static void close_world(struct world *w)
-{
-    trainer_destroy(&w->trainer);
-    model_destroy(&w->model);
-    kernels_destroy(&w->kernels);
-    gpu_destroy(&w->gpu);
-}
-
-static struct trainer_result step_of(struct world *w)
-{
-    uint32_t ids[TOKENS], targets[TOKENS];
-    for (uint32_t i = 0; i < TOKENS; i++) {
-        ids[i] = (uint32_t)rng_below(11, 0, i, 31);
-        targets[i] = (uint32_t)rng_below(11, 1, i, 31);
-    }
-    struct trainer_result result;
-    const struct batch batch = {ids, targets};
-    assert_true(trainer_submit(w->trainer, 1, 0, &batch)); // a rate of 0: the weights stay
-    assert_true(trainer_collect(w->trainer, &result));
-    return result;
-}
-
-static float *values_of(struct world *w, enum params_class which, const struct model_tensor *t)
-{
-    float *values = calloc(t->count, sizeof *values);
-    assert_true(params_read(trainer_params(w->trainer), which, t, 0, t->count, values));
-    return values;
-}
-
-static void write_values(struct world *w, const struct model_tensor *t, const float *values)
-{
-    assert_true(params_write(trainer_params(w->trainer), PARAMS_MASTER, t, 0, t->count, values));
-}
+static struct world open_ref(const char *keys) { return open_world("ref", keys); }
 
 static void all_picks_are_dense_gating(void **state)
 {
     (void)state;
-    struct world a = open_world("\"num_experts\": 5, \"num_experts_per_tok\": 5"),
-                 b = open_world("\"num_experts\": 5, \"router_type\": \"dense\"");
-    const struct trainer_result x = step_of(&a), y = step_of(&b);
+    struct world a = open_ref("\"num_experts\": 5, \"num_experts_per_tok\": 5"),
+                 b = open_ref("\"num_experts\": 5, \"router_type\": \"dense\"");
+    const struct trainer_result x = step_of(&a, 1, 0), y = step_of(&b, 1, 0);
     unit_assert_near(x.loss, y.loss, 1e-6);
     unit_assert_near(x.grad_norm, y.grad_norm, 1e-5);
     assert_true(x.grad_norm > 0);
@@ -89,16 +23,16 @@ static void all_picks_are_dense_gating(void **state)
 static void experts_choose_their_share(void **state)
 {
     (void)state;
-    struct world all = open_world("\"num_experts\": 5, \"router_type\": \"expert_choice\", "
-                                  "\"capacity_factor\": 5"),
-                 dense = open_world("\"num_experts\": 5, \"router_type\": \"dense\", "
-                                    "\"router_aux_loss_coef\": 0"),
-                 some = open_world("\"num_experts\": 5, \"router_type\": \"expert_choice\", "
-                                   "\"capacity_factor\": 1.3");
-    const struct trainer_result x = step_of(&all), y = step_of(&dense);
+    struct world all = open_ref("\"num_experts\": 5, \"router_type\": \"expert_choice\", "
+                                "\"capacity_factor\": 5"),
+                 dense = open_ref("\"num_experts\": 5, \"router_type\": \"dense\", "
+                                  "\"router_aux_loss_coef\": 0"),
+                 some = open_ref("\"num_experts\": 5, \"router_type\": \"expert_choice\", "
+                                 "\"capacity_factor\": 1.3");
+    const struct trainer_result x = step_of(&all, 1, 0), y = step_of(&dense, 1, 0);
     unit_assert_near(x.loss, y.loss, 1e-6);
     unit_assert_near(x.grad_norm, y.grad_norm, 1e-5);
-    const struct trainer_result z = step_of(&some);
+    const struct trainer_result z = step_of(&some, 1, 0);
     const double share = ceil(1.3 * TOKENS / 5); // 4
     for (uint32_t layer = 0; layer < 2; layer++) {
         for (uint32_t e = 0; e < 5; e++) assert_true((double)z.load[layer][e] == share);
@@ -138,13 +72,13 @@ static void numbers_of_experts_do_not_matter(void **state)
     static const enum model_role roles[] = {ROLE_ROUTER, ROLE_EXPERT_GATE, ROLE_EXPERT_UP,
                                             ROLE_EXPERT_DOWN};
     for (size_t i = 0; i < COUNT_OF(routers); i++) {
-        struct world w = open_world(routers[i]);
-        const struct trainer_result before = step_of(&w);
+        struct world w = open_ref(routers[i]);
+        const struct trainer_result before = step_of(&w, 1, 0);
         float load[4];
         memcpy(load, before.load[0], sizeof load);
         for (int32_t layer = 0; layer < 2; layer++)
             for (size_t r = 0; r < COUNT_OF(roles); r++) turn(&w, roles[r], layer, 4);
-        const struct trainer_result after = step_of(&w);
+        const struct trainer_result after = step_of(&w, 1, 0);
         unit_assert_near(after.loss, before.loss, 1e-6);
         unit_assert_near(after.grad_norm, before.grad_norm, 1e-5);
         for (uint32_t e = 0; e < 4; e++) assert_true(after.load[0][(e + 1) % 4] == load[e]);
@@ -158,7 +92,7 @@ static void one_expert_is_a_dense_model(void **state)
     static const enum model_role pairs[][2] = {{ROLE_EXPERT_GATE, ROLE_GATE},
                                                {ROLE_EXPERT_UP, ROLE_UP},
                                                {ROLE_EXPERT_DOWN, ROLE_DOWN}};
-    struct world moe = open_world("\"num_experts\": 1"), dense = open_world("\"num_experts\": 0");
+    struct world moe = open_ref("\"num_experts\": 1"), dense = open_ref("\"num_experts\": 0");
     for (int32_t layer = 0; layer < 2; layer++)
         for (size_t i = 0; i < COUNT_OF(pairs); i++) {
             float *values = values_of(&moe, PARAMS_MASTER,
@@ -166,7 +100,7 @@ static void one_expert_is_a_dense_model(void **state)
             write_values(&dense, model_find(dense.model, pairs[i][1], layer), values);
             free(values);
         }
-    const struct trainer_result x = step_of(&moe), y = step_of(&dense);
+    const struct trainer_result x = step_of(&moe, 1, 0), y = step_of(&dense, 1, 0);
     unit_assert_near(x.loss, y.loss, 1e-6);
     unit_assert_near(x.grad_norm, y.grad_norm, 1e-5);
     for (size_t i = 0; i < COUNT_OF(pairs); i++) {
@@ -186,8 +120,8 @@ static void one_expert_is_a_dense_model(void **state)
 static void the_surest_token_is_known(void **state)
 {
     (void)state;
-    struct world w = open_world("\"num_experts\": 4, \"gradient_accumulation_steps\": 1");
-    const struct trainer_result some = step_of(&w);
+    struct world w = open_ref("\"num_experts\": 4, \"gradient_accumulation_steps\": 1");
+    const struct trainer_result some = step_of(&w, 1, 0);
     for (uint32_t layer = 0; layer < 2; layer++) {
         const double mean = some.layer[layer].loss[ROUTER_ENTROPY];
         assert_true(some.layer[layer].least_entropy > 0);
@@ -197,7 +131,7 @@ static void the_surest_token_is_known(void **state)
         write_values(&w, t, zero);
         free(zero);
     }
-    const struct trainer_result none = step_of(&w);
+    const struct trainer_result none = step_of(&w, 1, 0);
     for (uint32_t layer = 0; layer < 2; layer++) {
         unit_assert_near(none.layer[layer].least_entropy, log(4), 1e-6);
         unit_assert_near(none.layer[layer].loss[ROUTER_ENTROPY], log(4), 1e-6);
@@ -208,10 +142,10 @@ static void the_surest_token_is_known(void **state)
 static void pairs_are_kept_or_dropped(void **state)
 {
     (void)state;
-    struct world free_world = open_world("\"num_experts\": 4, \"num_experts_per_tok\": 3"),
-                 tight = open_world("\"num_experts\": 4, \"num_experts_per_tok\": 3, "
-                                    "\"capacity_factor\": 1");
-    const struct trainer_result all = step_of(&free_world), some = step_of(&tight);
+    struct world free_world = open_ref("\"num_experts\": 4, \"num_experts_per_tok\": 3"),
+                 tight = open_ref("\"num_experts\": 4, \"num_experts_per_tok\": 3, "
+                                  "\"capacity_factor\": 1");
+    const struct trainer_result all = step_of(&free_world, 1, 0), some = step_of(&tight, 1, 0);
     const double capacity = ceil(1.0 * TOKENS * 3 / 4);
     double dropped = 0;
     for (uint32_t layer = 0; layer < 2; layer++) {

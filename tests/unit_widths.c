@@ -1,83 +1,22 @@
 // SPDX-License-Identifier: MIT
 // Experts of different widths: counted, saved and loaded by their own sizes; zero beyond them
 // whatever a training step does; the same loss as wide experts whose other neurons are silent.
-#include "tests/unit.h"
+#include "tests/unit_world.h"
 
 #include "src/optimizer_state.h"
 #include "src/safetensors.h"
-#include "src/trainer.h"
 #include "src/weights.h"
 
-#define SMALL "{\"model_type\": \"vkmoe\", \"vocab_size\": 31, \"hidden_size\": 12, " \
-    "\"intermediate_size\": 10, \"num_hidden_layers\": 2, \"num_attention_heads\": 2, " \
-    "\"max_position_embeddings\": 16, \"initializer_range\": 0.3, \"seq_len\": 7, " \
-    "\"batch_size\": 2, \"steps\": 9, \"seed\": 5, \"num_experts\": 4"
-
-enum { TOKENS = 14, HIDDEN = 12 };
 static const uint32_t widths[] = {3, 11, 6, 1};
 
-struct world {
-    struct gpu     *gpu;
-    struct kernels *kernels;
-    struct model   *model;
-    struct trainer *trainer;
-};
-
-static struct model *make_model(const char *keys)
-{
-    struct config config;
-    char json[900];
-    snprintf(json, sizeof json, "%s, %s}", SMALL, keys);
-    assert_true(config_parse(&config, "test.json", json, NULL, 0));
-    return model_create(&config, 1 << 30);
-}
-
-static struct world open_world(const char *device, const char *keys)
-{
-    struct world w = {.gpu = gpu_create(&(struct gpu_params){.device = device})};
-    w.kernels = kernels_create(w.gpu);
-    w.model = make_model(keys);
-    w.trainer = trainer_create(w.gpu, w.kernels, w.model);
-    assert_non_null(w.trainer);
-    assert_true(params_init(trainer_params(w.trainer)));
-    return w;
-}
-
-static void close_world(struct world *w)
-{
-    trainer_destroy(&w->trainer);
-    model_destroy(&w->model);
-    kernels_destroy(&w->kernels);
-    gpu_destroy(&w->gpu);
-}
-
-static struct trainer_result step_of(struct world *w, uint32_t step, double rate)
-{
-    uint32_t ids[TOKENS], targets[TOKENS];
-    for (uint32_t i = 0; i < TOKENS; i++) {
-        ids[i] = (uint32_t)rng_below(11, 2 * step, i, 31);
-        targets[i] = (uint32_t)rng_below(11, 2 * step + 1, i, 31);
-    }
-    struct trainer_result result;
-    const struct batch batch = {ids, targets};
-    assert_true(trainer_submit(w->trainer, step, rate, &batch));
-    assert_true(trainer_collect(w->trainer, &result));
-    return result;
-}
-
-static float *values_of(struct world *w, enum params_class which, const struct model_tensor *t)
-{
-    float *values = calloc(t->count, sizeof *values);
-    assert_true(params_read(trainer_params(w->trainer), which, t, 0, t->count, values));
-    return values;
-}
-
-#define UNEVEN "\"moe_intermediate_size\": [3, 11, 6, 1]"
+#define FOUR   "\"num_experts\": 4, "
+#define UNEVEN FOUR "\"moe_intermediate_size\": [3, 11, 6, 1]"
 
 static void sizes_are_their_own(void **state)
 {
     (void)state;
-    struct model *own = make_model(UNEVEN), *even = make_model("\"moe_intermediate_size\": 11");
+    struct model *own = make_model(UNEVEN),
+                 *even = make_model(FOUR "\"moe_intermediate_size\": 11");
     const uint64_t missing = 4 * 11 - (3 + 11 + 6 + 1); // of neurons, three vectors each
     assert_int_equal(even->parameters - own->parameters, 2 * 3 * HIDDEN * missing);
     // two of four experts are active: half of what all have
@@ -148,15 +87,14 @@ static void narrow_is_wide_with_silent_neurons(void **state)
 {
     (void)state;
     struct world own = open_world("ref", UNEVEN),
-                 wide = open_world("ref", "\"moe_intermediate_size\": 11");
+                 wide = open_world("ref", FOUR "\"moe_intermediate_size\": 11");
     for (uint32_t i = 0; i < own.model->tensor_count; i++) {
         const struct model_tensor *t = &own.model->tensor[i],
                                   *other = model_find(wide.model, t->role, t->layer);
         float *values = values_of(&own, PARAMS_MASTER, t),
               *space = calloc(other->count, sizeof *space);
         for (uint64_t e = 0; e < t->count; e++) space[model_place(own.model, t, e)] = values[e];
-        assert_true(params_write(trainer_params(wide.trainer), PARAMS_MASTER, other, 0,
-                                 other->count, space));
+        write_values(&wide, other, space);
         free(values);
         free(space);
     }
@@ -218,7 +156,7 @@ static void files_hold_their_own_sizes(void **state)
     assert_true(x.loss == y.loss && x.grad_norm == y.grad_norm);
     assert_same(&a, &b, PARAMS_MASTER);
     // another model's experts are refused
-    struct world c = open_world(NULL, "\"moe_intermediate_size\": [3, 11, 6, 2]");
+    struct world c = open_world(NULL, FOUR "\"moe_intermediate_size\": [3, 11, 6, 2]");
     assert_true(weights_save(a.model, path, get, trainer_params(a.trainer), NULL, 0));
     assert_false(weights_load(c.model, path, put, trainer_params(c.trainer)));
     unit_assert_line("experts.3", "[2][12]");
