@@ -597,13 +597,16 @@ static void assets_are_what_their_sources_say(void **state)
     const struct config softmoe = read_asset("softmoe.json"), some = read_asset("some.json");
     assert_true(softmoe.unet_skips && softmoe.qk_gain == 1.5 && softmoe.logit_softcap == 30);
     assert_true(!some.causal && some.task == CONFIG_COPY && some.router_bias);
-    const struct config arche3 = read_asset("arche3-small.json");
-    const struct config_router *hive = &arche3.layer_router[5];
-    assert_true(config_moe_layers(&arche3) == 1 && arche3.moe_layer[5]);
-    assert_true(hive->n_domains == 8 && arche3.num_experts == 8 * 2560);
-    assert_true(hive->min_k == 2 && hive->top_k == 4 && hive->body == CONFIG_BODY_COSINE &&
-                hive->learn_temperature && hive->jitter == 0.01);
-    assert_round_trip(&arche3);
+    const struct config arche3[] = {read_asset("arche3-small.json"), read_asset("arche3.json")};
+    for (size_t i = 0; i < COUNT_OF(arche3); i++) {
+        const struct config_router *hive = &arche3[i].layer_router[5];
+        assert_true(config_moe_layers(&arche3[i]) == 1 && arche3[i].moe_layer[5]);
+        assert_true(hive->n_domains == 8 && arche3[i].num_experts == 8 * 2560);
+        assert_true(hive->min_k == 2 && hive->top_k == 4 && hive->body == CONFIG_BODY_COSINE &&
+                    hive->learn_temperature && hive->jitter == 0.01);
+        assert_round_trip(&arche3[i]);
+    }
+    assert_true(arche3[1].hidden_size == 2048 && arche3[1].vocab_size == 32000);
     assert_round_trip(&softmoe), assert_round_trip(&some);
     const char *const set[] = {"layer_repeats=[1,2,2]", "num_hidden_layers=6"};
     struct config repeats;

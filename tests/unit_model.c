@@ -65,6 +65,14 @@ static void assets_have_their_parameters(void **state)
         assert_null(model);
         model_destroy(&model);
     }
+    // 20,480 experts of three 51 x 2048, which no device takes as one stack
+    struct config arche3;
+    assert_true(config_read(&arche3, UNIT_SOURCE_ROOT "/assets/arche3.json", NULL, 0));
+    struct model *streamed = model_create_streamed(&arche3, 1 << 30);
+    assert_non_null(streamed);
+    assert_int_equal(streamed->parameters, 7047542785);
+    assert_int_equal(streamed->active, 7047542785 - 20476 * 3 * 51 * 2048ull);
+    model_destroy(&streamed);
     const char *const ten[] = {"num_experts=10"}; // SOME's other checkpoint
     struct model *model = make("some.json", ten, 1, SEGMENT);
     assert_int_equal(model->parameters, 57630);

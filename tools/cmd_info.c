@@ -10,10 +10,10 @@
 #include "runtime/log.h"
 #include "src/codes.h"
 #include "src/evaluator.h"
+#include "src/experts_record.h"
 #include "src/export.h"
-#include "src/session.h"
-#include "src/trainer.h"
 #include "tools/cli.h"
+#include "tools/info.h"
 
 enum { MAX_DEVICES = 64 };
 
@@ -122,9 +122,11 @@ static int info_devices(const struct cli *cli)
 
 // ---- model
 
+enum { MEMORY_MOST = 12 };
 struct memory { const char *name; uint64_t bytes; };
 
-// Weights and state from the tensor table alone; what activations take, `info --plan` says.
+// Weights and state from the tensor table alone, of a streamed model those that are always there,
+// and of its experts, all or one; what activations take, `info --plan` says.
 static uint32_t memory_of(const struct model *model, struct memory *out)
 {
     uint64_t elements = 0, moments = 0;
@@ -145,6 +147,12 @@ static uint32_t memory_of(const struct model *model, struct memory *out)
     if (average) out[count++] = (struct memory){"train_average", average};
     out[count++] = (struct memory){"train_total", 2 * wide + moments + average +
                                                       (mixed ? copy : 0)};
+    struct experts_record record;
+    if (model_is_streamed(model) &&
+        experts_record_init(&record, model, RECORD_STATE_NONE)) {
+        out[count++] = (struct memory){"experts_in_store", record.keys * record.weights_bytes};
+        out[count++] = (struct memory){"expert_in_store", record.weights_bytes};
+    }
     return count;
 }
 
@@ -175,7 +183,7 @@ static cJSON *layer_json(const struct model *model, int32_t layer)
 
 static int model_json(const struct model *model)
 {
-    struct memory memory[8];
+    struct memory memory[MEMORY_MOST];
     cJSON *json = cJSON_CreateObject();
     cJSON_AddNumberToObject(json, "parameters", (double)model->parameters);
     cJSON_AddNumberToObject(json, "active_parameters", (double)model->active);
@@ -204,7 +212,7 @@ static void print_experts(const struct config *c, uint32_t layer)
 static void print_model(const struct model *model)
 {
     const struct config *c = &model->config;
-    struct memory memory[8];
+    struct memory memory[MEMORY_MOST];
     printf("%s: %llu parameters, %llu active a token\n", config_family_name(c->family),
            (unsigned long long)model->parameters, (unsigned long long)model->active);
     printf("  %u layers of width %u, %u heads (%u of keys and values) of %u, vocabulary %u, "
@@ -223,42 +231,7 @@ static void print_model(const struct model *model)
         printf("  %-20s %10.2f MiB\n", memory[i].name, (double)memory[i].bytes / 1048576.0);
 }
 
-// ---- plan
-
-// How a prompt of the longest context would go through, and what that keeps at once.
-static bool print_prefill(struct gpu *gpu, struct kernels *kernels, struct params *params)
-{
-    struct session *s =
-        session_create(gpu, kernels, params, params->model->config.max_position_embeddings);
-    if (!s) return false;
-    const uint32_t tokens[] = {session_chunk(s), session_short_chunk(s)};
-    const char *const names[] = {"prefill", "short prefill"};
-    for (size_t i = 0; i < COUNT_OF(names) && session_plan(s, names[i]); i++)
-        printf("plan %s: %u tokens at once, %.2f MiB of activations\n", names[i], tokens[i],
-               (double)session_plan(s, names[i])->arena_bytes / 1048576);
-    session_destroy(&s);
-    return true;
-}
-
-static int print_plans(const struct cli *cli, const struct model *model)
-{
-    static const char *const names[] = {"zero", "train", "update"};
-    struct gpu *gpu =
-        gpu_create(&(struct gpu_params){.device = cli->device.device, .caps = cli->device.caps});
-    if (!gpu) return EXIT_FAILED;
-    struct kernels *kernels = kernels_create(gpu);
-    struct trainer *trainer = trainer_create(gpu, kernels, model);
-    for (size_t i = 0; trainer && i < COUNT_OF(names); i++)
-        plan_print(trainer_plan(trainer, names[i]), stdout);
-    for (size_t i = 0; trainer && i < COUNT_OF(names); i++)
-        plan_print_peak(trainer_plan(trainer, names[i]), stdout);
-    if (trainer) gpu_memory_print(gpu, stdout);
-    const bool ok = trainer && print_prefill(gpu, kernels, trainer_params(trainer));
-    trainer_destroy(&trainer);
-    kernels_destroy(&kernels);
-    gpu_destroy(&gpu);
-    return ok ? EXIT_DONE : EXIT_FAILED;
-}
+// ---- all
 
 static bool read_export(const struct cli *cli, const char *path, struct config *config)
 {
@@ -280,6 +253,18 @@ static bool read_config(const struct cli *cli, const char *path, struct config *
     return config_read(config, inside, cli->set, cli->set_count);
 }
 
+enum { SEGMENT = 31 }; // a segment of most devices takes 2^31 bytes
+
+// Streamed where that is asked for, or where no device takes a stack of experts whole.
+static struct model *make_model(const struct cli *cli, const struct config *c)
+{
+    const uint64_t most = UINT64_C(1) << SEGMENT,
+                   stack = 4ull * c->num_experts * c->moe_intermediate_size * c->hidden_size;
+    const bool streamed = cli->model.device_budget || cli->model.expert_slots || stack > most;
+    return streamed && config_moe_layers(c) ? model_create_streamed(c, most)
+                                            : model_create(c, most);
+}
+
 int command_info(struct cli *cli)
 {
     struct config config;
@@ -291,10 +276,10 @@ int command_info(struct cli *cli)
         return EXIT_USAGE;
     }
     if (!read_config(cli, cli->operand[0], &config)) return EXIT_FAILED;
-    struct model *model = model_create(&config, UINT64_C(1) << 31);
+    struct model *model = make_model(cli, &config);
     if (!model) return EXIT_FAILED;
     int status = EXIT_DONE;
-    if (cli->plan) status = print_plans(cli, model);
+    if (cli->plan) status = info_plans(cli, model);
     else if (cli->json) status = model_json(model);
     else print_model(model);
     model_destroy(&model);
