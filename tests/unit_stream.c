@@ -2,23 +2,17 @@
 // The stream moves the right bytes on every backend, in the order it promises, and each fault of a
 // file is one clear line; no thread is left when it ends.
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include "unit.h"
+#include "unit_stream.h"
 
 #include "runtime/os.h"
-#include "runtime/os_file.h"
-#include "runtime/stream.h"
-
-enum { PAGE = OS_FILE_ALIGNMENT, MIB = 1 << 20 };
 
 static const enum stream_backend backends[] = {STREAM_PLAIN, STREAM_THREADS, STREAM_URING};
 
@@ -27,72 +21,6 @@ static struct stream *make_stream(enum stream_backend backend)
     struct stream *stream = stream_create(&(struct stream_params){.backend = backend});
     assert_non_null(stream);
     return stream;
-}
-
-static uint8_t byte_at(uint64_t seed, uint64_t i)
-{
-    return (uint8_t)(((i + seed * 7919) * 0x9e3779b97f4a7c15u) >> 37);
-}
-
-// A file of pages whose every byte depends on its place.
-static int make_file(const char *name, uint64_t bytes, uint64_t seed, int flags)
-{
-    uint8_t *data = malloc(bytes);
-    for (uint64_t i = 0; i < bytes; i++) data[i] = byte_at(seed, i);
-    const char *path = unit_write(name, data, bytes);
-    free(data);
-    const int fd = open(path, O_RDWR | O_CLOEXEC | flags);
-    assert_true(fd >= 0);
-    return fd;
-}
-
-static void assert_bytes(const uint8_t *data, uint64_t offset, uint64_t bytes, uint64_t seed)
-{
-    for (uint64_t i = 0; i < bytes; i++)
-        if (data[i] != byte_at(seed, offset + i))
-            fail_msg("byte %llu", (unsigned long long)(offset + i));
-}
-
-static uint64_t submit(struct stream *stream, enum stream_kind kind, int fd, uint64_t offset,
-                       size_t bytes, void *memory)
-{
-    const uint64_t ticket = stream_submit(
-        stream, &(struct stream_request){kind, fd, offset, bytes, memory, offset + 1});
-    assert_true(ticket > 0);
-    return ticket;
-}
-
-static int thread_count(void)
-{
-    FILE *file = fopen("/proc/self/status", "r");
-    assert_non_null(file);
-    char line[256];
-    int  count = 0;
-    while (fgets(line, sizeof line, file)) sscanf(line, "Threads: %d", &count);
-    fclose(file);
-    return count;
-}
-
-static void *nothing(void *user)
-{
-    return user;
-}
-
-// How many there are now. The thread sanitizer has one of its own from the first one on.
-static int thread_base(void)
-{
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, nothing, NULL), 0);
-    pthread_join(thread, NULL);
-    usleep(20000);
-    return thread_count();
-}
-
-// A thread that was joined, or one that the kernel lent to io_uring, may be seen a little longer.
-static void assert_threads(int wanted)
-{
-    for (int tries = 0; tries < 5000 && thread_count() != wanted; tries++) usleep(1000);
-    assert_int_equal(thread_count(), wanted);
 }
 
 // ---- the right bytes
@@ -239,215 +167,6 @@ static void direct_writes_arrive(void **state)
         close(fd);
     }
     unit_assert_silent();
-}
-
-// ---- who begins first: calls that wait at a gate and are written down
-
-struct gate {
-    pthread_mutex_t lock;
-    pthread_cond_t  moved;
-    uint32_t        open;        // calls that may pass
-    uint64_t        begun[256];  // offsets, in order
-    uint32_t        count, inside, speculative, speculative_most;
-    bool            together;    // a speculative one began while a needed one was inside
-    uint32_t        needed;      // inside
-    uint64_t        promoted;    // its page: no more speculative
-};
-
-enum { SPECULATIVE_FROM = 100 }; // pages: those from here on are speculative
-
-static ssize_t gate_read(void *user, int fd, void *data, size_t bytes, uint64_t offset)
-{
-    struct gate *g = user;
-    (void)fd;
-    pthread_mutex_lock(&g->lock);
-    const uint64_t page = offset / PAGE;
-    const bool speculative = page >= SPECULATIVE_FROM && page != g->promoted;
-    g->begun[g->count++] = page;
-    g->inside++;
-    g->needed += !speculative;
-    g->speculative += speculative;
-    g->together |= speculative && g->needed;
-    if (g->speculative > g->speculative_most) g->speculative_most = g->speculative;
-    pthread_cond_broadcast(&g->moved);
-    while (!g->open) pthread_cond_wait(&g->moved, &g->lock);
-    g->open--;
-    g->inside--;
-    g->needed -= !speculative;
-    g->speculative -= speculative;
-    pthread_mutex_unlock(&g->lock);
-    memset(data, (int)(offset / PAGE), bytes);
-    return (ssize_t)bytes;
-}
-
-static void gate_open(struct gate *g, uint32_t calls)
-{
-    pthread_mutex_lock(&g->lock);
-    g->open += calls;
-    pthread_cond_broadcast(&g->moved);
-    pthread_mutex_unlock(&g->lock);
-}
-
-static void gate_await(struct gate *g, uint32_t count) // calls that have begun
-{
-    pthread_mutex_lock(&g->lock);
-    while (g->count < count) pthread_cond_wait(&g->moved, &g->lock);
-    pthread_mutex_unlock(&g->lock);
-}
-
-static void gate_init(struct gate *g)
-{
-    *g = (struct gate){0};
-    pthread_mutex_init(&g->lock, NULL);
-    pthread_cond_init(&g->moved, NULL);
-}
-
-static struct stream *gated_stream(const struct os_file *file)
-{
-    struct stream *stream = stream_create(&(struct stream_params){
-        .backend = STREAM_URING, .depth = 8, .part_bytes = PAGE, .file = file});
-    assert_non_null(stream);
-    assert_int_equal(stream->params.backend, STREAM_THREADS); // the calls are not the system's
-    return stream;
-}
-
-static void needed_reads_go_first(void **state)
-{
-    (void)state;
-    enum { SPECULATIVE = 20, NEEDED = 12 };
-    struct gate gate;
-    gate_init(&gate);
-    const struct os_file file = {.read = gate_read, .user = &gate};
-    const int fd = make_file("file", PAGE, 6, 0);
-    struct stream *stream = gated_stream(&file);
-    uint8_t *memory = os_pages((SPECULATIVE + NEEDED) * PAGE);
-    uint64_t last = 0;
-    for (int i = 0; i < SPECULATIVE; i++)
-        last = submit(stream, STREAM_SPECULATIVE, fd, (uint64_t)(SPECULATIVE_FROM + i) * PAGE,
-                      PAGE, memory + i * PAGE);
-    gate_await(&gate, STREAM_SPECULATIVE_PARTS);
-    for (int i = 0; i < NEEDED; i++)
-        submit(stream, STREAM_NEEDED, fd, (uint64_t)i * PAGE, PAGE,
-               memory + (SPECULATIVE + i) * PAGE);
-    gate_await(&gate, 8); // the depth is full: four and four
-    pthread_mutex_lock(&gate.lock);
-    gate.promoted = SPECULATIVE_FROM + SPECULATIVE - 1;
-    pthread_mutex_unlock(&gate.lock);
-    stream_promote(stream, last); // the last speculative becomes the last needed
-    gate_open(&gate, 1000);
-    assert_true(stream_wait_all(stream));
-    assert_int_equal(gate.count, SPECULATIVE + NEEDED);
-    assert_int_equal(gate.speculative_most, STREAM_SPECULATIVE_PARTS);
-    uint32_t behind = 0; // speculative ones that began before the last needed one did
-    for (uint32_t i = 0; i < STREAM_SPECULATIVE_PARTS + NEEDED; i++)
-        behind += gate.begun[i] >= SPECULATIVE_FROM;
-    assert_int_equal(behind, STREAM_SPECULATIVE_PARTS);
-    assert_int_equal(gate.begun[STREAM_SPECULATIVE_PARTS + NEEDED],
-                     SPECULATIVE_FROM + SPECULATIVE - 1);
-    for (int i = 0; i < SPECULATIVE; i++)
-        assert_int_equal(memory[i * PAGE], (uint8_t)(SPECULATIVE_FROM + i));
-    stream_destroy(&stream);
-    os_pages_free(memory, (SPECULATIVE + NEEDED) * PAGE);
-    close(fd);
-    unit_assert_silent();
-}
-
-// A needed read comes while many parts of one speculative read wait.
-static void speculative_parts_wait(void **state)
-{
-    (void)state;
-    struct gate gate;
-    gate_init(&gate);
-    const struct os_file file = {.read = gate_read, .user = &gate};
-    const int fd = make_file("file", PAGE, 6, 0);
-    struct stream *stream = gated_stream(&file);
-    uint8_t *memory = os_pages(60 * PAGE);
-    const uint64_t large = submit(stream, STREAM_SPECULATIVE, fd, SPECULATIVE_FROM * PAGE,
-                                  50 * PAGE, memory);
-    gate_await(&gate, 4);
-    const uint64_t needed = submit(stream, STREAM_NEEDED, fd, 0, 2 * PAGE, memory + 50 * PAGE);
-    gate_await(&gate, 6);
-    gate.together = false; // the four were inside before
-    gate_open(&gate, 1000);
-    assert_true(stream_wait(stream, needed));
-    assert_true(stream_wait(stream, large)); // which promotes it
-    assert_false(gate.together);
-    assert_true(gate.begun[4] < 2 && gate.begun[5] < 2);
-    assert_int_equal(gate.count, 52);
-    stream_destroy(&stream);
-    os_pages_free(memory, 60 * PAGE);
-    close(fd);
-    unit_assert_silent();
-}
-
-static void what_is_cancelled_never_begins(void **state)
-{
-    (void)state;
-    struct gate gate;
-    gate_init(&gate);
-    const struct os_file file = {.read = gate_read, .user = &gate};
-    const int fd = make_file("file", PAGE, 6, 0);
-    struct stream *stream = gated_stream(&file);
-    uint8_t *memory = os_pages(40 * PAGE);
-    const uint64_t begun = submit(stream, STREAM_SPECULATIVE, fd, 200 * PAGE, 30 * PAGE, memory);
-    const uint64_t waits =
-        submit(stream, STREAM_SPECULATIVE, fd, 300 * PAGE, PAGE, memory + 30 * PAGE);
-    gate_await(&gate, STREAM_SPECULATIVE_PARTS);
-    stream_cancel(stream, waits);
-    stream_cancel(stream, begun);
-    assert_true(stream_finished(stream, waits));
-    assert_false(stream_finished(stream, begun)); // four parts are under way
-    struct stream_done done;
-    assert_true(stream_poll(stream, &done));
-    assert_int_equal(done.ticket, waits);
-    assert_int_equal(done.error, ECANCELED);
-    assert_false(done.ok);
-    gate_open(&gate, 1000);
-    assert_false(stream_wait(stream, begun));
-    assert_false(stream_wait(stream, begun)); // its end was taken
-    assert_int_equal(gate.count, STREAM_SPECULATIVE_PARTS);
-    assert_int_equal(stream_stats(stream).cancelled, 2);
-    assert_int_equal(stream_stats(stream).failed, 0);
-    stream_destroy(&stream);
-    os_pages_free(memory, 40 * PAGE);
-    close(fd);
-    unit_assert_silent();
-}
-
-static struct gate *gate_of_log;
-
-// What is dropped is said before what is under way is waited for: then the gate opens.
-static void line_opens_gate(void *user, enum log_level level, const char *line)
-{
-    unit_log_line(user, level, line);
-    gate_open(gate_of_log, 8);
-}
-
-static void destroy_drops_what_waits(void **state)
-{
-    (void)state;
-    struct gate gate;
-    gate_init(&gate);
-    const struct os_file file = {.read = gate_read, .user = &gate};
-    const int fd = make_file("file", 40 * PAGE, 6, 0);
-    const int threads = thread_base();
-    struct stream *stream = gated_stream(&file);
-    uint8_t *memory = os_pages(40 * PAGE);
-    for (int i = 0; i < 8; i++) // the depth
-        submit(stream, STREAM_NEEDED, fd, (uint64_t)i * PAGE, PAGE, memory + i * PAGE);
-    gate_await(&gate, 8);
-    for (int i = 0; i < 3; i++)
-        submit(stream, STREAM_WRITE, fd, (uint64_t)(10 + i) * PAGE, PAGE, memory + (10 + i) * PAGE);
-    submit(stream, STREAM_SPECULATIVE, fd, 20 * PAGE, PAGE, memory + 20 * PAGE);
-    gate_of_log = &gate;
-    log_set(line_opens_gate, NULL, LOG_DEBUG);
-    // the gate lets eight calls through; were anything else begun, this would hang
-    stream_destroy(&stream);
-    unit_assert_line("3 writes", "not made");
-    assert_threads(threads);
-    assert_int_equal(gate.inside, 0);
-    os_pages_free(memory, 40 * PAGE);
-    close(fd);
 }
 
 // ---- faults
@@ -786,10 +505,6 @@ int main(void)
         UNIT(odd_ranges),
         UNIT(every_backend_keeps_the_order),
         UNIT(direct_writes_arrive),
-        UNIT(needed_reads_go_first),
-        UNIT(speculative_parts_wait),
-        UNIT(what_is_cancelled_never_begins),
-        UNIT(destroy_drops_what_waits),
         UNIT(each_fault_is_one_line),
         UNIT(the_systems_faults),
         UNIT(crooked_requests_are_refused),
