@@ -5,6 +5,7 @@
 # a resume, from a packed or a new folder; eval, generate and logits read the store.
 #     train_store.sh VKMOE CASE
 . tests/e2e/lib.sh
+refuse_on=ref
 case=$2
 # 32 experts of two layers, of which a step of four tokens takes at most 16
 size='--set num_hidden_layers=3 --set num_experts=16 --set seq_len=4 --set batch_size=1'
@@ -147,23 +148,6 @@ readers() # DEVICE
     must on own unpack "$tmp/new" --out "$tmp/new-files"
     must on "$1" logits "$tmp/new-files" --ids 1,2,3 --out "$tmp/some.npy"
     same "$tmp/new.npy" "$tmp/some.npy"
-}
-
-refused() # STATUS TEXT... -- COMMAND...
-{
-    wanted=$1
-    shift
-    : >"$tmp/texts"
-    while [ "$1" != -- ]; do
-        printf '%s\n' "$1" >>"$tmp/texts"
-        shift
-    done
-    shift
-    status=0
-    on ref "$@" || status=$?
-    [ $status = "$wanted" ] || fail "$*: exit status $status, wanted $wanted"
-    [ "$(grep -cE '^(error: |vkmoe)' "$tmp/err")" = 1 ] || fail "$*: not one line"
-    while IFS= read -r line; do grep -qF -- "$line" "$tmp/err" || fail "the line does not hold: $line"; done <"$tmp/texts"
 }
 
 # refused_train TEXT... -- OPTION...: and no store is left
