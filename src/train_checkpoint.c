@@ -18,6 +18,8 @@
 
 // ---- the store
 
+enum { TIDY_BYTES = 64 << 20, TIDY_SHARE = 4 }; // moved at once; spare places: a share of the live
+
 struct train_store {
     struct experts_record record;
     struct store         *store;
@@ -79,13 +81,26 @@ struct experts_source train_store_source(struct train_store *s)
     return source;
 }
 
+// Between two checkpoints every record may be written once more, into the places that the one
+// before has left: so many free places are no waste. What is more goes back to the file system, a
+// bounded part of it at each checkpoint.
+static bool tidy(struct train_store *s)
+{
+    const struct store_stats stats = store_stats(s->store);
+    const uint64_t spare = stats.free - min_u64(stats.free, stats.live),
+                   most = max_u64(TIDY_BYTES / store_record_bytes(s->store), 1);
+    uint32_t moved = 0;
+    if (spare * TIDY_SHARE < stats.live) return true;
+    return store_compact(s->store, (uint32_t)min_u64(spare, most), &moved) && store_trim(s->store);
+}
+
 bool train_store_keep(struct train_store *s)
 {
     if (!s) return true;
     struct arena *arena = arena_create("manifests");
     uint32_t count;
     const char **manifest = manifests_of(s, arena, &count);
-    const bool ok = store_protect(s->store, manifest, count);
+    const bool ok = store_protect(s->store, manifest, count) && tidy(s);
     s->committed = true;
     arena_destroy(&arena);
     return ok;

@@ -30,6 +30,8 @@ like()
     same_run "$1" "$tmp/unpacked"
 }
 
+bytes_of() { cat "$1"/experts/segment-*.bin | wc -c; }
+
 # Any number of slots, any policy.
 bytes() # DEVICE OPTION...
 {
@@ -91,6 +93,11 @@ END
                 "$tmp/whole/checkpoint-0000000$step/$file.safetensors"
         done
     done
+    # checkpoints that are not kept any more give their places back, bit by bit
+    cp -r "$tmp/stored" "$tmp/fewer"
+    run ref "$tmp/fewer" 16 --resume --set save_every=1 --set save_total_limit=1
+    [ "$(bytes_of "$tmp/fewer")" -lt "$(bytes_of "$tmp/stored")" ] ||
+        fail "a store of $(bytes_of "$tmp/stored") bytes is one of $(bytes_of "$tmp/fewer") once one checkpoint is kept of three"
     run ref "$tmp/older" 10 --resume --expert-slots 20 $kept # the store has what came later, too: reclaimed
     rm -r "$tmp/whole"/checkpoint-0000000?
     must on own unpack "$tmp/older" --out "$tmp/again"
