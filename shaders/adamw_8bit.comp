@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// KERNEL_ADAMW_8BIT (src/kernel.h): AdamW whose moments are codes of 8 bits, a workgroup a block of
-// 256 elements. The parameters go by the moments before they are rounded. A lane has neighbouring
-// quads of elements, so that its codes are one load.
+// KERNEL_ADAMW_8BIT and, STOCHASTIC, KERNEL_ADAMW_8BIT_STOCHASTIC (src/kernel.h): AdamW whose
+// moments are codes of 8 bits, a workgroup a block of 256 elements. The parameters go by the
+// moments before they are rounded. A lane has neighbouring quads of elements, so that its codes are
+// one load.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -14,18 +15,31 @@
 
 layout(binding = 0) readonly buffer Step { step_words step; };
 layout(binding = 1) readonly buffer Norm { float norm[4]; };
+#ifdef STOCHASTIC
+layout(binding = 2) buffer P { STORE p[]; };
+layout(binding = 2) buffer P4 { uvec2 p4[]; };
+#else
 layout(binding = 2) buffer P { float p[]; };
 layout(binding = 2) buffer P4 { vec4 p4[]; };
+#endif
 layout(binding = 3) readonly buffer G { float g[]; };
 layout(binding = 3) readonly buffer G4 { vec4 g4[]; };
 layout(binding = 4) buffer R { uint r[]; };
 layout(binding = 4) buffer R4 { uvec4 r4[]; };
+#define EACH 256u // CODES_ELEMENTS of src/codes.h
+#ifdef STOCHASTIC
+layout(binding = 5) readonly buffer Moves { uint moves[]; };
+layout(binding = 6) readonly buffer Places { uint places[]; };
+#define MORE_PUSH uint record, draw, mapped, nearest;
+#include "lib/optimizer.glsl"
+#include "lib/stochastic.glsl"
+#else
 layout(binding = 5) writeonly buffer Copy { STORE copy[]; };
 layout(binding = 5) writeonly buffer Copy4 { STORE4 copy4[]; };
 layout(binding = 6) readonly buffer Moves { uint moves[]; };
-#define EACH 256u // CODES_ELEMENTS of src/codes.h
 #define MORE_PUSH uint record;
 #include "lib/optimizer.glsl"
+#endif
 
 bool  goes;   // norm[2], read once: no store can be between
 float factor; // norm[1]
@@ -44,6 +58,20 @@ vec4 gradient_at(uint i, uint end, bool quads)
     return x;
 }
 
+#ifdef STOCHASTIC
+// Elements i to i + 3 go by `move`.
+void go(uint i, uint end, bool quads, float decay, vec4 move, uvec2 halves)
+{
+    if (quads && i + 4 <= end) {
+        p4[i / 4] = round_four(four_of(p4[i / 4]) * decay - move, halves);
+        return;
+    }
+    [[unroll]] for (uint j = 0; j < 4; j++) {
+        if (i + j >= end) break;
+        p[i + j] = STORE(round_one(LOAD(p[i + j]) * decay - move[j], halves.xyxy, j));
+    }
+}
+#else
 // Elements i to i + 3 go by `move`.
 void go(uint i, uint end, bool quads, float decay, vec4 move)
 {
@@ -60,6 +88,7 @@ void go(uint i, uint end, bool quads, float decay, vec4 move)
         if (write_copy != 0) copy[i + j] = SAVE(x);
     }
 }
+#endif
 
 float largest(vec4 x) { return max(max(x.x, x.y), max(x.z, x.w)); }
 
@@ -112,9 +141,21 @@ void main()
     most = vec2(reduce_max(most.x), reduce_max(most.y));
     if (idle) return;
     most = mix(vec2(0.0), most, greaterThan(most, vec2(CODES_LEAST)));
-    [[unroll]] for (uint k = 0; k < QUADS; k++)
-        go(own.begin + 4 * (first + k), own.end, own.quads, decay,
-           speed * mean[k] / (sqrt(square[k]) * root_inverse + eps));
+#ifdef STOCHASTIC
+    if (!goes) return;
+    const uint draws = first_draw(own.matrix) + own.part * (EACH / 8);
+    uvec4 halves = uvec4(0);
+#endif
+    [[unroll]] for (uint k = 0; k < QUADS; k++) {
+        const vec4 move = speed * mean[k] / (sqrt(square[k]) * root_inverse + eps);
+#ifdef STOCHASTIC
+        if (QUADS == 1 || (k & 1) == 0) halves = random_halves(draws + (first + k) / 2);
+        go(own.begin + 4 * (first + k), own.end, own.quads, decay, move,
+           ((first + k) & 1) == 0 ? halves.xy : halves.zw);
+#else
+        go(own.begin + 4 * (first + k), own.end, own.quads, decay, move);
+#endif
+    }
     if (!goes) return;
     const vec2 inverse = mix(vec2(0.0), 1e6 / most, greaterThan(most, vec2(0.0)));
     const uint each = QUADS < 4 ? 1 : 4;

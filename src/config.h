@@ -175,6 +175,8 @@ struct config {
     double   muon_momentum, sgd_momentum;
     bool     muon_nesterov, sgd_nesterov;
     enum config_expert_optimizer expert_optimizer; // "per-expert", "dense-exact", "lazy-global"
+    bool     master_weights;            // false: weights are in torch_dtype alone, bfloat16
+    bool     stochastic_rounding;       // what an update leaves goes to bfloat16 so; else nearest
     // A mean of the weights beside them, of every ema_every-th step (ema_decay: mean += (1 - decay)
     // (weights - mean)) or of every swa_every-th (all alike), from where the scheduled rate falls
     // below average_start times learning_rate (1: the first step) on; the first is taken as it is.

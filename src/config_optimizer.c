@@ -124,6 +124,32 @@ static bool check_average(struct reader *r)
     return true;
 }
 
+// Weights in bf16 alone: what has no kernel that rounds to it.
+static bool check_masters(struct reader *r)
+{
+    const struct config *c = r->config;
+    bool others = c->optim == CONFIG_MUON || c->optim == CONFIG_SGD, biases = false;
+    for (uint32_t i = 0; i < c->group_count; i++)
+        others |= c->group[i].optim == CONFIG_MUON || c->group[i].optim == CONFIG_SGD;
+    for (uint32_t i = 0; i < c->num_hidden_layers; i++)
+        biases |= c->moe_layer[i] && c->layer_router[i].type == CONFIG_ROUTER_SIGMOID_BIAS;
+    if (c->master_weights)
+        return c->stochastic_rounding ||
+               refuse(r, "stochastic_rounding", "true where master_weights is true: masters are "
+                                                "not rounded");
+    if (c->torch_dtype != DTYPE_BF16)
+        return refuse(r, "master_weights", "true, or torch_dtype bfloat16");
+    if (others)
+        return refuse(r, "master_weights", "true, or optim adamw or adamw_8bit for all weights");
+    if (biases)
+        return refuse(r, "master_weights", "true where router_type is sigmoid_bias, whose steps "
+                                           "are too small for bfloat16");
+    if (config_averages(c))
+        return refuse(r, "master_weights", "true where a mean of the weights is kept (ema_decay, "
+                                           "swa_every)");
+    return true;
+}
+
 bool config_averages(const struct config *config)
 {
     return config->ema_decay > 0 || config->swa_every > 0;
@@ -133,11 +159,11 @@ bool resolve_param_groups(struct reader *r)
 {
     struct config *c = r->config;
     if (!check_clock(r) || !check_average(r)) return false;
-    if (!given(r, "param_groups")) return true;
-    const cJSON *list = r->value[config_field_find("param_groups")];
-    if (!cJSON_IsArray(list) || cJSON_GetArraySize(list) > CONFIG_MAX_PARAM_GROUPS)
+    const cJSON *list =
+        given(r, "param_groups") ? r->value[config_field_find("param_groups")] : NULL;
+    if (list && (!cJSON_IsArray(list) || cJSON_GetArraySize(list) > CONFIG_MAX_PARAM_GROUPS))
         return refuse(r, "param_groups", "a list of at most %d objects", CONFIG_MAX_PARAM_GROUPS);
-    for (const cJSON *item = list->child; item; item = item->next)
+    for (const cJSON *item = list ? list->child : NULL; item; item = item->next)
         if (!read_group(r, item, &c->group[c->group_count++])) return false;
-    return true;
+    return check_masters(r);
 }

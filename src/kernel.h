@@ -437,6 +437,19 @@ enum kernel_op {
     // r step, r norm f32[4], m p f32[n], r g f32[n], m records u32[...][132], w copy STORE[n],
     // r moves u32[...]
     KERNEL_ADAMW_8BIT,
+    // The same two without masters: p is of the storage type, bfloat16, computed with in f32 and
+    // rounded up or down so that the mean of what may come is the f32 value (stochastic rounding:
+    // Gupta et al. 2015, 1502.02551; of weights in bf16, Zamirai et al. 2020, 2010.06192), or to
+    // nearest where push.nearest. To the 16 bits that go, element j of a part adds half j % 2 (the
+    // low one first) of word j / 2 % 4 of the Philox block of counter {draw + j / 8, 0, step.step,
+    // KERNEL_ROUNDING}, its key the seed; draw of part i is places[first + i] where mapped, else
+    // push.draw + i * ceil(count / 8). A NaN stays one. push_adamw_stochastic (record: of codes)
+    // r step, r norm f32[4], m p STORE[n], r g f32[n], m m f32[n], m v f32[n], r moves u32[...],
+    // r places u32[...]
+    KERNEL_ADAMW_STOCHASTIC,
+    // r step, r norm f32[4], m p STORE[n], r g f32[n], m records u32[...][132], r moves u32[...],
+    // r places u32[...]
+    KERNEL_ADAMW_8BIT_STOCHASTIC,
     // Momentum as torch.optim.SGD's without dampening: m = beta1 m + g, the direction is m or,
     // where nesterov, g + beta1 m; p -= rate * direction.
     // r step, r norm f32[4], m p f32[n], r g f32[n], m m f32[n], w copy STORE[n], r moves
@@ -626,6 +639,11 @@ struct push_optimizer {
     float    scale;                       // muon: of the direction
 };
 struct push_adamw_8bit { struct push_optimizer each; uint32_t record; };
+#define KERNEL_ROUNDING UINT32_C(0x80000001) // where other streams have a step or a name's hash
+struct push_adamw_stochastic {
+    struct push_optimizer each;
+    uint32_t record, draw, mapped, nearest;
+};
 enum { MUON_BLOCK = 1024 };
 struct push_muon {
     struct push_optimizer each;

@@ -77,29 +77,68 @@ static void adamw(struct kernel_case *c)
     output(c, 6, KERNEL_CASE_STORE, ALL);
 }
 
-static void adamw_8bit(struct kernel_case *c)
+enum { CODES_COUNT = 301, CODES_PARTS = 7 };
+
+// Two records a part, the second one for the rest; one is in front.
+static void codes(struct kernel_case *c, uint32_t b)
 {
-    enum { COUNT = 301, PARTS = 7, BLOCKS = 2 * PARTS + 1 }; // a record in front
-    PUSH(c, push_adamw_8bit, .record = 1,
-         .each = {.count = COUNT, .matrices = PARTS, .first = 1, .experts = 3, .per_layer = 6,
-                  .stride = 4, .copy = 1, .rate = 0.5f, .weight_decay = 0.1f, .beta1 = 0.9f,
-                  .beta2 = 0.99f, .eps = 1e-6f, .log_beta1 = kernel_log_beta(0.9),
-                  .log_beta2 = kernel_log_beta(0.99)});
-    memcpy(words(c, 6, 8), optimizer_moves, sizeof optimizer_moves);
-    step(c, 0, &(struct step_words){.step = 3, .learning_rate = 0.01f});
-    positive(c, 1, DTYPE_F32, 4);
-    for (uint32_t b = 2; b < 4; b++) numbers(c, b, DTYPE_F32, COUNT * PARTS);
-    uint32_t *record = words(c, 4, BLOCKS * CODES_WORDS);
-    c->binding[4].records = true;
+    enum { BLOCKS = 2 * CODES_PARTS + 1 };
+    uint32_t *record = words(c, b, BLOCKS * CODES_WORDS);
+    c->binding[b].records = true;
     for (uint32_t i = 0; i < BLOCKS; i++, record += CODES_WORDS) {
         const float factor[4] = {0.5f + 0.1f * (float)i, 0.1f, 0, 0};
-        const uint32_t used = i & 1 ? CODES_ELEMENTS : COUNT - CODES_ELEMENTS; // 0 behind them
+        const uint32_t used = i & 1 ? CODES_ELEMENTS : CODES_COUNT - CODES_ELEMENTS;
         for (uint32_t e = 0; e < 2 * CODES_ELEMENTS; e++)
-            if (e % CODES_ELEMENTS < used)
+            if (e % CODES_ELEMENTS < used) // 0 behind them
                 record[e / 4] |= (uint32_t)rng_below(7, 4, i * 512 + e, 256) << 8 * (e % 4);
         memcpy(record + CODES_FACTOR, factor, sizeof factor);
     }
-    output(c, 5, KERNEL_CASE_STORE, COUNT * PARTS);
+}
+
+static struct push_optimizer codes_push(void)
+{
+    return (struct push_optimizer){
+        .count = CODES_COUNT, .matrices = CODES_PARTS, .first = 1, .experts = 3, .per_layer = 6,
+        .stride = 4, .copy = 1, .rate = 0.5f, .weight_decay = 0.1f, .beta1 = 0.9f, .beta2 = 0.99f,
+        .eps = 1e-6f, .log_beta1 = kernel_log_beta(0.9), .log_beta2 = kernel_log_beta(0.99)};
+}
+
+static void adamw_8bit(struct kernel_case *c)
+{
+    PUSH(c, push_adamw_8bit, .record = 1, .each = codes_push());
+    memcpy(words(c, 6, 8), optimizer_moves, sizeof optimizer_moves);
+    step(c, 0, &(struct step_words){.step = 3, .learning_rate = 0.01f});
+    positive(c, 1, DTYPE_F32, 4);
+    for (uint32_t b = 2; b < 4; b++) numbers(c, b, DTYPE_F32, CODES_COUNT * CODES_PARTS);
+    codes(c, 4);
+    output(c, 5, KERNEL_CASE_STORE, CODES_COUNT * CODES_PARTS);
+}
+
+static void adamw_stochastic(struct kernel_case *c)
+{
+    enum { ALL = 11 * 137 };
+    struct push_optimizer each;
+    optimizer(c, 6);
+    memcpy(&each, c->push, sizeof each);
+    PUSH(c, push_adamw_stochastic, .each = each, .draw = 5);
+    step(c, 0, &(struct step_words){.step = 3, .learning_rate = 0.01f, .seed_low = 9});
+    positive(c, 1, DTYPE_F32, 4);
+    numbers(c, 2, KERNEL_CASE_STORE, ALL);
+    for (uint32_t b = 3; b < 5; b++) numbers(c, b, DTYPE_F32, ALL);
+    positive(c, 5, DTYPE_F32, ALL);
+    words(c, 7, 1);
+}
+
+static void adamw_8bit_stochastic(struct kernel_case *c)
+{
+    PUSH(c, push_adamw_stochastic, .record = 1, .mapped = 1, .each = codes_push());
+    memcpy(words(c, 5, 8), optimizer_moves, sizeof optimizer_moves);
+    step(c, 0, &(struct step_words){.step = 3, .learning_rate = 0.01f, .seed_low = 9});
+    positive(c, 1, DTYPE_F32, 4);
+    numbers(c, 2, KERNEL_CASE_STORE, CODES_COUNT * CODES_PARTS);
+    numbers(c, 3, DTYPE_F32, CODES_COUNT * CODES_PARTS);
+    codes(c, 4);
+    words_below(c, 6, CODES_PARTS + 1, 1 << 20);
 }
 
 static void average(struct kernel_case *c)
@@ -185,6 +224,8 @@ kernel_case_fn *kernel_case_optimizer(enum kernel_op op)
         [KERNEL_EXPERT_STEPS] = expert_steps,
         [KERNEL_ADAMW] = adamw,
         [KERNEL_ADAMW_8BIT] = adamw_8bit,
+        [KERNEL_ADAMW_STOCHASTIC] = adamw_stochastic,
+        [KERNEL_ADAMW_8BIT_STOCHASTIC] = adamw_8bit_stochastic,
         [KERNEL_AVERAGE] = average,
         [KERNEL_SGD] = sgd,
         [KERNEL_MUON_MOMENTUM] = muon_momentum,

@@ -265,6 +265,10 @@ GROUPS_ROWS(records, push_adamw_8bit,
             (uint64_t)p->each.matrices * ceil_div(p->each.count, CODES_ELEMENTS))
 COST(adamw_8bit, push_adamw_8bit, 50 * D(p->each.count) * p->each.matrices,
      D(p->each.count) * p->each.matrices * (16.125 + (p->each.copy ? store : 0)))
+COST(adamw_stochastic, push_adamw_stochastic, 30 * D(p->each.count) * p->each.matrices,
+     24 * D(p->each.count) * p->each.matrices)
+COST(adamw_8bit_stochastic, push_adamw_stochastic, 68 * D(p->each.count) * p->each.matrices,
+     12.125 * D(p->each.count) * p->each.matrices)
 GROUPS_ROWS(average, push_count, ceil_div(p->count, shape->lanes * OPTIMIZER_PER_LANE))
 COST(average, push_count, 3 * D(p->count), 12 * D(p->count))
 COST(sgd, push_optimizer, 8 * D(p->count) * p->matrices,
@@ -389,6 +393,10 @@ static const struct kernel_info table[KERNEL_COUNT] = {
     ROW(EXPERT_MOVES, expert_moves, groups_words, words, push_count, "rrw"),
     ROW(ADAMW, adamw, groups_optimizer, adamw, push_optimizer, "rrmrmmwr"),
     ROW(ADAMW_8BIT, adamw_8bit, groups_records, adamw_8bit, push_adamw_8bit, "rrmrmwr"),
+    ROW(ADAMW_STOCHASTIC, adamw_stochastic, groups_optimizer, adamw_stochastic,
+        push_adamw_stochastic, "rrmrmmrr"),
+    ROW(ADAMW_8BIT_STOCHASTIC, adamw_8bit_stochastic, groups_records, adamw_8bit_stochastic,
+        push_adamw_stochastic, "rrmrmrr"),
     ROW(SGD, sgd, groups_optimizer, sgd, push_optimizer, "rrmrmwr"),
     ROW(MUON_MOMENTUM, muon_momentum, groups_muon_blocks, muon, push_muon, "rrmrww"),
     ROW(MUON_SCALE, muon_scale, groups_muon_blocks, muon, push_muon, "rrm"),

@@ -412,14 +412,26 @@ uint64_t model_records(const struct model *model, const struct model_tensor *ten
 
 // ---- places
 
+// Of an expert's own where it is a part of its own (plan_update.c).
+static uint64_t draws_of(const struct model *model, const struct model_tensor *tensor)
+{
+    const bool own = model->group[tensor->group].by_expert || !model_has_m(model, tensor);
+    const uint64_t parts = own ? max_u32(tensor->experts, 1) : 1, each = tensor->space / parts;
+    return align_up(parts * (align_up(each, DRAW_ELEMENTS) / DRAW_ELEMENTS),
+                    MODEL_ALIGN / DRAW_ELEMENTS);
+}
+
 // First fit in order: a tensor that does not fit behind the last one opens the next segment.
-static bool place_group(struct model *model, uint32_t group)
+static bool place_group(struct model *model, uint32_t group, uint64_t *draw)
 {
     const uint64_t limit = model->bytes_limit / sizeof(float);
     for (uint32_t i = 0; i < model->tensor_count; i++) {
         struct model_tensor *tensor = &model->tensor[i];
-        if (tensor->group != group || tensor->streamed) continue;
         const uint64_t padded = align_up(tensor->space, MODEL_ALIGN);
+        if (tensor->group != group) continue;
+        tensor->draw = *draw;
+        *draw += draws_of(model, tensor);
+        if (tensor->streamed) continue;
         if (padded > limit) {
             log_error("tensor %s%s: %llu bytes in f32, a segment of the device takes %llu; make "
                       "the model's parts smaller",
@@ -469,7 +481,8 @@ static struct model *create(const struct config *config, uint64_t segment_bytes,
     for (uint32_t i = 0; i < model->tensor_count; i++)
         model->tensor[i].streamed = streamed && model->tensor[i].experts > 0;
     bool ok = group_tensors(model);
-    for (uint32_t g = 0; ok && g < model->group_count; g++) ok = place_group(model, g);
+    uint64_t draw = 0;
+    for (uint32_t g = 0; ok && g < model->group_count; g++) ok = place_group(model, g, &draw);
     if (!ok) model_destroy(&model);
     return model;
 }

@@ -64,9 +64,12 @@ struct model_tensor {
     uint64_t offset;       // elements from the segment's start, a multiple of MODEL_ALIGN
     uint64_t m_offset;     // the same for the first moment, where it is f32
     uint64_t v_offset;     // and for the second one, which only AdamW keeps
+    uint64_t draw;         // the first of its blocks of random numbers, one for DRAW_ELEMENTS of a
+                           // part; the same whatever segments there are (KERNEL_ADAMW_STOCHASTIC)
     uint64_t record;       // the first of its records from the segment's first (adamw_8bit)
 };
 
+enum { DRAW_ELEMENTS = 8 };
 enum { MODEL_ALIGN = 256 }; // elements: 512 bytes even in 16 bits; those of a record
 
 struct model {

@@ -45,7 +45,8 @@ static bool class_kept(const struct params *params, enum params_class which)
 {
     switch (which) {
     case PARAMS_COMPUTE: return !params->training || params->store != DTYPE_F32;
-    case PARAMS_MASTER: case PARAMS_GRAD: case PARAMS_M: case PARAMS_V: return params->training;
+    case PARAMS_MASTER: return params->training && params->model->config.master_weights;
+    case PARAMS_GRAD: case PARAMS_M: case PARAMS_V: return params->training;
     case PARAMS_RECORDS: return params->training && has_records(params->model);
     case PARAMS_AVERAGE: return params->training && config_averages(&params->model->config);
     case PARAMS_CLASSES: break;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The weights of a model on a device: f32 masters, the compute copy in the storage type, and for
-// training gradients, the optimizer's moments and
-// the weights' mean; one buffer per segment of the model's flat space each.
+// The weights of a model on a device: f32 masters (but where master_weights is false), the compute
+// copy in the storage type, and for training gradients, the optimizer's moments and the weights'
+// mean; one buffer per segment of the model's flat space each.
 #pragma once
 
 #include "model.h"
@@ -46,7 +46,8 @@ bool           params_init(struct params *params); // initial values from the co
 // Where a tensor begins in its segment's buffer of a class, in elements (words of records).
 uint64_t       params_offset(enum params_class which, const struct model_tensor *tensor);
 enum dtype     params_dtype(const struct params *params, enum params_class which);
-// f32 values in and out, converted as needed; writing the master also writes the compute copy.
+// f32 values in and out, converted as needed; writing the master also writes the compute copy,
+// which stands for it where there is none.
 bool params_write(struct params *params, enum params_class which, const struct model_tensor *tensor,
                   uint64_t begin, uint64_t count, const float *values);
 bool params_read(struct params *params, enum params_class which, const struct model_tensor *tensor,

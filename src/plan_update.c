@@ -278,7 +278,7 @@ struct push_optimizer span_push(const struct params *params, const struct span *
     struct push_optimizer push = {
         .count = (uint32_t)(span->end - span->begin),
         .matrices = 1,
-        .copy = params->buffer[PARAMS_COMPUTE] != NULL,
+        .copy = c->master_weights && params->buffer[PARAMS_COMPUTE],
         .nesterov = group->nesterov,
         .rate = (float)group->rate,
         .weight_decay = (float)group->weight_decay,
@@ -297,6 +297,16 @@ struct push_optimizer span_push(const struct params *params, const struct span *
     push.stride = params->moves_stride;
     push.first = span->layer * push.per_layer + span->first;
     return push;
+}
+
+// Its first block of random numbers.
+static uint32_t span_draw(const struct span *span)
+{
+    const uint64_t before = span->matrices
+                                ? span->first * (align_up(span->count, DRAW_ELEMENTS) /
+                                                 DRAW_ELEMENTS)
+                                : (span->begin - span->tensor->offset) / DRAW_ELEMENTS;
+    return (uint32_t)(span->tensor->draw + before);
 }
 
 static void adamw_steps(struct plan *plan, struct params *params, const struct network_io *io,
@@ -342,6 +352,27 @@ static void adamw_8bit_steps(struct plan *plan, struct params *params, const str
                        span_moves(plan, params, io, span)));
 }
 
+// Without masters.
+static void stochastic_steps(struct plan *plan, struct params *params,
+                             const struct network_io *io, const struct span *span)
+{
+    const struct plan_range p = span_range(plan, params, PARAMS_COMPUTE, span),
+                            g = span_range(plan, params, PARAMS_GRAD, span),
+                            moves = span_moves(plan, params, io, span);
+    struct push_adamw_stochastic push = {
+        .each = span_push(params, span),
+        .draw = span_draw(span),
+        .nearest = !params->model->config.stochastic_rounding};
+    if (params->model->group[span->group].optim == CONFIG_ADAMW_8BIT) {
+        const struct plan_range records = records_range(plan, params, span, &push.record);
+        plan_add(plan, KERNEL_ADAMW_8BIT_STOCHASTIC, 0, &push,
+                 PLAN_BIND(io->step, io->norm, p, g, records, moves, moves));
+    } else
+        plan_add(plan, KERNEL_ADAMW_STOCHASTIC, 0, &push,
+                 PLAN_BIND(io->step, io->norm, p, g, span_range(plan, params, PARAMS_M, span),
+                           span_range(plan, params, PARAMS_V, span), moves, moves));
+}
+
 // Every weight, whether it moved or not.
 static void average_steps(struct plan *plan, struct params *params, const struct network_io *io)
 {
@@ -377,6 +408,10 @@ static void sgd_steps(struct plan *plan, struct params *params, const struct net
 static void span_steps(struct plan *plan, struct params *params, const struct network_io *io,
                        const struct span *span)
 {
+    if (!params->model->config.master_weights) {
+        stochastic_steps(plan, params, io, span); // optimizers that have no such step are refused
+        return;
+    }
     switch (params->model->group[span->group].optim) {
     case CONFIG_ADAMW: adamw_steps(plan, params, io, span); return;
     case CONFIG_ADAMW_8BIT: adamw_8bit_steps(plan, params, io, span); return;

@@ -123,6 +123,12 @@ static bool part_has(const struct weights_part *part, const struct model_tensor 
     return !part->has || part->has(part->user, tensor);
 }
 
+// Weights that have no masters are of their storage type; all else is f32.
+static enum dtype saved_dtype(const struct model *model, const struct weights_part *part)
+{
+    return *part->prefix || model->config.master_weights ? DTYPE_F32 : model->config.torch_dtype;
+}
+
 // The file's table: parts in order, tensors in the model's order, experts ascending, so a stack's
 // bytes are one run; then the words.
 static struct safetensors_tensor *make_table(const struct model *model,
@@ -147,7 +153,7 @@ static struct safetensors_tensor *make_table(const struct model *model,
                 model_tensor_name(tensor, expert, name, sizeof name);
                 table[(*count)++] = (struct safetensors_tensor){
                     .name = arena_printf(arena, "%s%s", part[p].prefix, name),
-                    .dtype = DTYPE_F32,
+                    .dtype = saved_dtype(model, &part[p]),
                     .rank = vector ? 1 : 2,
                     .shape = {vector ? matrix.cols : matrix.rows, vector ? 0 : matrix.cols}};
             }
@@ -173,6 +179,14 @@ static bool check_tensor(const struct model *model, const char *path,
                         values + (at - begin), 1);
 }
 
+static bool write_values(struct safetensors_writer *writer, enum dtype dtype, float *values,
+                         uint64_t count)
+{
+    for (uint64_t i = 0; dtype != DTYPE_F32 && i < count; i++) // in place: behind what is read
+        dtype_store(values, i, dtype, (double)values[i]);
+    return safetensors_writer_write(writer, values, count * dtype_bytes(dtype));
+}
+
 static bool save_tensor(const struct model *model, struct safetensors_writer *writer,
                         const char *path, const struct model_tensor *tensor,
                         const struct weights_part *part,
@@ -182,7 +196,7 @@ static bool save_tensor(const struct model *model, struct safetensors_writer *wr
         const uint64_t count = min_u64(tensor->count - done, WEIGHTS_CHUNK);
         if (!part->get(part->user, tensor, done, count, chunk) ||
             !check_tensor(model, path, tensor, done, chunk, count) ||
-            !safetensors_writer_write(writer, chunk, count * sizeof *chunk))
+            !write_values(writer, saved_dtype(model, part), chunk, count))
             return false;
         done += count;
     }

@@ -63,8 +63,9 @@ bool weights_load_parts(const struct model *model, const char *path,
 bool weights_load_state(const struct model *model, const char *path,
                         const struct weights_state *state);
 
-// Writes f32 beside PATH and renames it: one tensor an expert, named as in Hugging Face's files. A
-// value that is not finite is refused. On failure nothing is left and an older file stays.
+// Writes f32, and weights that have no masters in their storage type, beside PATH and renames it:
+// one tensor an expert, named as in Hugging Face's files. A value that is not finite is refused. On
+// failure nothing is left and an older file stays.
 bool weights_save(const struct model *model, const char *path, weights_get_fn *get, void *user,
                   const struct safetensors_metadata *metadata, uint32_t metadata_count);
 bool weights_save_parts(const struct model *model, const char *path,

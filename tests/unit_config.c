@@ -388,6 +388,8 @@ static const struct { char base; const char *set, *first, *second; } refused[] =
     {'m', "expert_optimizer=lazy", "expert_optimizer: found \"lazy\"", "\"per-expert\""},
     {'m', "optim=adam", "optim: found \"adam\"",
      "\"adamw\" or \"muon\" or \"sgd\" or \"adamw_8bit\""},
+    {'m', "master_weights=false", "master_weights: found false", "torch_dtype bfloat16"},
+    {'m', "stochastic_rounding=false", "stochastic_rounding: found false", "master_weights"},
     {'m', "ema_decay=1", "ema_decay: found 1", "from 0"},
     {'m', "ema_every=3", "ema_decay: found nothing", "more than 0"},
     {'m', "average_start=0.4", "average_start: found 0.4", "ema_decay"},
@@ -512,20 +514,33 @@ static void each_rule_refuses_in_one_line(void **state)
         if (ok) fail_msg("--set %s was taken", refused[i].set);
         unit_assert_line(refused[i].first, refused[i].second);
     }
-    static const struct { const char *set[2], *first, *second; } pairs[] = {
+    static const struct { const char *set[3], *first, *second; } pairs[] = {
         {{"layer_repeats=[0,1,2]", "unet_skips=true"}, "layer_repeats: found [0,1,2]",
          "null where unet_skips is true"},
         {{"norm=none", "qk_norm=true"}, "qk_norm: found true", "false where norm is \"none\""},
         {{"attention_out_proj=false", "head_dim=16"}, "attention_out_proj: found false",
          "the heads have 48 columns and hidden_size is 96"},
+        {{"torch_dtype=float16", "master_weights=false"}, "master_weights: found false",
+         "torch_dtype bfloat16"},
+        {{"master_weights=false", "torch_dtype=bfloat16", "optim=muon"},
+         "master_weights: found false", "adamw or adamw_8bit"},
+        {{"master_weights=false", "torch_dtype=bfloat16",
+          "param_groups=[{\"match\": \"*\", \"optim\": \"sgd\"}]"},
+         "master_weights: found false", "adamw or adamw_8bit"},
+        {{"master_weights=false", "torch_dtype=bfloat16", "ema_decay=0.9"},
+         "master_weights: found false", "ema_decay"},
     };
     for (size_t i = 0; i < COUNT_OF(pairs); i++) {
         struct config config;
-        assert_false(config_read(&config, NULL, pairs[i].set, 2));
+        assert_false(config_read(&config, NULL, pairs[i].set, pairs[i].set[2] ? 3 : 2));
         unit_assert_line(pairs[i].first, pairs[i].second);
     }
-    const char *const window[] = {"causal=false", "task=copy", "sliding_window=8"};
+    const char *const biases[] = {"master_weights=false", "torch_dtype=bfloat16", "num_experts=4",
+                                  "router_type=sigmoid_bias"};
     struct config config;
+    assert_false(config_read(&config, NULL, biases, COUNT_OF(biases)));
+    unit_assert_line("master_weights: found false", "sigmoid_bias");
+    const char *const window[] = {"causal=false", "task=copy", "sliding_window=8"};
     assert_false(config_read(&config, NULL, window, COUNT_OF(window)));
     unit_assert_line("sliding_window: found 8", "null where causal is false");
     // overflows 64 bits where it is multiplied out

@@ -157,16 +157,17 @@ static void compare_steps(struct side *s, bool own)
     }
 }
 
-static void experts_case(const char *mode, const char *dtype, const char *optim)
+static void experts_case(const char *mode, const char *dtype, const char *optim,
+                         const char *masters)
 {
     char optimizer[80], store[80];
     snprintf(optimizer, sizeof optimizer, "expert_optimizer=%s", mode);
     snprintf(store, sizeof store, "torch_dtype=%s", dtype);
-    const char *const set[] = {optimizer, store, optim};
+    const char *const set[] = {optimizer, store, optim, masters};
     struct side s;
     struct snapshot before, after;
     uint32_t still = 0;
-    open_side(&s, 0, set, 3);
+    open_side(&s, 0, set, masters ? 4 : 3);
     for (uint32_t step = 1; step <= STEPS; step++) {
         take_snapshot(&s, &before);
         take_step(&s, step, 0.05); // large: what moves is seen in 16 bits too
@@ -183,14 +184,16 @@ static void experts_case(const char *mode, const char *dtype, const char *optim)
 static void experts_without_tokens_stay(void **unused)
 {
     (void)unused;
-    experts_case("per-expert", "float32", "optim=adamw");
-    experts_case("per-expert", "bfloat16", "optim=adamw");
-    experts_case("lazy-global", "float32", "optim=adamw");
-    experts_case("per-expert", "float32", "optim=adamw_8bit");
-    experts_case("per-expert", "bfloat16", "optim=adamw_8bit");
-    experts_case("lazy-global", "float16", "optim=adamw_8bit");
-    experts_case("per-expert", "bfloat16", "optim=muon");
-    experts_case("per-expert", "float32", "optim=sgd");
+    experts_case("per-expert", "float32", "optim=adamw", NULL);
+    experts_case("per-expert", "bfloat16", "optim=adamw", NULL);
+    experts_case("lazy-global", "float32", "optim=adamw", NULL);
+    experts_case("per-expert", "float32", "optim=adamw_8bit", NULL);
+    experts_case("per-expert", "bfloat16", "optim=adamw_8bit", NULL);
+    experts_case("lazy-global", "float16", "optim=adamw_8bit", NULL);
+    experts_case("per-expert", "bfloat16", "optim=muon", NULL);
+    experts_case("per-expert", "float32", "optim=sgd", NULL);
+    experts_case("per-expert", "bfloat16", "optim=adamw", "master_weights=false");
+    experts_case("lazy-global", "bfloat16", "optim=adamw_8bit", "master_weights=false");
 }
 
 // torch.optim.AdamW on the stacked tensor: weight decay moves every expert.
@@ -220,13 +223,13 @@ static void dense_exact_moves_all(void **unused)
 }
 
 // A stack goes in parts where no binding covers it: 16 experts at a time.
-static void stacks_case(const char *optim, const char *mode)
+static void stacks_case(const char *optim, const char *mode, bool masters)
 {
     enum { RANGE = (1 << 16) };
     struct side whole, parts;
-    const char *const set[] = {optim, mode};
-    open_side(&whole, 0, set, 2);
-    open_side(&parts, RANGE, set, 2);
+    const char *const set[] = {optim, mode, "torch_dtype=bfloat16", "master_weights=false"};
+    open_side(&whole, 0, set, masters ? 2 : 4);
+    open_side(&parts, RANGE, set, masters ? 2 : 4);
     const struct plan *a = trainer_plan(whole.trainer, "update"),
                       *b = trainer_plan(parts.trainer, "update");
     assert_true(b->step_count > a->step_count && plan_verify(b));
@@ -248,9 +251,12 @@ static void stacks_case(const char *optim, const char *mode)
 static void stacks_in_parts(void **unused)
 {
     (void)unused;
-    stacks_case("optim=adamw", "expert_optimizer=per-expert");
-    stacks_case("optim=adamw_8bit", "expert_optimizer=per-expert");
-    stacks_case("optim=adamw_8bit", "expert_optimizer=dense-exact");
+    for (int masters = 0; masters < 2; masters++) { // without: the same random numbers
+        stacks_case("optim=adamw", "expert_optimizer=per-expert", masters);
+        stacks_case("optim=adamw", "expert_optimizer=dense-exact", masters);
+        stacks_case("optim=adamw_8bit", "expert_optimizer=per-expert", masters);
+        stacks_case("optim=adamw_8bit", "expert_optimizer=dense-exact", masters);
+    }
 }
 
 // ---- the mean of the weights

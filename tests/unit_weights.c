@@ -170,6 +170,30 @@ static void saved_weights_load_back(void **state)
     }
 }
 
+// Weights without masters are in the file as they are: half the bytes, every bit; moments stay f32.
+static void weights_without_masters_are_bf16(void **state)
+{
+    (void)state;
+    struct model *model = make("torch_dtype=bfloat16");
+    model->config.master_weights = false;
+    struct store store = store_make(model, true);
+    round_to(&store, DTYPE_BF16);
+    const char *path = unit_path("model.safetensors");
+    assert_true(weights_save(model, path, get, &store, NULL, 0));
+    assert_loads(model, path, &store);
+    struct safetensors *file = safetensors_open(path);
+    for (uint32_t i = 0; i < file->count; i++)
+        assert_int_equal(file->tensor[i].dtype, DTYPE_BF16);
+    safetensors_close(&file);
+    const struct weights_part moment = {.prefix = "m.", .get = get, .user = &store};
+    assert_true(weights_save_parts(model, path, &moment, 1, NULL, 0));
+    file = safetensors_open(path);
+    assert_int_equal(file->tensor[0].dtype, DTYPE_F32);
+    safetensors_close(&file);
+    free(store.value);
+    model_destroy(&model);
+}
+
 static void large_tensors_go_in_chunks(void **state)
 {
     (void)state;
@@ -413,6 +437,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         UNIT(saved_weights_load_back),
+        UNIT(weights_without_masters_are_bf16),
         UNIT(large_tensors_go_in_chunks),
         UNIT(every_type_and_layout_loads),
         UNIT(bodies_of_two_matrices_load),

@@ -441,62 +441,86 @@ static bool grad_clip(const struct at *at)
     return bench_case_run(&c);
 }
 
+static struct push_optimizer adamw_push(const struct at *at, bool copy)
+{
+    return (struct push_optimizer){.count = at->shape->parameters,
+                                   .matrices = 1,
+                                   .copy = copy,
+                                   .rate = 1,
+                                   .beta1 = 0.9f,
+                                   .beta2 = 0.95f,
+                                   .eps = 1e-8f,
+                                   .log_beta1 = kernel_log_beta(0.9),
+                                   .log_beta2 = kernel_log_beta(0.95),
+                                   .weight_decay = 0.1f};
+}
+
+struct adamw { uint32_t step, clip, p, g, m, v, codes; };
+
+static struct adamw adamw_bindings(struct bench_case *c, uint32_t count, int weights, bool codes)
+{
+    static const float norm_values[4] = {1, 1, 1, 0};
+    struct adamw a;
+    a.step = step_words(
+        c, &(struct step_words){.step = 100, .learning_rate = 1e-4f, .unscale = 1});
+    a.clip = bench_case_words(c, norm_values, 4);
+    a.p = bench_case_normal(c, weights, count, 1);
+    a.g = bench_case_normal(c, DTYPE_F32, count, 1e-3);
+    a.codes = codes ? bench_case_zero(c, DTYPE_U32, CODES_WORDS * ceil_div(count, CODES_ELEMENTS))
+                    : 0;
+    a.m = codes ? 0 : bench_case_zero(c, DTYPE_F32, count);
+    a.v = codes ? 0 : bench_case_zero(c, DTYPE_F32, count);
+    return a;
+}
+
 static bool adamw(const struct at *at)
 {
     const bool copy = at->store != DTYPE_F32;
-    const struct push_optimizer push = {.count = at->shape->parameters,
-                                        .matrices = 1,
-                                        .copy = copy,
-                                        .rate = 1,
-                                        .beta1 = 0.9f,
-                                        .beta2 = 0.95f,
-                                        .eps = 1e-8f,
-                                        .log_beta1 = kernel_log_beta(0.9),
-                                        .log_beta2 = kernel_log_beta(0.95),
-                                        .weight_decay = 0.1f};
-    static const float norm_values[4] = {1, 1, 1, 0};
+    const struct push_optimizer push = adamw_push(at, copy);
     struct bench_case c;
     if (!begin(&c, at, "update", KERNEL_ADAMW, 0, &push, "%u", push.count)) return true;
-    const uint32_t step = step_words(&c, &(struct step_words){.step = 100,
-                                                              .learning_rate = 1e-4f,
-                                                              .unscale = 1});
-    const uint32_t clip = bench_case_words(&c, norm_values, 4);
-    const uint32_t p = bench_case_normal(&c, DTYPE_F32, push.count, 1),
-                   g = bench_case_normal(&c, DTYPE_F32, push.count, 1e-3);
-    const uint32_t m = bench_case_zero(&c, DTYPE_F32, push.count),
-                   v = bench_case_zero(&c, DTYPE_F32, push.count);
-    const uint32_t to = copy ? bench_case_zero(&c, BENCH_STORE, push.count) : p;
-    bench_case_step(&c, BENCH_BIND(step, clip, p, g, m, v, to, clip), BENCH_DIRECT);
+    const struct adamw a = adamw_bindings(&c, push.count, DTYPE_F32, false);
+    const uint32_t to = copy ? bench_case_zero(&c, BENCH_STORE, push.count) : a.p;
+    bench_case_step(&c, BENCH_BIND(a.step, a.clip, a.p, a.g, a.m, a.v, to, a.clip), BENCH_DIRECT);
     return bench_case_run(&c);
 }
 
 static bool adamw_8bit(const struct at *at)
 {
     const bool copy = at->store != DTYPE_F32;
-    const struct push_adamw_8bit push = {.each = {.count = at->shape->parameters,
-                                                  .matrices = 1,
-                                                  .copy = copy,
-                                                  .rate = 1,
-                                                  .beta1 = 0.9f,
-                                                  .beta2 = 0.95f,
-                                                  .eps = 1e-8f,
-                                                  .log_beta1 = kernel_log_beta(0.9),
-                                                  .log_beta2 = kernel_log_beta(0.95),
-                                                  .weight_decay = 0.1f}};
-    static const float norm_values[4] = {1, 1, 1, 0};
+    const struct push_adamw_8bit push = {.each = adamw_push(at, copy)};
     struct bench_case c;
     if (!begin(&c, at, "update", KERNEL_ADAMW_8BIT, 0, &push, "%u", push.each.count)) return true;
-    const uint32_t step = step_words(&c, &(struct step_words){.step = 100,
-                                                              .learning_rate = 1e-4f,
-                                                              .unscale = 1});
-    const uint32_t clip = bench_case_words(&c, norm_values, 4);
-    const uint32_t p = bench_case_normal(&c, DTYPE_F32, push.each.count, 1),
-                   g = bench_case_normal(&c, DTYPE_F32, push.each.count, 1e-3),
-                   records = bench_case_zero(&c, DTYPE_U32,
-                                             CODES_WORDS * ceil_div(push.each.count,
-                                                                    CODES_ELEMENTS));
-    const uint32_t to = copy ? bench_case_zero(&c, BENCH_STORE, push.each.count) : p;
-    bench_case_step(&c, BENCH_BIND(step, clip, p, g, records, to, clip), BENCH_DIRECT);
+    const struct adamw a = adamw_bindings(&c, push.each.count, DTYPE_F32, true);
+    const uint32_t to = copy ? bench_case_zero(&c, BENCH_STORE, push.each.count) : a.p;
+    bench_case_step(&c, BENCH_BIND(a.step, a.clip, a.p, a.g, a.codes, to, a.clip), BENCH_DIRECT);
+    return bench_case_run(&c);
+}
+
+// Weights in bf16 alone.
+static bool adamw_stochastic(const struct at *at)
+{
+    const struct push_adamw_stochastic push = {.each = adamw_push(at, false)};
+    struct bench_case c;
+    if (at->store != DTYPE_BF16 || !begin(&c, at, "update", KERNEL_ADAMW_STOCHASTIC, 0, &push,
+                                          "%u", push.each.count))
+        return true;
+    const struct adamw a = adamw_bindings(&c, push.each.count, BENCH_STORE, false);
+    bench_case_step(&c, BENCH_BIND(a.step, a.clip, a.p, a.g, a.m, a.v, a.clip, a.clip),
+                    BENCH_DIRECT);
+    return bench_case_run(&c);
+}
+
+static bool adamw_8bit_stochastic(const struct at *at)
+{
+    const struct push_adamw_stochastic push = {.each = adamw_push(at, false)};
+    struct bench_case c;
+    if (at->store != DTYPE_BF16 || !begin(&c, at, "update", KERNEL_ADAMW_8BIT_STOCHASTIC, 0, &push,
+                                          "%u", push.each.count))
+        return true;
+    const struct adamw a = adamw_bindings(&c, push.each.count, BENCH_STORE, true);
+    bench_case_step(&c, BENCH_BIND(a.step, a.clip, a.p, a.g, a.codes, a.clip, a.clip),
+                    BENCH_DIRECT);
     return bench_case_run(&c);
 }
 
@@ -570,6 +594,8 @@ static const struct { bool (*run)(const struct at *at); bool f32_only;
     {grad_clip, true},
     {adamw},
     {adamw_8bit},
+    {adamw_stochastic},
+    {adamw_8bit_stochastic},
     {average, true},
     {cast},
     {sample, true},

@@ -137,15 +137,17 @@ static uint32_t memory_of(const struct model *model, struct memory *out)
     }
     const uint64_t wide = elements * 4, copy = elements * dtype_bytes(model->config.torch_dtype);
     const bool mixed = model->config.torch_dtype != DTYPE_F32;
+    const uint64_t masters = model->config.master_weights ? wide : 0;
     uint32_t count = 0;
     out[count++] = (struct memory){"generate_weights", copy};
-    out[count++] = (struct memory){"train_master", wide};
-    if (mixed) out[count++] = (struct memory){"train_compute_copy", copy};
+    if (masters) out[count++] = (struct memory){"train_master", masters};
+    if (mixed)
+        out[count++] = (struct memory){masters ? "train_compute_copy" : "train_weights", copy};
     out[count++] = (struct memory){"train_gradients", wide};
     out[count++] = (struct memory){"train_optimizer", moments};
     const uint64_t average = config_averages(&model->config) ? wide : 0;
     if (average) out[count++] = (struct memory){"train_average", average};
-    out[count++] = (struct memory){"train_total", 2 * wide + moments + average +
+    out[count++] = (struct memory){"train_total", masters + wide + moments + average +
                                                       (mixed ? copy : 0)};
     struct experts_record record;
     if (model_is_streamed(model) &&

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// References of sum, grad_norm, grad_clip, of the experts' steps, adamw, adamw_8bit, sgd and
-// average: from gradients to the next parameters.
+// References of sum, grad_norm, grad_clip, of the experts' steps, adamw, adamw_8bit, both without
+// masters, sgd and average: from gradients to the next parameters.
 #include "src/codes.h"
 #include "ref.h"
 
@@ -171,6 +171,81 @@ void ref_adamw_8bit(const struct gpu_ref_call *call)
             adamw_block(call, t, (size_t)matrix * count + (size_t)b * CODES_ELEMENTS,
                         min_u32(CODES_ELEMENTS, count - b * CODES_ELEMENTS),
                         records + ((size_t)matrix * blocks + b) * CODES_WORDS);
+    }
+}
+
+// ---- without masters
+
+uint16_t ref_round_bf16(float value, uint32_t half)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(bits >> 16 | 0x40u);
+    return (uint16_t)((bits + half) >> 16);
+}
+
+uint32_t ref_random_half(const struct step_words *step, uint32_t draw, uint32_t element)
+{
+    const struct rng_block block =
+        rng_philox((uint64_t)step->seed_high << 32 | step->seed_low, draw + element / 8,
+                   (uint64_t)KERNEL_ROUNDING << 32 | step->step);
+    return block.word[element / 2 % 4] >> 16 * (element % 2) & 0xffff;
+}
+
+static void store_rounded(const struct gpu_ref_call *call, const uint32_t *places, uint32_t matrix,
+                          uint32_t element, double value)
+{
+    const struct push_adamw_stochastic *push = call->push;
+    const uint32_t count = push->each.count,
+                   draw = push->mapped ? places[push->each.first + matrix]
+                                       : push->draw + matrix * ceil_div(count, 8);
+    ((uint16_t *)call->buffer[2])[(size_t)matrix * count + element] =
+        push->nearest ? dtype_bf16_from_f32((float)value)
+                      : ref_round_bf16((float)value,
+                                       ref_random_half(call->buffer[0], draw, element));
+}
+
+void ref_adamw_stochastic(const struct gpu_ref_call *call)
+{
+    const struct push_adamw_stochastic *push = call->push;
+    const float *norm = call->buffer[1], *g = call->buffer[3];
+    float *m = call->buffer[4], *v = call->buffer[5];
+    for (uint32_t matrix = 0; norm[2] != 0 && matrix < push->each.matrices; matrix++) {
+        const uint32_t t =
+            ref_optimizer_step(&push->each, call->buffer[0], call->buffer[6], matrix);
+        for (uint32_t at = 0; t && at < push->each.count; at++) {
+            const size_t i = (size_t)matrix * push->each.count + at;
+            struct adamw x = {ref_load(call, 2, i), (double)m[i], (double)v[i]};
+            adamw_element(&push->each, call->buffer[0], t, (double)g[i] * (double)norm[1], &x);
+            m[i] = (float)x.m, v[i] = (float)x.v;
+            store_rounded(call, call->buffer[7], matrix, at, x.p);
+        }
+    }
+}
+
+void ref_adamw_8bit_stochastic(const struct gpu_ref_call *call)
+{
+    const struct push_adamw_stochastic *push = call->push;
+    const uint32_t count = push->each.count, blocks = ceil_div(count, CODES_ELEMENTS);
+    const float *norm = call->buffer[1], *g = call->buffer[3];
+    uint32_t *record = (uint32_t *)call->buffer[4] + (size_t)push->record * CODES_WORDS;
+    for (uint32_t part = 0; norm[2] != 0 && part < push->each.matrices * blocks; part++) {
+        const uint32_t matrix = part / blocks, begin = part % blocks * CODES_ELEMENTS,
+                       t = ref_optimizer_step(&push->each, call->buffer[0], call->buffer[5],
+                                              matrix);
+        uint32_t *own = record + (size_t)part * CODES_WORDS;
+        double m[CODES_ELEMENTS] = {0}, v[CODES_ELEMENTS] = {0};
+        for (uint32_t i = 0; t && i < min_u32(CODES_ELEMENTS, count - begin); i++) {
+            const size_t at = (size_t)matrix * count + begin + i;
+            struct adamw x = {ref_load(call, 2, at), codes_record_value(own, CODES_SIGNED, i),
+                              codes_record_value(own, CODES_UNSIGNED, i)};
+            adamw_element(&push->each, call->buffer[0], t, (double)g[at] * (double)norm[1], &x);
+            m[i] = x.m, v[i] = x.v;
+            store_rounded(call, call->buffer[6], matrix, begin + i, x.p);
+        }
+        if (!t) continue;
+        codes_record_fill(own, CODES_SIGNED, m);
+        codes_record_fill(own, CODES_UNSIGNED, v);
     }
 }
 

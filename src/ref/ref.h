@@ -102,6 +102,8 @@ REF_DECLARE(expert_touch)
 REF_DECLARE(expert_steps)
 REF_DECLARE(adamw)
 REF_DECLARE(adamw_8bit)
+REF_DECLARE(adamw_stochastic)
+REF_DECLARE(adamw_8bit_stochastic)
 REF_DECLARE(sgd)
 REF_DECLARE(muon_momentum)
 REF_DECLARE(muon_scale)
@@ -122,6 +124,11 @@ REF_DECLARE(sample)
 // The step that a part of an optimizer's dispatch takes; 0: none.
 uint32_t ref_optimizer_step(const struct push_optimizer *push, const struct step_words *step,
                             const uint32_t *moves, uint32_t matrix);
+
+// Without masters (KERNEL_ADAMW_STOCHASTIC): 16 random bits for an element of a part, and the value
+// in bf16 after they are added to the 16 that go.
+uint32_t ref_random_half(const struct step_words *step, uint32_t draw, uint32_t element);
+uint16_t ref_round_bf16(float value, uint32_t half);
 
 // f(x) and f'(x): the same for the dense and the grouped products (activate.c).
 double ref_activation(enum kernel_activation activation, double x);

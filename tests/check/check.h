@@ -86,7 +86,8 @@ uint64_t check_random(struct check *t, uint64_t bound); // seeded
     row(router_columns, 0) row(gate_rows, 1) \
     row(moe_sort, 0) row(moe_place, 0) row(moe_matmul, 1) row(moe_combine, 1) row(loss, 1) \
     row(sum, 0) \
-    row(grad_norm, 0) row(adamw, 1) row(adamw_8bit, 1) row(average, 0) row(sgd, 1) \
+    row(grad_norm, 0) row(adamw, 1) row(adamw_8bit, 1) \
+    row(adamw_stochastic, 1) row(average, 0) row(sgd, 1) \
     row(muon, 1) row(expert_steps, 0) \
     row(cast, 1) row(token, 1) row(mix, 1) row(smear, 1) \
     row(sample, 0)
