@@ -246,8 +246,9 @@ const struct config config_defaults = {
     .max_grad_norm = 1, .master_weights = true, .stochastic_rounding = true, .ema_every = 1,
     .average_start = 1, .embedding_weight_decay = true,
     .save_every = 500, .eval_every = 250,
-    .eval_batches = 16, .save_total_limit = 1, .trace_mib = 64, .alarm_steps = 20,
-    .alarm_share = 0.95, .alarm_entropy = 0.15, .held_out_fraction = 0.1, .seed = 42,
+    .eval_batches = 16, .save_total_limit = 1, .trace_mib = 64, .trace_tokens = 128,
+    .alarm_steps = 20, .alarm_share = 0.95, .alarm_entropy = 0.15,
+    .held_out_fraction = 0.1, .seed = 42,
 };
 
 int config_field_find(const char *key)

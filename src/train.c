@@ -322,6 +322,17 @@ static bool open_trainer(struct run_state *r)
     return r->found.path[0] ? load_checkpoint(r) : params_init(trainer_params(r->trainer));
 }
 
+static bool open_trace(struct run_state *r)
+{
+    const char *domain[TRACE_DOMAINS_MOST];
+    const uint32_t domains = min_u32(data_domain_count(r->data), COUNT_OF(domain));
+    for (uint32_t d = 0; d < domains; d++) domain[d] = data_domain_name(r->data, d);
+    r->trace = trace_create(&(struct trace_params){
+        .path = checkpoint_run_path(r->folder, "routing.trace"), .config = r->config,
+        .domain = domain, .domains = domains, .last_step = r->step});
+    return r->trace != NULL;
+}
+
 static bool write_run_files(struct run_state *r)
 {
     char *config = config_print(r->config);
@@ -336,8 +347,7 @@ static bool write_run_files(struct run_state *r)
     r->metrics = metrics_open(checkpoint_run_path(r->folder, "metrics.jsonl"), r->step);
     if (!r->metrics || !config_moe_layers(r->config) || !r->config->trace_mib)
         return r->metrics != NULL;
-    r->trace = trace_create(checkpoint_run_path(r->folder, "routing.trace"), r->config, r->step);
-    return r->trace != NULL;
+    return open_trace(r);
 }
 
 static void make_batch(struct run_state *r)
@@ -449,6 +459,24 @@ static void name_losses(struct metrics_layer *out, const struct config_router *r
             out->loss[out->losses++] = (struct metrics_loss){all[i].name, loss[all[i].at]};
 }
 
+// The tokens of the step that are traced, and the kinds of text that they are of.
+static void trace_texts(struct run_state *r, const struct trainer_result *result)
+{
+    const struct config *c = r->config;
+    const uint32_t seq = c->seq_len, windows = ceil_div(trace_tokens(r->trace), seq);
+    const uint64_t first = (uint64_t)(result->step - 1) * c->batch_size *
+                           c->gradient_accumulation_steps;
+    if (!trace_wants_tokens(r->trace, result->step)) return;
+    uint32_t *domains = os_alloc((size_t)windows * seq * sizeof *domains);
+    for (uint32_t w = 0; w < windows; w++)
+        data_window_domains(r->data, DATA_TRAIN,
+                            data_window_index(r->data, DATA_TRAIN, first + w),
+                            domains + (size_t)w * seq, NULL);
+    trace_ids(r->trace, result->step, result->ids);
+    trace_domains(r->trace, result->step, domains);
+    free(domains);
+}
+
 // What the run knows of layer `index` beyond the step's counts, and the step's part of the trace.
 static void observe_routing(struct run_state *r, const struct trainer_result *result,
                             uint32_t index)
@@ -465,9 +493,11 @@ static void observe_routing(struct run_state *r, const struct trainer_result *re
                     },
                     &r->layers[index]);
     if (!r->trace || !trace_wants(r->trace, result->step)) return;
-    if (index == 0) trace_ids(r->trace, result->step, result->ids);
+    if (index == 0) trace_texts(r, result);
     trace_counts(r->trace, result->step, index, result->load[index]);
+    if (!trace_wants_tokens(r->trace, result->step)) return;
     trace_picks(r->trace, result->step, index, result->picks[index]);
+    trace_gates(r->trace, result->step, index, result->gates[index]);
 }
 
 static void moe_layer_metrics(struct run_state *r, const struct trainer_result *result)

@@ -42,6 +42,7 @@ struct trainer {
     float             **load;
     struct trainer_layer *layer;
     uint32_t          **picks, *ids;
+    float             **gates;
     struct arena       *arena;
 };
 
@@ -124,8 +125,11 @@ static void make_picks(struct trainer *t)
     const struct batch_layout *l = &t->layout;
     t->picks = arena_array(t->arena, t->moe_layers + 1, sizeof *t->picks);
     t->ids = arena_array(t->arena, l->pick_tokens + 1, sizeof *t->ids);
-    for (uint32_t i = 0; l->pick_tokens && i < t->moe_layers; i++)
+    t->gates = arena_array(t->arena, t->moe_layers + 1, sizeof *t->gates);
+    for (uint32_t i = 0; l->pick_tokens && i < t->moe_layers; i++) {
         t->picks[i] = arena_alloc(t->arena, batch_picks_bytes(l, i));
+        if (l->gates) t->gates[i] = arena_alloc(t->arena, batch_picks_bytes(l, i));
+    }
 }
 
 // What training with experts that come and go does not know yet.
@@ -180,7 +184,8 @@ static struct trainer *create(struct gpu *gpu, struct kernels *kernels, const st
     t->micro_count = c->gradient_accumulation_steps;
     t->moe_layers = config_moe_layers(c);
     t->layout = batch_layout(c, c->batch_size * c->seq_len, c->seq_len);
-    batch_layout_picks(&t->layout, c, batch_pick_tokens(c), false);
+    batch_layout_picks(&t->layout, c, batch_pick_tokens(c),
+                       c->trace_mib > 0 && c->trace_tokens > 0);
     make_picks(t);
     t->load = arena_array(arena, t->moe_layers + 1, sizeof *t->load);
     for (uint32_t i = 0; i < t->moe_layers; i++)
@@ -370,8 +375,11 @@ static void read_picks(struct trainer *t, const struct slot *slot)
     const uint8_t *in = slot->input->data, *out = slot->output->data;
     if (!l->pick_tokens) return;
     memcpy(t->ids, in + l->ids, l->pick_tokens * sizeof *t->ids);
-    for (uint32_t i = 0; i < t->moe_layers; i++)
+    for (uint32_t i = 0; i < t->moe_layers; i++) {
         memcpy(t->picks[i], out + batch_picks(l, i, false), batch_picks_bytes(l, i));
+        if (l->gates)
+            memcpy(t->gates[i], out + batch_picks(l, i, true), batch_picks_bytes(l, i));
+    }
 }
 
 bool trainer_collect(struct trainer *t, struct trainer_result *result)
@@ -396,6 +404,7 @@ bool trainer_collect(struct trainer *t, struct trainer_result *result)
         .finished = slot->finished,
         .layers = t->moe_layers,
         .picks = (const uint32_t *const *)t->picks,
+        .gates = t->layout.gates ? (const float *const *)t->gates : NULL,
         .ids = t->ids,
         .pick_tokens = t->layout.pick_tokens,
         .experts = slot->experts,

@@ -26,6 +26,7 @@ struct trainer_result {
     } *layer;
     // [layers]: [pick_tokens][K] experts of the first tokens of the first micro-batch; the tokens
     const uint32_t *const *picks;
+    const float *const *gates; // of these; NULL: the config traces no tokens
     const uint32_t *ids;
     uint32_t pick_tokens;
     struct experts_counts experts; // of this step; written: since the one before

@@ -19,7 +19,7 @@ static uint64_t class_bytes(const struct model *model, enum dtype store)
 static uint64_t io_bytes(const struct config *c)
 {
     struct batch_layout layout = batch_layout(c, c->batch_size * c->seq_len, c->seq_len);
-    batch_layout_picks(&layout, c, batch_pick_tokens(c), false);
+    batch_layout_picks(&layout, c, batch_pick_tokens(c), c->trace_tokens > 0);
     const uint64_t micro = c->gradient_accumulation_steps;
     return layout.input_bytes * (1 + SLOTS * micro) +
            layout.result_bytes * (1 + SLOTS * (micro + 1)) + 4ull * c->seq_len * c->head_dim;

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
 // What is said of routing: the statistics by cases computed by hand, the collapse alarm on planted
-// counts, what a checkpoint keeps of it, and routing.trace written, read while it grows, damaged.
+// counts, what a checkpoint keeps of it.
 #include "tests/unit.h"
 
 #include "src/routing.h"
 #include "src/routing_stats.h"
-#include "src/trace.h"
 
 // ---- statistics
 
@@ -132,7 +131,7 @@ static struct config make_config(uint32_t experts, uint32_t top_k)
 {
     struct config c = {.num_experts = experts, .num_hidden_layers = 3, .batch_size = 2,
                        .seq_len = 16, .gradient_accumulation_steps = 1, .steps = 100,
-                       .trace_mib = 1, .trace_tokens = 3, .alarm_steps = 3, .alarm_share = 0.9,
+                       .alarm_steps = 3, .alarm_share = 0.9,
                        .alarm_entropy = 0.1};
     c.moe_layer[1] = c.moe_layer[2] = true;
     c.layer_router[1].top_k = c.layer_router[2].top_k = top_k;
@@ -263,153 +262,6 @@ static void experts_taken_together_are_counted(void **state)
     routing_destroy(&r);
 }
 
-// ---- routing.trace
-
-static const uint32_t trace_ids_of[] = {65, 70000, 0}, trace_picks_of[] = {0, 299, 300, 1, 2, 3};
-
-static void write_steps(struct trace_writer *w, uint32_t first, uint32_t last)
-{
-    static const float counts[300] = {[1] = 3, [2] = 200, [298] = 1};
-    for (uint32_t step = first; step <= last; step++) {
-        assert_true(trace_wants(w, step));
-        trace_ids(w, step, trace_ids_of);
-        for (uint32_t i = 0; i < 2; i++) {
-            trace_counts(w, step, i, counts);
-            trace_picks(w, step, i, trace_picks_of);
-        }
-        assert_true(trace_flush(w));
-    }
-}
-
-static void assert_step(struct trace_reader *reader, uint32_t step)
-{
-    struct trace_record record;
-    assert_true(trace_next(reader, &record));
-    assert_true(record.step == step && record.kind == TRACE_IDS && record.count == 3);
-    assert_memory_equal(record.value, trace_ids_of, sizeof trace_ids_of);
-    for (uint16_t i = 0; i < 2; i++) {
-        assert_true(trace_next(reader, &record));
-        assert_true(record.kind == TRACE_COUNTS && record.layer == i + 1 && record.count == 300);
-        uint32_t sum = 0;
-        for (uint32_t e = 0; e < 300; e++) sum += record.value[e];
-        assert_true(sum == 204 && record.value[1] == 3 && record.value[2] == 200 &&
-                    record.value[298] == 1);
-        assert_true(trace_next(reader, &record));
-        assert_true(record.kind == TRACE_PICKS && record.count == 6 && record.step == step);
-        for (int n = 0; n < 6; n++)
-            assert_true(record.value[n] == (n == 2 ? 0xffffffff : trace_picks_of[n]));
-    }
-}
-
-static void a_trace_is_read_while_it_grows(void **state)
-{
-    (void)state;
-    const struct config c = make_config(300, 2);
-    const char *path = unit_path("routing.trace");
-    struct trace_writer *w = trace_create(path, &c, 0);
-    assert_non_null(w);
-    struct trace_reader *reader = trace_open(path);
-    assert_non_null(reader);
-    struct trace_record record;
-    assert_false(trace_next(reader, &record));
-    const struct trace_shape *shape = trace_shape(reader);
-    assert_true(shape->experts == 300 && shape->layers == 2 && shape->layer[1].number == 2);
-    assert_true(shape->step_tokens == 32 && shape->trace_tokens == 3 && shape->seq_len == 16);
-    write_steps(w, 1, 2);
-    assert_step(reader, 1);
-    assert_step(reader, 2);
-    assert_false(trace_next(reader, &record));
-    write_steps(w, 3, 3);
-    assert_step(reader, 3);
-    trace_close(&w);
-    trace_finish(&reader);
-    unit_assert_silent();
-}
-
-static void a_resumed_trace_has_the_same_bytes(void **state)
-{
-    (void)state;
-    const struct config c = make_config(300, 2), other = make_config(301, 2);
-    const char *path = unit_path("routing.trace");
-    size_t whole, bytes;
-    struct trace_writer *w = trace_create(path, &c, 0);
-    write_steps(w, 1, 4);
-    trace_close(&w);
-    char *straight = unit_read(path, &whole);
-    for (size_t cut = 0; cut < 3; cut++) { // whole, torn, damaged
-        if (cut == 1) assert_int_equal(truncate(path, (off_t)whole - 5), 0);
-        if (cut == 2) {
-            FILE *file = fopen(path, "r+b");
-            fseek(file, (long)whole * 7 / 8, SEEK_SET);
-            fputc('!', file);
-            fclose(file);
-        }
-        w = trace_create(path, &c, 2);
-        write_steps(w, 3, 4);
-        trace_close(&w);
-        char *text = unit_read(path, &bytes);
-        assert_int_equal(bytes, whole);
-        assert_memory_equal(text, straight, whole);
-        free(text);
-    }
-    w = trace_create(path, &other, 2); // another model: begun anew
-    trace_close(&w);
-    struct trace_record record;
-    struct trace_reader *reader = trace_open(path);
-    assert_int_equal(trace_shape(reader)->experts, 301);
-    assert_false(trace_next(reader, &record));
-    trace_finish(&reader);
-    free(straight);
-    unit_assert_silent();
-}
-
-static void a_trace_is_bounded(void **state)
-{
-    (void)state;
-    struct config c = make_config(20480, 2);
-    c.steps = 1000000;
-    const char *path = unit_path("routing.trace");
-    struct trace_writer *w = trace_create(path, &c, 0);
-    uint32_t traced = 0;
-    float *counts = calloc(20480, sizeof *counts);
-    uint32_t picks[6];
-    for (uint32_t step = 1; step <= c.steps; step++) {
-        if (!trace_wants(w, step)) continue;
-        traced++;
-        memset(counts, 0, 20480 * sizeof *counts);
-        for (uint32_t i = 0; i < 64; i++) counts[rng_below(1, step, i, 20480)]++;
-        for (uint32_t i = 0; i < 6; i++) picks[i] = (uint32_t)rng_below(2, step, i, 20480);
-        trace_ids(w, step, picks);
-        for (uint32_t i = 0; i < 2; i++) {
-            trace_counts(w, step, i, counts);
-            trace_picks(w, step, i, picks);
-        }
-        if (!trace_flush(w)) break;
-    }
-    trace_close(&w);
-    struct stat info;
-    assert_int_equal(stat(path, &info), 0);
-    assert_true(info.st_size <= 1 << 20 && info.st_size > 1 << 19);
-    assert_true(traced > 500);
-    unit_assert_silent(); // the interval was enough: it did not end early
-    free(counts);
-}
-
-static void wrong_traces_are_named(void **state)
-{
-    (void)state;
-    assert_null(trace_open(unit_path("none")));
-    unit_assert_line("none", "No such file");
-    assert_null(trace_open(unit_write_text("short", "vkmoetrc")));
-    unit_assert_line("short", "not a routing trace");
-    char text[80] = "vkmoetrc\2";
-    assert_null(trace_open(unit_write("two", text, sizeof text)));
-    unit_assert_line("two", "version");
-    text[8] = 1, text[12] = 17;
-    assert_null(trace_open(unit_write("damaged", text, sizeof text)));
-    unit_assert_line("damaged", "header");
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -422,10 +274,6 @@ int main(void)
         UNIT(the_alarm_knows_what_k_experts_allow),
         UNIT(a_resumed_run_knows_what_it_knew),
         UNIT(experts_taken_together_are_counted),
-        UNIT(a_trace_is_read_while_it_grows),
-        UNIT(a_resumed_trace_has_the_same_bytes),
-        UNIT(a_trace_is_bounded),
-        UNIT(wrong_traces_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

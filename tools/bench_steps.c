@@ -132,13 +132,13 @@ static bool train(const struct subject *s, struct training *t, uint32_t steps, u
 }
 
 // Whether a step only serves metrics.jsonl and routing.trace: what experts were picked how often
-// and how surely (the losses read a part of that too), and the picks of some tokens.
+// and how surely (the losses read a part of that too), and picks and gates of some tokens.
 static bool is_metrics(const struct plan *plan, const struct plan_step *step)
 {
     if (step->kind == PLAN_DISPATCH)
         return step->op == KERNEL_ROUTER_STATS || step->op == KERNEL_ROUTER_ENTROPY;
-    return step->kind == PLAN_COPY &&
-           strcmp(plan->tensor[step->bind[1].tensor - 1].name, "picks") == 0;
+    const char *to = step->kind == PLAN_COPY ? plan->tensor[step->bind[1].tensor - 1].name : "";
+    return strcmp(to, "picks") == 0 || strcmp(to, "gates") == 0;
 }
 
 struct shares { double steps, metrics; };

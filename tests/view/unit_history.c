@@ -104,7 +104,8 @@ static const float uneven[EXPERTS] = {12, 0, 3, 3, 3, 3}; // of 24: 3 times, 0, 
 
 static struct trace_writer *write_trace(const struct config *c, uint32_t first, uint32_t last)
 {
-    struct trace_writer *w = trace_create(unit_path("routing.trace"), c, 0);
+    struct trace_writer *w = trace_create(
+        &(struct trace_params){.path = unit_path("routing.trace"), .config = c});
     assert_non_null(w);
     for (uint32_t step = first; step <= last; step++) planted_step(w, c, step, uneven);
     return w;
@@ -177,7 +178,8 @@ static void steps_between_the_traced_show_the_one_before(void **state)
 {
     (void)state;
     const struct config c = planted_config(1, EXPERTS, 1, 0);
-    struct trace_writer *w = trace_create(unit_path("routing.trace"), &c, 0);
+    struct trace_writer *w = trace_create(
+        &(struct trace_params){.path = unit_path("routing.trace"), .config = &c});
     planted_step(w, &c, 1, uneven);
     planted_step(w, &c, 10, uneven);
     trace_close(&w);
