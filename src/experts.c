@@ -23,6 +23,7 @@ uint64_t experts_slot_bytes(const struct experts *x)
 static void drop_pool(struct experts *x)
 {
     struct experts_turns *t = x->turns;
+    experts_loader_destroy(&x->loader);
     for (int a = 0; a < EXPERTS_ARRAYS; a++)
         for (uint32_t i = 0; i < x->record.matrix_count; i++) {
             for (uint32_t w = 0; x->pool[a][i] && w < x->windows; w++)
@@ -32,8 +33,9 @@ static void drop_pool(struct experts *x)
         }
     gpu_buffer_destroy(x->gpu, &x->tables);
     cache_destroy(&x->cache);
-    free(t->flying), free(t->turn);
+    free(t->flying), free(t->turn), free(t->coming);
     t->flying = t->turn = NULL;
+    t->coming = NULL;
     t->flying_count = t->turn_count = 0;
     x->slots = x->windows = 0;
 }
@@ -80,6 +82,7 @@ static bool make_pool(struct experts *x, uint32_t slots)
     x->windows = ceil_div(slots, x->window_slots);
     t->flying = os_alloc(slots * sizeof *t->flying);
     t->turn = os_alloc(slots * sizeof *t->turn);
+    t->coming = os_alloc(slots * sizeof *t->coming);
     if (x->training) experts_grads_resize(x);
     x->cache = cache_create(&(struct cache_params){
         .keys = (uint32_t)x->record.keys, .slots = slots, .policy = x->policy,
@@ -100,9 +103,7 @@ static bool make_lists(struct experts *x)
     const uint64_t most = x->model->config.num_experts;
     struct experts_turns *t = x->turns;
     t->key = os_alloc(most * sizeof *t->key);
-    t->done = os_alloc(most * sizeof *t->done);
-    t->record = os_pages(x->record.bytes);
-    if (!t->record) return false;
+    t->where = os_alloc(most * sizeof *t->where);
     x->ranges = gpu_buffer_create(
         x->gpu, &(struct gpu_buffer_params){.name = "experts with rows (host)",
                                             .bytes = 4 * RANGE_WORDS * (most + 1),
@@ -166,8 +167,7 @@ void experts_destroy(struct experts **experts)
     experts_grads_free(x);
     gpu_buffer_destroy(x->gpu, &x->squares);
     free(x->turns->key);
-    free(x->turns->done);
-    os_pages_free(x->turns->record, x->record.bytes);
+    free(x->turns->where);
     free(x->turns);
     free(x);
     *experts = NULL;

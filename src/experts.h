@@ -51,6 +51,7 @@ struct experts_counts {
     double   load_seconds;        // in which experts were loaded
     double   wait_seconds;        // of these, while the device had nothing to do
     uint64_t turns;
+    uint64_t guessed, used;       // experts loaded before a router asked; of these, that had rows
 };
 
 enum { EXPERTS_GRAD = RECORD_ARRAYS, EXPERTS_ARRAYS }; // pools: the record's arrays, gradients
@@ -80,6 +81,8 @@ struct experts {
     struct experts_counts counts;
     struct cache         *cache;
     struct experts_turns *turns;   // what is in flight
+    struct experts_loader *loader; // of records; made with the first turn
+    const struct os_file *file;    // of the loader; NULL: the system's
 };
 
 struct experts_params {

@@ -23,8 +23,9 @@ bool experts_grads_init(struct experts *x)
 void experts_grads_resize(struct experts *x)
 {
     struct experts_turns *t = x->turns;
-    free(t->has_grads);
+    free(t->has_grads), free(t->foreign);
     t->has_grads = os_alloc(x->slots * sizeof *t->has_grads);
+    t->foreign = os_alloc(x->slots * sizeof *t->foreign);
 }
 
 void experts_grads_free(struct experts *x)
@@ -35,6 +36,7 @@ void experts_grads_free(struct experts *x)
     free(t->held_where);
     free(t->spilled);
     free(t->has_grads);
+    free(t->foreign);
 }
 
 // ---- to the host and back
@@ -51,15 +53,17 @@ static bool move(struct experts *x, uint32_t slot, uint8_t *host, bool to_slot)
     return true;
 }
 
-void experts_hold(struct experts *x, uint32_t slot)
+bool experts_hold(struct experts *x, uint32_t slot)
 {
     struct experts_turns *t = x->turns;
     const uint32_t key = (uint32_t)cache_key(x->cache, slot);
+    if (!experts_restore(x, key, slot)) return false;
     t->has_grads[slot] = true;
-    if (t->held_where[key] == HELD_SLOT) return;
+    if (t->held_where[key] == HELD_SLOT) return true;
     t->held[t->held_count++] = key;
     t->held_where[key] = HELD_SLOT;
     cache_pin(x->cache, slot);
+    return true;
 }
 
 static bool is_in_turn(const struct experts *x, uint32_t slot)
@@ -117,6 +121,8 @@ static bool clear(struct experts *x, uint32_t slot)
 bool experts_restore(struct experts *x, uint32_t key, uint32_t slot)
 {
     struct experts_turns *t = x->turns;
+    if (!t->foreign[slot]) return true;
+    t->foreign[slot] = false;
     if (t->held_where[key] != HELD_HOST) {
         const bool ok = !t->has_grads[slot] || clear(x, slot);
         t->has_grads[slot] = false;
@@ -168,40 +174,60 @@ void experts_fill_places(struct experts *x)
 // ---- the optimizer
 
 // It is this turn that moves the expert in this slot.
-static void give(struct experts *x, uint32_t key, uint32_t slot)
+static bool give(struct experts *x, uint32_t key, uint32_t slot)
 {
     struct experts_turns *t = x->turns;
+    if (!experts_restore(x, key, slot)) return false;
     experts_give(x, slot);
     t->held_where[key] = HELD_NOT;
     t->left--;
     cache_unpin(x->cache, slot);
     cache_set_dirty(x->cache, slot, true);
+    return true;
 }
 
-static void give_resident(struct experts *x)
+// Whose record is in a slot.
+static bool give_resident(struct experts *x)
 {
     struct experts_turns *t = x->turns;
-    for (uint32_t i = 0; i < t->held_count; i++)
-        if (t->held_where[t->held[i]] == HELD_SLOT)
-            give(x, t->held[i], (uint32_t)cache_find(x->cache, t->held[i]));
+    for (uint32_t i = 0; i < t->held_count; i++) {
+        const int32_t slot =
+            t->held_where[t->held[i]] == HELD_NOT ? CACHE_NONE : cache_find(x->cache, t->held[i]);
+        if (slot == CACHE_NONE || !experts_came(x, (uint32_t)slot)) continue;
+        if (!give(x, t->held[i], (uint32_t)slot)) return false;
+    }
+    return true;
 }
 
-static bool give_spilled(struct experts *x, uint64_t ticket)
+static bool load_missing(struct experts *x, uint64_t ticket, bool *coming)
 {
     struct experts_turns *t = x->turns;
-    bool idle = !ticket || gpu_done(x->gpu, ticket), full = false;
+    bool full = false;
+    *coming = false;
     for (uint32_t i = 0; i < t->held_count; i++) {
         const uint32_t key = t->held[i];
         uint32_t slot;
-        if (t->held_where[key] != HELD_HOST) continue;
-        const double begin = os_seconds();
-        if (!experts_take(x, key, ticket, &slot, &full)) return false;
-        if (full) break;
-        if (!experts_load(x, key, slot)) return false;
-        experts_note_load(x, ticket, os_seconds() - begin, &idle);
-        give(x, key, slot);
+        if (t->held_where[key] == HELD_NOT) continue;
+        if (cache_find(x->cache, key) == CACHE_NONE && !full) {
+            if (!experts_take(x, key, ticket, &slot, &full)) return false;
+            if (!full && !experts_load(x, key, slot, false)) return false;
+        }
+        *coming |= cache_find(x->cache, key) != CACHE_NONE;
     }
     return true;
+}
+
+static bool fill_turn(struct experts *x, const struct plan_visit *visit)
+{
+    struct experts_turns *t = x->turns;
+    bool coming;
+    if (visit->turn == 0) t->left = t->held_count;
+    if (!experts_loader_poll(x->loader) || !give_resident(x) ||
+        !load_missing(x, visit->ticket, &coming))
+        return false;
+    while (t->turn_count == 0 && coming)
+        if (!experts_await(x) || !give_resident(x)) return false;
+    return experts_moved_on(x);
 }
 
 static void fill_moves(struct experts *x)
@@ -219,13 +245,7 @@ bool experts_visit_update(void *user, struct plan_visit *visit)
     struct experts *x = user;
     struct experts_turns *t = x->turns;
     experts_begin_turn(x);
-    if (visit->turn == 0) {
-        if (!experts_wait(x, visit->ticket)) return false;
-        t->left = t->held_count;
-        give_resident(x);
-    }
-    if (t->turn_count == 0 && !give_spilled(x, visit->ticket)) return false;
-    if (!experts_wait(x, visit->ticket) || !experts_moved_on(x)) return false;
+    if (!experts_open(x) || !experts_wait(x, visit->ticket) || !fill_turn(x, visit)) return false;
     fill_moves(x);
     experts_end_turn(x);
     visit->again = t->left > 0;

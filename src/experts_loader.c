@@ -159,12 +159,13 @@ static struct loader_place *find_load(struct experts_loader *l, uint32_t slot)
 static void take_place(struct experts_loader *l, struct loader_place *p, uint32_t key,
                        uint32_t slot, bool out, bool speculative)
 {
-    p->key = key, p->slot = slot, p->out = out;
+    p->key = key, p->slot = slot;
     p->held = p->users = 0;
     p->copy = 0;
     p->pieces = l->params.pieces(l->params.user, slot, key, p->piece);
     pthread_mutex_lock(&l->lock);
     p->speculative = speculative;
+    p->out = out;
     p->dropped = p->copied = p->done = false;
     p->ticket = 0;
     p->after = p->from = NULL;

@@ -202,13 +202,14 @@ static struct loader_place *next_job(struct experts_loader *l)
 static void do_job(struct experts_loader *l, struct loader_place *p)
 {
     uint32_t *running = p->speculative ? &l->speculative_running : &l->needed_running;
-    const bool skip = l->failed || p->dropped;
+    const bool skip = l->failed || p->dropped, out = p->out;
     ++*running;
     pthread_mutex_unlock(&l->lock);
-    const bool ok = !skip && (p->out ? loader_send : loader_bring)(l, p);
+    const bool ok = !skip && (out ? loader_send : loader_bring)(l, p);
     pthread_mutex_lock(&l->lock);
     --*running;
-    if (!ok || !p->out || !l->params.source->store) loader_done(l, p); // else the write is next
+    // what is written next is the stream's, or even others' by now
+    if (!ok || !out || !l->params.source->store) loader_done(l, p);
     pthread_cond_broadcast(&l->work);
 }
 

@@ -22,7 +22,6 @@ enum loader_state {
 struct loader_place {
     enum loader_state    state;
     uint32_t             key, slot;
-    bool                 out;      // goes back
     uint8_t             *memory;   // host, whole pages
     uint64_t             at;       // in the ring's buffer
     struct loader_piece  piece[LOADER_PIECES];
@@ -34,6 +33,7 @@ struct loader_place {
     uint32_t             users;    // loads that are served from it
     uint64_t             copy;     // gpu_copy's
     // under the lock
+    bool                 out;      // goes back
     bool                 speculative, dropped;
     struct loader_place *after;    // leaves the slot first, or NULL
     uint64_t             ticket;   // the stream's, 0: none under way

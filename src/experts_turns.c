@@ -8,7 +8,7 @@
 #include "runtime/log.h"
 #include "runtime/os.h"
 
-// ---- between records and slots
+// ---- records come and go
 
 struct experts_piece experts_piece_of(const struct experts *x, uint32_t slot, int array,
                                       uint32_t matrix)
@@ -19,59 +19,94 @@ struct experts_piece experts_piece_of(const struct experts *x, uint32_t slot, in
                                   .bytes = bytes};
 }
 
-static bool move(struct experts *x, uint32_t slot, bool to_slot)
+static uint32_t pieces(void *user, uint32_t slot, uint32_t key,
+                       struct loader_piece out[LOADER_PIECES])
 {
-    uint8_t *record = x->turns->record;
+    const struct experts *x = user;
+    const uint32_t experts = x->model->config.num_experts;
+    uint32_t count = 0;
     for (int a = 0; a < RECORD_ARRAYS; a++)
         for (uint32_t i = 0; experts_has(x, a) && i < x->record.matrix_count; i++) {
             const struct experts_piece p = experts_piece_of(x, slot, a, i);
-            void *at = record + x->record.array[a] +
-                       x->record.matrix[i].begin * dtype_bytes(experts_dtype(x, a));
-            if (!(to_slot ? gpu_buffer_write(x->gpu, p.buffer, p.offset, at, p.bytes)
-                          : gpu_buffer_read(x->gpu, p.buffer, p.offset, at, p.bytes)))
-                return false;
+            const uint64_t begin = x->record.matrix[i].begin * dtype_bytes(experts_dtype(x, a));
+            out[count++] = (struct loader_piece){.buffer = p.buffer,
+                                                 .offset = p.offset,
+                                                 .in_record = x->record.array[a] + begin,
+                                                 .bytes = p.bytes};
         }
-    return true;
+    if (x->steps)
+        out[count++] = (struct loader_piece){
+            .buffer = x->steps,
+            .offset = 4ull * (key / experts * x->steps_stride + key % experts),
+            .bytes = 4,
+            .is_steps = true};
+    return count;
 }
 
-bool experts_load(struct experts *x, uint32_t key, uint32_t slot)
+bool experts_open(struct experts *x)
 {
-    if (!x->source.read(x->source.user, &x->record, key, x->training, x->turns->record) ||
-        !move(x, slot, true) || (x->training && !experts_restore(x, key, slot))) {
-        cache_drop(x->cache, slot);
-        return false;
-    }
+    if (!x->loader)
+        x->loader = experts_loader_create(&(struct experts_loader_params){.gpu = x->gpu,
+                                                                          .record = &x->record,
+                                                                          .source = &x->source,
+                                                                          .whole = x->training,
+                                                                          .slots = x->slots,
+                                                                          .pieces = pieces,
+                                                                          .user = x,
+                                                                          .file = x->file});
+    return x->loader != NULL;
+}
+
+bool experts_load(struct experts *x, uint32_t key, uint32_t slot, bool guess)
+{
     cache_set_dirty(x->cache, slot, false);
-    x->counts.bytes += x->training ? x->record.bytes : x->record.weights_bytes;
-    x->counts.misses++;
+    cache_pin(x->cache, slot);
+    x->turns->coming[slot] = guess ? COMING_GUESSED : COMING_NEEDED;
+    if (x->training) x->turns->foreign[slot] = true;
+    if (guess) x->counts.guessed++;
+    else x->counts.misses++;
+    return experts_loader_load(x->loader, key, slot, guess);
+}
+
+bool experts_came(struct experts *x, uint32_t slot)
+{
+    uint8_t *coming = &x->turns->coming[slot];
+    if (*coming == COMING_NOT) return true;
+    if (experts_loader_busy(x->loader, slot)) return false;
+    *coming = COMING_NOT;
+    cache_unpin(x->cache, slot);
+    experts_loader_use(x->loader, slot);
     return true;
 }
 
-static bool write_back(struct experts *x, uint32_t key, uint32_t slot)
+bool experts_await(struct experts *x)
 {
-    const uint32_t experts = x->model->config.num_experts;
-    uint32_t steps = 0;
-    memset(x->turns->record, 0, x->record.bytes);
-    if (x->steps && !gpu_buffer_read(x->gpu, x->steps,
-                                     4ull * (key / experts * x->steps_stride + key % experts),
-                                     &steps, sizeof steps))
-        return false;
-    experts_record_set_steps(&x->record, x->turns->record, steps);
-    if (!move(x, slot, false) ||
-        !x->source.write(x->source.user, &x->record, key, x->turns->record))
-        return false;
-    x->counts.written += x->record.bytes;
-    return true;
+    const double begin = os_seconds();
+    const bool ok = experts_loader_next(x->loader);
+    x->counts.wait_seconds += os_seconds() - begin;
+    return ok;
+}
+
+static void note_traffic(struct experts *x)
+{
+    const struct loader_stats stats = experts_loader_stats(x->loader);
+    x->counts.bytes = stats.bytes;
+    x->counts.written = stats.bytes_written;
+    x->counts.load_seconds = stats.seconds;
 }
 
 bool experts_flush(struct experts *x)
 {
+    if (!experts_open(x)) return false;
     for (uint32_t slot = 0; slot < x->slots; slot++) {
         if (!cache_is_dirty(x->cache, slot)) continue;
-        if (!write_back(x, (uint32_t)cache_key(x->cache, slot), slot)) return false;
+        if (!experts_loader_store(x->loader, (uint32_t)cache_key(x->cache, slot), slot))
+            return false;
         cache_set_dirty(x->cache, slot, false);
     }
-    return true;
+    const bool ok = experts_loader_drain(x->loader);
+    note_traffic(x);
+    return ok;
 }
 
 // ---- slots for who has none
@@ -85,6 +120,21 @@ bool experts_wait(struct experts *x, uint64_t ticket)
     return true;
 }
 
+// Guesses that were wrong give their slots to who is needed.
+static bool drop_guesses(struct experts *x, bool *freed)
+{
+    struct experts_turns *t = x->turns;
+    for (uint32_t slot = 0; slot < x->slots; slot++)
+        if (t->coming[slot] == COMING_GUESSED) experts_loader_cancel(x->loader, slot);
+    for (uint32_t slot = 0; slot < x->slots; slot++) {
+        if (t->coming[slot] != COMING_GUESSED) continue;
+        if (!experts_loader_wait(x->loader, slot) || !experts_came(x, slot)) return false;
+        cache_drop(x->cache, slot); // it may have come, or not
+        *freed = true;
+    }
+    return true;
+}
+
 // Who is held goes only where all others are in use, and what is in flight is waited for last.
 bool experts_take(struct experts *x, uint32_t key, uint64_t ticket, uint32_t *slot, bool *full)
 {
@@ -92,7 +142,8 @@ bool experts_take(struct experts *x, uint32_t key, uint64_t ticket, uint32_t *sl
     bool freed = true, taken = false;
     *full = false;
     while (!(taken = cache_take(x->cache, key, false, &victim)) && freed) {
-        if (!experts_spill(x, &freed)) return false;
+        freed = false;
+        if (!drop_guesses(x, &freed) || (!freed && !experts_spill(x, &freed))) return false;
         if (freed || x->turns->flying_count == 0 || x->turns->turn_count > 0) continue;
         if (!experts_wait(x, ticket)) return false;
         freed = true;
@@ -102,7 +153,8 @@ bool experts_take(struct experts *x, uint32_t key, uint64_t ticket, uint32_t *sl
     *slot = victim.slot;
     // what moved it may still be in flight
     return !victim.dirty ||
-           (experts_wait(x, ticket) && write_back(x, (uint32_t)victim.key, victim.slot));
+           (experts_wait(x, ticket) &&
+            experts_loader_store(x->loader, (uint32_t)victim.key, victim.slot));
 }
 
 // ---- turns
@@ -135,7 +187,7 @@ static void read_needed(struct experts *x, uint32_t moe_layer)
     const uint32_t *range = x->ranges->data, experts = x->model->config.num_experts;
     struct experts_turns *t = x->turns;
     for (t->needed = 0; t->needed < experts && range[2] > 0; range += RANGE_WORDS) {
-        t->done[t->needed] = false;
+        t->where[t->needed] = WHERE_AWAY;
         t->key[t->needed++] = moe_layer * experts + range[0];
     }
     t->left = t->needed;
@@ -143,59 +195,86 @@ static void read_needed(struct experts *x, uint32_t moe_layer)
 
 enum stage { STAGE_INFERENCE, STAGE_FORWARD, STAGE_GRADS };
 
-static void give_turn(struct experts *x, uint32_t *places, uint32_t index, uint32_t slot,
+static bool give_turn(struct experts *x, uint32_t *places, uint32_t index, uint32_t slot,
                       enum stage stage)
 {
     struct experts_turns *t = x->turns;
     places[index] = slot;
-    t->done[index] = true;
+    t->where[index] = WHERE_DONE;
     t->left--;
     experts_give(x, slot);
-    if (stage == STAGE_GRADS) experts_hold(x, slot);
     // backward comes to the last layers first
     if (stage == STAGE_FORWARD)
         cache_hint(x->cache, t->key[index], (uint64_t)(x->record.keys - t->key[index]));
+    return stage != STAGE_GRADS || experts_hold(x, slot);
 }
 
-static uint32_t place_resident(struct experts *x, uint32_t *places, enum stage stage)
+// Those in slots have their turn; guesses that are still on the way have it when they come.
+static bool place_resident(struct experts *x, uint32_t *places, enum stage stage)
 {
     struct experts_turns *t = x->turns;
-    uint32_t count = 0;
     for (uint32_t i = 0; i < t->needed; i++) {
         if (cache_find(x->cache, t->key[i]) == CACHE_NONE) continue;
-        give_turn(x, places, i, (uint32_t)cache_get(x->cache, t->key[i]), stage);
-        count++;
-    }
-    x->counts.hits += count;
-    return count;
-}
-
-// What the device did not hide of `seconds` of loading that have just ended.
-void experts_note_load(struct experts *x, uint64_t ticket, double seconds, bool *idle)
-{
-    x->counts.load_seconds += seconds;
-    *idle = *idle || !ticket || gpu_done(x->gpu, ticket);
-    if (*idle) x->counts.wait_seconds += seconds;
-}
-
-// Loads as many as slots are free.
-static bool load_some(struct experts *x, uint32_t *places, uint64_t ticket, enum stage stage)
-{
-    struct experts_turns *t = x->turns;
-    bool idle = !ticket || gpu_done(x->gpu, ticket);
-    for (uint32_t i = 0; i < t->needed; i++) {
-        if (t->done[i]) continue;
-        uint32_t slot;
-        bool full;
-        cache_get(x->cache, t->key[i]); // a miss, for the policy
-        const double begin = os_seconds();
-        if (!experts_take(x, t->key[i], ticket, &slot, &full)) return false;
-        if (full) break;
-        if (!experts_load(x, t->key[i], slot)) return false;
-        experts_note_load(x, ticket, os_seconds() - begin, &idle);
-        give_turn(x, places, i, slot, stage);
+        const uint32_t slot = (uint32_t)cache_get(x->cache, t->key[i]);
+        x->counts.hits++;
+        if (experts_came(x, slot)) {
+            if (!give_turn(x, places, i, slot, stage)) return false;
+            continue;
+        }
+        experts_loader_promote(x->loader, slot);
+        t->coming[slot] = COMING_NEEDED;
+        t->where[i] = WHERE_COMING;
     }
     return true;
+}
+
+// As many of the others as there are slots begin to come.
+static bool load_missing(struct experts *x, uint64_t ticket)
+{
+    struct experts_turns *t = x->turns;
+    bool full = false;
+    for (uint32_t i = 0; i < t->needed && !full; i++) {
+        uint32_t slot;
+        if (t->where[i] != WHERE_AWAY) continue;
+        cache_get(x->cache, t->key[i]); // a miss, for the policy
+        if (!experts_take(x, t->key[i], ticket, &slot, &full)) return false;
+        if (full) break;
+        t->where[i] = WHERE_COMING;
+        if (!experts_load(x, t->key[i], slot, false)) return false;
+    }
+    return true;
+}
+
+// Who has come has a turn.
+static bool place_arrived(struct experts *x, uint32_t *places, enum stage stage)
+{
+    struct experts_turns *t = x->turns;
+    for (uint32_t i = 0; i < t->needed; i++) {
+        if (t->where[i] != WHERE_COMING) continue;
+        const uint32_t slot = (uint32_t)cache_find(x->cache, t->key[i]);
+        if (experts_came(x, slot) && !give_turn(x, places, i, slot, stage)) return false;
+    }
+    return true;
+}
+
+static bool any_coming(const struct experts_turns *t)
+{
+    for (uint32_t i = 0; i < t->needed; i++)
+        if (t->where[i] == WHERE_COMING) return true;
+    return false;
+}
+
+static bool fill_turn(struct experts *x, const struct plan_visit *visit, uint32_t *places,
+                      enum stage stage)
+{
+    struct experts_turns *t = x->turns;
+    if (visit->turn == 0 && !place_resident(x, places, stage)) return false;
+    if (!load_missing(x, visit->ticket)) return false;
+    if (visit->turn > 0 && (!experts_loader_poll(x->loader) || !place_arrived(x, places, stage)))
+        return false;
+    while (t->turn_count == 0 && any_coming(t))
+        if (!experts_await(x) || !place_arrived(x, places, stage)) return false;
+    return experts_moved_on(x);
 }
 
 static bool visit_layer(struct experts *x, struct plan_visit *visit, enum stage stage)
@@ -203,21 +282,17 @@ static bool visit_layer(struct experts *x, struct plan_visit *visit, enum stage 
     struct experts_turns *t = x->turns;
     x->counts.turns++;
     experts_begin_turn(x);
-    if (visit->turn == 0) {
-        if (!experts_wait(x, visit->ticket)) return false;
-        read_needed(x, visit->id);
-    }
+    // the device may still read the places of the turn before, too
+    if (!experts_open(x) || !experts_wait(x, visit->ticket)) return false;
+    if (visit->turn == 0) read_needed(x, visit->id);
     uint32_t *places = os_alloc((t->needed + 1) * sizeof *places);
     memset(places, 0xff, t->needed * sizeof *places);
-    bool ok = (visit->turn == 0 && place_resident(x, places, stage) > 0) || t->left == 0 ||
-              load_some(x, places, visit->ticket, stage);
-    // the device may still read the places of the turn before
-    ok = ok && experts_wait(x, visit->ticket);
-    ok = ok && experts_moved_on(x);
+    const bool ok = fill_turn(x, visit, places, stage);
     if (ok && t->needed) memcpy(x->places->data, places, t->needed * sizeof *places);
     if (ok && stage == STAGE_GRADS) experts_fill_places(x);
     free(places);
     experts_end_turn(x);
+    note_traffic(x);
     visit->again = t->left > 0;
     return ok;
 }

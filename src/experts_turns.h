@@ -5,9 +5,13 @@
 #pragma once
 
 #include "experts.h"
+#include "experts_loader.h"
 
 enum { RANGE_WORDS = 4 }; // of moe_scan's ranges
 enum held { HELD_NOT, HELD_SLOT, HELD_HOST };
+enum coming { COMING_NOT, COMING_NEEDED, COMING_GUESSED };
+// Of an expert that has rows: it has no slot; its record is on the way to one; it had its turn.
+enum expert_where { WHERE_AWAY, WHERE_COMING, WHERE_DONE };
 
 // The slots of a turn are pinned until it is known to be over. An expert with gradients is held:
 // its slot is pinned as well, until the optimizer is submitted, or until the slot is needed more:
@@ -16,15 +20,16 @@ struct experts_turns {
     uint32_t *flying, flying_count; // slots of turns that may be in flight
     uint32_t *turn, turn_count;     // slots of the turn at hand
     uint32_t *key, needed;  // of the experts that have rows, in the order of the ranges
-    bool     *done;         // had their turn
-    uint32_t  left;         // that had none yet
-    void     *record;       // on its way
+    uint8_t  *where;        // enum expert_where
+    uint32_t  left;         // that had no turn yet
+    uint8_t  *coming;       // enum coming [slots]: a record is on the way to it; pinned for that
     // training only
     uint32_t *held, held_count, held_next; // keys in the order of their gradients; spilled up to
     uint8_t  *held_where;   // enum held [keys]
     void    **spilled;      // [keys]: f32 gradients, matrices one behind the other
     uint64_t  spill_bytes;  // of one expert
     bool     *has_grads;    // [slots]: else its gradients are zero
+    bool     *foreign;      // [slots]: loaded since; its gradients are whoever's was here before
 };
 
 static inline bool experts_has(const struct experts *x, int array)
@@ -48,8 +53,14 @@ bool experts_wait(struct experts *x, uint64_t ticket);
 // A slot for an expert that is not there, its contents saved where they have to be. Where all are
 // in use by what is in flight, that is waited for; *full: they are all in this turn.
 bool experts_take(struct experts *x, uint32_t key, uint64_t ticket, uint32_t *slot, bool *full);
-// Its record, and its gradients: those that wait for it, or zero.
-bool experts_load(struct experts *x, uint32_t key, uint32_t slot);
+// Its record begins to come (experts_loader.h).
+bool experts_load(struct experts *x, uint32_t key, uint32_t slot, bool guess);
+// Whether the slot's record is there.
+bool experts_came(struct experts *x, uint32_t slot);
+// Waits for the first of those that come. The device has nothing to do meanwhile.
+bool experts_await(struct experts *x);
+// The loader is made when it is first asked for: what is made until then may be made again.
+bool experts_open(struct experts *x);
 // It has a part in this turn.
 void experts_give(struct experts *x, uint32_t slot);
 // The turn at hand is the one in flight.
@@ -57,18 +68,17 @@ void experts_begin_turn(struct experts *x);
 void experts_end_turn(struct experts *x);
 // False after one line: nobody has a part in the turn at hand, and some still wait for theirs.
 bool experts_moved_on(const struct experts *x);
-// Seconds of loading: *idle: while the device had nothing to do.
-void experts_note_load(struct experts *x, uint64_t ticket, double seconds, bool *idle);
 
 // ---- gradients
 
 bool experts_grads_init(struct experts *x);
 void experts_grads_resize(struct experts *x); // slots are others
 void experts_grads_free(struct experts *x);
-void experts_hold(struct experts *x, uint32_t slot); // it gets gradients in this turn
+bool experts_hold(struct experts *x, uint32_t slot); // it gets gradients in this turn
 // Gradients of one that is held, and not in this turn, go to the host. *freed: there was one.
 bool experts_spill(struct experts *x, bool *freed);
-// The gradients of a slot that has just been loaded.
+// The gradients of a slot that was loaded since it last had a part in backward: those that wait for
+// its expert, or zero.
 bool experts_restore(struct experts *x, uint32_t key, uint32_t slot);
 // Where the partial sums of the turn's gradients go.
 void experts_fill_places(struct experts *x);
