@@ -3,7 +3,6 @@
 // save.
 #include "src/train.h"
 
-#include <cjson/cJSON.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +20,7 @@
 #include "src/schedule.h"
 #include "src/trace.h"
 #include "src/train_checkpoint.h"
+#include "src/train_layers.h"
 #include "src/trainer.h"
 #include "src/tune.h"
 
@@ -56,78 +56,12 @@ struct run_state {
     struct train_outcome      *outcome;
 };
 
-// ---- loop state, in state.json of each checkpoint
+// ---- checkpoints
 
 static double seconds_of_training(const struct run_state *r)
 {
     return r->seconds + (r->began > 0 ? os_seconds() - r->began : 0);
 }
-
-static bool write_state(struct run_state *r)
-{
-    char *routing = routing_print(r->routing);
-    struct bytes text = {0};
-    bytes_printf(&text,
-                 "{\"step\": %u, \"windows\": %llu, \"seed\": %llu, \"data\": \"%016llx\", "
-                 "\"routing\": %s}\n",
-                 r->step, (unsigned long long)r->windows, (unsigned long long)r->config->seed,
-                 (unsigned long long)data_fingerprint(r->data), routing);
-    text.count -= 2; // "}\n"
-    if (r->config->max_train_seconds > 0) // the clock of the whole run
-        bytes_printf(&text, ", \"seconds\": %.3f", seconds_of_training(r));
-    if (r->averaged) bytes_printf(&text, ", \"averaged\": %llu", (unsigned long long)r->averaged);
-    bytes_printf(&text, "}\n");
-    const bool ok = checkpoint_write(r->folder, "state.json", (const char *)text.data);
-    bytes_free(&text);
-    free(routing);
-    return ok;
-}
-
-static bool parse_state(struct run_state *r, const char *path, const cJSON *json)
-{
-    const cJSON *step = cJSON_GetObjectItemCaseSensitive(json, "step");
-    const cJSON *windows = cJSON_GetObjectItemCaseSensitive(json, "windows");
-    const cJSON *data = cJSON_GetObjectItemCaseSensitive(json, "data");
-    const bool untrained = cJSON_IsNull(data); // vkmoe init or pack made it
-    if (!cJSON_IsNumber(step) || !cJSON_IsNumber(windows) ||
-        !(cJSON_IsString(data) || untrained)) {
-        log_error("%s: not a training state (step, windows and data are wanted)", path);
-        return false;
-    }
-    r->step = (uint32_t)step->valuedouble;
-    r->windows = (uint64_t)windows->valuedouble;
-    const cJSON *seconds = cJSON_GetObjectItemCaseSensitive(json, "seconds");
-    if (cJSON_IsNumber(seconds)) r->seconds = fmax(seconds->valuedouble, 0);
-    const cJSON *averaged = cJSON_GetObjectItemCaseSensitive(json, "averaged");
-    if (cJSON_IsNumber(averaged) && config_averages(r->config))
-        r->averaged = (uint64_t)fmax(averaged->valuedouble, 0);
-    const cJSON *routing = cJSON_GetObjectItemCaseSensitive(json, "routing");
-    const bool any = routing && !cJSON_IsNull(routing);
-    if (any && !routing_parse(r->routing, routing))
-        log_warn("%s: \"routing\" is of another model; experts count as never used", path);
-    if (untrained || strtoull(data->valuestring, NULL, 16) == data_fingerprint(r->data))
-        return true;
-    log_error("%s: the run was trained on other data, another split or another seq_len; give "
-              "--data as in the first part of the run",
-              path);
-    return false;
-}
-
-static bool read_state(struct run_state *r, const char *folder)
-{
-    char path[4200];
-    void *text;
-    uint64_t bytes;
-    snprintf(path, sizeof path, "%s/state.json", folder);
-    if (!file_read(path, 64 << 20, &text, &bytes)) return false;
-    cJSON *json = cJSON_ParseWithLength(text, bytes);
-    const bool ok = parse_state(r, path, json);
-    cJSON_Delete(json);
-    free(text);
-    return ok;
-}
-
-// ---- checkpoints
 
 static struct train_values values_of(const struct run_state *r)
 {
@@ -136,14 +70,36 @@ static struct train_values values_of(const struct run_state *r)
                                  .averaged = r->averaged > 0};
 }
 
+static struct train_state state_of(const struct run_state *r)
+{
+    return (struct train_state){.config = r->config,
+                                .data = r->data,
+                                .routing = r->routing,
+                                .step = r->step,
+                                .windows = r->windows,
+                                .averaged = r->averaged,
+                                .seconds = seconds_of_training(r)};
+}
+
 static bool load_checkpoint(struct run_state *r)
 {
-    if (!read_state(r, r->found.path)) return false;
+    struct train_state state = state_of(r);
+    if (!train_state_read(&state, r->found.path)) return false;
+    r->step = state.step;
+    r->windows = state.windows;
+    r->averaged = state.averaged;
+    r->seconds = state.seconds;
     const struct train_values values = values_of(r);
     if (!train_values_load(&values, r->found.path)) return false;
     r->saved = r->step;
     log_info("resumed at step %u from %s", r->step, r->found.path);
     return true;
+}
+
+static bool write_state(struct run_state *r)
+{
+    const struct train_state state = state_of(r);
+    return train_state_write(&state, r->folder);
 }
 
 // No step may be in flight.
@@ -440,92 +396,6 @@ static void show_progress(struct run_state *r, const struct trainer_result *resu
     if (r->progress) progress_update(r->progress, &state);
 }
 
-// The auxiliary losses that are on in a layer, by name.
-static void name_losses(struct metrics_layer *out, const struct config_router *router,
-                        const double *loss)
-{
-    const struct { const char *name; double coef; enum kernel_router_stats at; } all[] = {
-        {"balance", router->balance_coef, ROUTER_BALANCE},
-        {"balance_hf", router->pooled_coef, ROUTER_POOLED},
-        {"z", router->z_coef, ROUTER_Z},
-        {"entropy", router->entropy_coef, ROUTER_ENTROPY},
-        {"mean_entropy", router->mean_entropy_coef, ROUTER_MEAN_ENTROPY},
-        {"variance", router->variance_coef, ROUTER_VARIANCE},
-        {"importance", router->importance_coef, ROUTER_IMPORTANCE},
-        {"z_square", router->z_square_coef, ROUTER_Z_SQUARE},
-    };
-    for (size_t i = 0; i < COUNT_OF(all); i++)
-        if (all[i].coef != 0)
-            out->loss[out->losses++] = (struct metrics_loss){all[i].name, loss[all[i].at]};
-}
-
-// The tokens of the step that are traced, and the kinds of text that they are of.
-static void trace_texts(struct run_state *r, const struct trainer_result *result)
-{
-    const struct config *c = r->config;
-    const uint32_t seq = c->seq_len, windows = ceil_div(trace_tokens(r->trace), seq);
-    const uint64_t first = (uint64_t)(result->step - 1) * c->batch_size *
-                           c->gradient_accumulation_steps;
-    if (!trace_wants_tokens(r->trace, result->step)) return;
-    uint32_t *domains = os_alloc((size_t)windows * seq * sizeof *domains);
-    for (uint32_t w = 0; w < windows; w++)
-        data_window_domains(r->data, DATA_TRAIN,
-                            data_window_index(r->data, DATA_TRAIN, first + w),
-                            domains + (size_t)w * seq, NULL);
-    trace_ids(r->trace, result->step, result->ids);
-    trace_domains(r->trace, result->step, domains);
-    free(domains);
-}
-
-// What the run knows of layer `index` beyond the step's counts, and the step's part of the trace.
-static void observe_routing(struct run_state *r, const struct trainer_result *result,
-                            uint32_t index)
-{
-    const struct config *c = r->config;
-    routing_observe(r->routing,
-                    &(struct routing_step){
-                        .step = result->step,
-                        .index = index,
-                        .tokens = (double)c->batch_size * c->seq_len *
-                                  c->gradient_accumulation_steps,
-                        .picks = result->picks[index],
-                        .pick_tokens = result->pick_tokens,
-                    },
-                    &r->layers[index]);
-    if (!r->trace || !trace_wants(r->trace, result->step)) return;
-    if (index == 0) trace_texts(r, result);
-    trace_counts(r->trace, result->step, index, result->load[index]);
-    if (!trace_wants_tokens(r->trace, result->step)) return;
-    trace_picks(r->trace, result->step, index, result->picks[index]);
-    trace_gates(r->trace, result->step, index, result->gates[index]);
-}
-
-static void moe_layer_metrics(struct run_state *r, const struct trainer_result *result)
-{
-    const struct config *c = r->config;
-    const double tokens =
-        (double)c->seq_len * c->batch_size * c->gradient_accumulation_steps;
-    uint32_t index = 0;
-    for (uint32_t layer = 0; layer < c->num_hidden_layers; layer++) {
-        if (!c->moe_layer[layer]) continue;
-        const struct trainer_layer *own = &result->layer[index];
-        struct metrics_layer *out = &r->layers[index];
-        metrics_layer_fill(out, layer, result->load[index], c->num_experts,
-                           own->loss[ROUTER_BALANCE], own->loss[ROUTER_Z]);
-        name_losses(out, &c->layer_router[layer], own->loss);
-        out->experts_per_token = own->kept / tokens;
-        out->token_entropy =
-            c->num_experts > 1 ? own->loss[ROUTER_ENTROPY] / log(c->num_experts) : 1;
-        out->least_entropy = c->num_experts > 1 ? own->least_entropy / log(c->num_experts) : 1;
-        const struct config_router *router = &c->layer_router[layer];
-        if (router->capacity_factor > 0 && router->type != CONFIG_ROUTER_EXPERT_CHOICE)
-            out->dropped = own->picks - own->kept;
-        observe_routing(r, result, index);
-        index++;
-    }
-    if (r->trace) trace_flush(r->trace);
-}
-
 static bool collect(struct run_state *r)
 {
     struct trainer_result result;
@@ -535,7 +405,8 @@ static bool collect(struct run_state *r)
     r->run_tokens += result.targets;
     const double tokens_per_s = (double)r->run_tokens / (now - r->began);
     const double metrics_began = os_seconds();
-    moe_layer_metrics(r, &result);
+    const struct train_layers layers = {r->config, r->data, r->layers, r->routing, r->trace};
+    train_layers_observe(&layers, &result);
     if (result.skipped)
         log_warn("step %u skipped: the gradient norm is not finite (loss %g); nothing moved",
                  result.step, result.loss);

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Weights, optimizer and store in and out of a checkpoint: see train_checkpoint.h.
+// Weights, optimizer, store and the loop's state in and out of a checkpoint: see
+// train_checkpoint.h.
 #include "src/train_checkpoint.h"
 
+#include <cjson/cJSON.h>
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -227,4 +230,72 @@ bool train_values_save(const struct train_values *v, struct checkpoint *folder, 
             weights_save(model, checkpoint_path(folder, "average.safetensors"), get_average,
                          v->params, metadata, 2)) &&
            save_store(v, folder);
+}
+
+// ---- the loop
+
+bool train_state_write(const struct train_state *state, struct checkpoint *folder)
+{
+    char *routing = routing_print(state->routing);
+    struct bytes text = {0};
+    bytes_printf(&text,
+                 "{\"step\": %u, \"windows\": %llu, \"seed\": %llu, \"data\": \"%016llx\", "
+                 "\"routing\": %s}\n",
+                 state->step, (unsigned long long)state->windows,
+                 (unsigned long long)state->config->seed,
+                 (unsigned long long)data_fingerprint(state->data), routing);
+    text.count -= 2; // "}\n"
+    if (state->config->max_train_seconds > 0) // the clock of the whole run
+        bytes_printf(&text, ", \"seconds\": %.3f", state->seconds);
+    if (state->averaged)
+        bytes_printf(&text, ", \"averaged\": %llu", (unsigned long long)state->averaged);
+    bytes_printf(&text, "}\n");
+    const bool ok = checkpoint_write(folder, "state.json", (const char *)text.data);
+    bytes_free(&text);
+    free(routing);
+    return ok;
+}
+
+static bool parse_state(struct train_state *state, const char *path, const cJSON *json)
+{
+    const cJSON *step = cJSON_GetObjectItemCaseSensitive(json, "step");
+    const cJSON *windows = cJSON_GetObjectItemCaseSensitive(json, "windows");
+    const cJSON *data = cJSON_GetObjectItemCaseSensitive(json, "data");
+    const bool untrained = cJSON_IsNull(data); // vkmoe init or pack made it
+    if (!cJSON_IsNumber(step) || !cJSON_IsNumber(windows) ||
+        !(cJSON_IsString(data) || untrained)) {
+        log_error("%s: not a training state (step, windows and data are wanted)", path);
+        return false;
+    }
+    state->step = (uint32_t)step->valuedouble;
+    state->windows = (uint64_t)windows->valuedouble;
+    const cJSON *seconds = cJSON_GetObjectItemCaseSensitive(json, "seconds");
+    if (cJSON_IsNumber(seconds)) state->seconds = fmax(seconds->valuedouble, 0);
+    const cJSON *averaged = cJSON_GetObjectItemCaseSensitive(json, "averaged");
+    if (cJSON_IsNumber(averaged) && config_averages(state->config))
+        state->averaged = (uint64_t)fmax(averaged->valuedouble, 0);
+    const cJSON *routing = cJSON_GetObjectItemCaseSensitive(json, "routing");
+    const bool any = routing && !cJSON_IsNull(routing);
+    if (any && !routing_parse(state->routing, routing))
+        log_warn("%s: \"routing\" is of another model; experts count as never used", path);
+    if (untrained || strtoull(data->valuestring, NULL, 16) == data_fingerprint(state->data))
+        return true;
+    log_error("%s: the run was trained on other data, another split or another seq_len; give "
+              "--data as in the first part of the run",
+              path);
+    return false;
+}
+
+bool train_state_read(struct train_state *state, const char *checkpoint)
+{
+    char path[4200];
+    void *text;
+    uint64_t bytes;
+    snprintf(path, sizeof path, "%s/state.json", checkpoint);
+    if (!file_read(path, 64 << 20, &text, &bytes)) return false;
+    cJSON *json = cJSON_ParseWithLength(text, bytes);
+    const bool ok = parse_state(state, path, json);
+    cJSON_Delete(json);
+    free(text);
+    return ok;
 }

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT
-// What a checkpoint has of a model in training, beside the loop's state.json (train.c): weights,
-// the optimizer's state, the mean of the weights. Where experts come and go, theirs lie in the
-// run's store, and the checkpoint has its manifest (experts_pack.h): the same files that vkmoe
-// pack and init write and vkmoe unpack reads.
+// What a checkpoint has of a model in training: weights, the optimizer's state, the mean of the
+// weights, and in state.json where the loop is. Where experts come and go, theirs lie in the run's
+// store, and the checkpoint has its manifest (experts_pack.h): the same files that vkmoe pack and
+// init write and vkmoe unpack reads.
 #pragma once
 
 #include "checkpoint.h"
+#include "data.h"
 #include "experts.h"
 #include "params.h"
+#include "routing.h"
 
 // The experts of a run on the disk, open for writing.
 struct train_store;
@@ -34,3 +36,18 @@ bool train_values_load(const struct train_values *values, const char *checkpoint
 // Into the checkpoint that was begun. No step may be in flight.
 bool train_values_save(const struct train_values *values, struct checkpoint *folder,
                        uint32_t step);
+
+// state.json. The first three are the run's; what routers did is read into `routing`.
+struct train_state {
+    const struct config *config;
+    const struct data   *data;
+    struct routing      *routing;
+    uint32_t             step;
+    uint64_t             windows;  // used since the run began
+    uint64_t             averaged; // steps that are in the mean of the weights
+    double               seconds;  // of training; kept where the config limits them
+};
+
+bool train_state_write(const struct train_state *state, struct checkpoint *folder);
+// False after one line; of other data, too. What the file does not have stays as it is.
+bool train_state_read(struct train_state *state, const char *checkpoint);

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MIT
+// What a training step tells of each MoE layer: the numbers of a line of metrics.jsonl, what is
+// known of routing since the run began, and the routing trace.
+#pragma once
+
+#include "data.h"
+#include "metrics.h"
+#include "routing.h"
+#include "trace.h"
+#include "trainer.h"
+
+struct train_layers {
+    const struct config  *config;
+    const struct data    *data;
+    struct metrics_layer *layer;   // [MoE layers] is filled
+    struct routing       *routing;
+    struct trace_writer  *trace;   // NULL: none is wanted
+};
+
+void train_layers_observe(const struct train_layers *to, const struct trainer_result *result);
