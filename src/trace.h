@@ -106,7 +106,8 @@ struct trace_record {
     enum trace_kind kind;
     uint32_t        count;     // values
     uint32_t       *value;     // [experts], [trace_tokens], [trace_tokens][K]; TRACE_NO_PICK,
-                               // TRACE_NO_DOMAIN; residency: enum trace_place [experts]
+                               // TRACE_NO_DOMAIN; residency: enum trace_place [experts]. Picks are
+                               // below experts, domains below domains
     const float    *gate;      // of kind 5, in place of value
     struct trace_stream stream; // of kind 7
 };

@@ -4,6 +4,7 @@
 // of records, by which the index walks.
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,6 +20,7 @@ struct trace_reader {
     int                file;
     struct trace_shape shape;
     uint64_t           at;        // of the next record
+    uint32_t           at_step;   // steps before it are behind us
     // what of the file is in memory
     uint8_t           *window;
     uint64_t           window_at, window_bytes, window_most;
@@ -191,6 +193,7 @@ static bool decode_gates(struct trace_reader *r, const uint8_t *at, const uint8_
     if (end - at < (ptrdiff_t)sizeof most) return false;
     memcpy(&most, at, sizeof most);
     at += sizeof most;
+    if (!isfinite(most) || most < 0) return false;
     for (; at < end; at++) r->gate[out->count++] = (float)*at / TRACE_GATE_LEVELS * most;
     out->gate = r->gate;
     return true;
@@ -203,7 +206,10 @@ static bool decode_numbers(struct trace_reader *r, const uint8_t *at, const uint
     while (at < end) {
         uint64_t times = 1;
         if (!get_number(&at, end, &value)) return false;
-        if (out->kind == TRACE_PICKS) value = value ? value - 1 : TRACE_NO_PICK;
+        if (out->kind == TRACE_PICKS) {
+            if (value > r->shape.experts) return false;
+            value = value ? value - 1 : TRACE_NO_PICK;
+        }
         if (out->kind == TRACE_RESIDENCY) times = value / TRACE_PLACES + 1, value %= TRACE_PLACES;
         if (!put_values(r, out, value, times)) return false;
         if (out->kind != TRACE_COUNTS || value) continue;
@@ -247,7 +253,9 @@ static bool decode(struct trace_reader *r, const struct trace_head *head, const 
         break;
     case TRACE_DOMAINS:
         ok = head->bytes == count;
-        for (; ok && out->count < count; out->count++) r->value[out->count] = payload[out->count];
+        for (; ok && out->count < count; out->count++)
+            r->value[out->count] = payload[out->count] < r->shape.domains ? payload[out->count]
+                                                                          : TRACE_NO_DOMAIN;
         break;
     case TRACE_STREAM:
         out->count = 1;
@@ -273,7 +281,8 @@ bool trace_next(struct trace_reader *r, struct trace_record *out)
 {
     struct trace_head head;
     for (const uint8_t *payload; (payload = record_at(r, r->at, WINDOW, &head));) {
-        if (head.check != trace_check(&head, payload)) return false;
+        if (head.check != trace_check(&head, payload) || head.step < r->at_step) return false;
+        r->at_step = head.step;
         r->at += TRACE_RECORD + head.bytes;
         if (head.kind < TRACE_COUNTS || head.kind > TRACE_STREAM) continue;
         if (decode(r, &head, payload, out)) return true;
@@ -326,7 +335,9 @@ uint32_t trace_index(struct trace_reader *r, const struct trace_step **steps)
 
 void trace_seek(struct trace_reader *r, uint32_t index)
 {
-    if (index < r->step_count) r->at = r->step[index].at;
+    if (index >= r->step_count) return;
+    r->at = r->step[index].at;
+    r->at_step = r->step[index].step;
 }
 
 bool trace_find(struct trace_reader *r, uint32_t index, uint16_t layer, enum trace_kind kind,
