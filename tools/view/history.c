@@ -46,6 +46,7 @@ static bool open_parts(struct history *h)
 {
     struct history_own *own = h->own;
     own->metrics.path = arena_printf(own->arena, "%s/metrics.jsonl", h->folder);
+    own->places_path = arena_printf(own->arena, "%s/residency.trace", h->folder);
     own->trace_path = arena_printf(own->arena, "%s/routing.trace", h->folder);
     if (!has_run(h)) return false;
     const char *tokenizer = arena_printf(own->arena, "%s/tokenizer.json", h->folder);
@@ -82,6 +83,7 @@ static void find_ends(struct history *h)
 {
     h->first_step = h->rows ? h->row_step[0] : 0;
     h->last_step = h->rows ? h->row_step[h->rows - 1] : 0;
+    if (h->places) h->last_step = max_u32(h->last_step, h->place_step[h->places - 1]);
     if (!h->steps) return;
     if (!h->first_step || h->step[0] < h->first_step) h->first_step = h->step[0];
     h->last_step = max_u32(h->last_step, h->step[h->steps - 1]);
@@ -89,19 +91,16 @@ static void find_ends(struct history *h)
 
 bool history_poll(struct history *h, double ms)
 {
-    const double start = os_seconds(), half = ms > 0 ? start + ms / 2000 : 0;
-    const bool traced = history_trace_poll(h, half);
+    const double start = os_seconds();
+    const bool traced = history_trace_poll(h), placed = history_places_poll(h);
     const bool measured = history_metrics_poll(h, ms > 0 ? start + ms / 1000 : 0);
-    if (!traced && !measured) return false;
+    if (!traced && !placed && !measured) return false;
     find_ends(h);
     h->version++;
     return true;
 }
 
-bool history_complete(const struct history *h)
-{
-    return h->own->metrics_end && h->own->trace_end;
-}
+bool history_complete(const struct history *h) { return h->own->metrics_end; }
 
 // ---- looking things up
 

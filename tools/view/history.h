@@ -9,6 +9,7 @@
 #pragma once
 
 #include "src/base.h"
+#include "src/trace.h"
 
 #define HISTORY_NONE 0xffffffffu // no such expert, domain, step
 
@@ -40,7 +41,11 @@ struct history {
     uint32_t              *step;         // [steps], ascending
     uint32_t               domains;      // kinds of text the tokens are of; 0: not told
     const char           **domain_name;  // [domains]
-    // both
+    // residency.trace, of runs whose experts come and go
+    uint32_t               places;       // steps of which it tells
+    uint32_t              *place_step;   // [places], ascending
+    struct trace_stream   *stream;       // [places] what the stream did since the one before
+    // all of them
     uint32_t               first_step, last_step; // 0: none yet
     uint64_t               version;      // grows with every change of the above
     struct history_own    *own;
@@ -73,9 +78,15 @@ struct history_tokens {
     const uint32_t  *id;     // [count]
     const uint32_t **pick;   // [layers] -> [count][top_k], HISTORY_NONE: not taken; NULL: no record
     const float    **gate;   // [layers] -> [count][top_k]; NULL: not told
-    const uint8_t   *domain; // [count]; NULL: not told
+    const uint32_t  *domain; // [count], HISTORY_NONE: none; NULL: not told
 };
 bool history_tokens(struct history *history, uint32_t at, struct history_tokens *out);
+// The last traced step at or before `at` whose tokens were traced (not every traced step's are);
+// HISTORY_NONE: none.
+uint32_t history_tokens_at(struct history *history, uint32_t at);
+
+// Where a layer's experts were: enum trace_place [experts], of place_step[at]. False: not told.
+bool history_places(struct history *history, uint32_t at, uint32_t layer, uint8_t *place);
 
 // The text of a token id as one printable line: "\n" as a sign, a special token as its number.
 // Bytes that are no UTF-8 alone come as \xNN. Returns its length.

@@ -19,10 +19,12 @@ struct history_file { // a file that grows
 struct history_own {
     struct history_file   metrics;
     struct bytes          pending;    // a line that is not whole yet
-    bool                  metrics_end, trace_end; // of what is there
+    bool                  metrics_end; // of what is there
     uint32_t              row_room, series_room, series_hint, alarm_room;
-    char                 *trace_path;
+    char                 *trace_path, *places_path;
     struct history_trace *trace;      // NULL: no trace yet
+    struct history_trace *residency;  // NULL: none
+    bool                  trace_refused, places_refused; // did not open; that was said once
     struct tokenizer     *tokenizer;  // NULL: the folder has none
     uint32_t              experts;    // that config.json says; 0: it does not
     struct arena         *arena;
@@ -46,6 +48,7 @@ void history_metrics_free(struct history *history);
 bool history_metrics_line(struct history *history, const char *line, size_t bytes);
 
 // history_trace.c
-bool history_trace_poll(struct history *history, double deadline);
+bool history_trace_poll(struct history *history);
 bool history_trace_begin(struct history *history); // false after one line
+bool history_places_poll(struct history *history);
 void history_trace_free(struct history *history);

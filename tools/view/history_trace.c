@@ -1,150 +1,237 @@
 // SPDX-License-Identifier: MIT
-// routing.trace behind the history: which steps were traced, their picks and tokens. The file is
-// read through src/trace.h alone.
+// routing.trace and residency.trace behind the history: which steps were traced, and what is told
+// of them when it is asked for. The files are read through src/trace.h alone.
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "runtime/log.h"
 #include "runtime/os.h"
-#include "src/trace.h"
 #include "tools/view/history_own.h"
-
-// A record as it was read.
-struct kept { uint32_t step, layer, kind, count, *value; };
 
 struct history_trace {
     struct trace_reader *reader;
-    struct kept         *kept;
-    uint32_t             count, room, step_room;
-    uint32_t            *first;  // [steps] record of a step
-    uint32_t             first_room;
-    ino_t                inode;
-    dev_t                device;
-    const uint32_t     **pick;   // [layers]
+    uint32_t             room, stream_room, last_bytes; // of the last step
+    uint32_t             asked, found;                  // by history_tokens_at
+    // the tokens of a step
+    uint32_t            *id, *domain, **pick;           // [layers] -> [tokens][top_k]
+    float              **gate;
+    const uint32_t     **shown_pick;
+    const float        **shown_gate;
 };
+
+static bool is_there(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && info.st_size > 0;
+}
 
 // ---- opening
 
-static void trace_end(struct history *h)
+static void free_trace(struct history_trace **trace, uint32_t layers)
 {
-    struct history_trace *t = h->own->trace;
+    struct history_trace *t = *trace;
     if (!t) return;
     trace_finish(&t->reader);
-    for (uint32_t i = 0; i < t->count; i++) free(t->kept[i].value);
-    free(t->kept), free(t->first), free(t->pick), free(t);
-    free(h->step), free(h->layer);
-    h->step = NULL, h->layer = NULL, h->own->trace = NULL;
-    h->steps = h->layers = h->experts = 0;
+    for (uint32_t i = 0; i < layers; i++) {
+        if (t->pick) free(t->pick[i]);
+        if (t->gate) free(t->gate[i]);
+    }
+    free(t->id), free(t->domain), free(t->pick), free(t->gate);
+    free(t->shown_pick), free(t->shown_gate), free(t);
+    *trace = NULL;
 }
 
-void history_trace_free(struct history *h) { trace_end(h); }
+static void end_trace(struct history *h)
+{
+    free_trace(&h->own->trace, h->layers);
+    free(h->step), free(h->layer);
+    for (uint32_t i = 0; i < h->domains; i++) free((char *)h->domain_name[i]);
+    free(h->domain_name);
+    h->step = NULL, h->layer = NULL, h->domain_name = NULL;
+    h->steps = h->layers = h->experts = h->domains = 0;
+}
+
+static void end_places(struct history *h)
+{
+    free_trace(&h->own->residency, 0);
+    free(h->place_step), free(h->stream);
+    h->place_step = NULL, h->stream = NULL, h->places = 0;
+}
+
+void history_trace_free(struct history *h)
+{
+    end_trace(h);
+    end_places(h);
+}
 
 static void take_shape(struct history *h, const struct trace_shape *shape)
 {
-    h->experts = shape->experts, h->layers = shape->layers;
+    h->experts = shape->experts, h->layers = shape->layers, h->domains = shape->domains;
     h->step_tokens = shape->step_tokens, h->trace_tokens = shape->trace_tokens;
     h->seq_len = shape->seq_len;
     h->layer = os_alloc((shape->layers + 1) * sizeof *h->layer);
+    h->domain_name = os_alloc((shape->domains + 1) * sizeof *h->domain_name);
     for (uint32_t i = 0; i < shape->layers; i++)
         h->layer[i] = (struct history_layer){shape->layer[i].number, shape->layer[i].top_k};
+    for (uint32_t i = 0; i < shape->domains; i++) h->domain_name[i] = os_strdup(shape->domain[i]);
+}
+
+static void make_rooms(const struct history *h, struct history_trace *t)
+{
+    const size_t tokens = h->trace_tokens + 1;
+    t->id = os_alloc(tokens * sizeof *t->id);
+    t->domain = os_alloc(tokens * sizeof *t->domain);
+    t->pick = os_alloc((h->layers + 1) * sizeof *t->pick);
+    t->gate = os_alloc((h->layers + 1) * sizeof *t->gate);
+    t->shown_pick = os_alloc((h->layers + 1) * sizeof *t->shown_pick);
+    t->shown_gate = os_alloc((h->layers + 1) * sizeof *t->shown_gate);
+    for (uint32_t i = 0; i < h->layers; i++) {
+        t->pick[i] = os_alloc(tokens * h->layer[i].top_k * sizeof *t->pick[i]);
+        t->gate[i] = os_alloc(tokens * h->layer[i].top_k * sizeof *t->gate[i]);
+    }
 }
 
 bool history_trace_begin(struct history *h)
 {
-    struct stat info;
-    if (stat(h->own->trace_path, &info) != 0 || info.st_size == 0) return true; // not yet
+    if (h->own->trace_refused || !is_there(h->own->trace_path)) return true; // not yet
     struct trace_reader *reader = trace_open(h->own->trace_path);
+    h->own->trace_refused = !reader;
     if (!reader) return false;
     struct history_trace *t = h->own->trace = os_alloc(sizeof *t);
     t->reader = reader;
-    t->inode = info.st_ino, t->device = info.st_dev;
+    t->asked = HISTORY_NONE;
     take_shape(h, trace_shape(reader));
-    t->pick = os_alloc((h->layers + 1) * sizeof *t->pick);
+    make_rooms(h, t);
     if (!h->own->experts || h->own->experts == h->experts) return true;
     log_error("%s: a trace of %u experts, config.json beside it has %u; wanted this run's",
               h->own->trace_path, h->experts, h->own->experts);
+    h->own->trace_refused = true;
+    end_trace(h);
     return false;
 }
 
-// ---- reading
+// ---- what has grown
 
-static uint32_t index_of(const struct history *h, uint32_t number)
+bool history_trace_poll(struct history *h)
 {
-    for (uint32_t i = 0; i < h->layers; i++)
-        if (h->layer[i].number == number) return i;
-    return h->layers;
-}
-
-static void keep(struct history *h, const struct trace_record *record)
-{
-    struct history_trace *t = h->own->trace;
-    HISTORY_GROW(t->kept, t->room, t->count + 1);
-    struct kept *k = &t->kept[t->count++];
-    *k = (struct kept){record->step, index_of(h, record->layer), record->kind, record->count, NULL};
-    k->value = os_alloc((record->count + 1ull) * sizeof *k->value);
-    memcpy(k->value, record->value, record->count * sizeof *k->value);
-    if (h->steps && h->step[h->steps - 1] >= record->step) return;
-    HISTORY_GROW(h->step, t->step_room, h->steps + 1);
-    HISTORY_GROW(t->first, t->first_room, h->steps + 1);
-    t->first[h->steps] = t->count - 1;
-    h->step[h->steps++] = record->step;
-}
-
-bool history_trace_poll(struct history *h, double deadline)
-{
-    struct trace_record record;
-    struct stat info;
+    const struct trace_step *step;
     bool came = false;
-    h->own->trace_end = true;
-    const bool there = stat(h->own->trace_path, &info) == 0;
+    if (h->own->trace && trace_replaced(h->own->trace->reader)) end_trace(h), came = true;
+    if (!h->own->trace && (!history_trace_begin(h) || !h->own->trace)) return came;
     struct history_trace *t = h->own->trace;
-    if (t && there && (info.st_ino != t->inode || info.st_dev != t->device)) {
-        trace_end(h);
-        came = true;
+    const uint32_t count = trace_index(t->reader, &step);
+    if (!count || (count == h->steps && step[count - 1].bytes == t->last_bytes)) return came;
+    HISTORY_GROW(h->step, t->room, count);
+    for (; h->steps < count; h->steps++) h->step[h->steps] = step[h->steps].step;
+    t->last_bytes = step[count - 1].bytes;
+    t->asked = HISTORY_NONE;
+    return true;
+}
+
+// A residency trace of another shape, or one that does not open, is not shown; trace_open says why.
+static bool begin_places(struct history *h)
+{
+    if (!h->own->trace || h->own->places_refused || !is_there(h->own->places_path)) return false;
+    struct trace_reader *reader = trace_open(h->own->places_path);
+    h->own->places_refused = !reader;
+    if (!reader) return false;
+    const struct trace_shape *shape = trace_shape(reader);
+    if (shape->experts != h->experts || shape->layers != h->layers) {
+        log_error("%s: of another model than routing.trace beside it; it is not shown",
+                  h->own->places_path);
+        h->own->places_refused = true;
+        trace_finish(&reader);
+        return false;
     }
-    if (!h->own->trace && (!there || !history_trace_begin(h) || !h->own->trace)) return came;
-    while (trace_next(h->own->trace->reader, &record)) {
-        keep(h, &record);
-        came = true;
-        if (deadline > 0 && os_seconds() > deadline) {
-            h->own->trace_end = false;
-            break;
-        }
+    h->own->residency = os_alloc(sizeof *h->own->residency);
+    h->own->residency->reader = reader;
+    return true;
+}
+
+bool history_places_poll(struct history *h)
+{
+    const struct trace_step *step;
+    struct trace_record record;
+    bool came = false;
+    if (h->own->residency && trace_replaced(h->own->residency->reader)) end_places(h), came = true;
+    if (!h->own->residency && !begin_places(h)) return came;
+    struct history_trace *t = h->own->residency;
+    const uint32_t count = trace_index(t->reader, &step);
+    HISTORY_GROW(h->place_step, t->room, count);
+    HISTORY_GROW(h->stream, t->stream_room, count);
+    for (; h->places < count; h->places++, came = true) {
+        h->place_step[h->places] = step[h->places].step;
+        h->stream[h->places] = (struct trace_stream){0};
+        if (trace_find(t->reader, h->places, TRACE_NO_LAYER, TRACE_STREAM, &record))
+            h->stream[h->places] = record.stream;
     }
     return came;
 }
 
-static const struct kept *find(const struct history *h, uint32_t at, uint32_t layer,
-                               enum trace_kind kind)
+// ---- what is told of a step
+
+static bool find(struct history_trace *t, const struct history *h, uint32_t at, uint32_t layer,
+                 enum trace_kind kind, struct trace_record *out)
 {
-    const struct history_trace *t = h->own->trace;
-    if (!t || at >= h->steps) return NULL;
-    for (uint32_t i = t->first[at]; i < t->count && t->kept[i].step == h->step[at]; i++)
-        if (t->kept[i].kind == (uint32_t)kind && t->kept[i].layer == layer) return &t->kept[i];
-    return NULL;
+    return t && layer < h->layers &&
+           trace_find(t->reader, at, (uint16_t)h->layer[layer].number, kind, out);
 }
 
 bool history_counts(struct history *h, uint32_t at, uint32_t layer, uint32_t *picks)
 {
-    const struct kept *k = find(h, at, layer, TRACE_COUNTS);
-    const bool found = k && k->count == h->experts;
-    if (found) memcpy(picks, k->value, h->experts * sizeof *picks);
+    struct trace_record record;
+    const bool found = find(h->own->trace, h, at, layer, TRACE_COUNTS, &record);
+    if (found) memcpy(picks, record.value, h->experts * sizeof *picks);
     else memset(picks, 0, h->experts * sizeof *picks);
     return found;
 }
 
+bool history_places(struct history *h, uint32_t at, uint32_t layer, uint8_t *place)
+{
+    struct trace_record record;
+    if (!find(h->own->residency, h, at, layer, TRACE_RESIDENCY, &record)) return false;
+    for (uint32_t e = 0; e < h->experts; e++) place[e] = (uint8_t)record.value[e];
+    return true;
+}
+
+uint32_t history_tokens_at(struct history *h, uint32_t at)
+{
+    struct history_trace *t = h->own->trace;
+    struct trace_record record;
+    if (!t || !h->trace_tokens || at >= h->steps) return HISTORY_NONE;
+    if (t->asked == at) return t->found;
+    t->asked = at;
+    for (t->found = at; t->found != HISTORY_NONE; t->found--) // below 0: HISTORY_NONE
+        if (trace_find(t->reader, t->found, TRACE_NO_LAYER, TRACE_IDS, &record)) break;
+    return t->found;
+}
+
+static void take_layer(struct history *h, struct history_trace *t, uint32_t at, uint32_t layer)
+{
+    const size_t count = (size_t)h->trace_tokens * h->layer[layer].top_k;
+    struct trace_record record;
+    t->shown_pick[layer] = NULL, t->shown_gate[layer] = NULL;
+    if (!find(t, h, at, layer, TRACE_PICKS, &record)) return;
+    t->shown_pick[layer] = memcpy(t->pick[layer], record.value, count * sizeof(uint32_t));
+    if (find(t, h, at, layer, TRACE_GATES, &record))
+        t->shown_gate[layer] = memcpy(t->gate[layer], record.gate, count * sizeof(float));
+}
+
 bool history_tokens(struct history *h, uint32_t at, struct history_tokens *out)
 {
-    const struct kept *ids = find(h, at, h->layers, TRACE_IDS);
+    struct history_trace *t = h->own->trace;
+    struct trace_record record;
     *out = (struct history_tokens){0};
-    if (!ids) return false;
-    out->count = ids->count, out->id = ids->value;
-    out->pick = h->own->trace->pick;
-    for (uint32_t i = 0; i < h->layers; i++) {
-        const struct kept *k = find(h, at, i, TRACE_PICKS);
-        const bool whole = k && k->count == ids->count * h->layer[i].top_k;
-        h->own->trace->pick[i] = whole ? k->value : NULL;
+    if (!t || !trace_find(t->reader, at, TRACE_NO_LAYER, TRACE_IDS, &record)) return false;
+    out->count = record.count;
+    out->id = memcpy(t->id, record.value, record.count * sizeof *t->id);
+    if (trace_find(t->reader, at, TRACE_NO_LAYER, TRACE_DOMAINS, &record)) {
+        for (uint32_t i = 0; i < out->count; i++)
+            t->domain[i] = record.value[i] < h->domains ? record.value[i] : HISTORY_NONE;
+        out->domain = t->domain;
     }
+    for (uint32_t i = 0; i < h->layers; i++) take_layer(h, t, at, i);
+    out->pick = t->shown_pick, out->gate = t->shown_gate;
     return true;
 }
