@@ -151,8 +151,8 @@ bool baseline_measure(const struct data *data, struct baseline *out)
     if (fits)
         measure(data, largest + 1, out, arena);
     else
-        log_error("baseline: token id %u, a table of pairs is made for ids under %d", largest,
-                  BASELINE_MAX_VOCAB);
+        log_info("no baseline: token id %u, a table of pairs is made for ids under %d", largest,
+                 BASELINE_MAX_VOCAB);
     arena_destroy(&arena);
     return fits;
 }

@@ -239,6 +239,7 @@ bool bench_ratios(struct bench *bench);        // bench_moe.c: grouped against d
 bool bench_layers(struct bench *bench);        // bench_layer.c
 bool bench_routers(struct bench *bench);       // bench_router.c
 bool bench_steps(struct bench *bench);         // bench_steps.c
+bool bench_touched(struct bench *bench);       // bench_touched.c
 
 // ---- output: bench_print.c, bench_json.c
 

@@ -77,6 +77,14 @@ static void print_step(const struct bench_result *r, FILE *out)
             field_of(r, "device_bytes") / 1048576, field_of(r, "host_growth_bytes"));
 }
 
+static void print_touched(const struct bench_result *r, FILE *out)
+{
+    fprintf(out,
+            "    %.0f experts touched; of the first: time %.3f, processor time %.3f, memory %.3f\n",
+            field_of(r, "touched"), field_of(r, "time_of_first"), field_of(r, "cpu_of_first"),
+            field_of(r, "memory_of_first"));
+}
+
 struct widths { int name, shape, model, variant; };
 
 static void print_head(const struct widths *w, const struct bench_result *r, FILE *out)
@@ -106,6 +114,7 @@ static void print_results(const struct bench *bench, FILE *out)
             fprintf(out, "  %.2f times the flat one", field_of(r, "of_flat"));
         putc('\n', out);
         if (!isnan(field_of(r, "tokens_per_s"))) print_step(r, out);
+        if (!isnan(field_of(r, "touched"))) print_touched(r, out);
     }
 }
 

@@ -20,7 +20,8 @@ static bool measure(struct bench *bench)
     if (!bench_measure_peaks(bench) || !bench_matmuls(bench) || !bench_grouped(bench) ||
         !bench_ratios(bench) || !bench_layers(bench) || !bench_routers(bench) ||
         !bench_kernels(bench) ||
-        !bench_steps(bench) || (!bench->filter && !bench_measure_peaks(bench)))
+        !bench_steps(bench) || !bench_touched(bench) ||
+        (!bench->filter && !bench_measure_peaks(bench)))
         return false;
     if (bench->count || bench->profile_count) return true;
     if (bench->slow + bench->large) {
