@@ -196,14 +196,16 @@ static bool make_plans_for(struct run_state *r, uint32_t slots)
     return r->evaluator != NULL;
 }
 
-// What all else takes is known once it is there: with one slot first, then as many as fit.
+// What all else takes is known once it is there: with one slot first, then as many as fit; from
+// then on fewer, if any other number, for memory comes in blocks and what else is needed may move.
 static bool make_plans(struct run_state *r)
 {
     uint32_t slots = max_u32(r->params->streaming.slots, 1);
-    for (;;) {
+    for (bool first = true;; first = false) {
         uint32_t fit = 0;
         if (!make_plans_for(r, slots)) return false;
-        if (experts_fit(trainer_params(r->trainer)->experts, &fit)) return true;
+        if (experts_fit(trainer_params(r->trainer)->experts, &fit) || (!first && fit >= slots))
+            return true;
         drop_plans(r);
         if (fit == 0) return false;
         slots = fit;
