@@ -366,7 +366,7 @@ static void baseline_needs_both_splits(void **state)
         .held_out_fraction = 0.2});
     assert_non_null(data);
     assert_false(baseline_measure(data, &got));
-    unit_assert_line("baseline", "8192");
+    unit_assert_silent(); // a run of such ids does without
     data_close(&data);
 }
 
