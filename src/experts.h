@@ -110,6 +110,9 @@ bool            experts_flush(struct experts *experts);
 // What was counted after `before`.
 struct experts_counts experts_counts_since(const struct experts *experts,
                                            const struct experts_counts *before);
+// Where the experts of a MoE layer (counted from 0) are: enum trace_place [experts] of trace.h.
+void            experts_residency(const struct experts *experts, uint32_t moe_layer,
+                                  uint8_t *place);
 // One line for people: slots, hits, what was loaded, what of that was waited for. Nothing for NULL.
 void            experts_tell(const struct experts *experts);
 

@@ -126,6 +126,17 @@ void experts_loader_destroy(struct experts_loader **loader)
     *loader = NULL;
 }
 
+bool experts_loader_holds(const struct experts_loader *l, uint32_t key)
+{
+    for (uint32_t i = 0; i < l->places; i++) {
+        const enum loader_state state = l->ring[i].state;
+        if (l->ring[i].key == key && (state == LOADER_LEAVING || state == LOADER_STORING ||
+                                      state == LOADER_KEPT))
+            return true;
+    }
+    return false;
+}
+
 struct loader_stats experts_loader_stats(const struct experts_loader *l)
 {
     return l->stats;

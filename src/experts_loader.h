@@ -77,6 +77,9 @@ bool experts_loader_store(struct experts_loader *loader, uint32_t key, uint32_t 
 // Waits for all loads and all records that go back: the source has them.
 bool experts_loader_drain(struct experts_loader *loader);
 
+// Whether the record of a key is in the ring on its way back, or still there.
+bool experts_loader_holds(const struct experts_loader *loader, uint32_t key);
+
 struct loader_stats {
     uint64_t loaded, speculative; // records that came; of these, loads that nobody had asked for
     uint64_t written;

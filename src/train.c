@@ -39,7 +39,8 @@ struct run_state {
     struct evaluator          *evaluator;
     struct metrics            *metrics;
     struct routing            *routing;
-    struct trace_writer       *trace;   // NULL: none is wanted
+    struct trace_writer       *trace, *residency; // NULL: none is wanted
+    struct train_told          told;    // of residency
     struct progress           *progress;
     struct metrics_layer      *layers;   // of the last collected step
     struct batch              *batch;    // [gradient_accumulation_steps]
@@ -285,10 +286,15 @@ static bool open_trace(struct run_state *r)
     const char *domain[TRACE_DOMAINS_MOST];
     const uint32_t domains = min_u32(data_domain_count(r->data), COUNT_OF(domain));
     for (uint32_t d = 0; d < domains; d++) domain[d] = data_domain_name(r->data, d);
-    r->trace = trace_create(&(struct trace_params){
-        .path = checkpoint_run_path(r->folder, "routing.trace"), .config = r->config,
-        .domain = domain, .domains = domains, .last_step = r->step});
-    return r->trace != NULL;
+    struct trace_params params = {.path = checkpoint_run_path(r->folder, "routing.trace"),
+                                  .config = r->config, .domain = domain, .domains = domains,
+                                  .last_step = r->step};
+    r->trace = trace_create(&params);
+    if (!r->trace || !r->store) return r->trace != NULL;
+    params.path = checkpoint_run_path(r->folder, "residency.trace");
+    params.residency = true;
+    r->residency = trace_create(&params);
+    return r->residency != NULL;
 }
 
 static bool write_run_files(struct run_state *r)
@@ -342,6 +348,7 @@ static void close_all(struct run_state *r)
     free(r->layers);
     metrics_close(&r->metrics);
     trace_close(&r->trace);
+    trace_close(&r->residency);
     routing_destroy(&r->routing);
     evaluator_destroy(&r->evaluator);
     trainer_destroy(&r->trainer);
@@ -407,7 +414,10 @@ static bool collect(struct run_state *r)
     r->run_tokens += result.targets;
     const double tokens_per_s = (double)r->run_tokens / (now - r->began);
     const double metrics_began = os_seconds();
-    const struct train_layers layers = {r->config, r->data, r->layers, r->routing, r->trace};
+    const struct train_layers layers = {.config = r->config, .data = r->data, .layer = r->layers,
+                                        .routing = r->routing, .trace = r->trace,
+                                        .residency = r->residency, .told = &r->told,
+                                        .experts = trainer_params(r->trainer)->experts};
     train_layers_observe(&layers, &result);
     if (result.skipped)
         log_warn("step %u skipped: the gradient norm is not finite (loss %g); nothing moved",

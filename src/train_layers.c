@@ -68,6 +68,28 @@ static void observe_routing(const struct train_layers *to, const struct trainer_
     trace_gates(to->trace, result->step, index, result->gates[index]);
 }
 
+// Where the experts are now, a step later; and what was counted since it was told last.
+static void trace_experts(const struct train_layers *to, uint32_t step)
+{
+    const struct experts *x = to->experts;
+    if (!x || !to->residency || !trace_wants(to->residency, step)) return;
+    const struct experts_counts c = experts_counts_since(x, &to->told->counts);
+    to->told->counts = x->counts;
+    trace_stream(to->residency, step,
+                 &(struct trace_stream){.hits = c.hits, .misses = c.misses,
+                                        .prefetched = c.guessed, .bytes = c.bytes,
+                                        .written = c.written,
+                                        .load_us = (uint64_t)(1e6 * c.load_seconds),
+                                        .wait_us = (uint64_t)(1e6 * c.wait_seconds)});
+    uint8_t *place = os_alloc(to->config->num_experts);
+    for (uint32_t i = 0; i < config_moe_layers(to->config); i++) {
+        experts_residency(x, i, place);
+        trace_residency(to->residency, step, i, place);
+    }
+    free(place);
+    trace_flush(to->residency);
+}
+
 void train_layers_observe(const struct train_layers *to, const struct trainer_result *result)
 {
     const struct config *c = to->config;
@@ -92,4 +114,5 @@ void train_layers_observe(const struct train_layers *to, const struct trainer_re
         index++;
     }
     if (to->trace) trace_flush(to->trace);
+    trace_experts(to, result->step);
 }

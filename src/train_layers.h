@@ -9,12 +9,16 @@
 #include "trace.h"
 #include "trainer.h"
 
+struct train_told { struct experts_counts counts; }; // up to which residency.trace has told
+
 struct train_layers {
     const struct config  *config;
     const struct data    *data;
     struct metrics_layer *layer;   // [MoE layers] is filled
     struct routing       *routing;
-    struct trace_writer  *trace;   // NULL: none is wanted
+    struct trace_writer  *trace, *residency; // NULL: none is wanted
+    struct train_told    *told;
+    const struct experts *experts; // NULL: all stay
 };
 
 void train_layers_observe(const struct train_layers *to, const struct trainer_result *result);

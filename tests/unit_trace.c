@@ -477,6 +477,73 @@ static void the_trace_is_what_the_routers_say(void **state)
     told_is_what_was_routed(NULL, "device");
 }
 
+// ---- where experts are
+
+// After a step is told, the next may have been submitted: who was picked up to a step has been
+// somewhere, and who was not picked by the next one either nowhere.
+static void assert_places(struct trace_reader *routing, struct trace_reader *residency,
+                          uint32_t steps, uint16_t layer, uint32_t experts, uint32_t *on_device)
+{
+    uint32_t *now = calloc(experts, 4), *next = calloc(experts, 4);
+    struct trace_record record;
+    for (uint32_t at = 0; at < steps; at++) {
+        memcpy(now, next, experts * sizeof *now);
+        for (uint32_t i = at ? at + 1 : 0; i <= at + 1 && i < steps; i++) {
+            assert_true(trace_find(routing, i, layer, TRACE_COUNTS, &record));
+            for (uint32_t e = 0; e < experts; e++) next[e] += record.value[e];
+            for (uint32_t e = 0; e < experts && i == 0; e++) now[e] += record.value[e];
+        }
+        assert_true(trace_find(residency, at, layer, TRACE_RESIDENCY, &record));
+        for (uint32_t e = 0; e < experts; e++) {
+            assert_true(now[e] == 0 || record.value[e] != TRACE_NEVER);
+            assert_true(next[e] > 0 || record.value[e] == TRACE_NEVER);
+            on_device[at] += record.value[e] >= TRACE_DEVICE;
+        }
+    }
+    free(now), free(next);
+}
+
+static void experts_that_come_and_go_are_told(void **state)
+{
+    (void)state;
+    enum { MANY = 16, SLOTS = 20, FEW_STEPS = 6 };
+    static const char *const set[] = {
+        "hidden_size=32", "intermediate_size=16", "num_hidden_layers=3", "num_local_experts=16",
+        "seq_len=2", "batch_size=1", "learning_rate=0.01", "warmup_steps=1"};
+    const char *const data[] = {"toy:copy,toy:sum"}, *out = unit_path("streamed");
+    struct vkmoe_train_outcome outcome;
+    uint32_t on_device[FEW_STEPS] = {0};
+    char path[4200];
+    assert_true(vkmoe_train(
+        &(struct vkmoe_train_params){.device = {.device = "ref", .untuned = true},
+                                     .expert_slots = SLOTS,
+                                     .config = UNIT_SOURCE_ROOT "/assets/tiny.json",
+                                     .set = set, .set_count = COUNT_OF(set), .steps = FEW_STEPS,
+                                     .data = data, .data_count = 1, .out = out, .quiet = true},
+        &outcome));
+    snprintf(path, sizeof path, "%s/routing.trace", out);
+    struct trace_reader *routing = trace_open(path);
+    snprintf(path, sizeof path, "%s/residency.trace", out);
+    struct trace_reader *residency = trace_open(path);
+    const struct trace_step *steps;
+    struct trace_record record;
+    uint64_t uses = 0, bytes = 0;
+    assert_int_equal(trace_index(routing, &steps), FEW_STEPS);
+    assert_int_equal(trace_index(residency, &steps), FEW_STEPS);
+    for (uint16_t l = 0; l < 3; l++)
+        assert_places(routing, residency, FEW_STEPS, l, MANY, on_device);
+    for (uint32_t i = 0; i < FEW_STEPS; i++) {
+        assert_true(on_device[i] > 0 && on_device[i] <= SLOTS);
+        assert_true(trace_find(residency, i, TRACE_NO_LAYER, TRACE_STREAM, &record));
+        uses += record.stream.hits + record.stream.misses;
+        bytes += record.stream.bytes;
+    }
+    assert_true(uses >= 3 * FEW_STEPS && bytes > 0); // each layer of each step asks for some
+    trace_finish(&routing);
+    trace_finish(&residency);
+    unit_assert_silent();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -488,6 +555,7 @@ int main(void)
         UNIT(residency_comes_back),
         UNIT(wrong_traces_are_named),
         UNIT(the_trace_is_what_the_routers_say),
+        UNIT(experts_that_come_and_go_are_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
