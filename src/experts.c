@@ -144,15 +144,17 @@ bool experts_fit(const struct experts *x, uint32_t *slots)
     if (!x || !x->budget) return true;
     const uint64_t slot = experts_slot_bytes(x), held = gpu_memory_account(x->gpu, false).held,
                    others = held - x->slots * slot;
-    const uint64_t most = x->budget > others ? (x->budget - others) / slot : 0;
+    // memory comes in blocks: not all of it can be given to slots
+    const uint64_t room = x->budget - x->budget / 128;
+    const uint64_t most = room > others ? (room - others) / slot : 0;
     *slots = (uint32_t)min_u64(most, x->record.keys);
     if (*slots == 0)
         log_error("a device budget of %.1f MiB: at least %.1f MiB are needed (%.1f MiB beside the "
                   "experts, %.1f MiB for one); raise --device-budget",
                   (double)x->budget / 1048576, (double)(others + slot) / 1048576,
                   (double)others / 1048576, (double)slot / 1048576);
-    // memory comes in blocks: what little more would fit is not worth new plans
-    return held <= x->budget && *slots > 0 && *slots - x->slots <= *slots / 16;
+    // what little more would fit is not worth new plans
+    return held <= x->budget && *slots > 0 && *slots <= x->slots + *slots / 16;
 }
 
 void experts_destroy(struct experts **experts)

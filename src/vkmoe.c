@@ -58,6 +58,10 @@ void vkmoe_device_close(struct vkmoe_device **device)
 {
     if (!*device) return;
     kernels_destroy(&(*device)->kernels);
+    if ((*device)->gpu)
+        log_debug("memory: at most %llu bytes of the device, %llu of the host for it",
+                  (unsigned long long)gpu_memory_account((*device)->gpu, false).peak,
+                  (unsigned long long)gpu_memory_account((*device)->gpu, true).peak);
     gpu_destroy(&(*device)->gpu);
     free(*device);
     *device = NULL;
