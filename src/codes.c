@@ -3,6 +3,7 @@
 #include "src/codes.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "src/base.h"
@@ -60,4 +61,18 @@ void codes_record_fill(uint32_t *record, enum codes_kind kind, const double *val
         words[i / 4] |= codes_of(values[i] / (double)factor, kind) << 8 * (i % 4);
     memcpy(&record[CODES_FACTOR + kind], &factor, sizeof factor);
     if (kind == CODES_UNSIGNED) memset(&record[CODES_FACTOR + 2], 0, 2 * sizeof *record);
+}
+
+uint64_t codes_record_fault(const uint32_t *words, uint64_t begin, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        const uint64_t at = (begin + i) % CODES_WORDS;
+        float factor;
+        memcpy(&factor, &words[i], sizeof factor);
+        const bool good = at < CODES_FACTOR || (at < CODES_FACTOR + 2
+                                                    ? isfinite(factor) && factor >= 0
+                                                    : words[i] == 0);
+        if (!good) return i;
+    }
+    return count;
 }

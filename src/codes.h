@@ -27,5 +27,8 @@ uint32_t codes_of(double value, enum codes_kind kind);       // of -1 .. 1
 // Element `i` of a record.
 double   codes_record_value(const uint32_t *record, enum codes_kind kind, uint32_t i);
 uint32_t codes_record_code(const uint32_t *record, enum codes_kind kind, uint32_t i);
+// The first of words [begin, begin + count) of records that is none a record may have (a factor
+// that is not finite or negative, no zero behind the factors); count: none.
+uint64_t codes_record_fault(const uint32_t *words, uint64_t begin, uint64_t count);
 // All CODES_ELEMENTS elements of one kind: codes and factor.
 void     codes_record_fill(uint32_t *record, enum codes_kind kind, const double *values);

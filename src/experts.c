@@ -13,10 +13,9 @@
 
 uint64_t experts_slot_bytes(const struct experts *x)
 {
-    uint64_t elements = 0, bytes = 0;
-    for (uint32_t i = 0; i < x->record.matrix_count; i++) elements += x->record.matrix[i].count;
+    uint64_t bytes = 0;
     for (int a = 0; a < EXPERTS_ARRAYS; a++)
-        if (experts_has(x, a)) bytes += elements * dtype_bytes(experts_dtype(x, a));
+        for (uint32_t i = 0; i < x->record.matrix_count; i++) bytes += experts_bytes(x, a, i);
     return bytes;
 }
 
@@ -46,23 +45,23 @@ static uint32_t window_slots(const struct experts *x, uint32_t slots)
     const struct gpu_caps *caps = &x->gpu->caps;
     const uint64_t range = min_u64(caps->max_range, caps->max_allocation);
     uint64_t most = x->window_most ? min_u32(x->window_most, slots) : slots;
-    const uint64_t size =
-        dtype_bytes(experts_dtype(x, x->training ? EXPERTS_GRAD : RECORD_COMPUTE));
-    for (uint32_t i = 0; i < x->record.matrix_count; i++)
-        most = min_u64(most, range / (x->record.matrix[i].count * size));
+    for (int a = 0; a < EXPERTS_ARRAYS; a++)
+        for (uint32_t i = 0; i < x->record.matrix_count; i++)
+            if (experts_bytes(x, a, i)) most = min_u64(most, range / experts_bytes(x, a, i));
     return (uint32_t)most;
 }
 
 static bool make_buffers(struct experts *x, int array)
 {
     for (uint32_t i = 0; i < x->record.matrix_count; i++) {
+        const uint64_t each = experts_bytes(x, array, i);
+        if (!each) continue;
         x->pool[array][i] = os_alloc(x->windows * sizeof *x->pool[array][i]);
         for (uint32_t w = 0; w < x->windows; w++) {
             const uint64_t own = min_u32(x->window_slots, x->slots - w * x->window_slots);
             x->pool[array][i][w] = gpu_buffer_create(
-                x->gpu, &(struct gpu_buffer_params){.name = "slots of experts",
-                                                    .bytes = own * x->record.matrix[i].count *
-                                                             dtype_bytes(experts_dtype(x, array))});
+                x->gpu,
+                &(struct gpu_buffer_params){.name = "slots of experts", .bytes = own * each});
             if (!x->pool[array][i][w]) return false;
         }
     }
@@ -88,12 +87,12 @@ static bool make_pool(struct experts *x, uint32_t slots)
         .keys = (uint32_t)x->record.keys, .slots = slots, .policy = x->policy,
         .group_keys = x->model->config.num_experts});
     for (int a = 0; a < EXPERTS_ARRAYS; a++)
-        if (experts_has(x, a) && !make_buffers(x, a)) return false;
+        if (!make_buffers(x, a)) return false;
     if (!x->training) return x->cache != NULL;
     x->tables = gpu_buffer_create(
         x->gpu, &(struct gpu_buffer_params){
                     .name = "tables of slots",
-                    .bytes = 4 * (1ull + x->record.matrix_count) * align_up(slots, 64),
+                    .bytes = 4 * (1ull + 2 * x->record.matrix_count) * align_up(slots, 64),
                     .memory = GPU_MEMORY_UPLOAD});
     return x->cache && x->tables;
 }
@@ -126,7 +125,7 @@ struct experts *experts_create(const struct experts_params *params)
                           .window_most = params->window};
     x->turns = os_alloc(sizeof *x->turns);
     if (!experts_record_init(&x->record, params->model,
-                             params->training ? RECORD_STATE_F32 : RECORD_STATE_NONE) ||
+                             params->training ? RECORD_STATE_WHOLE : RECORD_STATE_NONE) ||
         !make_lists(x) || (x->training && !experts_grads_init(x)) ||
         !experts_resize(x, max_u32(params->slots, 1)))
         experts_destroy(&x);
@@ -215,7 +214,8 @@ struct plan_range experts_pool(const struct experts *x, struct plan *plan, int a
                                uint32_t matrix, uint32_t window)
 {
     static const char *const name[EXPERTS_ARRAYS] = {"slots", "slots' masters", "slots' m",
-                                                     "slots' v", "slots' gradients"};
+                                                     "slots' v", "slots' codes",
+                                                     "slots' gradients"};
     struct gpu_buffer *buffer = x->pool[array][matrix][window];
     return plan_external(plan, name[array], buffer, 0, buffer->params.bytes);
 }

@@ -65,12 +65,14 @@ struct experts {
     enum cache_policy     policy;
     uint64_t              budget;  // bytes of device memory in all; 0: the slots are given
     uint32_t              slots, window_slots, windows, window_most;
-    // [window]: [window_slots][rows][cols], STORE of RECORD_COMPUTE, else f32; NULL: there is none
+    // [window]: [window_slots][rows][cols], STORE of RECORD_COMPUTE, records of RECORD_CODES, else
+    // f32; NULL: there is none
     struct gpu_buffer   **pool[EXPERTS_ARRAYS][RECORD_MATRICES];
     struct gpu_buffer    *ranges;  // readback: of the layer at hand, as moe_scan writes them
     struct gpu_buffer    *places;  // upload: u32 [ranges], the slot of each in this turn
-    // upload: u32 [1 + matrices][slots]: where the moves of a slot's expert stand, and where the
-    // partial sums of its gradients' squares go; KERNEL_NONE_ID: it is not in this turn
+    // upload: u32 [1 + 2 matrices][slots]: where the moves of a slot's expert stand, and where the
+    // partial sums of its gradients' squares go; KERNEL_NONE_ID: it is not in this turn. Then where
+    // the random numbers of its matrices begin (KERNEL_ADAMW_STOCHASTIC)
     struct gpu_buffer    *tables;
     struct gpu_buffer    *squares; // partial sums of all gradients' squares; training only
     uint32_t             *norm_place[RECORD_MATRICES]; // [MoE layers]

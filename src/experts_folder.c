@@ -97,21 +97,10 @@ void optimizer_parts(const struct model *model, struct weights_part part[2])
     part[1] = (struct weights_part){.prefix = "v.", .user = user, .has = has_v};
 }
 
-static bool pass_codes(const struct weights_words *words, uint64_t begin, uint64_t count,
-                       const uint32_t *values)
-{
-    (void)words, (void)begin, (void)count, (void)values;
-    return true;
-}
-
 static bool get_codes(const struct weights_words *words, uint64_t begin, uint64_t count,
                       uint32_t *values)
 {
-    const struct weights_reader *from = words->user;
-    const struct safetensors *file = from->files.file[0]; // matched: it is there
-    const struct safetensors_tensor *tensor = safetensors_find(file, words->name);
-    memcpy(values, file->data + tensor->begin + begin * sizeof *values, count * sizeof *values);
-    return true;
+    return weights_reader_words(words->user, words->name, begin, count, values);
 }
 
 static void add_steps(const struct model *model, struct arena *arena,
@@ -129,26 +118,40 @@ static void add_steps(const struct model *model, struct arena *arena,
     }
 }
 
-struct weights_words *optimizer_words(const struct model *model, struct weights_reader *from,
-                                      bool steps, struct arena *arena, uint32_t *steps_count,
-                                      uint32_t *count)
+// One entry a matrix, as optimizer_state.c has them.
+static void add_codes(const struct model *model, struct weights_reader *from, bool experts,
+                      struct arena *arena, struct weights_words *words, uint32_t *count)
 {
-    struct weights_words *words = arena_array(
-        arena, (size_t)config_moe_layers(&model->config) + model->tensor_count, sizeof *words);
-    *count = 0;
-    if (steps) add_steps(model, arena, words, count);
-    *steps_count = *count;
     for (uint32_t i = 0; i < model->tensor_count; i++) {
         const struct model_tensor *tensor = &model->tensor[i];
+        const uint32_t parts = max_u32(tensor->experts, 1);
         const uint64_t records = model_records(model, tensor);
-        if (tensor->experts || !records) continue;
-        words[(*count)++] =
-            (struct weights_words){.name = arena_printf(arena, "codes.%s", tensor->name),
-                                   .count = CODES_WORDS * records,
-                                   .put = pass_codes,
-                                   .get = get_codes,
-                                   .user = from};
+        for (uint32_t e = 0; records && (experts || !tensor->experts) && e < parts; e++) {
+            char name[sizeof tensor->name + 16];
+            model_tensor_name(tensor, e, name, sizeof name);
+            words[(*count)++] =
+                (struct weights_words){.name = arena_printf(arena, "codes.%s", name),
+                                       .count = CODES_WORDS * records / parts,
+                                       .get = get_codes,
+                                       .user = from,
+                                       .of = tensor,
+                                       .index = e};
+        }
     }
+}
+
+struct weights_words *optimizer_words(const struct model *model, struct weights_reader *from,
+                                      bool experts, struct arena *arena, uint32_t *steps_count,
+                                      uint32_t *count)
+{
+    uint64_t most = config_moe_layers(&model->config);
+    for (uint32_t i = 0; i < model->tensor_count; i++)
+        most += experts ? max_u32(model->tensor[i].experts, 1) : 1;
+    struct weights_words *words = arena_array(arena, most, sizeof *words);
+    *count = 0;
+    if (experts) add_steps(model, arena, words, count);
+    *steps_count = *count;
+    add_codes(model, from, experts, arena, words, count);
     return words;
 }
 

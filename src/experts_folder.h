@@ -39,9 +39,10 @@ const struct safetensors_metadata *folder_metadata(const struct weights_reader *
                                                    uint32_t *count);
 
 // The optimizer's file as optimizer_state.c writes it, without a device: parts m. and v. (names and
-// `has`, whose user is the model), then words: with `steps` those of experts, one entry a MoE
-// layer, to be filled; then the codes of dense tensors, which come from `from` when they are saved.
+// `has`, whose user is the model), then words: with `experts` the steps of experts, one entry a MoE
+// layer, to be filled; then codes, with `experts` theirs too, which come from `from` when they are
+// saved (`of`: the tensor, `index`: the expert).
 void optimizer_parts(const struct model *model, struct weights_part part[2]);
 struct weights_words *optimizer_words(const struct model *model, struct weights_reader *from,
-                                      bool steps, struct arena *arena, uint32_t *steps_count,
+                                      bool experts, struct arena *arena, uint32_t *steps_count,
                                       uint32_t *count);

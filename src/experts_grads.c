@@ -137,7 +137,7 @@ bool experts_restore(struct experts *x, uint32_t key, uint32_t slot)
     return true;
 }
 
-// ---- tables: [1 + matrices][slots]
+// ---- tables: [1 + 2 matrices][slots]
 
 static uint32_t *clear_table(struct experts *x, uint32_t row)
 {
@@ -240,6 +240,23 @@ static void fill_moves(struct experts *x)
     }
 }
 
+// An expert has the same random numbers wherever it lies.
+static void fill_draws(struct experts *x)
+{
+    const uint32_t experts = x->model->config.num_experts;
+    if (x->model->config.master_weights) return; // nobody asks
+    for (uint32_t i = 0; i < x->record.matrix_count; i++) {
+        uint32_t *table = clear_table(x, 1 + x->record.matrix_count + i);
+        const uint64_t each = align_up(x->record.matrix[i].count, DRAW_ELEMENTS) / DRAW_ELEMENTS;
+        for (uint32_t k = 0; k < x->turns->turn_count; k++) {
+            const uint32_t slot = x->turns->turn[k], key = (uint32_t)cache_key(x->cache, slot);
+            const struct model_tensor *stack =
+                experts_record_stack(&x->record, key / experts, i);
+            table[slot] = (uint32_t)(stack->draw + key % experts * each);
+        }
+    }
+}
+
 bool experts_visit_update(void *user, struct plan_visit *visit)
 {
     struct experts *x = user;
@@ -247,6 +264,7 @@ bool experts_visit_update(void *user, struct plan_visit *visit)
     experts_begin_turn(x);
     if (!experts_open(x) || !experts_wait(x, visit->ticket) || !fill_turn(x, visit)) return false;
     fill_moves(x);
+    fill_draws(x);
     experts_end_turn(x);
     visit->again = t->left > 0;
     if (visit->again) return true;

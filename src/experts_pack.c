@@ -12,6 +12,7 @@
 #include "runtime/log.h"
 #include "runtime/os.h"
 #include "src/checkpoint.h"
+#include "src/codes.h"
 #include "src/experts_folder.h"
 #include "src/tokenizer.h"
 #include "src/weights_reader.h"
@@ -120,7 +121,7 @@ bool experts_init_run(const struct config *config, const char *out, struct exper
 {
     struct pack p = {.out = out, .arena = arena_create("init")};
     p.model = model_create(config, UINT64_MAX / 2);
-    const bool ok = p.model && experts_record_init(&p.record, p.model, RECORD_STATE_F32) &&
+    const bool ok = p.model && experts_record_init(&p.record, p.model, RECORD_STATE_WHOLE) &&
                     open_out(&p, 0) && open_store(&p) && write_config(&p) &&
                     write_tokenizer(&p) && write_new_state(&p) && commit(&p);
     if (ok) report_store(&p, 0, report);
@@ -197,12 +198,48 @@ static bool pack_dense(struct pack *p)
     const struct weights_part moments[] = {
         {.prefix = "m.", .get = get_m, .user = p, .has = is_dense_m},
         {.prefix = "v.", .get = get_v, .user = p, .has = is_dense_v}};
+    uint32_t none, count;
+    const struct weights_words *codes =
+        optimizer_words(p->model, &p->optimizer, false, p->arena, &none, &count);
     const struct weights_state model = {.part = &weights, .part_count = 1},
-                               optimizer = {moments, 2, p->words + p->steps_count,
-                                            p->words_count - p->steps_count};
+                               optimizer = {moments, 2, codes, count};
     return save_dense(p, "model.safetensors", &p->weights, &model) &&
            (!p->has_optimizer ||
             save_dense(p, "optimizer.safetensors", &p->optimizer, &optimizer));
+}
+
+static bool gather_codes(struct pack *p, const struct model_tensor *stack, uint32_t expert,
+                         uint32_t matrix, void *out)
+{
+    char name[sizeof stack->name + 16], full[sizeof name + 8];
+    uint64_t bytes;
+    uint32_t *words = (uint32_t *)(void *)((uint8_t *)out + experts_record_place(
+                                               &p->record, RECORD_CODES, matrix, &bytes));
+    model_tensor_name(stack, expert, name, sizeof name);
+    snprintf(full, sizeof full, "codes.%s", name);
+    if (!weights_reader_words(&p->optimizer, full, 0, bytes / 4, words)) return false;
+    const uint64_t bad = codes_record_fault(words, 0, bytes / 4);
+    if (bad == bytes / 4) return true;
+    log_error("%s: word %llu is 0x%08x, which is in no record of codes", full,
+              (unsigned long long)bad, words[bad]);
+    return false;
+}
+
+// Moments of one matrix out of the files into a record.
+static bool gather_moments(struct pack *p, const struct model_tensor *stack, uint32_t expert,
+                           uint32_t matrix, void *out, float *values)
+{
+    const struct experts_record *r = &p->record;
+    const uint64_t count = r->matrix[matrix].count, begin = expert * count;
+    if (model_has_m(p->model, stack)) {
+        if (!weights_reader_get(&p->optimizer, 0, stack, begin, count, values)) return false;
+        experts_record_put(r, out, RECORD_M, matrix, 0, count, values);
+    }
+    if (model_has_v(p->model, stack)) {
+        if (!weights_reader_get(&p->optimizer, 1, stack, begin, count, values)) return false;
+        experts_record_put(r, out, RECORD_V, matrix, 0, count, values);
+    }
+    return !model_records(p->model, stack) || gather_codes(p, stack, expert, matrix, out);
 }
 
 // One expert out of the files into a record.
@@ -215,12 +252,7 @@ static bool gather(struct pack *p, uint32_t moe_layer, uint32_t expert, void *ou
         const uint64_t count = r->matrix[i].count, begin = expert * count;
         if (!weights_reader_get(&p->weights, 0, stack, begin, count, values)) return false;
         experts_record_put(r, out, RECORD_MASTER, i, 0, count, values);
-        if (!p->has_optimizer) continue;
-        if (!weights_reader_get(&p->optimizer, 0, stack, begin, count, values)) return false;
-        experts_record_put(r, out, RECORD_M, i, 0, count, values);
-        if (!model_has_v(p->model, stack)) continue;
-        if (!weights_reader_get(&p->optimizer, 1, stack, begin, count, values)) return false;
-        experts_record_put(r, out, RECORD_V, i, 0, count, values);
+        if (p->has_optimizer && !gather_moments(p, stack, expert, i, out, values)) return false;
     }
     if (p->steps_count) experts_record_set_steps(r, out, p->words[moe_layer].values[expert]);
     return true;
@@ -265,7 +297,7 @@ bool experts_pack(const char *in, const char *out, struct experts_report *report
         ok = false;
     }
     ok = ok && (p.model = model_create(&p.from.config, UINT64_MAX / 2)) &&
-         experts_record_init(&p.record, p.model, RECORD_STATE_F32) && open_files(&p) &&
+         experts_record_init(&p.record, p.model, RECORD_STATE_WHOLE) && open_files(&p) &&
          open_out(&p, p.from.step) && open_store(&p) && pack_dense(&p) && pack_experts(&p) &&
          write_config(&p) && copy_files(&p) && commit(&p);
     if (ok) report_store(&p, p.from.step, report);

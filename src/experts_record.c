@@ -7,6 +7,9 @@
 #include <string.h>
 
 #include "runtime/log.h"
+#include "src/codes.h"
+
+enum { CODES_BYTES = 4 * CODES_WORDS };
 
 static const struct { enum model_role role; const char *name; } roles[RECORD_MATRICES] = {
     {ROLE_EXPERT_GATE, "gate"},       {ROLE_EXPERT_UP, "up"},
@@ -25,49 +28,55 @@ static int32_t layer_of(const struct model *model, uint32_t moe_layer)
 
 // ---- layout
 
+// What the optimizer keeps of a matrix, of any layer: param_groups may tell layers apart.
+static void add_moments(const struct model *model, struct record_matrix *matrix)
+{
+    for (uint32_t i = 0; i < model->tensor_count; i++) {
+        const struct model_tensor *t = &model->tensor[i];
+        if (!t->experts || t->role != matrix->role) continue;
+        matrix->has_m |= model_has_m(model, t);
+        matrix->has_v |= model_has_v(model, t);
+        matrix->codes = max_u64(matrix->codes, model_records(model, t) / t->experts);
+    }
+}
+
 static void add_matrices(struct experts_record *record)
 {
     for (size_t i = 0; i < COUNT_OF(roles); i++) {
         const struct model_tensor *t =
             model_find(record->model, roles[i].role, layer_of(record->model, 0));
         if (!t) continue;
-        const uint64_t count = (uint64_t)t->rows * t->cols;
-        record->matrix[record->matrix_count++] =
-            (struct record_matrix){roles[i].role, t->rows, t->cols, record->elements, count};
-        record->elements += align_up(count, RECORD_ALIGN);
+        struct record_matrix *matrix = &record->matrix[record->matrix_count++];
+        *matrix = (struct record_matrix){.role = roles[i].role,
+                                         .rows = t->rows,
+                                         .cols = t->cols,
+                                         .begin = record->elements,
+                                         .count = (uint64_t)t->rows * t->cols,
+                                         .code_begin = record->codes};
+        add_moments(record->model, matrix);
+        record->elements += align_up(matrix->count, RECORD_ALIGN);
+        record->codes += matrix->codes;
     }
-}
-
-static bool any_v(const struct model *model)
-{
-    for (uint32_t i = 0; i < model->tensor_count; i++)
-        if (model->tensor[i].experts && model_has_v(model, &model->tensor[i])) return true;
-    return false;
 }
 
 static void place_arrays(struct experts_record *record)
 {
     const uint64_t begin = align_up(record->weights_bytes, STORE_ALIGN),
                    bytes = record->elements * sizeof(float);
+    bool any_m = false, any_v = false;
+    for (uint32_t i = 0; i < record->matrix_count; i++) {
+        any_m |= record->matrix[i].has_m;
+        any_v |= record->matrix[i].has_v;
+    }
     uint64_t at = begin;
-    if (record->store != DTYPE_F32) record->array[RECORD_MASTER] = at, at += bytes;
-    record->array[RECORD_M] = at, at += bytes;
-    if (any_v(record->model)) record->array[RECORD_V] = at, at += bytes;
+    if (record->store != DTYPE_F32 && record->model->config.master_weights)
+        record->array[RECORD_MASTER] = at, at += bytes;
+    if (any_m) record->array[RECORD_M] = at, at += bytes;
+    if (any_v) record->array[RECORD_V] = at, at += bytes;
+    if (record->codes) record->array[RECORD_CODES] = at, at += CODES_BYTES * record->codes;
     record->steps = at;
     record->state_bytes = at + sizeof(uint64_t) - begin;
     record->bytes = begin + align_up(record->state_bytes, STORE_ALIGN);
-}
-
-// Moments in codes have no place in a record.
-static bool check_moments(const struct model *model)
-{
-    for (uint32_t i = 0; i < model->tensor_count; i++) {
-        if (!model->tensor[i].experts || !model_records(model, &model->tensor[i])) continue;
-        log_error("optim adamw_8bit of experts: a store keeps their moments in f32; wanted adamw, "
-                  "or param_groups [{\"match\": \"*experts*\", \"optim\": \"adamw\"}]");
-        return false;
-    }
-    return true;
 }
 
 bool experts_record_init(struct experts_record *record, const struct model *model,
@@ -85,12 +94,23 @@ bool experts_record_init(struct experts_record *record, const struct model *mode
                   "store, whose records are alike; wanted one width");
         return false;
     }
-    if (state == RECORD_STATE_F32 && !check_moments(model)) return false;
     record->keys = (uint64_t)config_moe_layers(c) * c->num_experts;
     record->weights_bytes = record->elements * dtype_bytes(record->store);
     record->bytes = align_up(record->weights_bytes, STORE_ALIGN);
-    if (state == RECORD_STATE_F32) place_arrays(record);
+    if (state == RECORD_STATE_WHOLE) place_arrays(record);
     return true;
+}
+
+uint64_t experts_record_place(const struct experts_record *record, enum record_array array,
+                              uint32_t matrix, uint64_t *bytes)
+{
+    const struct record_matrix *m = &record->matrix[matrix];
+    const uint64_t size = array == RECORD_COMPUTE ? dtype_bytes(record->store) : sizeof(float);
+    const bool none = (array != RECORD_COMPUTE && !record->array[array]) ||
+                      (array == RECORD_M && !m->has_m) || (array == RECORD_V && !m->has_v);
+    *bytes = none ? 0 : array == RECORD_CODES ? CODES_BYTES * m->codes : m->count * size;
+    return record->array[array] +
+           (array == RECORD_CODES ? CODES_BYTES * m->code_begin : m->begin * size);
 }
 
 uint64_t experts_record_key(const struct experts_record *record, uint32_t moe_layer,
@@ -119,14 +139,15 @@ static void print_identity(const struct experts_record *record, struct bytes *ou
     bytes_printf(out, "experts of %s\nmoe_layers", config_family_name(c->family));
     for (uint32_t i = 0; i < c->num_hidden_layers; i++)
         if (c->moe_layer[i]) bytes_printf(out, " %u", i);
-    bytes_printf(out, "\nnum_experts %u\ntorch_dtype %s\n", c->num_experts,
-                 dtype_name(record->store));
+    bytes_printf(out, "\nnum_experts %u\ntorch_dtype %s%s\n", c->num_experts,
+                 dtype_name(record->store), c->master_weights ? "" : " without masters");
     for (uint32_t i = 0; i < record->matrix_count; i++) {
         const struct record_matrix *m = &record->matrix[i];
         const char *name = "";
         for (size_t r = 0; r < COUNT_OF(roles); r++)
             if (roles[r].role == m->role) name = roles[r].name;
-        bytes_printf(out, "%s [%u][%u]\n", name, m->rows, m->cols);
+        bytes_printf(out, "%s [%u][%u]%s\n", name, m->rows, m->cols,
+                     m->codes ? " moments in codes" : "");
     }
     // experts without a record are made from these
     static const char *const kinds[] = {[MODEL_NORMAL] = "normal",
@@ -260,6 +281,10 @@ static bool may_be_initial(const struct experts_record *record, uint64_t key, co
     float wanted[SOME], found[SOME];
     if (stack->init == MODEL_ORTHOGONAL) return true; // made whole in any case
     model_init_values(record->model, stack, key % experts * size, count, wanted);
+    for (uint64_t i = 0; !record->array[RECORD_MASTER] && i < count; i++) {
+        dtype_store(&wanted[i], 0, record->store, (double)wanted[i]);
+        wanted[i] = (float)dtype_load(&wanted[i], 0, record->store);
+    }
     experts_record_get(record, from, RECORD_MASTER, 0, 0, count, found);
     return memcmp(wanted, found, count * sizeof *wanted) == 0;
 }

@@ -6,10 +6,12 @@
 //     part 0 "weights"   STORE [elements]: gate, up, down, then the biases of up and of down, as
 //                        far as the model has them; each [rows][cols] from its own offset on, a
 //                        multiple of 256 bytes; zeros in between
-//     part 1 "state"     f32 [elements] masters, where STORE is not f32; f32 [elements] first
-//                        moments; f32 [elements] second moments, where any of them is AdamW's:
-//                        each matrix at the same offset in elements as its weights. Then u64: how
-//                        many steps the expert took
+//     part 1 "state"     f32 [elements] masters, where STORE is not f32 and there are any; f32
+//                        [elements] first moments, where any is kept in f32; f32 [elements] second
+//                        moments, where any of them is AdamW's: each matrix at the same offset in
+//                        elements as its weights. Then the moments of matrices that are in codes
+//                        of 8 bits (adamw_8bit): records of codes.h, matrix behind matrix. Then
+//                        u64: how many steps the expert took
 //
 // An expert without a record has its initial values, which follow from the config and the seed,
 // and a record without state has zeros there and masters equal to its weights: an expert that no
@@ -23,16 +25,20 @@
 enum { RECORD_MATRICES = 5, RECORD_WEIGHTS = 0, RECORD_STATE = 1 }; // parts
 enum { RECORD_ALIGN = 128 }; // elements: 256 bytes even in 16 bits
 
-// How the optimizer's state is stored.
-enum record_state { RECORD_STATE_NONE, RECORD_STATE_F32 };
+// Whether the optimizer's state is there.
+enum record_state { RECORD_STATE_NONE, RECORD_STATE_WHOLE };
 
-enum record_array { RECORD_COMPUTE, RECORD_MASTER, RECORD_M, RECORD_V, RECORD_ARRAYS };
+enum record_array {
+    RECORD_COMPUTE, RECORD_MASTER, RECORD_M, RECORD_V, RECORD_CODES, RECORD_ARRAYS
+};
 
 struct record_matrix {
     enum model_role role;
     uint32_t        rows, cols;
     uint64_t        begin;  // elements in front of it, in each array
     uint64_t        count;  // rows * cols
+    uint64_t        code_begin, codes; // records of codes in front of its own, its own; 0: none
+    bool            has_m, has_v;      // moments in f32
 };
 
 struct experts_record {
@@ -42,7 +48,8 @@ struct experts_record {
     struct record_matrix matrix[RECORD_MATRICES];
     uint32_t             matrix_count;
     uint64_t             elements; // of an array, with what lies between matrices
-    // Bytes in the record where an array begins; 0 (but for RECORD_COMPUTE): it has none
+    uint64_t             codes;    // records of codes
+    // Bytes in the record where an array begins; 0 (but for RECORD_COMPUTE): there is none
     uint64_t             array[RECORD_ARRAYS];
     uint64_t             steps;    // of the u64; 0: none
     uint64_t             weights_bytes, state_bytes, bytes; // of the parts; of all, each rounded up
@@ -61,13 +68,18 @@ uint64_t experts_record_key(const struct experts_record *record, uint32_t moe_la
 const struct model_tensor *experts_record_stack(const struct experts_record *record,
                                                 uint32_t moe_layer, uint32_t index);
 
+// Where a matrix of an array lies in the record, in bytes, and how many; *bytes 0: it has none.
+uint64_t experts_record_place(const struct experts_record *record, enum record_array array,
+                              uint32_t matrix, uint64_t *bytes);
+
 // A whole record as it is before the first step.
 void experts_record_initial(const struct experts_record *record, uint64_t key, void *out);
 // The parts that a stored record does not hold (store_read's `held`), from those that it does.
 void experts_record_complete(const struct experts_record *record, uint64_t key, uint32_t held,
                              void *out);
-// Elements [begin, begin + count) of a matrix of an array as f32. Masters that the record does not
-// have are its weights; writing one writes both. Moments that it does not have are 0, and dropped.
+// Elements [begin, begin + count) of a matrix of an array (but RECORD_CODES) as f32. Masters that
+// the record does not have are its weights; writing one writes both. Moments that it does not have
+// are 0, and dropped.
 void experts_record_get(const struct experts_record *record, const void *from,
                         enum record_array array, uint32_t matrix, uint64_t begin, uint64_t count,
                         float *values);

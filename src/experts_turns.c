@@ -13,7 +13,7 @@
 struct experts_piece experts_piece_of(const struct experts *x, uint32_t slot, int array,
                                       uint32_t matrix)
 {
-    const uint64_t bytes = x->record.matrix[matrix].count * dtype_bytes(experts_dtype(x, array));
+    const uint64_t bytes = experts_bytes(x, array, matrix);
     return (struct experts_piece){.buffer = x->pool[array][matrix][slot / x->window_slots],
                                   .offset = slot % x->window_slots * bytes,
                                   .bytes = bytes};
@@ -26,13 +26,13 @@ static uint32_t pieces(void *user, uint32_t slot, uint32_t key,
     const uint32_t experts = x->model->config.num_experts;
     uint32_t count = 0;
     for (int a = 0; a < RECORD_ARRAYS; a++)
-        for (uint32_t i = 0; experts_has(x, a) && i < x->record.matrix_count; i++) {
+        for (uint32_t i = 0; i < x->record.matrix_count; i++) {
+            uint64_t bytes;
+            const uint64_t at = experts_record_place(&x->record, (enum record_array)a, i, &bytes);
+            if (!bytes) continue;
             const struct experts_piece p = experts_piece_of(x, slot, a, i);
-            const uint64_t begin = x->record.matrix[i].begin * dtype_bytes(experts_dtype(x, a));
-            out[count++] = (struct loader_piece){.buffer = p.buffer,
-                                                 .offset = p.offset,
-                                                 .in_record = x->record.array[a] + begin,
-                                                 .bytes = p.bytes};
+            out[count++] = (struct loader_piece){
+                .buffer = p.buffer, .offset = p.offset, .in_record = at, .bytes = bytes};
         }
     if (x->steps)
         out[count++] = (struct loader_piece){

@@ -32,15 +32,13 @@ struct experts_turns {
     bool     *foreign;      // [slots]: loaded since; its gradients are whoever's was here before
 };
 
-static inline bool experts_has(const struct experts *x, int array)
+// Of a matrix of a slot; 0: there is none.
+static inline uint64_t experts_bytes(const struct experts *x, int array, uint32_t matrix)
 {
-    if (array == RECORD_COMPUTE) return true;
-    return x->training && (array == EXPERTS_GRAD || x->record.array[array] > 0);
-}
-
-static inline enum dtype experts_dtype(const struct experts *x, int array)
-{
-    return array == RECORD_COMPUTE ? x->record.store : DTYPE_F32;
+    uint64_t bytes;
+    if (array == EXPERTS_GRAD) return x->training ? 4 * x->record.matrix[matrix].count : 0;
+    experts_record_place(&x->record, (enum record_array)array, matrix, &bytes);
+    return bytes;
 }
 
 // Where a matrix of a slot lies.

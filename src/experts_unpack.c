@@ -92,7 +92,7 @@ static bool open_model(struct unpack *u, const char *dir)
         return false;
     }
     u->model = model_create(&u->from.config, UINT64_MAX / 2);
-    return u->model && experts_record_init(&u->record, u->model, RECORD_STATE_F32);
+    return u->model && experts_record_init(&u->record, u->model, RECORD_STATE_WHOLE);
 }
 
 static void close_unpack(struct unpack *u)
@@ -115,33 +115,67 @@ static bool fail_read(const struct unpack *u, uint64_t key)
     return false;
 }
 
-// `bytes` holds elements [begin, begin + count) of a matrix of an array of a stored record.
-static bool read_range(struct unpack *u, const struct store_place *place, enum record_array array,
-                       uint32_t matrix, uint64_t begin, uint64_t count)
+// `bytes` holds bytes [begin, begin + count) of the record of which `place` is.
+static bool read_range(struct unpack *u, const struct store_place *place, uint32_t part,
+                       uint64_t begin, uint64_t count)
 {
-    const uint32_t part = array == RECORD_COMPUTE ? RECORD_WEIGHTS : RECORD_STATE;
     bool *checked = &u->checked[place->key * STORE_PARTS + part];
     if (!*checked) {
         *checked = true;
         return store_read(u->store, place->key, 1u << part, u->bytes, NULL);
     }
-    const uint64_t size = array == RECORD_COMPUTE ? dtype_bytes(u->record.store) : sizeof(float),
-                   at = u->record.array[array] + (u->record.matrix[matrix].begin + begin) * size;
-    return os_file_read_all(NULL, place->fd, u->bytes + at, count * size, place->offset + at,
+    return os_file_read_all(NULL, place->fd, u->bytes + begin, count, place->offset + begin,
                             NULL) ||
            fail_read(u, place->key);
+}
+
+static bool read_elements(struct unpack *u, const struct store_place *place,
+                          enum record_array array, uint32_t matrix, uint64_t begin, uint64_t count)
+{
+    uint64_t bytes;
+    const uint64_t at = experts_record_place(&u->record, array, matrix, &bytes),
+                   size = array == RECORD_COMPUTE ? dtype_bytes(u->record.store) : sizeof(float);
+    return read_range(u, place, array == RECORD_COMPUTE ? RECORD_WEIGHTS : RECORD_STATE,
+                      at + begin * size, count * size);
+}
+
+// The record of a stack's expert; false: there is none.
+static bool find_expert(const struct unpack *u, const struct model_tensor *t, uint32_t expert,
+                        uint32_t *matrix, struct store_place *place)
+{
+    const struct experts_record *r = &u->record;
+    const uint64_t key =
+        experts_record_key(r, model_moe_index(u->model, (uint32_t)t->layer), expert);
+    *matrix = 0;
+    while (r->matrix[*matrix].role != t->role) ++*matrix;
+    return store_find(u->store, key, place);
+}
+
+static bool get_codes(const struct weights_words *words, uint64_t begin, uint64_t count,
+                      uint32_t *values)
+{
+    struct unpack *u = words->user;
+    struct store_place place;
+    uint32_t matrix;
+    uint64_t bytes;
+    if (!find_expert(u, words->of, words->index, &matrix, &place) ||
+        !(place.parts >> RECORD_STATE & 1)) {
+        memset(values, 0, count * sizeof *values);
+        return true;
+    }
+    const uint64_t at = 4 * begin + experts_record_place(&u->record, RECORD_CODES, matrix, &bytes);
+    if (!read_range(u, &place, RECORD_STATE, at, 4 * count)) return false;
+    memcpy(values, u->bytes + at, 4 * count);
+    return true;
 }
 
 static bool get_expert(struct unpack *u, const struct model_tensor *t, uint32_t expert,
                        enum record_array array, uint64_t begin, uint64_t count, float *values)
 {
     const struct experts_record *r = &u->record;
-    const uint64_t key =
-        experts_record_key(r, model_moe_index(u->model, (uint32_t)t->layer), expert);
     struct store_place place;
-    uint32_t matrix = 0;
-    while (r->matrix[matrix].role != t->role) matrix++;
-    if (!store_find(u->store, key, &place)) {
+    uint32_t matrix;
+    if (!find_expert(u, t, expert, &matrix, &place)) {
         if (array == RECORD_MASTER)
             model_init_values(u->model, t, expert * r->matrix[matrix].count + begin, count, values);
         else memset(values, 0, count * sizeof *values);
@@ -153,7 +187,7 @@ static bool get_expert(struct unpack *u, const struct model_tensor *t, uint32_t 
         memset(values, 0, count * sizeof *values);
         return true;
     }
-    if (!read_range(u, &place, array, matrix, begin, count)) return false;
+    if (!read_elements(u, &place, array, matrix, begin, count)) return false;
     experts_record_get(r, u->bytes, array, matrix, begin, count, values);
     return true;
 }
@@ -238,6 +272,9 @@ static bool save_optimizer(struct unpack *u, const char *path)
     uint32_t steps, words_count, count;
     struct weights_words *words =
         optimizer_words(u->model, &u->optimizer, true, u->arena, &steps, &words_count);
+    for (uint32_t i = steps; i < words_count; i++)
+        if (((const struct model_tensor *)words[i].of)->experts)
+            words[i].get = get_codes, words[i].user = u;
     const struct weights_part part[] = {
         {.prefix = "m.", .get = get_m, .user = u, .has = has_m},
         {.prefix = "v.", .get = get_v, .user = u, .has = has_v}};

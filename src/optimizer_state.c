@@ -2,7 +2,6 @@
 // The state of the optimizer <-> one file: see optimizer_state.h.
 #include "src/optimizer_state.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "runtime/log.h"
@@ -59,19 +58,12 @@ static struct weights_part *make_parts(struct params *params, struct arena *aren
 static bool check_factors(const struct weights_words *words, uint64_t begin, uint64_t count,
                           const uint32_t *values)
 {
-    for (uint64_t i = 0; i < count; i++) {
-        const uint64_t at = (begin + i) % CODES_WORDS;
-        float factor;
-        memcpy(&factor, &values[i], sizeof factor);
-        if (at < CODES_FACTOR || (at < CODES_FACTOR + 2 ? isfinite(factor) && factor >= 0
-                                                        : values[i] == 0))
-            continue;
-        log_error("%s: word %llu is 0x%08x, wanted a factor of codes that is finite and not "
-                  "negative, then zeros",
-                  words->name, (unsigned long long)(begin + i), values[i]);
-        return false;
-    }
-    return true;
+    const uint64_t bad = codes_record_fault(values, begin, count);
+    if (bad == count) return true;
+    log_error("%s: word %llu is 0x%08x, wanted a factor of codes that is finite and not "
+              "negative, then zeros",
+              words->name, (unsigned long long)(begin + bad), values[bad]);
+    return false;
 }
 
 static uint64_t records_begin(const struct weights_words *words, uint64_t begin)

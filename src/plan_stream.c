@@ -111,20 +111,70 @@ void network_stream_zero(struct plan *plan, const struct params *params)
 
 // ---- the optimizer
 
-static void adamw_steps(struct plan *plan, const struct params *params,
-                        const struct network_io *io, struct push_optimizer push, uint32_t matrix,
-                        uint32_t window, struct plan_range moves)
+// One window of one matrix. What the optimizer does not keep is not there: pool[...] NULL.
+struct site {
+    struct push_optimizer push;
+    uint32_t          matrix, window;
+    struct plan_range moves, p, copy, g;
+};
+
+static struct plan_range state_of(struct plan *plan, const struct experts *x,
+                                  const struct site *s, int array)
+{
+    return experts_pool(x, plan, array, s->matrix, s->window);
+}
+
+static void adamw_steps(struct plan *plan, const struct experts *x, const struct network_io *io,
+                        const struct site *s, bool codes)
+{
+    const struct push_adamw_8bit push = {.each = s->push};
+    if (codes)
+        plan_add(plan, KERNEL_ADAMW_8BIT, 0, &push,
+                 PLAN_BIND(io->step, io->norm, s->p, s->g, state_of(plan, x, s, RECORD_CODES),
+                           s->copy, s->moves));
+    else
+        plan_add(plan, KERNEL_ADAMW, 0, &push.each,
+                 PLAN_BIND(io->step, io->norm, s->p, s->g, state_of(plan, x, s, RECORD_M),
+                           state_of(plan, x, s, RECORD_V), s->copy, s->moves));
+}
+
+static void stochastic_steps(struct plan *plan, const struct experts *x,
+                             const struct network_io *io, const struct site *s, bool codes)
+{
+    const struct push_adamw_stochastic push = {
+        .each = s->push, .mapped = 1, .nearest = !x->model->config.stochastic_rounding};
+    const struct plan_range draws = experts_table(x, plan, 1 + x->record.matrix_count + s->matrix);
+    if (codes)
+        plan_add(plan, KERNEL_ADAMW_8BIT_STOCHASTIC, 0, &push,
+                 PLAN_BIND(io->step, io->norm, s->p, s->g, state_of(plan, x, s, RECORD_CODES),
+                           s->moves, draws));
+    else
+        plan_add(plan, KERNEL_ADAMW_STOCHASTIC, 0, &push,
+                 PLAN_BIND(io->step, io->norm, s->p, s->g, state_of(plan, x, s, RECORD_M),
+                           state_of(plan, x, s, RECORD_V), s->moves, draws));
+}
+
+static void update_matrix(struct plan *plan, const struct params *params,
+                          const struct network_io *io, uint32_t matrix, struct plan_range moves)
 {
     const struct experts *x = params->experts;
-    push.count = (uint32_t)x->record.matrix[matrix].count;
-    push.matrices = slots_of(x, window, &push.first);
-    const struct plan_range copy = experts_pool(x, plan, RECORD_COMPUTE, matrix, window);
-    plan_add(plan, KERNEL_ADAMW, 0, &push,
-             PLAN_BIND(io->step, io->norm,
-                       push.copy ? experts_pool(x, plan, RECORD_MASTER, matrix, window) : copy,
-                       experts_pool(x, plan, EXPERTS_GRAD, matrix, window),
-                       experts_pool(x, plan, RECORD_M, matrix, window),
-                       experts_pool(x, plan, RECORD_V, matrix, window), copy, moves));
+    const struct model_tensor *stack = experts_record_stack(&x->record, 0, matrix);
+    const bool codes = params->model->group[stack->group].optim == CONFIG_ADAMW_8BIT;
+    struct site s = {.push = span_push(params, &(struct span){.tensor = stack,
+                                                              .group = stack->group}),
+                     .matrix = matrix,
+                     .moves = moves};
+    s.push.copy = x->record.array[RECORD_MASTER] > 0;
+    s.push.experts = s.push.per_layer = s.push.stride = x->slots;
+    s.push.count = (uint32_t)x->record.matrix[matrix].count;
+    for (s.window = 0; s.window < x->windows; s.window++) {
+        s.push.matrices = slots_of(x, s.window, &s.push.first);
+        s.copy = state_of(plan, x, &s, RECORD_COMPUTE);
+        s.p = s.push.copy ? state_of(plan, x, &s, RECORD_MASTER) : s.copy;
+        s.g = state_of(plan, x, &s, EXPERTS_GRAD);
+        if (params->model->config.master_weights) adamw_steps(plan, x, io, &s, codes);
+        else stochastic_steps(plan, x, io, &s, codes);
+    }
 }
 
 void network_stream_update(struct plan *plan, const struct params *params,
@@ -136,13 +186,6 @@ void network_stream_update(struct plan *plan, const struct params *params,
     plan_add(plan, KERNEL_EXPERT_MOVES, 0, &(struct push_count){x->slots},
              PLAN_BIND(plan_external(plan, "moves", params->moves, 0, params->moves->params.bytes),
                        experts_table(x, plan, 0), own));
-    for (uint32_t i = 0; i < x->record.matrix_count; i++) {
-        const struct model_tensor *stack = experts_record_stack(&x->record, 0, i);
-        struct push_optimizer push =
-            span_push(params, &(struct span){.tensor = stack, .group = stack->group});
-        push.copy = x->record.array[RECORD_MASTER] > 0;
-        push.experts = push.per_layer = push.stride = x->slots;
-        for (uint32_t w = 0; w < x->windows; w++) adamw_steps(plan, params, io, push, i, w, own);
-    }
+    for (uint32_t i = 0; i < x->record.matrix_count; i++) update_matrix(plan, params, io, i, own);
     plan_host(plan, NULL, NULL, 0);
 }

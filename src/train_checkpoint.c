@@ -59,7 +59,7 @@ struct train_store *train_store_open(const struct model *model, const char *dir,
     s->dir = os_strdup(dir);
     s->folder = (char *)folder.data;
     s->committed = from != NULL;
-    if (!experts_record_init(&s->record, model, RECORD_STATE_F32) || !open_records(s, from))
+    if (!experts_record_init(&s->record, model, RECORD_STATE_WHOLE) || !open_records(s, from))
         train_store_close(&s);
     return s;
 }

@@ -142,7 +142,9 @@ static const char *unstreamable(const struct model *model)
     for (uint32_t i = 0; i < model->tensor_count; i++) {
         const struct model_tensor *t = &model->tensor[i];
         if (!t->streamed) continue;
-        if (model->group[t->group].optim != CONFIG_ADAMW) return "an optim of experts but adamw";
+        const enum config_optim optim = model->group[t->group].optim;
+        if (optim != CONFIG_ADAMW && optim != CONFIG_ADAMW_8BIT)
+            return "an optim of experts but adamw and adamw_8bit";
         for (uint32_t j = 0; j < i; j++)
             if (model->tensor[j].role == t->role && model->tensor[j].group != t->group)
                 return "param_groups that treat the experts of one layer differently";

@@ -26,7 +26,7 @@ struct weights_part {
 };
 
 // Numbers that are no element's: a tensor U32 [count] of its own, in `values`, or, where that is
-// NULL, handed over in pieces of at most WEIGHTS_CHUNK.
+// NULL, handed over in pieces of at most WEIGHTS_CHUNK; put NULL: its shape is compared alone.
 struct weights_words {
     const char *name;
     uint32_t   *values;

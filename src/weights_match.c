@@ -291,6 +291,7 @@ static bool take_words(const struct weights_words *words, const uint8_t *from)
         memcpy(words->values, from, bytes);
         return true;
     }
+    if (!words->put) return true;
     uint32_t *chunk = malloc(min_u64(bytes, WEIGHTS_CHUNK * sizeof *chunk) + 1);
     bool ok = chunk != NULL;
     for (uint64_t done = 0; ok && done < words->count; done += WEIGHTS_CHUNK) {

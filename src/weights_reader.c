@@ -3,6 +3,9 @@
 #include "src/weights_reader.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+#include "runtime/log.h"
 
 enum { FORGET_BYTES = 4 << 20 };
 
@@ -68,4 +71,19 @@ bool weights_reader_get(struct weights_reader *reader, uint32_t part,
         forget(reader, some * sizeof *out);
     }
     return true;
+}
+
+bool weights_reader_words(struct weights_reader *reader, const char *name, uint64_t begin,
+                          uint64_t count, uint32_t *out)
+{
+    for (uint32_t i = 0; i < reader->files.count; i++) {
+        const struct safetensors *file = reader->files.file[i];
+        const struct safetensors_tensor *tensor = safetensors_find(file, name);
+        if (!tensor) continue;
+        memcpy(out, file->data + tensor->begin + begin * sizeof *out, count * sizeof *out);
+        forget(reader, count * sizeof *out);
+        return true;
+    }
+    log_error("%s: not in the files of the optimizer", name);
+    return false;
 }

@@ -19,3 +19,6 @@ void weights_reader_close(struct weights_reader *reader);
 bool weights_reader_get(struct weights_reader *reader, uint32_t part,
                         const struct model_tensor *tensor, uint64_t begin, uint64_t count,
                         float *out);
+// The same of words (weights_words), by their tensor's name. False after one line.
+bool weights_reader_words(struct weights_reader *reader, const char *name, uint64_t begin,
+                          uint64_t count, uint32_t *out);

@@ -4,13 +4,16 @@
 // how often.
 #include "tests/unit.h"
 
+#include "src/codes.h"
 #include "src/experts.h"
 #include "src/session.h"
 #include "src/trainer.h"
 
-#define SIZES \
-    "\"model_type\": \"vkmoe\", \"vocab_size\": 61, \"hidden_size\": 32, " \
-    "\"intermediate_size\": 40, \"moe_intermediate_size\": 24, \"num_hidden_layers\": 3, " \
+#define SIZES SIZES_OF("32", "24")
+#define SIZES_OF(hidden, width) \
+    "\"model_type\": \"vkmoe\", \"vocab_size\": 61, \"hidden_size\": " hidden ", " \
+    "\"intermediate_size\": 40, \"moe_intermediate_size\": " width ", " \
+    "\"num_hidden_layers\": 3, " \
     "\"num_attention_heads\": 2, " \
     "\"num_key_value_heads\": 1, \"head_dim\": 16, \"max_position_embeddings\": 64, " \
     "\"num_experts\": 24, \"num_experts_per_tok\": 2, \"mlp_only_layers\": [1], " \
@@ -155,10 +158,12 @@ static void test_counts(void **state)
 
 // ---- training
 
-enum { STEPS = 6, SEQ = 6, MICRO = 2 };
+enum { STEPS = 10, SEQ = 6, MICRO = 2 };
 
 #define TRAINING                                                                                  \
-    ", \"seq_len\": 6, \"batch_size\": 1, \"steps\": 6, \"warmup_steps\": 0, \"max_grad_norm\": "
+    ", \"seq_len\": 6, \"batch_size\": 1, \"steps\": 10, \"warmup_steps\": 0, \"max_grad_norm\": "
+
+#define MASTERLESS "\"torch_dtype\": \"bfloat16\", \"master_weights\": false"
 
 // Records in host memory.
 struct shelf { uint8_t **record; uint32_t reads, writes; };
@@ -187,6 +192,8 @@ static bool shelf_write(void *user, const struct experts_record *record, uint64_
 struct training {
     double loss[STEPS], norm[STEPS];
     float *master, *m, *v; // of all tensors, one behind the other
+    uint32_t *codes;       // of experts whose moments are in codes, stack behind stack
+    uint64_t words;
     uint32_t steps[LAYERS * EXPERTS];
 };
 
@@ -206,27 +213,61 @@ static void take_step(struct host *h, struct trainer *trainer, uint32_t step, st
     out->norm[step - 1] = result.grad_norm;
 }
 
+// The record of an expert of a streamed stack; the caller frees it.
+static void *record_of(const struct experts *x, const struct shelf *shelf,
+                       const struct model_tensor *tensor, uint32_t expert)
+{
+    const uint64_t key =
+        (uint64_t)model_moe_index(x->model, (uint32_t)tensor->layer) * EXPERTS + expert;
+    void *record = malloc(x->record.bytes);
+    if (shelf->record[key]) memcpy(record, shelf->record[key], x->record.bytes);
+    else experts_record_initial(&x->record, key, record);
+    return record;
+}
+
 static void read_tensor(struct trainer *trainer, const struct shelf *shelf, uint32_t t,
                         enum params_class which, enum record_array array, float *out)
 {
     struct params *params = trainer_params(trainer);
     const struct model_tensor *tensor = &params->model->tensor[t];
     const struct experts *x = params->experts;
+    if ((which == PARAMS_M && !model_has_m(params->model, tensor)) ||
+        (which == PARAMS_V && !model_has_v(params->model, tensor)))
+        return;
     if (!tensor->streamed) {
         assert_true(params_read(params, which, tensor, 0, tensor->count, out));
         return;
     }
     const uint64_t count = tensor->count / tensor->experts;
-    void *record = malloc(x->record.bytes);
     for (uint32_t e = 0; e < tensor->experts; e++) {
-        const uint64_t key =
-            (uint64_t)model_moe_index(params->model, (uint32_t)tensor->layer) * EXPERTS + e;
-        if (shelf->record[key]) memcpy(record, shelf->record[key], x->record.bytes);
-        else experts_record_initial(&x->record, key, record);
+        void *record = record_of(x, shelf, tensor, e);
         experts_record_get(&x->record, record, array, experts_matrix(x, tensor->role), 0, count,
                            out + e * count);
+        free(record);
     }
-    free(record);
+}
+
+static void read_codes(struct trainer *trainer, const struct shelf *shelf, uint32_t t,
+                       struct training *out)
+{
+    struct params *params = trainer_params(trainer);
+    const struct model_tensor *tensor = &params->model->tensor[t];
+    const struct experts *x = params->experts;
+    const uint64_t words = CODES_WORDS * model_records(params->model, tensor);
+    if (!words) return;
+    out->codes = realloc(out->codes, (out->words + words) * sizeof *out->codes);
+    uint32_t *to = out->codes + out->words;
+    out->words += words;
+    if (!tensor->streamed) assert_true(params_read_records(params, tensor, 0, words, to));
+    for (uint32_t e = 0; tensor->streamed && e < tensor->experts; e++) {
+        uint8_t *record = record_of(x, shelf, tensor, e);
+        uint64_t bytes;
+        const uint64_t at = experts_record_place(&x->record, RECORD_CODES,
+                                                 experts_matrix(x, tensor->role), &bytes);
+        assert_int_equal(bytes, 4 * words / tensor->experts);
+        memcpy(to + e * words / tensor->experts, record + at, bytes);
+        free(record);
+    }
 }
 
 // Weights and gradients of what is always there fit it, their optimizer's state does not.
@@ -266,11 +307,13 @@ static void train(struct host *h, const struct size *size, struct shelf *shelf,
     out->master = calloc(model->parameters, sizeof(float));
     out->m = calloc(model->parameters, sizeof(float));
     out->v = calloc(model->parameters, sizeof(float));
+    out->codes = NULL, out->words = 0;
     uint64_t at = 0;
     for (uint32_t t = 0; t < model->tensor_count; t++) {
         read_tensor(trainer, shelf, t, PARAMS_MASTER, RECORD_MASTER, out->master + at);
         read_tensor(trainer, shelf, t, PARAMS_M, RECORD_M, out->m + at);
         read_tensor(trainer, shelf, t, PARAMS_V, RECORD_V, out->v + at);
+        read_codes(trainer, shelf, t, out);
         at += model->tensor[t].count;
     }
     for (uint32_t layer = 0; layer < LAYERS; layer++)
@@ -281,7 +324,7 @@ static void train(struct host *h, const struct size *size, struct shelf *shelf,
 
 static void training_free(struct training *t)
 {
-    free(t->master), free(t->m), free(t->v);
+    free(t->master), free(t->m), free(t->v), free(t->codes);
 }
 
 static void compare_training(const char *device, const char *config)
@@ -305,6 +348,8 @@ static void compare_training(const char *device, const char *config)
         assert_memory_equal(got.master, want.master, model->parameters * sizeof(float));
         assert_memory_equal(got.m, want.m, model->parameters * sizeof(float));
         assert_memory_equal(got.v, want.v, model->parameters * sizeof(float));
+        assert_int_equal(got.words, want.words);
+        if (want.words) assert_memory_equal(got.codes, want.codes, want.words * sizeof *got.codes);
         assert_true(shelf.writes > 0);
         model_destroy((struct model **)(uintptr_t)&model);
         for (uint32_t key = 0; key < LAYERS * EXPERTS; key++) free(shelf.record[key]);
@@ -322,6 +367,13 @@ static void test_training(void **state)
         "{" SIZES TRAINING "0.5, \"torch_dtype\": \"bfloat16\"}",
         "{" SIZES TRAINING "0.5, \"gradient_accumulation_steps\": 2}",
         "{" SIZES TRAINING "0, \"hidden_act\": \"relu2\", \"mlp_gated\": false}",
+        "{" SIZES TRAINING "0.5, \"optim\": \"adamw_8bit\"}",
+        "{" SIZES TRAINING "0.5, " MASTERLESS "}",
+        "{" SIZES TRAINING "0.5, \"optim\": \"adamw_8bit\", " MASTERLESS "}",
+        // 900 elements a matrix: no multiple of what random numbers or a record of codes are for
+        "{" SIZES_OF("36", "25") TRAINING "0.5, " MASTERLESS "}",
+        "{" SIZES_OF("36", "25") TRAINING "0.5, \"optim\": \"adamw_8bit\", "
+        "\"expert_optimizer\": \"lazy-global\", " MASTERLESS "}",
     };
     (void)state;
     for (size_t i = 0; i < COUNT_OF(configs); i++) {

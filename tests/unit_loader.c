@@ -73,7 +73,7 @@ static void host_open(struct host *h, const char *caps, const char *way,
     h->model = model_create_streamed(&h->config, 1 << 30);
     h->gpu = gpu_create(&(struct gpu_params){.device = "ref", .cache_dir = "", .caps = caps});
     assert_non_null(h->gpu);
-    assert_true(experts_record_init(&h->record, h->model, RECORD_STATE_F32));
+    assert_true(experts_record_init(&h->record, h->model, RECORD_STATE_WHOLE));
     assert_int_equal(h->record.keys, KEYS);
     struct store_params params;
     char *identity = experts_record_params(&h->record, &params);

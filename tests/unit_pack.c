@@ -8,6 +8,7 @@
 #include "runtime/file.h"
 #include "runtime/os.h"
 #include "src/checkpoint.h"
+#include "src/codes.h"
 #include "src/experts_folder.h"
 #include "src/experts_pack.h"
 #include "src/optimizer_state.h"
@@ -54,8 +55,15 @@ static bool get_value(void *user, const struct model_tensor *t, uint64_t begin, 
 static bool get_codes(const struct weights_words *words, uint64_t begin, uint64_t count,
                       uint32_t *values)
 {
-    for (uint64_t i = 0; i < count; i++)
-        values[i] = (uint32_t)(words->count * 2654435761u + (begin + i) * 40503u);
+    const struct model_tensor *tensor = words->of;
+    const float factor = 0.5f;
+    for (uint64_t i = 0; i < count; i++) {
+        const uint64_t at = (begin + i) % CODES_WORDS;
+        values[i] = (uint32_t)(words->count * 2654435761u + (begin + i) * 40503u + words->index);
+        if (at >= CODES_FACTOR) values[i] = 0;
+        if (at == CODES_FACTOR) memcpy(&values[i], &factor, sizeof factor);
+        if (tensor->experts && words->index % 5 >= 2) values[i] = 0; // never trained
+    }
     return true;
 }
 
@@ -180,6 +188,26 @@ static void test_round_trip_codes(void **state)
                       "param_groups=[{\"match\": \"*experts*\", \"optim\": \"adamw\"}]");
 }
 
+// Of all, and of one matrix of each expert alone.
+static void test_round_trip_expert_codes(void **state)
+{
+    (void)state;
+    round_trip(small, "hidden_size=128;moe_intermediate_size=37;optim=adamw_8bit");
+}
+
+static void test_round_trip_mixed_codes(void **state)
+{
+    (void)state;
+    round_trip(small, "hidden_size=128;torch_dtype=bfloat16;"
+                      "param_groups=[{\"match\": \"*experts*down*\", \"optim\": \"adamw_8bit\"}]");
+}
+
+static void test_round_trip_without_masters(void **state)
+{
+    (void)state;
+    round_trip(small, "hidden_size=128;torch_dtype=bfloat16;master_weights=false;optim=adamw_8bit");
+}
+
 // A file alone, its config beside it; the values of the storage type need no state.
 static void test_file(void **state)
 {
@@ -244,7 +272,7 @@ static void test_compact(void **state)
     assert_true(experts_pack(unit_path("a"), unit_path("store"), &report));
     struct experts_record record;
     struct store_params params;
-    assert_true(experts_record_init(&record, model, RECORD_STATE_F32));
+    assert_true(experts_record_init(&record, model, RECORD_STATE_WHOLE));
     char *identity = experts_record_params(&record, &params);
     params.folder = unit_path("store/experts");
     struct store *store =
@@ -283,13 +311,6 @@ static void test_refusals(void **state)
     unit_assert_line("in a store already", "");
     assert_false(experts_pack(unit_path("nowhere"), unit_path("c"), &report));
     unit_assert_line("nowhere", "");
-    struct experts_record record;
-    struct model *codes =
-        make_model(small, "optim=adamw_8bit;hidden_size=128;moe_intermediate_size=64");
-    assert_false(experts_record_init(&record, codes, RECORD_STATE_F32));
-    unit_assert_line("adamw_8bit", "wanted adamw");
-    assert_true(experts_record_init(&record, codes, RECORD_STATE_NONE));
-    model_destroy(&codes);
     unit_write_text("a/checkpoint-00000012/average.safetensors", "x");
     assert_false(experts_pack(unit_path("a"), unit_path("e"), &report));
     unit_assert_line("average.safetensors", "export it");
@@ -371,7 +392,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         UNIT(test_round_trip), UNIT(test_round_trip_bf16), UNIT(test_round_trip_others),
         UNIT(test_round_trip_muon),
-        UNIT(test_round_trip_codes), UNIT(test_file), UNIT(test_init), UNIT(test_compact),
+        UNIT(test_round_trip_codes), UNIT(test_round_trip_expert_codes),
+        UNIT(test_round_trip_mixed_codes), UNIT(test_round_trip_without_masters),
+        UNIT(test_file), UNIT(test_init), UNIT(test_compact),
         UNIT(test_refusals), UNIT(test_memory)};
     return cmocka_run_group_tests_name("pack", tests, NULL, NULL);
 }

@@ -30,7 +30,7 @@ static void test_layout(void **state)
     (void)state;
     struct model *model = make_model("torch_dtype=bfloat16;decoder_sparse_step=2");
     struct experts_record record;
-    assert_true(experts_record_init(&record, model, RECORD_STATE_F32));
+    assert_true(experts_record_init(&record, model, RECORD_STATE_WHOLE));
     assert_int_equal(record.matrix_count, 3);
     assert_int_equal(record.keys, 10);
     const uint64_t padded = 896; // 24 * 36 = 864
@@ -48,18 +48,47 @@ static void test_layout(void **state)
     assert_int_equal(record.state_bytes, 0);
     model_destroy(&model);
     model = make_model("optim=sgd;mlp_gated=false;mlp_bias=true");
-    assert_true(experts_record_init(&record, model, RECORD_STATE_F32));
+    assert_true(experts_record_init(&record, model, RECORD_STATE_WHOLE));
     assert_int_equal(record.matrix_count, 4);
     assert_int_equal(record.array[RECORD_MASTER], 0);
     assert_int_equal(record.array[RECORD_V], 0);
     assert_int_equal(record.state_bytes, record.elements * 4 + 8);
     model_destroy(&model);
+    // moments in codes; of one matrix alone; weights without masters
+    model = make_model("optim=adamw_8bit;hidden_size=64");
+    assert_true(experts_record_init(&record, model, RECORD_STATE_WHOLE));
+    uint64_t bytes;
+    assert_int_equal(record.array[RECORD_M] + record.array[RECORD_V], 0);
+    assert_int_equal(record.array[RECORD_CODES], align_up(record.weights_bytes, STORE_ALIGN));
+    assert_int_equal(experts_record_place(&record, RECORD_CODES, 1, &bytes),
+                     record.array[RECORD_CODES] + 9 * 528); // 36 * 64 elements
+    assert_int_equal(bytes, 9 * 528);
+    assert_int_equal(record.state_bytes, 27 * 528 + 8);
+    model_destroy(&model);
+    model = make_model("hidden_size=64;torch_dtype=bfloat16;master_weights=false;"
+                       "param_groups=[{\"match\": \"*experts*up*\", \"optim\": \"adamw_8bit\"}]");
+    assert_true(experts_record_init(&record, model, RECORD_STATE_WHOLE));
+    assert_int_equal(record.array[RECORD_MASTER], 0);
+    experts_record_place(&record, RECORD_CODES, 0, &bytes);
+    assert_int_equal(bytes, 0);
+    experts_record_place(&record, RECORD_V, 1, &bytes);
+    assert_int_equal(bytes, 0);
+    assert_int_equal(experts_record_place(&record, RECORD_CODES, 1, &bytes),
+                     record.array[RECORD_V] + 4 * record.elements);
+    // initial values are bf16 there, and still known for what they are
+    uint8_t *initial = malloc(record.bytes), *scratch = malloc(record.bytes);
+    experts_record_initial(&record, 3, initial);
+    assert_int_equal(experts_record_parts(&record, 3, initial, scratch), 0);
+    initial[0] ^= 1;
+    assert_int_equal(experts_record_parts(&record, 3, initial, scratch), 1 << RECORD_WEIGHTS);
+    free(initial), free(scratch);
+    model_destroy(&model);
     model = make_model("num_experts=0");
-    assert_false(experts_record_init(&record, model, RECORD_STATE_F32));
+    assert_false(experts_record_init(&record, model, RECORD_STATE_WHOLE));
     unit_assert_line("no experts", "");
     model_destroy(&model);
     model = make_model("num_experts=4;moe_intermediate_size=[7,9]");
-    assert_false(experts_record_init(&record, model, RECORD_STATE_F32));
+    assert_false(experts_record_init(&record, model, RECORD_STATE_WHOLE));
     unit_assert_line("different widths", "one width");
     model_destroy(&model);
 }
@@ -69,7 +98,7 @@ static void check_initial(const char *more)
 {
     struct model *model = make_model(more);
     struct experts_record record;
-    assert_true(experts_record_init(&record, model, RECORD_STATE_F32));
+    assert_true(experts_record_init(&record, model, RECORD_STATE_WHOLE));
     uint8_t *bytes = malloc(record.bytes);
     for (uint32_t layer = 0; layer < 2; layer++)
         for (uint32_t m = 0; m < record.matrix_count; m++) {
@@ -105,6 +134,7 @@ static void test_initial(void **state)
     check_initial("torch_dtype=bfloat16");
     check_initial("torch_dtype=float16;init=lecun");
     check_initial("init=orthogonal");
+    check_initial("torch_dtype=bfloat16;optim=adamw_8bit;hidden_size=64");
     check_initial("init=h64lm;mlp_gated=false;mlp_bias=true");
 }
 
@@ -113,7 +143,7 @@ static void test_complete(void **state)
     (void)state;
     struct model *model = make_model("torch_dtype=bfloat16");
     struct experts_record record;
-    assert_true(experts_record_init(&record, model, RECORD_STATE_F32));
+    assert_true(experts_record_init(&record, model, RECORD_STATE_WHOLE));
     uint8_t *initial = malloc(record.bytes), *bytes = malloc(record.bytes);
     experts_record_initial(&record, 6, initial);
     memset(bytes, 0x77, record.bytes);
@@ -148,13 +178,16 @@ static void test_identity(void **state)
         {"moe_intermediate_size=32", "\"gate [36][24]\", wanted \"gate [32][24]\""},
         {"num_experts=6", "\"num_experts 5\", wanted \"num_experts 6\""},
         {"torch_dtype=bfloat16", "\"torch_dtype f32\", wanted \"torch_dtype bf16\""},
+        {"torch_dtype=bfloat16;master_weights=false", "\"torch_dtype bf16 without masters\""},
+        {"param_groups=[{\"match\": \"*experts*up*\", \"optim\": \"adamw_8bit\"}]",
+         "wanted \"up [36][24] moments in codes\""},
         {"mlp_only_layers=[0]", "moe_layers 1 2 3"},
         {"initializer_range=0.03", "0.03"},
     };
     struct model *model = make_model("");
     struct experts_record record;
     struct store_params params;
-    assert_true(experts_record_init(&record, model, RECORD_STATE_F32));
+    assert_true(experts_record_init(&record, model, RECORD_STATE_WHOLE));
     char *identity = experts_record_params(&record, &params);
     params.folder = unit_path("experts");
     struct store *store = store_create(&params);
@@ -182,7 +215,7 @@ static void test_identity(void **state)
     model_destroy(&model);
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         model = make_model(cases[i].more);
-        assert_true(experts_record_init(&record, model, RECORD_STATE_F32));
+        assert_true(experts_record_init(&record, model, RECORD_STATE_WHOLE));
         identity = experts_record_params(&record, &params);
         params.folder = unit_path("experts");
         assert_null(store_open(unit_path("experts.json"), &params, false));

@@ -213,6 +213,14 @@ case $case in
 ref) bytes ref && bytes ref --set torch_dtype=bfloat16 && policy ;;
 default) some='16 3' && bytes default ;;
 default_bf16) some=5 && bytes default --set torch_dtype=bfloat16 ;;
+cheap) # matrices of 12,288 elements: in codes
+    size="$size --set torch_dtype=bfloat16 --set master_weights=false --set optim=adamw_8bit --set hidden_size=64"
+    bytes ref
+    rm -rf "$tmp/whole"
+    folders
+    some=5
+    bytes default
+    refused_train 'adamw and adamw_8bit' -- --expert-slots 4 --set master_weights=true --set optim=sgd ;;
 resume) resume ;;
 folders) folders ;;
 readers_ref) readers ref ;;
