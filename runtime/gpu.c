@@ -298,6 +298,11 @@ struct gpu_account gpu_memory_account(const struct gpu *gpu, bool host)
                                 gpu_base(gpu)->held_peak[host]};
 }
 
+void gpu_memory_expect(struct gpu *gpu, uint64_t bytes)
+{
+    gpu_base(gpu)->expected = bytes;
+}
+
 static void print_memory(FILE *out, const char *name, const char *place, uint64_t buffers,
                          uint64_t bytes)
 {

@@ -63,6 +63,7 @@ struct gpu_base {
     struct gpu_report *report;          // buffers by name
     uint64_t           buffers;         // alive
     uint64_t           bytes, peak;
+    uint64_t           expected;     // gpu_memory_expect
     uint64_t           place_bytes[2], held_peak[2]; // of the device, of the host
 };
 

@@ -8,7 +8,9 @@
 #include "runtime/os.h"
 #include "runtime/vk.h"
 
-static const uint64_t BLOCK_FIRST = 16ull << 20, BLOCK_LAST = 256ull << 20;
+static const uint64_t BLOCK_FIRST = 16ull << 20, BLOCK_LAST = 256ull << 20,
+                      BLOCK_LEAST = 64ull << 10;
+enum { BLOCK_SHARE = 64 }; // of what is to be held at most
 
 // ---- one block
 
@@ -197,8 +199,11 @@ static uint64_t block_size_next(const struct vk_gpu *vk, uint32_t type, bool hos
     for (const struct vk_block *block = vk->blocks; block; block = block->next)
         if (block->type == type && block->host == host && !block->own)
             held += block->bytes;
+    const uint64_t expected = vk->base.expected, share = expected / BLOCK_SHARE;
     uint64_t size = BLOCK_FIRST;
-    while (size < held && size < BLOCK_LAST)
+    while (expected && size > share && size > BLOCK_LEAST)
+        size /= 2;
+    while (size < held && size < BLOCK_LAST && !(expected && 2 * size > share))
         size *= 2;
     return size;
 }

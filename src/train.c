@@ -197,19 +197,25 @@ static bool make_plans_for(struct run_state *r, uint32_t slots)
     return r->evaluator != NULL;
 }
 
-// What all else takes is known once it is there: with one slot first, then as many as fit; from
-// then on fewer, if any other number, for memory comes in blocks and what else is needed may move.
+// What all else takes is known once it is there, and some of it grows with the slots: with one slot
+// first, then with a few less than seem to fit, then with as many as the first two tell; from then
+// on fewer, if any other number.
 static bool make_plans(struct run_state *r)
 {
     uint32_t slots = max_u32(r->params->streaming.slots, 1);
-    for (bool first = true;; first = false) {
+    uint64_t least = 0; // held with one slot
+    for (uint32_t round = 0;; round++) {
         uint32_t fit = 0;
         if (!make_plans_for(r, slots)) return false;
-        if (experts_fit(trainer_params(r->trainer)->experts, &fit) || (!first && fit >= slots))
-            return true;
+        const struct experts *x = trainer_params(r->trainer)->experts;
+        if (experts_fit(x, &fit) || (round > 1 && fit >= slots)) return true;
+        const uint64_t held = gpu_memory_account(r->gpu, false).held, most = x->budget;
+        const bool two = slots > 1 && held > least && most > least;
         drop_plans(r);
         if (fit == 0) return false;
-        slots = fit;
+        if (round == 0) least = held;
+        if (two) fit = (uint32_t)(1 + (most - least) * (slots - 1) / (held - least));
+        slots = round == 0 ? max_u32(fit - fit / 8, 1) : round > 1 ? min_u32(fit, slots - 1) : fit;
     }
 }
 
@@ -231,6 +237,7 @@ static bool open_device(struct run_state *r)
     r->gpu = gpu_create(&r->params->gpu);
     if (!r->gpu) return false;
     log_info("%s", r->gpu->choice);
+    gpu_memory_expect(r->gpu, r->params->streaming.device_budget);
     r->kernels = kernels_create(r->gpu);
     return true;
 }

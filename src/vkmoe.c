@@ -200,6 +200,7 @@ struct vkmoe_model *vkmoe_model_open_with(struct vkmoe_device *device, const cha
     struct vkmoe_model *m = calloc(1, sizeof *m);
     m->device = device;
     m->limits = *params;
+    gpu_memory_expect(device->gpu, params->device_budget);
     const bool file = file_exists(path) && !folder_is(path);
     if (file && limited(params)) {
         log_error("%s: an export has its experts compressed, so they cannot be loaded one by one; "
