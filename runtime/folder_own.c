@@ -91,6 +91,14 @@ void folder_unlock(struct folder_lock **lock)
     *lock = NULL;
 }
 
+void folder_give_up(struct folder_lock **lock, const char *folder)
+{
+    char *path = join(folder, ".lock");
+    if (file_remove(path)) rmdir(folder); // fails where it is not empty
+    free(path);
+    folder_unlock(lock);
+}
+
 // ---- folders
 
 bool folder_make(const char *path)

@@ -11,6 +11,9 @@
 struct folder_lock;
 struct folder_lock *folder_lock(const char *folder);
 void                folder_unlock(struct folder_lock **lock);
+// The same for a folder that this process made and wants no more: with the lock's file goes the
+// folder, unless anything else is in it.
+void                folder_give_up(struct folder_lock **lock, const char *folder);
 
 bool folder_make(const char *path);   // one new folder; it must not exist
 bool folder_sync(const char *path);   // its regular files, then the folder itself

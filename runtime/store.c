@@ -131,6 +131,7 @@ static struct store *make(const struct store_params *params, bool writable)
 static bool lock(struct store *store)
 {
     if (store->writable) {
+        store->made_folder = !file_exists(store->folder);
         if (!file_make_folders(store->folder) || !(store->lock = folder_lock(store->folder)))
             return false;
     }

@@ -86,6 +86,9 @@ struct store *store_create(const struct store_params *params);
 // wanted. A writer logs (info) what it reclaimed from an unfinished run.
 struct store *store_open(const char *manifest, const struct store_params *params, bool writable);
 void          store_close(struct store **store); // what is not committed is lost
+// The same for a store that was given up: of the segments only what these manifests name stays, of
+// its folder nothing where it made that one and nobody else has put anything there.
+void          store_discard(struct store **store, const char *const *manifest, uint32_t count);
 
 // ---- geometry
 

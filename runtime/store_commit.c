@@ -11,6 +11,7 @@
 
 #include "runtime/checksum.h"
 #include "runtime/file.h"
+#include "runtime/folder_own.h"
 #include "runtime/log.h"
 #include "runtime/os.h"
 #include "runtime/store_internal.h"
@@ -291,6 +292,17 @@ bool store_trim(struct store *store)
     }
     store->segment_count = left;
     return ok;
+}
+
+void store_discard(struct store **store, const char *const *manifest, uint32_t count)
+{
+    struct store *s = *store;
+    if (!s) return;
+    store_protect(s, manifest, count); // where one cannot be read all that was kept stays
+    move_bits(s, PLACE_LIVE | PLACE_BUSY, 0);
+    if (store_trim(s) && s->made_folder && s->segment_count == 0)
+        folder_give_up(&s->lock, s->folder);
+    store_close(store);
 }
 
 bool store_compact(struct store *store, uint32_t most, uint32_t *moved)

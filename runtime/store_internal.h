@@ -86,6 +86,7 @@ struct store {
     char                   *folder, *name, *identity;
     const struct os_file   *file;
     bool                    writable;
+    bool                    made_folder;
     bool                    new_files; // segments were made since the folder was synced
     struct store_entry     *entry;     // [keys]
     uint64_t                live;

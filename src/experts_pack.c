@@ -7,8 +7,6 @@
 #include <string.h>
 
 #include "runtime/file.h"
-#include "runtime/folder.h"
-#include "runtime/folder_own.h"
 #include "runtime/log.h"
 #include "runtime/os.h"
 #include "src/checkpoint.h"
@@ -71,11 +69,13 @@ static bool commit(struct pack *p)
     return ok;
 }
 
-// Where it failed nothing of it stays.
+// Where it failed nothing of it stays, and all else that lies there does.
 static void close_pack(struct pack *p, bool done)
 {
-    store_close(&p->store);
-    if (p->folder && !done) folder_remove(arena_printf(p->arena, "%s/" EXPERTS_FOLDER, p->out));
+    uint32_t count;
+    const char **manifest = experts_manifests(p->out, p->arena, &count);
+    if (done) store_close(&p->store);
+    else store_discard(&p->store, manifest, count);
     checkpoint_close(&p->folder);
     weights_reader_close(&p->weights);
     weights_reader_close(&p->optimizer);

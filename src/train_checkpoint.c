@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "runtime/file.h"
-#include "runtime/folder_own.h"
 #include "runtime/log.h"
 #include "runtime/os.h"
 #include "runtime/os_file.h"
@@ -68,9 +67,12 @@ void train_store_close(struct train_store **store)
 {
     struct train_store *s = *store;
     if (!s) return;
-    const bool made = s->store && !s->committed;
-    store_close(&s->store);
-    if (made) folder_remove(s->folder);
+    struct arena *arena = arena_create("manifests");
+    uint32_t count;
+    const char **manifest = manifests_of(s, arena, &count);
+    if (s->committed) store_close(&s->store);
+    else store_discard(&s->store, manifest, count);
+    arena_destroy(&arena);
     free(s->dir), free(s->folder);
     free(s);
     *store = NULL;

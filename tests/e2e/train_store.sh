@@ -193,10 +193,19 @@ refusals()
     refused_train 'dense-exact' -- --expert-slots 4 --set expert_optimizer=dense-exact
     refused_train 'a device budget of' 'raise --device-budget' -- --device-budget 20K
     must train ref "$tmp/none" $size --steps 2 # what was refused is in nobody's way
+    # its first checkpoint is there when its end fails, so its store stays; what is not ours stays anyway
+    mkdir -p "$tmp/late/model.safetensors" "$tmp/late/experts"
+    echo mine >"$tmp/late/experts/notes.txt"
+    refused 1 model.safetensors rename -- train "$config" --data "$text" --quiet --out "$tmp/late" $size --steps 3 \
+        --expert-slots 16
+    rm -r "$tmp/late/model.safetensors"
+    run ref "$tmp/late" 6 --resume
+    [ -e "$tmp/late/experts/notes.txt" ] || fail 'what was no store is gone'
     # the refused did no harm
     run ref "$tmp/stored" 6 --resume
     run ref "$tmp/files" 6 --resume
     like "$tmp/files" "$tmp/stored"
+    like "$tmp/files" "$tmp/late"
     # flipped bits, in each record: the first that is asked for is named
     cp -r "$tmp/stored" "$tmp/damaged"
     bytes=$(sed -n 's/.*"record_bytes": \([0-9]*\).*/\1/p' "$tmp"/damaged/checkpoint-*/experts.json)
