@@ -215,6 +215,16 @@ struct gpu_bind plan_bind(const struct plan *plan, const struct plan_range *rang
     return (struct gpu_bind){tensor->buffer, tensor->offset + range->offset, range->bytes};
 }
 
+void plan_step_cost(const struct plan *plan, const struct plan_step *step, double *flops,
+                    double *bytes)
+{
+    const struct kernel_info *info = kernel_info(step->op);
+    const bool dispatch = step->kind == PLAN_DISPATCH;
+    *flops = dispatch ? info->flops(step->push) : 0;
+    *bytes = dispatch ? info->bytes(step->push, (uint32_t)dtype_bytes(plan->store))
+                      : (double)step->bind[0].bytes * (step->kind == PLAN_COPY ? 2 : 1);
+}
+
 double plan_flops(const struct plan *plan)
 {
     double flops = 0;

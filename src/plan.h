@@ -120,3 +120,6 @@ const char     *plan_step_name(const struct plan_step *step); // "matmul_nt_bf16
 // Where a range lies, after plan_finish.
 struct gpu_bind plan_bind(const struct plan *plan, const struct plan_range *range);
 double plan_flops(const struct plan *plan);
+// What a step does, by the kernel table: floating-point operations, bytes read and written.
+void   plan_step_cost(const struct plan *plan, const struct plan_step *step, double *flops,
+                      double *bytes);

@@ -16,6 +16,7 @@ struct run {
     uint32_t     part_count;
     uint32_t     set;       // of commands submitted last
     uint64_t     submitted; // runs
+    double      *step_ms;   // of run_step_ms
     bool         settled;   // else there is one set, with timestamps around each step
 };
 
@@ -144,6 +145,7 @@ void run_destroy(struct run **run)
     if (!*run) return;
     drop_parts(*run);
     free((*run)->part);
+    free((*run)->step_ms);
     free(*run);
     *run = NULL;
 }
@@ -233,11 +235,13 @@ bool run_settle(struct run *run)
     const bool timed = measured(run, step_ms, &all_ms);
     drop_parts(run);
     cut(run, timed ? step_ms : NULL);
-    free(step_ms);
+    if (timed) run->step_ms = step_ms;
+    else free(step_ms);
     run->settled = true;
     return record_parts(run);
 }
 
+const double *run_step_ms(const struct run *run) { return run->step_ms; }
 uint32_t run_submits(const struct run *run) { return run->part_count; }
 
 double run_kernel_ms(struct run *run, uint32_t back)

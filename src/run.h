@@ -17,6 +17,9 @@ uint64_t    run_submit(struct run *run);            // ticket of the last part, 
 // After a finished run, the second or a later one (the first compiles kernels and touches memory):
 // cuts by its times, records for good. Does nothing before and afterwards.
 bool        run_settle(struct run *run);
+// Milliseconds of each step, run alone, as they were when it settled; NULL: it has not, or there
+// are no timers.
+const double *run_step_ms(const struct run *run);
 uint32_t    run_submits(const struct run *run);     // parts the plan is cut into
 // First to last timestamp of each part of the run submitted last (`back` 1: the one before), for
 // which it waits; -1 without timers, or where those are not kept.

@@ -21,6 +21,7 @@
 #include "src/trace.h"
 #include "src/train_checkpoint.h"
 #include "src/train_layers.h"
+#include "src/train_plan.h"
 #include "src/trainer.h"
 #include "src/tune.h"
 
@@ -40,6 +41,7 @@ struct run_state {
     struct metrics            *metrics;
     struct routing            *routing;
     struct trace_writer       *trace, *residency; // NULL: none is wanted
+    bool                       planned; // plan.json is written
     struct train_told          told;    // of residency
     struct progress           *progress;
     struct metrics_layer      *layers;   // of the last collected step
@@ -449,6 +451,21 @@ static bool collect(struct run_state *r)
     return true;
 }
 
+// plan.json, once the plans are cut by what was measured: then nothing is in flight. A run goes on
+// without it.
+static void tell_plan(struct run_state *r)
+{
+    struct peaks peaks;
+    if (r->planned || !trainer_step_ms(r->trainer, "update")) return;
+    r->planned = true;
+    const double began = os_seconds();
+    peaks_measure(&r->params->gpu, &peaks);
+    char *text = train_plan_print(r->trainer, r->gpu, r->config, &peaks);
+    if (text) checkpoint_run_write(r->folder, "plan.json", text);
+    free(text);
+    log_debug("plan.json: %.0f ms", 1e3 * (os_seconds() - began));
+}
+
 static bool drain(struct run_state *r)
 {
     while (trainer_in_flight(r->trainer))
@@ -528,6 +545,7 @@ static bool train_loop(struct run_state *r)
         r->rate[r->step % COUNT_OF(r->rate)] = rate;
         if (!trainer_submit(r->trainer, r->step, rate, r->batch))
             return false;
+        tell_plan(r);
         if (trainer_in_flight(r->trainer) == 2 && !collect(r)) return false;
         const bool eval_now = due(r->step, c->eval_every) && r->step < c->steps,
                    save_now = due(r->step, c->save_every);

@@ -426,6 +426,15 @@ bool trainer_check(struct trainer *t, const struct batch *batch, double toleranc
     return ticket && gpu_wait(t->gpu, ticket) && run_check(t->train_plan, tolerance);
 }
 
+const double *trainer_step_ms(const struct trainer *t, const char *plan)
+{
+    const struct { const struct plan *plan; const struct run *run; } all[] = {
+        {t->zero_plan, t->zero}, {t->train_plan, t->train}, {t->update_plan, t->update}};
+    for (size_t i = 0; i < COUNT_OF(all); i++)
+        if (strcmp(all[i].plan->name, plan) == 0) return run_step_ms(all[i].run);
+    return NULL;
+}
+
 uint32_t trainer_submits(const struct trainer *t) { return t->submits; }
 
 double trainer_kernel_ms(struct trainer *t)

@@ -57,6 +57,8 @@ bool trainer_check(struct trainer *trainer, const struct batch *batch, double to
 // the last one), first to last timestamp of each part, copies of inputs and results not among them.
 // -1 without timestamps, and with several micro-batches where another step is in flight.
 double   trainer_kernel_ms(struct trainer *trainer);
+// Of one of the plans, as run_step_ms has them: from the third step on.
+const double *trainer_step_ms(const struct trainer *trainer, const char *plan);
 uint32_t trainer_submits(const struct trainer *trainer); // that the last step took
 // The plans, for info, bench and tests: "zero", "train" (one micro-batch), "update".
 struct plan *trainer_plan(struct trainer *trainer, const char *name);

@@ -3,6 +3,8 @@
 // places, damaged; and that what they tell is what the library's routers say of the same tokens.
 #include "tests/unit.h"
 
+#include <cjson/cJSON.h>
+
 #include "src/data.h"
 #include "src/evaluator.h"
 #include "src/trace_format.h"
@@ -436,6 +438,55 @@ static void assert_layer(struct trace_reader *r, uint32_t index, uint16_t layer,
         unit_assert_near(record.gate[i], routed->gates[layer][i], 0.5 / 255 + 1e-5);
 }
 
+static double number(const cJSON *json, const char *key)
+{
+    return cJSON_GetNumberValue(cJSON_GetObjectItem(json, key));
+}
+
+// Steps one behind the other, that together take as long as the plan; a known layer's matmul has
+// its cost.
+static void assert_plan(const cJSON *plan)
+{
+    const cJSON *step;
+    double end = 0, flop = 0;
+    cJSON_ArrayForEach(step, cJSON_GetObjectItem(plan, "steps")) {
+        unit_assert_near(number(step, "start"), end, 1e-6);
+        assert_true(number(step, "ms") >= 0 && number(step, "bytes") > 0);
+        end += number(step, "ms");
+        flop += number(step, "flop");
+        const cJSON *layer = cJSON_GetObjectItem(step, "layer");
+        const char *section = cJSON_GetStringValue(cJSON_GetObjectItem(step, "section"));
+        assert_true(cJSON_IsNull(layer) ? strncmp(section, "layer", 5) != 0
+                                        : layer->valuedouble == atof(section + 6));
+    }
+    unit_assert_near(number(plan, "ms"), end, 1e-6);
+    assert_true(flop > 0 || strcmp(cJSON_GetObjectItem(plan, "name")->valuestring, "zero") == 0);
+}
+
+// plan.json, where the device has timestamps.
+static void assert_plans(const char *folder)
+{
+    char path[4200];
+    snprintf(path, sizeof path, "%s/plan.json", folder);
+    if (access(path, F_OK) != 0) return;
+    char *text = unit_read(path, NULL);
+    cJSON *json = cJSON_Parse(text);
+    const cJSON *plan, *plans = cJSON_GetObjectItem(json, "plans");
+    static const char *const order[] = {"zero", "train", "update"};
+    int at = 0;
+    assert_int_equal(cJSON_GetArraySize(plans), 3);
+    cJSON_ArrayForEach(plan, plans) {
+        assert_string_equal(cJSON_GetObjectItem(plan, "name")->valuestring, order[at]);
+        assert_true(number(plan, "times") == (at++ == 1 ? MICRO : 1));
+        assert_plan(plan);
+    }
+    assert_true(number(json, "tokens") == MICRO * BATCH * SEQ);
+    assert_true(number(cJSON_GetObjectItem(json, "peaks"), "copy_gbps") > 0 &&
+                number(cJSON_GetObjectItem(json, "peaks"), "fma_gflops") > 0);
+    cJSON_Delete(json);
+    free(text);
+}
+
 static void told_is_what_was_routed(const char *device_name, const char *folder)
 {
     struct run run = {.out = unit_path(folder), .device = device_name};
@@ -463,6 +514,7 @@ static void told_is_what_was_routed(const char *device_name, const char *folder)
         assert_int_equal(record.value[t],
                          routed.domains[t] < 2 ? routed.domains[t] : TRACE_NO_DOMAIN);
     for (uint16_t l = 0; l < LAYERS; l++) assert_layer(r, last, l, &routed);
+    assert_plans(run.out);
     trace_finish(&r);
     data_close(&run.data);
     vkmoe_model_close(&run.model);

@@ -196,21 +196,11 @@ bool bench_settle(struct bench *bench, struct run *run, double *ms)
 
 // ---- what plans do
 
-void bench_step_cost(const struct plan *plan, const struct plan_step *step, double *flops,
-                     double *bytes)
-{
-    const struct kernel_info *info = kernel_info(step->op);
-    const bool dispatch = step->kind == PLAN_DISPATCH;
-    *flops = dispatch ? info->flops(step->push) : 0;
-    *bytes = dispatch ? info->bytes(step->push, (uint32_t)dtype_bytes(plan->store))
-                      : (double)step->bind[0].bytes * (step->kind == PLAN_COPY ? 2 : 1);
-}
-
 void bench_add_work(struct bench_work *work, const struct plan *plan, uint32_t times)
 {
     for (uint32_t i = 0; i < plan->step_count; i++) {
         double flops, bytes;
-        bench_step_cost(plan, &plan->step[i], &flops, &bytes);
+        plan_step_cost(plan, &plan->step[i], &flops, &bytes);
         work->flops += times * flops;
         work->bytes += times * bytes;
     }

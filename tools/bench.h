@@ -110,8 +110,6 @@ bool bench_fill_normal(struct bench *bench, struct gpu_buffer *buffer, enum dtyp
 bool bench_fill_params(struct bench *bench, struct params *params);
 // What a plan does, by the kernel table, `times` over.
 struct bench_work { double flops, bytes; uint32_t dispatches, submits; };
-void bench_step_cost(const struct plan *plan, const struct plan_step *step, double *flops,
-                     double *bytes);
 void bench_add_work(struct bench_work *work, const struct plan *plan, uint32_t times);
 // Milliseconds of `count` samples -> median and spread.
 struct bench_time bench_median(double *ms, uint32_t count);
@@ -228,10 +226,6 @@ void bench_dense_steps(struct bench_case *c, enum kernel_op op, uint32_t m, uint
 // ---- what is measured. False: the device failed, logged.
 
 bool bench_measure_peaks(struct bench *bench); // bench_peaks.c
-// Multiply-adds in registers and nothing else, `lanes` a workgroup, a f32 of each written; longer
-// with more loops.
-struct bench_fma_push { uint32_t loops; float factor, addend; };
-struct gpu_kernel *bench_fma_kernel(struct gpu *gpu, uint32_t lanes);
 bool bench_matmuls(struct bench *bench);       // bench_dense.c
 bool bench_kernels(struct bench *bench); // bench_kernels.c: all other rows of the kernel table
 bool bench_grouped(struct bench *bench);       // bench_moe.c

@@ -10,16 +10,14 @@
 #include "bench_coop_f16.h"
 #include "bench_coop_i8.h"
 #include "bench_fma_f16.h"
-#include "bench_fma_f32.h"
 #include "runtime/os.h"
+#include "src/peaks.h"
 #include "tools/bench.h"
 
 enum {
     COPY_BYTES = 64 << 20, COPY_CARD_BYTES = 256 << 20, // larger than caches
     COOP_PRODUCTS = 16,               // of shaders/bench_coop.comp
-    FMA_UNROLL = 16, FMA_CHAINS = 12, // of shaders/bench_fma.comp
     FMA_LOOPS_FIRST = 64, FMA_LOOPS_MAX = 1 << 22, FMA_LEAST_MS = 10,
-    FMA_GROUPS_CPU = 64, FMA_GROUPS = 8192, FMA_LANES = 64,
 };
 
 static double gbps(double bytes, double ms) { return 1e-6 * bytes / ms; }
@@ -115,20 +113,6 @@ static bool copies(struct bench *bench)
 
 // ---- multiply-adds
 
-// The same chains on the CPU, for the ref device; every lane's result is written.
-static void fma_ref(const struct gpu_ref_call *call)
-{
-    const struct bench_fma_push *push = call->push;
-    float *out = call->buffer[0];
-    for (uint64_t lane = 0; lane < call->bytes[0] / 4; lane++) {
-        float x[FMA_CHAINS] = {0}, sum = 0;
-        for (uint32_t i = 0; i < push->loops * FMA_UNROLL; i++)
-            for (int c = 0; c < FMA_CHAINS; c++) x[c] = x[c] * push->factor + push->addend;
-        for (int c = 0; c < FMA_CHAINS; c++) sum += x[c];
-        out[lane] = sum;
-    }
-}
-
 // A kernel that repeats multiply-adds: what one loop of a workgroup does.
 struct fma {
     struct gpu_kernel *kernel;
@@ -139,7 +123,7 @@ struct fma {
 
 static bool fma_once(struct bench *bench, const struct fma *fma, uint32_t loops, double *ms)
 {
-    const struct bench_fma_push push = {loops, 0.5f, 0.5f};
+    const struct peaks_fma_push push = {loops, 0.5f, 0.5f};
     struct gpu_commands *commands = begin(bench, "fma");
     if (!commands) return false;
     gpu_commands_dispatch(commands, &(struct gpu_dispatch){
@@ -164,8 +148,7 @@ static bool fma_rate(struct bench *bench, const struct fma *fma, double *gflops)
 static bool fma_peak(struct bench *bench, const struct gpu_kernel_params *params, double flops,
                      uint64_t group_bytes, double *gflops)
 {
-    const bool cpu = bench->gpu->caps.type == GPU_TYPE_CPU;
-    struct fma fma = {.groups = cpu ? FMA_GROUPS_CPU : FMA_GROUPS, .flops = flops};
+    struct fma fma = {.groups = peaks_fma_groups(&bench->gpu->caps), .flops = flops};
     fma.kernel = gpu_kernel_create(bench->gpu, params);
     fma.buffer = gpu_buffer_create(
         bench->gpu,
@@ -176,30 +159,11 @@ static bool fma_peak(struct bench *bench, const struct gpu_kernel_params *params
     return ok;
 }
 
-struct gpu_kernel *bench_fma_kernel(struct gpu *gpu, uint32_t lanes)
-{
-    return gpu_kernel_create(gpu, &(struct gpu_kernel_params){
-        .name = "bench_fma_f32", .spirv = spirv_bench_fma_f32,
-        .spirv_bytes = sizeof spirv_bench_fma_f32, .spec = {lanes}, .spec_count = 1,
-        .binding_count = 1, .push_bytes = sizeof(struct bench_fma_push), .ref = fma_ref});
-}
-
-static bool vector_peak(struct bench *bench, const char *name, const uint32_t *spirv, size_t bytes,
+static bool vector_peak(struct bench *bench, const struct gpu_kernel_params *params,
                         double *gflops)
 {
-    const struct gpu_caps *caps = &bench->gpu->caps;
-    const bool cpu = caps->type == GPU_TYPE_CPU;
-    const uint32_t lanes = cpu ? caps->subgroup_size : max_u32(caps->subgroup_size, FMA_LANES);
-    return fma_peak(bench,
-                    &(struct gpu_kernel_params){.name = name,
-                                                .spirv = spirv,
-                                                .spirv_bytes = bytes,
-                                                .spec = {lanes},
-                                                .spec_count = 1,
-                                                .binding_count = 1,
-                                                .push_bytes = sizeof(struct bench_fma_push),
-                                                .ref = fma_ref},
-                    2.0 * FMA_UNROLL * FMA_CHAINS * lanes, 4ull * lanes, gflops);
+    const uint32_t lanes = params->spec[0];
+    return fma_peak(bench, params, (double)PEAKS_FMA_FLOPS * lanes, 4ull * lanes, gflops);
 }
 
 // ---- cooperative matrices
@@ -234,9 +198,9 @@ static bool coop_peak(struct bench *bench, enum bench_coop type)
             .spec = {caps->subgroup_size, 0, 0, 0, 0, 0, 0, m->m, m->n, m->k},
             .spec_count = 10,
             .binding_count = 1,
-            .push_bytes = sizeof(struct bench_fma_push),
+            .push_bytes = sizeof(struct peaks_fma_push),
             .subgroup_size = caps->mask & GPU_CAP_SIZE ? caps->subgroup_size : 0,
-            .ref = fma_ref,
+            .ref = peaks_fma_ref,
         };
         if (!fma_peak(bench, &params, 2.0 * m->m * m->n * m->k * COOP_PRODUCTS,
                       4ull * m->m * m->n, &bench->peaks.coop_gflops[type]))
@@ -247,13 +211,13 @@ static bool coop_peak(struct bench *bench, enum bench_coop type)
 
 static bool measure(struct bench *bench)
 {
-    if (!copies(bench)) return false;
-    if (!vector_peak(bench, "bench_fma_f32", spirv_bench_fma_f32, sizeof spirv_bench_fma_f32,
-                     &bench->peaks.fma_f32_gflops))
-        return false;
+    struct gpu_kernel_params fma = peaks_fma_kernel(&bench->gpu->caps);
+    if (!copies(bench) || !vector_peak(bench, &fma, &bench->peaks.fma_f32_gflops)) return false;
+    fma.name = "bench_fma_f16";
+    fma.spirv = spirv_bench_fma_f16;
+    fma.spirv_bytes = sizeof spirv_bench_fma_f16;
     if (bench->gpu->caps.mask & GPU_CAP_F16 &&
-        !vector_peak(bench, "bench_fma_f16", spirv_bench_fma_f16, sizeof spirv_bench_fma_f16,
-                     &bench->peaks.fma_f16_gflops))
+        !vector_peak(bench, &fma, &bench->peaks.fma_f16_gflops))
         return false;
     for (enum bench_coop type = 0; type < BENCH_COOPS; type++)
         if (!coop_peak(bench, type)) return false;

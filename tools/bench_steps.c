@@ -260,7 +260,7 @@ static bool profile_plan(struct bench *bench, struct bench_profile *profile, str
         return false; // the first run compiles
     for (uint32_t i = 0; i < plan->step_count; i++) {
         double flops, bytes;
-        bench_step_cost(plan, &plan->step[i], &flops, &bytes);
+        plan_step_cost(plan, &plan->step[i], &flops, &bytes);
         profile_add(profile, arena_strdup(bench->arena, plan_step_name(&plan->step[i])), ms[i],
                     flops, bytes);
     }

@@ -15,6 +15,7 @@
 #include "runtime/gpu.h"
 #include "runtime/log.h"
 #include "runtime/os.h"
+#include "src/peaks.h"
 #include "runtime/os_file.h"
 #include "runtime/stream.h"
 #include "src/base.h"
@@ -261,7 +262,7 @@ static void compute_finish(struct gpu *gpu, struct compute *c)
 
 static bool compute_record(struct gpu *gpu, struct compute *c, uint32_t loops)
 {
-    const struct bench_fma_push push = {loops, 0.5f, 0.5f};
+    const struct peaks_fma_push push = {loops, 0.5f, 0.5f};
     gpu_commands_destroy(gpu, &c->commands);
     c->commands = gpu_commands_create(gpu, &(struct gpu_commands_params){.name = "bench wave"});
     if (!c->commands) return false;
@@ -282,9 +283,10 @@ static double compute_seconds(struct gpu *gpu, struct compute *c, int times)
 // A dispatch of about WAVE_MS.
 static bool compute_init(struct gpu *gpu, struct compute *c)
 {
-    const uint32_t lanes = gpu->caps.subgroup_size;
+    struct gpu_kernel_params fma = peaks_fma_kernel(&gpu->caps);
+    const uint32_t lanes = fma.spec[0] = gpu->caps.subgroup_size;
     *c = (struct compute){0};
-    c->kernel = bench_fma_kernel(gpu, lanes);
+    c->kernel = gpu_kernel_create(gpu, &fma);
     c->buffer = gpu_buffer_create(
         gpu, &(struct gpu_buffer_params){.name = "bench wave", .bytes = 64ull * lanes * 4});
     if (!c->kernel || !c->buffer) return false;
