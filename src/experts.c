@@ -3,6 +3,7 @@
 // is in flight.
 #include "src/experts_turns.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -107,10 +108,14 @@ static bool make_lists(struct experts *x)
         x->gpu, &(struct gpu_buffer_params){.name = "experts with rows (host)",
                                             .bytes = 4 * RANGE_WORDS * (most + 1),
                                             .memory = GPU_MEMORY_READBACK});
+    x->guesses = gpu_buffer_create(
+        x->gpu, &(struct gpu_buffer_params){.name = "experts to come (host)",
+                                            .bytes = 4 * EXPERTS_GUESSES,
+                                            .memory = GPU_MEMORY_READBACK});
     x->places = gpu_buffer_create(x->gpu, &(struct gpu_buffer_params){.name = "slots of a turn",
                                                                       .bytes = 4 * most,
                                                                       .memory = GPU_MEMORY_UPLOAD});
-    return x->ranges && x->places;
+    return x->ranges && x->guesses && x->places;
 }
 
 struct experts *experts_create(const struct experts_params *params)
@@ -121,6 +126,9 @@ struct experts *experts_create(const struct experts_params *params)
                           .training = params->training,
                           .source = params->source,
                           .policy = params->policy,
+                          .prefetch = params->prefetch &&
+                                      (params->source.store || params->source.threads),
+                          .file = params->file,
                           .budget = params->budget,
                           .window_most = params->window};
     x->turns = os_alloc(sizeof *x->turns);
@@ -162,7 +170,9 @@ void experts_destroy(struct experts **experts)
     if (!x) return;
     drop_pool(x);
     gpu_buffer_destroy(x->gpu, &x->ranges);
+    gpu_buffer_destroy(x->gpu, &x->guesses);
     gpu_buffer_destroy(x->gpu, &x->places);
+    experts_guess_free(x);
     if (x->source.close) x->source.close(x->source.user);
     for (uint32_t i = 0; i < x->record.matrix_count; i++) free(x->norm_place[i]);
     experts_grads_free(x);
@@ -188,17 +198,30 @@ struct experts_counts experts_counts_since(const struct experts *x,
                                    .turns = c->turns - before->turns};
 }
 
+bool experts_prefetch_parse(const char *word, bool *out)
+{
+    *out = word && strcmp(word, "on") == 0;
+    if (!word || *out || strcmp(word, "off") == 0) return true;
+    log_error("prefetch \"%s\": wanted on or off", word);
+    return false;
+}
+
 void experts_tell(const struct experts *x)
 {
     if (!x) return;
     const struct experts_counts *c = &x->counts;
     const double mib = 1.0 / 1048576, all = (double)(c->hits + c->misses);
+    char guesses[80] = "";
+    if (c->guessed)
+        snprintf(guesses, sizeof guesses, "; of %llu guessed %.1f %% were needed",
+                 (unsigned long long)c->guessed, 100 * (double)c->used / (double)c->guessed);
     log_info("experts: %u of %llu have a slot (%.1f MiB, %s); of %.0f calls %.1f %% found theirs "
-             "there; %.1f MiB loaded in %.2f s, %.2f s of that while the device had nothing to do",
+             "there; %.1f MiB loaded in %.2f s, %.2f s of that while the device had nothing to "
+             "do%s",
              x->slots, (unsigned long long)x->record.keys,
              mib * (double)(x->slots * experts_slot_bytes(x)), cache_policy_name(x->policy), all,
              all > 0 ? 100 * (double)c->hits / all : 0, mib * (double)c->bytes, c->load_seconds,
-             c->wait_seconds);
+             c->wait_seconds, guesses);
 }
 
 // ---- for plans
@@ -223,6 +246,11 @@ struct plan_range experts_pool(const struct experts *x, struct plan *plan, int a
 struct plan_range experts_ranges(const struct experts *x, struct plan *plan, uint64_t bytes)
 {
     return plan_external(plan, "experts with rows", x->ranges, 0, bytes);
+}
+
+struct plan_range experts_guesses(const struct experts *x, struct plan *plan)
+{
+    return plan_external(plan, "experts to come", x->guesses, 0, x->guesses->params.bytes);
 }
 
 struct plan_range experts_places(const struct experts *x, struct plan *plan, uint32_t ranges)

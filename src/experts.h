@@ -11,6 +11,9 @@
 // once, by the same kernels in the same order as in a resident model, so the results are the same
 // bytes whatever the number of slots and the policy.
 //
+// With prefetch the plan applies the next layer's router to what the tokens are now, the host loads
+// whom it picks beside the compute (experts_guess.c), and in backward whom forward had.
+//
 // In training an expert's gradients stay in its slot until the optimizer has moved it (they are
 // part of the norm that all are clipped by). Where a step has more experts than there are slots,
 // gradients wait in host memory, and the optimizer takes the experts in turns. An expert goes back
@@ -63,12 +66,14 @@ struct experts {
     struct experts_record record;
     struct experts_source source;
     enum cache_policy     policy;
+    bool                  prefetch; // who may be needed next is loaded before the router asks
     uint64_t              budget;  // bytes of device memory in all; 0: the slots are given
     uint32_t              slots, window_slots, windows, window_most;
     // [window]: [window_slots][rows][cols], STORE of RECORD_COMPUTE, records of RECORD_CODES, else
     // f32; NULL: there is none
     struct gpu_buffer   **pool[EXPERTS_ARRAYS][RECORD_MATRICES];
     struct gpu_buffer    *ranges;  // readback: of the layer at hand, as moe_scan writes them
+    struct gpu_buffer    *guesses; // readback: u32 [EXPERTS_GUESSES], for the layer to come
     struct gpu_buffer    *places;  // upload: u32 [ranges], the slot of each in this turn
     // upload: u32 [1 + 2 matrices][slots]: where the moves of a slot's expert stand, and where the
     // partial sums of its gradients' squares go; KERNEL_NONE_ID: it is not in this turn. Then where
@@ -93,10 +98,14 @@ struct experts_params {
     bool                  training;
     struct experts_source source; // taken over, also where it fails
     enum cache_policy     policy;
+    bool                  prefetch; // where the source can be read beside the compute
+    const struct os_file *file;   // of loads and write-backs; NULL: the system's
     uint64_t              budget;
     uint32_t              slots;  // at least one, at most all experts
     uint32_t              window; // most slots of one; 0: as many as a binding covers
 };
+// "on" or "off"; NULL: off. False after one line.
+bool            experts_prefetch_parse(const char *word, bool *out);
 struct experts *experts_create(const struct experts_params *params);
 void            experts_destroy(struct experts **experts); // what was not flushed is lost
 // Another number of slots, all of them empty; no plan may bind the old ones.
@@ -133,7 +142,24 @@ struct plan_range experts_squares(struct experts *experts, struct plan *plan, ui
 // elements.
 void experts_norm_place(struct experts *experts, const struct model_tensor *stack, uint32_t place,
                         uint32_t block);
-plan_visit_fn experts_visit;        // user: struct experts; id: which of the MoE layers
+// What a plan says to the visitors: which of the MoE layers it is, and which comes after it.
+enum { EXPERTS_NOBODY = 0x7fff };
+struct experts_point {
+    uint32_t layer, next; // below 0x7fff; next EXPERTS_NOBODY: not known, or not asked for
+    bool     known;       // the next one's experts are those of its last visit; else guessed
+};
+static inline uint32_t experts_point_pack(struct experts_point point)
+{
+    return point.layer | point.next << 15 | (uint32_t)point.known << 30;
+}
+static inline struct experts_point experts_point_of(uint32_t id)
+{
+    return (struct experts_point){id & 0x7fff, id >> 15 & 0x7fff, id >> 30};
+}
+// u32: picks of the layer to come, as its router sees the tokens now; of the first of them, as many
+// as there is room for.
+struct plan_range experts_guesses(const struct experts *experts, struct plan *plan);
+plan_visit_fn experts_visit;         // user: struct experts; id: struct experts_point
 plan_visit_fn experts_visit_forward; // the same, in training: backward will come back to them
 plan_visit_fn experts_visit_grads;   // the same, and who has rows gets gradients
 plan_visit_fn experts_visit_update;  // before the optimizer, which takes them in turns as well

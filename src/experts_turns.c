@@ -93,6 +93,7 @@ static void note_traffic(struct experts *x)
     x->counts.bytes = stats.bytes;
     x->counts.written = stats.bytes_written;
     x->counts.load_seconds = stats.seconds;
+    x->counts.used = x->cache->stats.useful;
 }
 
 bool experts_flush(struct experts *x)
@@ -120,13 +121,16 @@ bool experts_wait(struct experts *x, uint64_t ticket)
     return true;
 }
 
-// Guesses that were wrong give their slots to who is needed.
+// Guesses give their slots to who is needed: those that have come may go as anybody; where there
+// are none, the others are given up.
 static bool drop_guesses(struct experts *x, bool *freed)
 {
     struct experts_turns *t = x->turns;
     for (uint32_t slot = 0; slot < x->slots; slot++)
+        if (t->coming[slot] == COMING_GUESSED) *freed |= experts_came(x, slot);
+    for (uint32_t slot = 0; slot < x->slots && !*freed; slot++)
         if (t->coming[slot] == COMING_GUESSED) experts_loader_cancel(x->loader, slot);
-    for (uint32_t slot = 0; slot < x->slots; slot++) {
+    for (uint32_t slot = 0; slot < x->slots && !*freed; slot++) {
         if (t->coming[slot] != COMING_GUESSED) continue;
         if (!experts_loader_wait(x->loader, slot) || !experts_came(x, slot)) return false;
         cache_drop(x->cache, slot); // it may have come, or not
@@ -284,10 +288,12 @@ static bool visit_layer(struct experts *x, struct plan_visit *visit, enum stage 
     experts_begin_turn(x);
     // the device may still read the places of the turn before, too
     if (!experts_open(x) || !experts_wait(x, visit->ticket)) return false;
-    if (visit->turn == 0) read_needed(x, visit->id);
+    const struct experts_point point = experts_point_of(visit->id);
+    if (visit->turn == 0) read_needed(x, point.layer);
+    if (visit->turn == 0 && x->prefetch) experts_remember(x, point.layer);
     uint32_t *places = os_alloc((t->needed + 1) * sizeof *places);
     memset(places, 0xff, t->needed * sizeof *places);
-    const bool ok = fill_turn(x, visit, places, stage);
+    const bool ok = fill_turn(x, visit, places, stage) && (t->left > 0 || experts_guess(x, point));
     if (ok && t->needed) memcpy(x->places->data, places, t->needed * sizeof *places);
     if (ok && stage == STAGE_GRADS) experts_fill_places(x);
     free(places);

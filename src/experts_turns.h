@@ -8,6 +8,7 @@
 #include "experts_loader.h"
 
 enum { RANGE_WORDS = 4 }; // of moe_scan's ranges
+enum { EXPERTS_GUESSES = 4096 };
 enum held { HELD_NOT, HELD_SLOT, HELD_HOST };
 enum coming { COMING_NOT, COMING_NEEDED, COMING_GUESSED };
 // Of an expert that has rows: it has no slot; its record is on the way to one; it had its turn.
@@ -23,6 +24,7 @@ struct experts_turns {
     uint8_t  *where;        // enum expert_where
     uint32_t  left;         // that had no turn yet
     uint8_t  *coming;       // enum coming [slots]: a record is on the way to it; pinned for that
+    uint32_t **had, *had_count; // [MoE layers]: keys that had rows at its last visit; prefetch only
     // training only
     uint32_t *held, held_count, held_next; // keys in the order of their gradients; spilled up to
     uint8_t  *held_where;   // enum held [keys]
@@ -66,6 +68,14 @@ void experts_begin_turn(struct experts *x);
 void experts_end_turn(struct experts *x);
 // False after one line: nobody has a part in the turn at hand, and some still wait for theirs.
 bool experts_moved_on(const struct experts *x);
+
+// ---- who may be needed next (experts_guess.c)
+
+// The layer's keys, for when backward comes back to it.
+void experts_remember(struct experts *x, uint32_t layer);
+// All that the layer at hand needs has a slot: into what is left go those of the next.
+bool experts_guess(struct experts *x, struct experts_point point);
+void experts_guess_free(struct experts *x);
 
 // ---- gradients
 

@@ -80,18 +80,66 @@ static void window_norm(struct plan *plan, const struct params *params, uint32_t
     }
 }
 
+// ---- who may be needed next
+
+// The MoE layer whose experts come next, -1: none. `step` 1: forward, -1: backward.
+static int32_t next_layer(const struct network *n, int32_t layer, int32_t step)
+{
+    const int32_t layers = (int32_t)n->config->num_hidden_layers;
+    for (layer += step; layer >= 0 && layer < layers; layer += step)
+        if (n->config->moe_layer[layer]) return layer;
+    return -1;
+}
+
+static uint32_t experts_of(const struct network *n, int32_t layer)
+{
+    return model_moe_index(n->model, config_layer_owner(n->config, (uint32_t)layer));
+}
+
+// What the next layer's router would pick now, two sections early: its picks are for the host, who
+// loads whom it finds there. All other values stay those of the layer's own turn.
+static void guess_steps(struct network *n, int32_t layer, int32_t next)
+{
+    struct layer_values *v = &n->layer[next];
+    const struct layer_values kept = *v;
+    const uint32_t hidden = n->config->hidden_size;
+    const struct plan_range weight = network_weight_if(n, ROLE_NORM_FFN, next),
+                            rstd = network_temp_f32(n, n->tokens, 1, "rstd_guess", layer),
+                            guesses = experts_guesses(n->params->experts, n->plan);
+    v->n_ffn = network_temp(n, n->tokens, hidden, "n_guess", layer);
+    network_norm(n, n->layer[layer].x_mid, weight.tensor ? &weight : NULL, v->n_ffn, rstd,
+                 n->tokens, hidden);
+    network_route(n, next);
+    const uint64_t bytes = min_u64(guesses.bytes, v->ids.bytes);
+    plan_fill(n->plan, guesses, KERNEL_NONE_ID);
+    plan_copy(n->plan, plan_slice(v->ids, 0, bytes), plan_slice(guesses, 0, bytes));
+    *v = kept;
+}
+
+static struct experts_point host_point(struct network *n, int32_t layer)
+{
+    struct experts_point point = {.layer = experts_of(n, layer), .next = EXPERTS_NOBODY};
+    const bool back = n->dy.tensor > 0; // the gradient that the section has been given
+    const int32_t next = n->params->experts->prefetch ? next_layer(n, layer, back ? -1 : 1) : -1;
+    if (next < 0) return point;
+    if (!back) guess_steps(n, layer, next);
+    point.next = experts_of(n, next);
+    point.known = back; // the same that forward had
+    return point;
+}
+
 void network_stream(struct network *n, int32_t layer, network_stage_fn *stage, bool grads,
                     struct plan_range a, struct plan_range b)
 {
     struct experts *x = n->params->experts;
     const struct plan_range ranges = n->layer[layer].ranges;
-    const uint32_t owner = config_layer_owner(n->config, (uint32_t)layer);
+    const struct experts_point point = host_point(n, layer);
     plan_copy(n->plan, ranges, experts_ranges(x, n->plan, ranges.bytes));
     plan_host(n->plan,
               grads                      ? experts_visit_grads
               : n->mode == NETWORK_TRAIN ? experts_visit_forward
                                          : experts_visit,
-              x, model_moe_index(n->model, owner));
+              x, experts_point_pack(point));
     for (uint32_t w = 0; w < x->windows; w++) {
         const struct moe_site site = window_site(n, layer, w);
         stage(n, layer, &site, a, b);

@@ -187,6 +187,7 @@ static bool make_plans_for(struct run_state *r, uint32_t slots)
     const struct experts_params experts = {
         .source = r->store ? train_store_source(r->store) : (struct experts_source){0},
         .policy = s->policy,
+        .prefetch = s->prefetch,
         .slots = slots,
         .budget = s->slots          ? 0
                   : s->device_budget ? s->device_budget

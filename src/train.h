@@ -13,6 +13,7 @@ struct train_streaming {
     uint64_t          device_budget; // bytes; 0: what the device has
     uint32_t          slots;         // 0: as many as the budget allows
     enum cache_policy policy;
+    bool              prefetch;
 };
 
 struct train_params {

@@ -99,8 +99,10 @@ static bool make_experts(struct vkmoe_model *m, const char *path)
 {
     struct experts_source source;
     enum cache_policy policy;
+    bool prefetch;
     if (!model_is_streamed(m->model)) return true;
-    if (!cache_policy_parse(m->limits.cache_policy ? m->limits.cache_policy : "lru", &policy) ||
+    if (!experts_prefetch_parse(m->limits.prefetch, &prefetch) ||
+        !cache_policy_parse(m->limits.cache_policy ? m->limits.cache_policy : "lru", &policy) ||
         !(m->in_store ? experts_source_checkpoint(&source, m->model, path)
                       : experts_source_files(&source, m->model, path)))
         return false;
@@ -112,6 +114,7 @@ static bool make_experts(struct vkmoe_model *m, const char *path)
                                                 .model = m->model,
                                                 .source = source,
                                                 .policy = policy,
+                                                .prefetch = prefetch,
                                                 .budget = slots ? 0 : budget,
                                                 .slots = slots});
     return m->params->experts != NULL;
@@ -369,7 +372,8 @@ bool vkmoe_train(const struct vkmoe_train_params *p, struct vkmoe_train_outcome 
         .asked = p->device_budget || p->expert_slots || p->cache_policy,
         .device_budget = p->device_budget,
         .slots = p->expert_slots};
-    if (!cache_policy_parse(p->cache_policy ? p->cache_policy : "least-stale", &streaming.policy))
+    if (!cache_policy_parse(p->cache_policy ? p->cache_policy : "least-stale", &streaming.policy) ||
+        !experts_prefetch_parse(p->prefetch, &streaming.prefetch))
         return false;
     const struct train_params params = {
         .config = &config,

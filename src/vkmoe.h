@@ -81,6 +81,8 @@ struct vkmoe_model_params {
     uint32_t expert_slots;  // experts on the device at a time; 0: as many as the budget allows
     const char *cache_policy; // who leaves when another comes: "lru" (NULL), "lfu", "lfru",
                               // "least-stale"
+    const char *prefetch;     // "on": experts that the next layer may need are loaded beside the
+                              // compute; "off" (NULL): when it asks for them
 };
 VKMOE_API struct vkmoe_model *vkmoe_model_open_with(struct vkmoe_device *device, const char *path,
                                                     const struct vkmoe_model_params *params);
@@ -147,6 +149,7 @@ struct vkmoe_train_params {
     uint64_t           device_budget; // bytes, for all of the training
     uint32_t           expert_slots;  // experts on the device at a time; 0: as the budget allows
     const char        *cache_policy;  // as in vkmoe_model_params; NULL: "least-stale"
+    const char        *prefetch;      // as in vkmoe_model_params
     bool               quiet;       // no progress on stderr
 };
 

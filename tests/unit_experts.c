@@ -4,6 +4,8 @@
 // how often.
 #include "tests/unit.h"
 
+#include <pthread.h>
+
 #include "src/codes.h"
 #include "src/experts.h"
 #include "src/session.h"
@@ -28,10 +30,15 @@ struct host {
     uint32_t        ids[TOKENS];
 };
 
+// device: "ref -mapped": without that ability; NULL: the default
 static void host_open(struct host *h, const char *device, const char *config)
 {
+    char name[16];
+    const char *caps = device ? strchr(device, ' ') : NULL;
+    snprintf(name, sizeof name, "%.*s", (int)(caps ? caps - device : 15), device ? device : "");
     assert_true(config_parse(&h->config, "config", config, NULL, 0));
-    h->gpu = gpu_create(&(struct gpu_params){.device = device, .cache_dir = ""});
+    h->gpu = gpu_create(&(struct gpu_params){.device = device ? name : NULL, .cache_dir = "",
+                                             .caps = caps ? caps + 1 : NULL});
     assert_non_null(h->gpu);
     h->kernels = kernels_create(h->gpu);
     for (uint32_t i = 0; i < TOKENS; i++) h->ids[i] = (uint32_t)rng_below(11, 0, i, VOCAB);
@@ -82,7 +89,7 @@ static float *resident(struct host *h)
 }
 
 // `window`: most slots of one; 0: any
-static float *streamed(struct host *h, uint32_t slots, uint32_t window,
+static float *streamed(struct host *h, uint32_t slots, uint32_t window, bool prefetch,
                        struct experts_counts *counts)
 {
     struct experts_source source;
@@ -92,7 +99,7 @@ static float *streamed(struct host *h, uint32_t slots, uint32_t window,
     experts_source_initial(&source);
     params->experts = experts_create(&(struct experts_params){
         .gpu = h->gpu, .model = model, .source = source, .slots = slots,
-        .window = window});
+        .window = window, .prefetch = prefetch});
     assert_non_null(params->experts);
     if (window) assert_int_equal(params->experts->windows, ceil_div(slots, window));
     float *logits = logits_of(h, params);
@@ -113,7 +120,7 @@ static void compare(const char *device, const char *config)
     for (size_t i = 0; i < COUNT_OF(slots); i++)
         for (uint32_t window = 0; window <= slots[i]; window += 1 + window) {
             struct experts_counts counts;
-            float *got = streamed(&h, slots[i], window, &counts);
+            float *got = streamed(&h, slots[i], window, window % 2 == 0, &counts);
             assert_memory_equal(got, want, sizeof *got * TOKENS * VOCAB);
             free(got);
             assert_true(counts.misses > 0);
@@ -124,6 +131,7 @@ static void compare(const char *device, const char *config)
 
 static void test_bodies(void **state)
 {
+    enum { BODIES = 4 }; // the others differ in who is picked, and guessed
     static const char *const configs[] = {
         "{" SIZES "}",
         "{" SIZES ", \"torch_dtype\": \"bfloat16\"}",
@@ -131,25 +139,38 @@ static void test_bodies(void **state)
         "\"mlp_gated\": false}",
         "{" SIZES ", \"hidden_act\": \"gelu\", \"mlp_gated\": false, \"mlp_bias\": true}",
         "{" SIZES ", \"router_type\": \"threshold\", \"router_threshold\": 0.04}",
+        "{" SIZES ", \"router_type\": \"hierarchical\", \"n_domains\": 4, \"domains_per_tok\": 2}",
+        "{" SIZES ", \"router_type\": \"hash\"}",
+        "{" SIZES ", \"router_type\": \"dynamic\", \"router_body\": \"mlp\", "
+        "\"router_hidden_size\": 16}",
     };
     (void)state;
     for (size_t i = 0; i < COUNT_OF(configs); i++) {
         compare("ref", configs[i]);
-        compare(NULL, configs[i]);
+        if (i < BODIES) compare(NULL, configs[i]);
     }
+    compare("ref -mapped", configs[0]);
+    compare("llvmpipe -mapped", configs[1]);
+    compare("ref -mapped,-hostmem", configs[1]);
 }
 
 // All that have rows are loaded once where there is a slot for each, and found the second time.
 static void test_counts(void **state)
 {
     struct host h;
-    struct experts_counts all, one;
+    struct experts_counts all, one, guessed;
     (void)state;
     host_open(&h, "ref", "{" SIZES "}");
-    free(streamed(&h, LAYERS * EXPERTS, 0, &all));
-    free(streamed(&h, 1, 0, &one));
+    free(streamed(&h, LAYERS * EXPERTS, 0, false, &all));
+    free(streamed(&h, 1, 0, false, &one));
     assert_true(all.misses > LAYERS && all.misses <= LAYERS * EXPERTS);
     assert_int_equal(all.hits, all.misses); // the second pass
+    // most of whom the second layer needs were guessed while the first one computed
+    free(streamed(&h, LAYERS * EXPERTS, 0, true, &guessed));
+    assert_true(guessed.used > LAYERS && guessed.used <= guessed.guessed);
+    assert_true(guessed.misses < all.misses && guessed.hits + guessed.misses == 2 * all.hits);
+    assert_int_equal(guessed.bytes, (guessed.misses + guessed.guessed) * SLOT_ELEMENTS * 4);
+    assert_int_equal(all.guessed, 0);
     assert_int_equal(all.bytes, all.misses * SLOT_ELEMENTS * 4);
     assert_int_equal(one.hits + one.misses, all.hits + all.misses);
     assert_true(one.misses > all.misses && one.turns >= one.misses);
@@ -165,17 +186,19 @@ enum { STEPS = 10, SEQ = 6, MICRO = 2 };
 
 #define MASTERLESS "\"torch_dtype\": \"bfloat16\", \"master_weights\": false"
 
-// Records in host memory.
-struct shelf { uint8_t **record; uint32_t reads, writes; };
+// Records in host memory, for several threads.
+struct shelf { uint8_t **record; uint32_t reads, writes; pthread_mutex_t lock; };
 
 static bool shelf_read(void *user, const struct experts_record *record, uint64_t key, bool whole,
                        void *out)
 {
     struct shelf *shelf = user;
     (void)whole;
+    pthread_mutex_lock(&shelf->lock);
     shelf->reads++;
     if (shelf->record[key]) memcpy(out, shelf->record[key], record->bytes);
     else experts_record_initial(record, key, out);
+    pthread_mutex_unlock(&shelf->lock);
     return true;
 }
 
@@ -183,9 +206,11 @@ static bool shelf_write(void *user, const struct experts_record *record, uint64_
                         const void *from)
 {
     struct shelf *shelf = user;
+    pthread_mutex_lock(&shelf->lock);
     shelf->writes++;
     if (!shelf->record[key]) shelf->record[key] = malloc(record->bytes);
     memcpy(shelf->record[key], from, record->bytes);
+    pthread_mutex_unlock(&shelf->lock);
     return true;
 }
 
@@ -278,7 +303,8 @@ static uint64_t small_budget(const struct model *model)
     return 12 * elements;
 }
 
-struct size { uint32_t slots, window; enum cache_policy policy; bool small; };
+// beside: loads and write-backs run beside the compute, and experts to come are loaded early
+struct size { uint32_t slots, window; enum cache_policy policy; bool small, beside; };
 
 static void train(struct host *h, const struct size *size, struct shelf *shelf,
                   struct training *out)
@@ -287,8 +313,10 @@ static void train(struct host *h, const struct size *size, struct shelf *shelf,
     struct model *model = slots ? model_create_streamed(&h->config, 1 << 30)
                                 : model_create(&h->config, 1 << 30);
     const struct experts_params experts = {
-        .source = {.read = shelf_read, .write = shelf_write, .user = shelf}, .slots = slots,
-        .window = size->window, .policy = size->policy,
+        .source = {.read = shelf_read, .write = shelf_write, .user = shelf,
+                   .threads = size->beside},
+        .slots = slots, .window = size->window, .policy = size->policy,
+        .prefetch = size->beside,
         .budget = size->small ? small_budget(model) : 0};
     struct trainer *trainer = slots ? trainer_create_streamed(h->gpu, h->kernels, model, &experts)
                                     : trainer_create(h->gpu, h->kernels, model);
@@ -331,15 +359,18 @@ static void compare_training(const char *device, const char *config)
 {
     static const struct size resident = {0}, sizes[] = {
         {LAYERS * EXPERTS, 0, CACHE_LRU}, {LAYERS * EXPERTS, 4, CACHE_LFU}, {26, 0, CACHE_LFU},
-        {26, 7, CACHE_LFRU}, {9, 0, CACHE_LRU}, {9, 4, CACHE_LEAST_STALE}, {3, 0, CACHE_LFRU},
-        {2, 0, CACHE_LFU}, {1, 0, CACHE_LRU}, {26, 0, CACHE_LRU, true}};
+        {26, 7, CACHE_LFRU, .beside = true}, {9, 0, CACHE_LRU},
+        {9, 4, CACHE_LEAST_STALE, .beside = true}, {3, 0, CACHE_LFRU},
+        {2, 0, CACHE_LFU, .beside = true}, {1, 0, CACHE_LRU}, {26, 0, CACHE_LRU, true},
+        {1, 0, CACHE_LRU, .beside = true}};
     struct host h;
     struct training want, got;
     host_open(&h, device, config);
     train(&h, &resident, NULL, &want);
     assert_true(isfinite(want.loss[STEPS - 1]) && want.loss[STEPS - 1] != want.loss[0]);
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-        struct shelf shelf = {.record = calloc(LAYERS * EXPERTS, sizeof *shelf.record)};
+        struct shelf shelf = {.record = calloc(LAYERS * EXPERTS, sizeof *shelf.record),
+                              .lock = PTHREAD_MUTEX_INITIALIZER};
         train(&h, &sizes[i], &shelf, &got);
         const struct model *model = model_create(&h.config, 1 << 30);
         assert_memory_equal(got.loss, want.loss, sizeof got.loss);
@@ -380,6 +411,8 @@ static void test_training(void **state)
         compare_training("ref", configs[i]);
         compare_training(NULL, configs[i]);
     }
+    compare_training("ref -mapped", configs[1]);
+    compare_training("llvmpipe -mapped", configs[1]);
 }
 
 int main(void)

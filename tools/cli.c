@@ -71,7 +71,9 @@ void cli_usage(const char *command)
         "experts there and loads\n"
         "  the others when they are asked for; --expert-slots N says how many; --cache-policy "
         "lru|lfu|lfru|least-stale\n"
-        "  who leaves; in training the experts lie in a store in the run folder\n"
+        "  who leaves; --prefetch on|off: whom the next layer may need is loaded before it asks; "
+        "in training the\n"
+        "  experts lie in a store in the run folder\n"
         "  --weights: model, or average, the mean that training kept (ema_decay, swa_every)\n"
         "  exit status: 0 done, 1 failed, 2 usage, 130 interrupted with the checkpoint written\n");
 }
@@ -113,6 +115,7 @@ enum option_id {
     OPTION_DEVICE_BUDGET,
     OPTION_EXPERT_SLOTS,
     OPTION_CACHE_POLICY,
+    OPTION_PREFETCH,
     OPTION_LOG,
     OPTION_HELP,
 };
@@ -157,6 +160,7 @@ static const struct { struct option option; const char *commands; } options[] = 
     {{"device-budget", required_argument, NULL, OPTION_DEVICE_BUDGET}, "gelti"},
     {{"expert-slots", required_argument, NULL, OPTION_EXPERT_SLOTS}, "gelti"},
     {{"cache-policy", required_argument, NULL, OPTION_CACHE_POLICY}, "gelt"},
+    {{"prefetch", required_argument, NULL, OPTION_PREFETCH}, "gelt"},
     {{"log", required_argument, NULL, OPTION_LOG}, "*"},
     {{"help", no_argument, NULL, OPTION_HELP}, "*"},
 };
@@ -312,6 +316,10 @@ static bool take_option(struct cli *cli, int id, const char *value)
         return cli->model.expert_slots > 0 ||
                wrong(cli, "expert-slots", value, "a whole number above 0");
     case OPTION_CACHE_POLICY: return parse_policy(cli, value);
+    case OPTION_PREFETCH:
+        cli->model.prefetch = value;
+        return !strcmp(value, "on") || !strcmp(value, "off") ||
+               wrong(cli, "prefetch", value, "on or off");
     case OPTION_LOG: return parse_log(cli, value);
     case OPTION_HELP: return cli->help = true;
     }

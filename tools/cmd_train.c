@@ -56,6 +56,7 @@ int command_train(struct cli *cli)
         .device_budget = cli->model.device_budget,
         .expert_slots = cli->model.expert_slots,
         .cache_policy = cli->model.cache_policy,
+        .prefetch = cli->model.prefetch,
     };
     const bool ok = vkmoe_train(&params, &outcome);
     if (ok && outcome.interrupted)

@@ -14,9 +14,13 @@ for device in ref default; do
     cp "$tmp/out" "$tmp/all.txt"
     # one, fewer than a token takes, as many, one more, half, all, more than there are
     for slots in 1 2 3 4 8 99; do
-        must on $device logits "$run" --ids "$ids" --out "$tmp/some.npy" --expert-slots $slots
-        same "$tmp/all.npy" "$tmp/some.npy"
+        for prefetch in off on; do
+            must on $device logits "$run" --ids "$ids" --out "$tmp/some.npy" --expert-slots $slots --prefetch $prefetch
+            same "$tmp/all.npy" "$tmp/some.npy"
+        done
     done
+    must on $device generate "$run" --prompt 'the Software' --max-tokens 12 --temperature 0 --expert-slots 3 --prefetch on
+    same "$tmp/all.txt" "$tmp/out"
     must on $device eval "$run" --data "$text" --json --expert-slots 3
     same "$tmp/all.json" "$tmp/out"
     must on $device generate "$run" --prompt 'the Software' --max-tokens 12 --temperature 0 --expert-slots 2
@@ -30,6 +34,8 @@ grep -q 'experts: \(.*\) of \1 have a slot' "$tmp/err" || fail 'not all experts 
 if on default generate "$run" --prompt 'the Software' --device-budget 20K; then fail 'a budget of 20 KiB'; fi
 grep -q '^error: a device budget of 0.0 MiB: at least .* raise --device-budget$' "$tmp/err" || fail 'the refusal'
 [ "$(grep -c '^error' "$tmp/err")" = 1 ] || fail 'more than one line'
+if on default generate "$run" --prompt x --expert-slots 2 --prefetch yes; then fail '--prefetch yes'; fi
+grep -q 'found "yes", wanted on or off' "$tmp/err" || fail '--prefetch yes'
 for wrong in 0 -1 5Q G 1e99; do
     if on default generate "$run" --prompt x --device-budget "$wrong"; then fail "--device-budget $wrong"; fi
     grep -q "found \"$wrong\", wanted bytes above 0, such as 800M or 5G" "$tmp/err" || fail "$wrong"

@@ -41,8 +41,11 @@ bytes() # DEVICE OPTION...
     run "$bytes_device" "$tmp/whole" 10 "$@"
     for slots in $all $some; do
         rm -rf "$tmp/stored"
-        run "$bytes_device" "$tmp/stored" 10 --expert-slots "$slots" "$@"
-        like "$tmp/whole" "$tmp/stored"
+        for prefetch in off on; do
+            rm -rf "$tmp/stored"
+            run "$bytes_device" "$tmp/stored" 10 --expert-slots "$slots" --prefetch $prefetch "$@"
+            like "$tmp/whole" "$tmp/stored"
+        done
     done
 }
 
@@ -52,7 +55,7 @@ policy()
     run ref "$tmp/whole" 10
     for policy in $policies; do
         rm -rf "$tmp/stored"
-        run ref "$tmp/stored" 10 --expert-slots 16 --cache-policy "$policy"
+        run ref "$tmp/stored" 10 --expert-slots 16 --cache-policy "$policy" --prefetch on
         like "$tmp/whole" "$tmp/stored"
     done
     run ref "$tmp/budget" 10 --device-budget 1G
