@@ -22,6 +22,7 @@ struct split {
 struct data {
     struct documents        documents;
     const struct tokenizer *tokenizer;
+    const uint32_t         *byte_ids; // of text that stays text: each byte is a token
     uint32_t                seq_len, context; // context: the id in front of the first token
     bool                    copy;
     struct split            split[DATA_SPLIT_COUNT];
@@ -86,7 +87,11 @@ static void choose_held_out(const struct documents *documents, double fraction, 
 static bool cut_document(struct data *data, double fraction)
 {
     const uint64_t whole = data->documents.document[0].count;
-    const uint64_t front = (uint64_t)((1 - fraction) * (double)whole);
+    const uint8_t *text = data->documents.document[0].start;
+    uint64_t front = (uint64_t)((1 - fraction) * (double)whole);
+    while (!data->byte_ids && data->documents.document[0].width == 1 && front > 0 &&
+           (text[front] & 0xc0) == 0x80)
+        front--; // not through a character
     if (front == 0 || front == whole) {
         log_error("data: one document of %llu tokens cannot be cut at held_out_fraction %g; wanted "
                   "more text", (unsigned long long)whole, fraction);
@@ -136,6 +141,9 @@ static bool make_splits(struct data *data, const struct data_params *params)
         choose_held_out(&data->documents, fraction, params->seed, held_out, arena);
     else
         memset(held_out, fraction == 1, count);
+    if (data->tokenizer && !data->byte_ids &&
+        !documents_encode(&data->documents, data->tokenizer))
+        return false;
     for (enum data_split split = 0; split < DATA_SPLIT_COUNT; split++)
         fill_split(data, split, held_out, params->seed);
     return true;
@@ -205,6 +213,7 @@ struct data *data_open(const struct data_params *params)
     }
     struct data *data = os_alloc(sizeof *data);
     data->tokenizer = params->tokenizer;
+    data->byte_ids = params->tokenizer ? tokenizer_byte_ids(params->tokenizer) : NULL;
     data->seq_len = params->seq_len;
     data->copy = params->copy;
     if (!documents_collect(&data->documents, params) || !make_splits(data, params)) {
@@ -278,8 +287,8 @@ static void read_document(const struct data *data, const struct document *docume
                           uint64_t count, uint32_t *ids)
 {
     const uint64_t whole = from < document->count ? min_u64(count, document->count - from) : 0;
-    if (document->width == 1)
-        tokenizer_encode(data->tokenizer, (const char *)document->start + from, whole, ids);
+    for (uint64_t i = 0; document->width == 1 && i < whole; i++)
+        ids[i] = data->byte_ids[((const uint8_t *)document->start)[from + i]];
     for (uint64_t i = 0; document->width == 2 && i < whole; i++)
         ids[i] = ((const uint16_t *)document->start)[from + i];
     if (document->width == 4)

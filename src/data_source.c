@@ -64,6 +64,37 @@ void documents_cut(struct documents *documents, uint64_t front, const struct tok
     add_document(documents, &tail);
 }
 
+// Ids as narrow as the tokenizer allows.
+static void keep_ids(struct documents *documents, struct document *document,
+                     const struct encoding *encoding, bool narrow)
+{
+    document->width = narrow ? 2 : 4;
+    document->count = encoding->count;
+    void *ids = arena_array(documents->arena, encoding->count, document->width);
+    for (size_t i = 0; narrow && i < encoding->count; i++)
+        ((uint16_t *)ids)[i] = (uint16_t)encoding->id[i];
+    if (!narrow && encoding->count)
+        memcpy(ids, encoding->id, encoding->count * sizeof *encoding->id);
+    document->start = ids;
+}
+
+bool documents_encode(struct documents *documents, const struct tokenizer *tokenizer)
+{
+    const bool narrow = tokenizer_count(tokenizer) <= 1u << 16;
+    struct encoding encoding = {0};
+    bool ok = true;
+    for (uint64_t i = 0; ok && i < documents->count; i++) {
+        struct document *document = &documents->document[i];
+        if (document->width != 1) continue;
+        encoding.count = 0;
+        ok = tokenizer_encode(tokenizer, document->start, document->count, 0, &encoding);
+        document->bytes = document->count;
+        keep_ids(documents, document, &encoding, narrow);
+    }
+    encoding_free(&encoding);
+    return ok;
+}
+
 // ---- what kind of file
 
 const char *data_kind_name(enum data_kind kind)

@@ -15,7 +15,7 @@ const char *data_kind_name(enum data_kind kind);
 
 struct document {
     const void *start;  // text, or ids
-    uint64_t    count;  // tokens, without an end-of-text
+    uint64_t    count;  // tokens, without an end-of-text (of text: bytes)
     uint64_t    bytes;  // of text that they stand for, 0 where unknown
     uint8_t     width;  // 1: text; 2 or 4: bytes of an id
     uint8_t     kind;   // enum data_kind
@@ -37,6 +37,9 @@ uint64_t document_bytes(const struct document *document, uint64_t from, uint64_t
                         const struct tokenizer *tokenizer);
 // Cuts the only document in two behind `front` tokens; the first has no end-of-text.
 void documents_cut(struct documents *documents, uint64_t front, const struct tokenizer *tokenizer);
+// Text becomes ids, `bytes` stays that of the text: for tokenizers that are not byte by byte. The
+// split comes before, so that each part is encoded by itself. False after one line.
+bool documents_encode(struct documents *documents, const struct tokenizer *tokenizer);
 // Starts from zeroed `out`; documents_finish is due whether this succeeds or not.
 bool documents_collect(struct documents *out, const struct data_params *params);
 void documents_finish(struct documents *documents);

@@ -122,20 +122,37 @@ static bool save(struct run_state *r)
 
 // ---- opening
 
+// The one that was asked for, that of the run that goes on, or bytes.
+static struct tokenizer *choose_tokenizer(const struct train_params *p, bool *bytes)
+{
+    char path[4200];
+    snprintf(path, sizeof path, "%s/tokenizer.json", p->out);
+    *bytes = false;
+    if (p->tokenizer) return tokenizer_load(p->tokenizer);
+    if (p->resume && file_exists(path)) return tokenizer_load(path);
+    *bytes = true;
+    return tokenizer_create_bytes();
+}
+
 // The tokenizer, where the vocabulary has room for it; ids do without.
 static bool open_tokenizer(struct run_state *r)
 {
     const struct train_params *p = r->params;
-    bool text = p->data_count == 0;
+    bool text = p->data_count == 0, bytes;
     for (int i = 0; i < p->data_count; i++) text |= !data_without_text(p->data[i]);
-    r->tokenizer = tokenizer_create_bytes();
+    r->tokenizer = choose_tokenizer(p, &bytes);
+    if (!r->tokenizer) return false;
     const uint32_t least = tokenizer_count(r->tokenizer);
-    if (r->config->vocab_size >= least) return true;
+    if (r->config->vocab_size >= least) {
+        if (!bytes) log_info("tokenizer: %s", tokenizer_summary(r->tokenizer));
+        return true;
+    }
     tokenizer_destroy(&r->tokenizer);
-    if (!text) return true;
-    log_error("vocab_size: found %u, wanted at least %u, the byte-level tokenizer's 256 bytes and "
-              "special tokens; or ids as --data, which need no tokenizer: ids:random, .bin shards",
-              r->config->vocab_size, least);
+    if (!text && bytes) return true;
+    log_error("vocab_size: found %u, wanted at least %u, the %s; or ids as --data, which need no "
+              "tokenizer: ids:random, .bin shards", r->config->vocab_size, least,
+              bytes ? "byte-level tokenizer's 256 bytes and special tokens"
+                    : "ids of the tokenizer");
     return false;
 }
 

@@ -21,6 +21,7 @@ struct train_params {
     const char *const   *data;        // files and folders; count 0 is the caller's error
     int                  data_count;
     const char          *out;         // the run folder, made if missing
+    const char          *tokenizer;   // a tokenizer.json; NULL: the run's own, or byte-level
     bool                 resume;      // go on from the newest checkpoint in `out`
     struct gpu_params    gpu;
     bool check; // before training: every step of the plan against its reference

@@ -250,11 +250,12 @@ size_t vkmoe_model_encode(const struct vkmoe_model *m, const char *text, uint32_
                           size_t capacity)
 {
     if (!m->tokenizer) return 0;
-    const size_t bytes = strlen(text);
-    uint32_t *all = malloc((bytes + 1) * sizeof *all);
-    const size_t count = tokenizer_encode(m->tokenizer, text, bytes, all);
-    memcpy(ids, all, min_u64(count, capacity) * sizeof *ids);
-    free(all);
+    struct encoding all = {0};
+    const bool ok = tokenizer_encode(m->tokenizer, text, strlen(text), 0, &all);
+    const size_t count = ok ? all.count : 0;
+    const size_t taken = min_u64(count, capacity);
+    if (taken) memcpy(ids, all.id, taken * sizeof *ids);
+    encoding_free(&all);
     return count;
 }
 
@@ -380,6 +381,7 @@ bool vkmoe_train(const struct vkmoe_train_params *p, struct vkmoe_train_outcome 
         .data = p->data,
         .data_count = p->data_count,
         .out = p->out,
+        .tokenizer = p->tokenizer,
         .resume = p->resume,
         .gpu = {.device = p->device.device,
                 .caps = p->device.caps,

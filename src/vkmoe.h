@@ -142,6 +142,7 @@ struct vkmoe_train_params {
     const char *const *data;        // text files, folders, .jsonl, .bin shards
     int                data_count;
     const char        *out;         // run folder, made if missing
+    const char        *tokenizer;   // a tokenizer.json; NULL: the run's own, else byte-level
     bool               resume;      // go on from the newest checkpoint in `out`
     bool check; // first compare every step of the plan with its scalar reference
     // Any of these: experts come and go between the device and a store in `out`. A run that began

@@ -17,8 +17,8 @@ struct command_help { const char *name, *usage, *about; };
 
 static const struct command_help commands[] = {
     {"train",
-     "CONFIG.json [--data PATH...] [--out DIR] [--steps N] [--seed N] [--resume] [--set "
-     "key=value]... [--check] [--quiet]",
+     "CONFIG.json [--data PATH...] [--tokenizer FILE] [--out DIR] [--steps N] [--seed N] "
+     "[--resume] [--set key=value]... [--check] [--quiet]",
      "train a model; without --data on the text of the current folder"},
     {"generate",
      "DIR|FILE --prompt TEXT [--weights NAME] [--max-tokens N] [--temperature T] [--top-k K] "
@@ -52,6 +52,13 @@ static const struct command_help commands[] = {
     {"unpack", "DIR --out FILE.safetensors|DIR [--json]",
      "such a folder back to ordinary safetensors: the weights, or the whole run"},
     {"compact", "DIR [--json]", "give back what dead records of a store take on the disk"},
+    {"tokenizer",
+     "train --data PATH... --vocab N --out FILE [--pattern gpt2|llama3|qwen2|EXPRESSION] "
+     "[--special TEXT]... [--json]", "a byte-level BPE from text"},
+    {"tokenizer", "encode FILE|DIR [TEXTFILE|--text TEXT] [--specials] [--template] [--json] "
+     "[--out SHARD.bin]", "ids of a text; --json: where each token lies, too"},
+    {"tokenizer", "decode FILE|DIR [--ids 1,2,3]", "text of ids"},
+    {"tokenizer", "info FILE|DIR", "what a tokenizer.json is"},
     {"info", "[DIR|FILE|CONFIG.json] [--devices] [--plan] [--json]",
      "what a model, a device or a plan is"},
 };
@@ -81,6 +88,13 @@ void cli_usage(const char *command)
 enum option_id {
     OPTION_DATA = 256,
     OPTION_SET,
+    OPTION_TOKENIZER,
+    OPTION_VOCAB,
+    OPTION_PATTERN,
+    OPTION_SPECIAL,
+    OPTION_TEXT,
+    OPTION_SPECIALS,
+    OPTION_TEMPLATE,
     OPTION_OUT,
     OPTION_STEPS,
     OPTION_SEED,
@@ -121,11 +135,18 @@ enum option_id {
 };
 
 // `commands`: letters of the commands that take it (t g e l b i s; u: tune, x: export, n: inspect,
-// m: init, p: pack, P: unpack, c: compact), * for all
+// k: tokenizer, m: init, p: pack, P: unpack, c: compact), * for all
 static const struct { struct option option; const char *commands; } options[] = {
-    {{"data", required_argument, NULL, OPTION_DATA}, "texn"},
+    {{"data", required_argument, NULL, OPTION_DATA}, "texnk"},
     {{"set", required_argument, NULL, OPTION_SET}, "tim"},
-    {{"out", required_argument, NULL, OPTION_OUT}, "tlsxnmpP"},
+    {{"tokenizer", required_argument, NULL, OPTION_TOKENIZER}, "t"},
+    {{"vocab", required_argument, NULL, OPTION_VOCAB}, "k"},
+    {{"pattern", required_argument, NULL, OPTION_PATTERN}, "k"},
+    {{"special", required_argument, NULL, OPTION_SPECIAL}, "k"},
+    {{"text", required_argument, NULL, OPTION_TEXT}, "k"},
+    {{"specials", no_argument, NULL, OPTION_SPECIALS}, "k"},
+    {{"template", no_argument, NULL, OPTION_TEMPLATE}, "k"},
+    {{"out", required_argument, NULL, OPTION_OUT}, "ktlsxnmpP"},
     {{"steps", required_argument, NULL, OPTION_STEPS}, "t"},
     {{"seed", required_argument, NULL, OPTION_SEED}, "tgm"},
     {{"resume", no_argument, NULL, OPTION_RESUME}, "t"},
@@ -143,9 +164,9 @@ static const struct { struct option option; const char *commands; } options[] = 
     {{"prune", required_argument, NULL, OPTION_PRUNE}, "x"},
     {{"level", required_argument, NULL, OPTION_LEVEL}, "x"},
     {{"packing", required_argument, NULL, OPTION_PACKING}, "x"},
-    {{"json", no_argument, NULL, OPTION_JSON}, "eixnmpPc"},
+    {{"json", no_argument, NULL, OPTION_JSON}, "keixnmpPc"},
     {{"json", required_argument, NULL, OPTION_JSON}, "b"},
-    {{"ids", required_argument, NULL, OPTION_IDS}, "l"},
+    {{"ids", required_argument, NULL, OPTION_IDS}, "lk"},
     {{"filter", required_argument, NULL, OPTION_FILTER}, "b"},
     {{"save", required_argument, NULL, OPTION_SAVE}, "b"},
     {{"compare", required_argument, NULL, OPTION_COMPARE}, "b"},
@@ -259,6 +280,13 @@ static bool take_option(struct cli *cli, int id, const char *value)
     switch ((enum option_id)id) {
     case OPTION_DATA: return push(cli, cli->data, &cli->data_count, value);
     case OPTION_SET: return push(cli, cli->set, &cli->set_count, value);
+    case OPTION_TOKENIZER: cli->tokenizer = value; return true;
+    case OPTION_VOCAB: return parse_u32(cli, "vocab", value, &cli->vocab);
+    case OPTION_PATTERN: cli->pattern = value; return true;
+    case OPTION_SPECIAL: return push(cli, cli->special, &cli->special_count, value);
+    case OPTION_TEXT: cli->text = value; return true;
+    case OPTION_SPECIALS: return cli->specials = true;
+    case OPTION_TEMPLATE: return cli->template = true;
     case OPTION_OUT: cli->out = value; return true;
     case OPTION_STEPS:
         if (!parse_u32(cli, "steps", value, &cli->steps)) return false;
@@ -329,6 +357,7 @@ static bool take_option(struct cli *cli, int id, const char *value)
 // The first letter, but where two commands share it.
 static char option_letter(const char *command)
 {
+    if (strcmp(command, "tokenizer") == 0) return 'k';
     if (strcmp(command, "tune") == 0) return 'u';
     if (strcmp(command, "inspect") == 0) return 'n';
     if (strcmp(command, "init") == 0) return 'm';

@@ -22,6 +22,13 @@ struct cli {
     const char *set[CLI_MAX_LIST];     // --set key=value
     int         set_count;
     const char *out;                   // --out
+    const char *tokenizer;             // train --tokenizer FILE
+    uint32_t    vocab;                 // tokenizer train --vocab N
+    const char *pattern;               // tokenizer train --pattern NAME|EXPRESSION
+    const char *special[CLI_MAX_LIST]; // tokenizer train --special TEXT
+    int         special_count;
+    const char *text;                  // tokenizer encode --text TEXT
+    bool        specials, template;    // tokenizer encode --specials --template
     const char *prompt;                // --prompt
     const char *ids;                   // --ids
     const char *filter, *json_file;    // bench --filter, --json FILE
@@ -58,3 +65,4 @@ int command_init(struct cli *cli);
 int command_pack(struct cli *cli);
 int command_unpack(struct cli *cli);
 int command_compact(struct cli *cli);
+int command_tokenizer(struct cli *cli);

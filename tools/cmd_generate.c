@@ -35,8 +35,9 @@ static bool encode_prompt(struct generation *g)
 {
     const char *prompt = g->cli->prompt ? g->cli->prompt : "";
     const uint32_t stop = vkmoe_model_stop_id(g->model);
-    g->ids = malloc((strlen(prompt) + 1) * sizeof *g->ids);
-    g->count = (uint32_t)vkmoe_model_encode(g->model, prompt, g->ids, strlen(prompt));
+    g->count = (uint32_t)vkmoe_model_encode(g->model, prompt, NULL, 0);
+    g->ids = malloc((g->count + 1) * sizeof *g->ids);
+    vkmoe_model_encode(g->model, prompt, g->ids, g->count);
     if (g->count == 0 && *prompt) {
         log_error("%s: no tokenizer.json, so a prompt cannot be read", g->cli->operand[0]);
         return false;
@@ -70,9 +71,9 @@ static bool open_session(struct generation *g)
 
 static void print_token(const struct generation *g, uint32_t id)
 {
-    char text[64];
+    char text[4096];
     const size_t bytes = vkmoe_model_decode(g->model, &id, 1, text, sizeof text);
-    fwrite(text, 1, bytes, stdout);
+    fwrite(text, 1, bytes < sizeof text ? bytes : sizeof text, stdout);
     fflush(stdout);
 }
 

@@ -50,6 +50,7 @@ int command_train(struct cli *cli)
         .data = cli->data_count ? cli->data : here,
         .data_count = cli->data_count ? cli->data_count : 1,
         .out = chosen,
+        .tokenizer = cli->tokenizer,
         .resume = cli->resume,
         .check = cli->check,
         .quiet = cli->quiet,

@@ -35,6 +35,8 @@ command:glslangValidator glslang-tools        shader compiler
 header:vulkan/vulkan.h libvulkan-dev          Vulkan headers
 header:volk.h         libvulkan-volk-dev      Vulkan function loader
 header:cjson/cJSON.h  libcjson-dev            JSON
+header:pcre2.h        libpcre2-dev            expressions of tokenizers
+header:utf8proc.h     libutf8proc-dev         composed characters of tokenizers
 header:zstd.h         libzstd-dev             compression of exports
 header:xxhash.h       libxxhash-dev           checksums of exports
 header:liburing.h     liburing-dev            reads and writes beside the compute
@@ -51,6 +53,7 @@ layer:VkLayer_khronos_validation vulkan-validationlayers  Vulkan validation
 has_header()
 {
     case $1 in # cmocka.h wants others in front
+    pcre2.h) printf '#define PCRE2_CODE_UNIT_WIDTH 8\n#include <pcre2.h>\n' | cc -E -x c - >/dev/null 2>&1; return ;;
     cmocka.h) includes='stdarg.h stddef.h stdint.h setjmp.h cmocka.h' ;;
     *) includes=$1 ;;
     esac

@@ -12,7 +12,7 @@ static const struct { const char *name; int (*run)(struct cli *cli); } commands[
     {"export", command_export},
     {"inspect", command_inspect},
     {"init", command_init},     {"pack", command_pack},     {"unpack", command_unpack},
-    {"compact", command_compact},
+    {"compact", command_compact}, {"tokenizer", command_tokenizer},
 };
 
 int main(int argc, char **argv)
@@ -31,7 +31,7 @@ int main(int argc, char **argv)
     }
     fprintf(stderr,
             "vkmoe: no command \"%s\"; there are train, generate, eval, logits, bench, tune, "
-            "sweep, inspect, export, init, pack, unpack, compact, info "
+            "sweep, inspect, export, init, pack, unpack, compact, tokenizer, info "
             "(see vkmoe --help)\n",
             argv[1]);
     return EXIT_USAGE;
