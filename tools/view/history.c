@@ -39,6 +39,8 @@ static bool read_config(struct history *h)
     if (!file_exists(path)) return true;
     if (!config_read(&config, path, NULL, 0)) return false;
     h->own->experts = config.num_experts;
+    for (uint32_t i = 0; i < config.num_hidden_layers; i++)
+        h->own->groups[i] = config.moe_layer[i] ? config.layer_router[i].n_domains : 0;
     return true;
 }
 
@@ -79,6 +81,23 @@ void history_close(struct history **history)
 
 // ---- what has grown
 
+// What the stream did becomes columns beside the numbers of the same step.
+static void put_stream(struct history *h)
+{
+    for (; h->own->placed < h->places; h->own->placed++) {
+        const uint32_t step = h->place_step[h->own->placed], row = history_row(h, step);
+        const struct trace_stream *s = &h->stream[h->own->placed];
+        const double uses = (double)s->hits + (double)s->misses;
+        if (!h->rows || h->row_step[h->rows - 1] < step) return; // that line is not here yet
+        if (row == HISTORY_NONE || h->row_step[row] != step) continue;
+        if (uses > 0) history_metrics_put(h, row, "stream.hit_rate", -1, (double)s->hits / uses);
+        history_metrics_put(h, row, "stream.wait_ms", -1, (double)s->wait_us / 1000);
+        history_metrics_put(h, row, "stream.load_ms", -1, (double)s->load_us / 1000);
+        history_metrics_put(h, row, "stream.bytes", -1, (double)s->bytes);
+        history_metrics_put(h, row, "stream.written", -1, (double)s->written);
+    }
+}
+
 static void find_ends(struct history *h)
 {
     h->first_step = h->rows ? h->row_step[0] : 0;
@@ -95,6 +114,7 @@ bool history_poll(struct history *h, double ms)
     const bool traced = history_trace_poll(h), placed = history_places_poll(h);
     const bool measured = history_metrics_poll(h, ms > 0 ? start + ms / 1000 : 0);
     if (!traced && !placed && !measured) return false;
+    put_stream(h);
     find_ends(h);
     h->version++;
     return true;

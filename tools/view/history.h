@@ -13,10 +13,13 @@
 
 #define HISTORY_NONE 0xffffffffu // no such expert, domain, step
 
-struct history_layer { uint32_t number, top_k; }; // number: in the model
+// number: in the model; groups: of equally many experts, domains of a hierarchical router, else 1
+struct history_layer { uint32_t number, top_k, groups; };
 struct history_alarm { uint32_t step, layer, expert; }; // layer: its number in the model
 
-// A key of metrics.jsonl; of an object in it "object.key" (such as "losses.balance").
+// A key of metrics.jsonl; of an object in it "object.key" (such as "losses.balance"). And from
+// residency.trace, of the stream since it was told of before: "stream.hit_rate" (0..1),
+// "stream.wait_ms" (that compute did not hide), "stream.load_ms", "stream.bytes", "stream.written".
 struct history_series {
     char  *name;
     int    layer; // its number in the model; -1: of the run
@@ -112,6 +115,8 @@ bool history_map_done(const struct history_map *map);
 // Mean picks over the ideal share: 1 is fair. A column in which no step was traced shows the one
 // before; NAN where none is.
 float history_map_load(const struct history_map *map, uint32_t column, uint32_t row);
+// The loads of a whole column: [rows].
+void history_map_column(const struct history_map *map, uint32_t column, float *load);
 // Share of its experts and steps that had no pick: 1 is dead. NAN as above.
 float history_map_idle(const struct history_map *map, uint32_t column, uint32_t row);
 // The experts of a row: first, and how many.

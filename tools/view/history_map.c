@@ -166,6 +166,15 @@ float history_map_load(const struct history_map *map, uint32_t column, uint32_t 
     return value(map, map->load, column, row);
 }
 
+void history_map_column(const struct history_map *map, uint32_t column, float *load)
+{
+    const uint32_t rows = map->view.rows;
+    const uint32_t from = column < map->view.columns ? map->from[column] : HISTORY_NONE;
+    const float *sums = from == HISTORY_NONE ? NULL : map->load + (size_t)from * rows;
+    const float scale = sums ? 1 / (float)map->seen[from] : 0;
+    for (uint32_t row = 0; row < rows; row++) load[row] = sums ? sums[row] * scale : NAN;
+}
+
 float history_map_idle(const struct history_map *map, uint32_t column, uint32_t row)
 {
     return value(map, map->idle, column, row);

@@ -45,18 +45,24 @@ static struct history_series *add_series(struct history *h, const char *name, in
 }
 
 // Lines have their keys in one order, so the next series is most often the one behind the last.
-static void put(struct history *h, const char *name, int layer, double value)
+void history_metrics_put(struct history *h, uint32_t row, const char *name, int layer,
+                         double value)
 {
     for (uint32_t tried = 0; tried < h->series_count; tried++) {
         const uint32_t at = (h->own->series_hint + tried) % h->series_count;
         struct history_series *s = &h->series[at];
         if (s->layer != layer || strcmp(s->name, name) != 0) continue;
-        s->value[h->rows - 1] = (float)value;
+        s->value[row] = (float)value;
         h->own->series_hint = at + 1;
         return;
     }
     struct history_series *s = add_series(h, name, layer);
-    if (s) s->value[h->rows - 1] = (float)value;
+    if (s) s->value[row] = (float)value;
+}
+
+static void put(struct history *h, const char *name, int layer, double value)
+{
+    history_metrics_put(h, h->rows - 1, name, layer, value);
 }
 
 // ---- a line
@@ -95,6 +101,10 @@ static bool skip_array(struct scan *s)
     uint32_t depth = 1;
     while (depth && s->at < s->end) {
         const char c = *s->at;
+        if (c >= '+' && c <= '9') { // most of it is numbers
+            s->at++;
+            continue;
+        }
         if (c == '"') {
             if (!scan_string(s, NULL, 0)) return false;
             continue;
@@ -214,6 +224,7 @@ void history_metrics_clear(struct history *h)
     h->rows = h->series_count = h->alarms = 0;
     h->own->pending.count = 0;
     h->own->metrics.at = 0;
+    h->own->placed = 0;
 }
 
 void history_metrics_free(struct history *h)

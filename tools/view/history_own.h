@@ -27,6 +27,8 @@ struct history_own {
     bool                  trace_refused, places_refused; // did not open; that was said once
     struct tokenizer     *tokenizer;  // NULL: the folder has none
     uint32_t              experts;    // that config.json says; 0: it does not
+    uint32_t              groups[CONFIG_MAX_LAYERS];
+    uint32_t              placed;     // of `places`, those that are columns too
     struct arena         *arena;
 };
 
@@ -40,11 +42,14 @@ struct history_own {
         }                                                                                    \
     } while (0)
 
-// history_metrics.c: reads whole lines until the deadline (os_seconds; 0: none).
+// history_metrics.c. poll: reads whole lines until the deadline (os_seconds; 0: none).
 bool history_metrics_poll(struct history *history, double deadline);
 void history_metrics_clear(struct history *history);
 void history_metrics_free(struct history *history);
 // A line, behind which stands a newline or a zero; false where it is none of metrics.jsonl.
+// A number of a row; a series that is new begins.
+void history_metrics_put(struct history *history, uint32_t row, const char *name, int layer,
+                         double value);
 bool history_metrics_line(struct history *history, const char *line, size_t bytes);
 
 // history_trace.c

@@ -55,6 +55,7 @@ static void end_trace(struct history *h)
 static void end_places(struct history *h)
 {
     free_trace(&h->own->residency, 0);
+    h->own->placed = 0;
     free(h->place_step), free(h->stream);
     h->place_step = NULL, h->stream = NULL, h->places = 0;
 }
@@ -65,6 +66,12 @@ void history_trace_free(struct history *h)
     end_places(h);
 }
 
+static uint32_t groups_of(const struct history *h, uint32_t layer)
+{
+    const uint32_t groups = layer < COUNT_OF(h->own->groups) ? h->own->groups[layer] : 0;
+    return groups && h->experts % groups == 0 ? groups : 1;
+}
+
 static void take_shape(struct history *h, const struct trace_shape *shape)
 {
     h->experts = shape->experts, h->layers = shape->layers, h->domains = shape->domains;
@@ -73,7 +80,8 @@ static void take_shape(struct history *h, const struct trace_shape *shape)
     h->layer = os_alloc((shape->layers + 1) * sizeof *h->layer);
     h->domain_name = os_alloc((shape->domains + 1) * sizeof *h->domain_name);
     for (uint32_t i = 0; i < shape->layers; i++)
-        h->layer[i] = (struct history_layer){shape->layer[i].number, shape->layer[i].top_k};
+        h->layer[i] = (struct history_layer){shape->layer[i].number, shape->layer[i].top_k,
+                                             groups_of(h, shape->layer[i].number)};
     for (uint32_t i = 0; i < shape->domains; i++) h->domain_name[i] = os_strdup(shape->domain[i]);
 }
 
