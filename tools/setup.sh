@@ -47,6 +47,12 @@ needs_check='
 header:cmocka.h       libcmocka-dev           unit tests
 command:c++           g++                     the header as C++
 header:cairo/cairo.h  libcairo2-dev           pictures of sweeps
+header:SDL2/SDL.h     libsdl2-dev             window of the viewer
+header:SDL2/SDL_ttf.h libsdl2-ttf-dev         its text
+header:png.h          libpng-dev              its pictures
+font:DejaVuSans.ttf   fonts-dejavu-core       its font
+command:Xvfb          xvfb                    a screen for its test
+command:xdotool       xdotool                 keys and mouse for its test
 layer:VkLayer_khronos_validation vulkan-validationlayers  Vulkan validation
 '
 
@@ -86,6 +92,7 @@ has()
     command:*) command -v "${1#*:}" >/dev/null 2>&1 ;;
     header:*) has_header "${1#*:}" ;;
     library:*) PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null | grep -q "${1#*:}" ;;
+    font:*) [ -n "$(find /usr/share/fonts -name "${1#*:}" 2>/dev/null)" ] ;;
     driver:*)
         [ -n "${VK_DRIVER_FILES:-${VK_ICD_FILENAMES:-}}" ] || has_file '' $(vulkan_folders icd.d) ;;
     layer:*) has_file "${1#*:}" $(vulkan_folders explicit_layer.d) ;;
