@@ -153,7 +153,7 @@ static void privilege(struct cache_own *own, uint32_t slot)
 static void touch(struct cache_own *own, uint32_t slot)
 {
     own->slot[slot].stamp = ++own->stamp;
-    if (own->cache.params.policy == CACHE_LFRU)
+    if (own->cache.params.policy == CACHE_LFRU && !own->slot[slot].fresh)
         privilege(own, slot);
 }
 

@@ -64,9 +64,10 @@ static void unprivilege(struct model *m, uint32_t key)
     m->privileged_count = kept;
 }
 
-static void model_touch(struct model *m, uint32_t key)
+static void model_touch(struct model *m, uint32_t key, bool used)
 {
     m->event_key[m->events++] = key;
+    if (!used) return;
     unprivilege(m, key);
     memmove(m->privileged + 1, m->privileged, m->privileged_count * sizeof *m->privileged);
     m->privileged[0] = (int32_t)key;
@@ -102,7 +103,7 @@ static int32_t model_get(struct model *m, uint32_t key)
     m->stats.hits++;
     m->stats.useful += m->fresh[slot];
     m->fresh[slot] = false;
-    model_touch(m, key);
+    model_touch(m, key, true);
     return slot;
 }
 
@@ -152,7 +153,7 @@ static bool model_take(struct model *m, uint32_t key, bool prefetch, struct cach
     m->slot_key[at] = (int32_t)key;
     m->dirty[at] = false;
     m->fresh[at] = prefetch;
-    model_touch(m, key);
+    model_touch(m, key, !prefetch);
     return true;
 }
 
