@@ -239,8 +239,9 @@ static bool load_missing(struct experts *x, uint64_t ticket)
     bool full = false;
     for (uint32_t i = 0; i < t->needed && !full; i++) {
         uint32_t slot;
-        if (t->where[i] != WHERE_AWAY) continue;
-        cache_get(x->cache, t->key[i]); // a miss, for the policy
+        if (t->where[i] != WHERE_AWAY && t->where[i] != WHERE_MISSED) continue;
+        if (t->where[i] == WHERE_AWAY) cache_get(x->cache, t->key[i]); // for the policy: once
+        t->where[i] = WHERE_MISSED;
         if (!experts_take(x, t->key[i], ticket, &slot, &full)) return false;
         if (full) break;
         t->where[i] = WHERE_COMING;

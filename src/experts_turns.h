@@ -11,8 +11,9 @@ enum { RANGE_WORDS = 4 }; // of moe_scan's ranges
 enum { EXPERTS_GUESSES = 4096 };
 enum held { HELD_NOT, HELD_SLOT, HELD_HOST };
 enum coming { COMING_NOT, COMING_NEEDED, COMING_GUESSED };
-// Of an expert that has rows: it has no slot; its record is on the way to one; it had its turn.
-enum expert_where { WHERE_AWAY, WHERE_COMING, WHERE_DONE };
+// Of an expert that has rows: it has no slot; none was free for it, and that is counted; its record
+// is on the way to one; it had its turn.
+enum expert_where { WHERE_AWAY, WHERE_MISSED, WHERE_COMING, WHERE_DONE };
 
 // The slots of a turn are pinned until it is known to be over. An expert with gradients is held:
 // its slot is pinned as well, until the optimizer is submitted, or until the slot is needed more:

@@ -106,6 +106,8 @@ static float *streamed(struct host *h, uint32_t slots, uint32_t window, bool pre
     free(logits);
     logits = logits_of(h, params); // once more, with what is there
     *counts = params->experts->counts;
+    // who finds no slot free and waits for the next turn is not used more often for it
+    assert_int_equal(params->experts->cache->stats.misses, counts->misses);
     params_destroy(&params);
     model_destroy(&model);
     return logits;
