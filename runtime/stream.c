@@ -253,6 +253,7 @@ static bool backend_start(struct stream_own *own)
             return true;
         log_info("stream: no io_uring (%s): threads instead", why);
         params->backend = STREAM_THREADS;
+        own->ending = false; // the ring's, where it was its thread that did not start
     }
     const uint32_t threads = params->depth < THREADS_MOST ? params->depth : THREADS_MOST;
     return params->backend == STREAM_PLAIN ||
@@ -378,15 +379,9 @@ uint64_t stream_submit(struct stream *stream, const struct stream_request *reque
     return ticket;
 }
 
-// Becomes needed, and the first of these or the last; with the lock held.
-static void promote(struct stream_own *own, struct stream_item *item, bool first)
+// Becomes needed, and the first of these or the last.
+static void raise_one(struct stream_own *own, struct stream_item *item, bool first)
 {
-    if (item->state == STREAM_ENDED)
-        return;
-    if (item->state == STREAM_HELD)
-        for (struct stream_item *other = item->older; other; other = other->older)
-            if (conflict(item, other))
-                promote(own, other, first);
     if (item->state == STREAM_WAITING)
         list_remove(&own->queue[item->kind], item);
     own->running[item->kind] -= item->running;
@@ -394,6 +389,30 @@ static void promote(struct stream_own *own, struct stream_item *item, bool first
     own->running[item->kind] += item->running;
     if (item->state == STREAM_WAITING)
         (first ? list_prepend : list_append)(&own->queue[item->kind], item);
+}
+
+static bool in_way(const struct stream_item *item, const struct stream_item *held)
+{
+    while (held && !conflict(held, item))
+        held = held->chain;
+    return held != NULL;
+}
+
+// The same for it and for all that it is held by, each once; with the lock held.
+static void promote(struct stream_own *own, struct stream_item *item, bool first)
+{
+    struct stream_item *held = NULL; // of these, what waits for older ones
+    if (item->state == STREAM_ENDED)
+        return;
+    for (struct stream_item *other = item; other; other = held ? other->older : NULL) {
+        if (other != item && !in_way(other, held))
+            continue;
+        raise_one(own, other, first);
+        if (other->state != STREAM_HELD)
+            continue;
+        other->chain = held;
+        held = other;
+    }
 }
 
 void stream_promote(struct stream *stream, uint64_t ticket)

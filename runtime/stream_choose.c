@@ -43,9 +43,10 @@ struct measure {
 static bool measure_open(struct measure *m, const char *path)
 {
     struct stat info;
-    if (stat(path, &info) != 0 || (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))) {
+    const bool found = stat(path, &info) == 0;
+    if (!found || (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))) {
         log_error("%s: cannot be streamed from: %s", path,
-                  errno ? os_file_reason(errno) : "it is no file");
+                  found ? "it is no file" : os_file_reason(errno));
         return false;
     }
     m->path = path;

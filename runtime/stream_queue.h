@@ -26,6 +26,7 @@ struct stream_item {
     uint64_t              error_at;    // offset in the file
     struct stream_item   *next, *before; // in its queue, or in the list of ends
     struct stream_item   *younger, *older; // all that have not ended
+    struct stream_item   *chain;       // while it is promoted: the next that is held
 };
 
 struct stream_list { struct stream_item *first, *last; };

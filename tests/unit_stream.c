@@ -444,6 +444,42 @@ static void a_refused_io_uring_becomes_threads(void **state)
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+// The linker puts this in the place of every call of pthread_create.
+int __real_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+int __wrap_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+static atomic_int threads_refused;
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*run)(void *), void *user)
+{
+    if (atomic_fetch_sub(&threads_refused, 1) > 0) return EAGAIN;
+    threads_refused = 0;
+    return __real_pthread_create(thread, attributes, run, user);
+}
+
+// The ring's thread cannot be started, those of the pool can.
+static void a_ring_without_a_thread_becomes_threads(void **state)
+{
+    (void)state;
+    const int fd = make_file("file", MIB, 11, 0);
+    uint8_t *memory = os_pages(MIB);
+    threads_refused = 1;
+    struct stream *stream = make_stream(STREAM_URING);
+    if (stream->params.backend == STREAM_THREADS && unit_log.lines)
+        unit_assert_line("no thread can be started", "");
+    threads_refused = 0;
+    usleep(20000); // workers that believe it ends have left
+    const uint64_t ticket = submit(stream, STREAM_NEEDED, fd, 0, MIB, memory);
+    const double began = os_seconds();
+    while (!stream_finished(stream, ticket) && os_seconds() - began < 10) usleep(1000);
+    assert_true(stream_finished(stream, ticket));
+    assert_true(stream_wait(stream, ticket));
+    assert_bytes(memory, 0, MIB, 11);
+    stream_destroy(&stream);
+    os_pages_free(memory, MIB);
+    close(fd);
+}
+
 // ---- the choice
 
 static void the_choice_is_measured(void **state)
@@ -468,6 +504,9 @@ static void the_choice_is_measured(void **state)
     assert_non_null(strstr(choice.text, "not measured"));
     assert_true(stream_choose(unit_folder, 0, "auto", &choice)); // nothing to measure yet
     assert_true(stream_choose(NULL, 0, NULL, &choice));
+    errno = ENOSPC; // of something before
+    assert_false(stream_choose("/dev/null", 0, NULL, &choice));
+    unit_assert_line("/dev/null", "it is no file");
     assert_true(stream_choose(unit_write("small", "x", 1), 0, NULL, &choice));
     unit_assert_silent();
     assert_false(stream_choose(unit_path("file"), 0, "fast", &choice));
@@ -510,6 +549,7 @@ int main(void)
         UNIT(crooked_requests_are_refused),
         UNIT(several_threads_share_a_stream),
         UNIT(a_refused_io_uring_becomes_threads),
+        UNIT(a_ring_without_a_thread_becomes_threads),
         UNIT(the_choice_is_measured),
         UNIT(nothing_is_left_open),
     };
