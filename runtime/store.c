@@ -83,22 +83,29 @@ static struct store_segment *open_segment(struct store *store, uint32_t number, 
     s->number = number;
     s->direct = NOT_OPENED;
     s->fd = store->file->open(store->file->user, path, flags);
-    bool ok = (s->fd >= 0 && fstat(s->fd, &info) == 0) || fail("open", path);
+    const bool ok = (s->fd >= 0 && fstat(s->fd, &info) == 0) || fail("open", path);
     const uint64_t records = ok ? (uint64_t)info.st_size / g->record_bytes : 0;
-    if (ok && records > g->segment_records) {
-        log_error("%s: oversized: %lld bytes, at most %" PRIu64 " belong to a segment of this "
-                  "store", path, (long long)info.st_size, g->segment_records * g->record_bytes);
-        ok = false;
-    }
     if (!ok) {
         store_segment_close(store, &s);
         return NULL;
     }
-    s->records = (uint32_t)records;
+    s->oversized = records > g->segment_records;
+    s->records = s->oversized ? g->segment_records : (uint32_t)records;
     s->state = os_alloc(g->segment_records * sizeof *s->state);
     s->key = os_alloc(g->segment_records * sizeof *s->key);
     insert_segment(store, s);
     return s;
+}
+
+bool store_segment_fits(const struct store *store, const struct store_segment *segment)
+{
+    const struct store_geometry *g = &store->geometry;
+    char path[PATH_BYTES];
+    if (!segment->oversized) return true;
+    store_segment_path(store, segment->number, path, sizeof path);
+    log_error("%s: oversized: at most %" PRIu64 " bytes belong to a segment of this store", path,
+              g->segment_records * g->record_bytes);
+    return false;
 }
 
 void store_set_state(struct store *store, struct store_segment *segment, uint32_t record,
@@ -262,7 +269,7 @@ static bool check_segments(struct store *store, const char *path,
         if (!s && !store->writable && file_exists(file))
             s = open_segment(store, wanted->number, O_RDONLY);
         else if (!s) log_error("%s: missing; %s names it", file, path);
-        if (!s) return false;
+        if (!s || !store_segment_fits(store, s)) return false;
         if (s->records >= wanted->records) continue;
         log_error("%s: %" PRIu32 " whole records, %s names %" PRIu32 "; was it cut short?", file,
                   s->records, path, wanted->records);

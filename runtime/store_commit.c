@@ -160,6 +160,16 @@ static void choose_index(const struct store *store, const char *manifest, char *
         snprintf(now, sizeof old.index_file, "%.40s.1.index", store->name);
 }
 
+static void keep_named(struct store *store, const struct store_named *named, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        struct store_segment *s = store_segment_find(store, named[i].segment);
+        store_set_state(store, s, named[i].record, s->state[named[i].record] | PLACE_KEPT);
+    }
+}
+
+// Once the manifest has its name its places are kept, even where the folder's sync fails: it may
+// well be there when the folder is opened next.
 static bool write_commit(struct store *store, const char *folder, struct store_manifest *manifest,
                          const struct store_named *named)
 {
@@ -171,9 +181,10 @@ static bool write_commit(struct store *store, const char *folder, struct store_m
                                    &manifest->index_bytes);
     manifest->index_sum = checksum_xxh64(data, manifest->index_bytes);
     char *text = store_manifest_print(manifest);
-    const bool ok = write_file(store->file, index, data, manifest->index_bytes) &&
-                    write_file(store->file, path, text, strlen(text)) &&
-                    sync_folder(store->file, folder);
+    const bool there = write_file(store->file, index, data, manifest->index_bytes) &&
+                       write_file(store->file, path, text, strlen(text));
+    if (there) keep_named(store, named, manifest->index_records);
+    const bool ok = there && sync_folder(store->file, folder);
     if (ok && *before) {
         snprintf(index, sizeof index, "%s/%s", folder, before);
         store->file->remove(store->file->user, index);
@@ -188,10 +199,6 @@ bool store_commit(struct store *store, const char *folder)
     if (!sync_segments(store)) return false;
     struct store_named *named = collect(store, &manifest);
     const bool ok = write_commit(store, folder, &manifest, named);
-    for (uint64_t i = 0; ok && i < manifest.index_records; i++) {
-        struct store_segment *s = store_segment_find(store, named[i].segment);
-        store_set_state(store, s, named[i].record, s->state[named[i].record] | PLACE_KEPT);
-    }
     free(manifest.segment);
     free(named);
     return ok;
@@ -207,6 +214,10 @@ static bool mark_one(struct store *store, const char *path)
     bool ok = store_same(&manifest, path, store->identity, &store->geometry);
     for (uint64_t i = 0; ok && i < manifest.index_records; i++) {
         struct store_segment *s = store_segment_find(store, named[i].segment);
+        if (s && !store_segment_fits(store, s)) {
+            ok = false;
+            break;
+        }
         if (s && named[i].record < s->records) {
             store_set_state(store, s, named[i].record, s->state[named[i].record] | PLACE_KEPT);
             continue;

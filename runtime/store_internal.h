@@ -73,6 +73,7 @@ struct store_segment {
     uint32_t  number;
     int       fd, direct; // direct -1: not opened yet, -2: not possible
     bool      dirty;      // written since it was synced
+    bool      oversized;  // longer than a segment of this store: another's, where none names it
     uint32_t  records;    // places that the file has
     uint32_t  used;       // of these with a state
     uint32_t  hint;       // no free place in front of it
@@ -101,6 +102,7 @@ struct store {
 struct store_segment *store_segment_find(const struct store *store, uint32_t number);
 void store_segment_close(struct store *store, struct store_segment **segment);
 void store_segment_path(const struct store *store, uint32_t number, char *out, size_t bytes);
+bool store_segment_fits(const struct store *store, const struct store_segment *segment); // or line
 void store_set_state(struct store *store, struct store_segment *segment, uint32_t record,
                      uint8_t state);
 // The first place in order that is free in a file; NULL where there is none.

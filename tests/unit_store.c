@@ -3,6 +3,7 @@
 // reused only when nobody names them, damage is refused in one line that says where.
 #include "tests/unit_store.h"
 
+#include <errno.h>
 #include <fcntl.h>
 
 #include "runtime/checksum.h"
@@ -148,6 +149,41 @@ static void test_commit_again(void **state)
     store_close(&store);
 }
 
+static bool folders_fail;
+
+static int sync_files(void *user, int fd)
+{
+    struct stat info;
+    (void)user;
+    if (!folders_fail || fstat(fd, &info) != 0 || !S_ISDIR(info.st_mode)) return fsync(fd);
+    errno = EIO;
+    return -1;
+}
+
+// A commit that fails behind its rename may be the one that is found: its bytes stay too.
+static void test_commit_unsynced(void **state)
+{
+    (void)state;
+    struct os_file file = os_file_system;
+    struct store_params params = store_test_params();
+    file.sync = sync_files;
+    params.file = &file;
+    struct store *store = store_create(&params);
+    assert_non_null(store);
+    put_record(store, 1, 1);
+    assert_true(store_commit(store, make_folder("commit")));
+    put_record(store, 1, 2);
+    folders_fail = true;
+    assert_false(store_commit(store, unit_path("commit")));
+    unit_assert_line("commit", "sync the folder");
+    folders_fail = false;
+    for (uint32_t version = 3; version < 6; version++) put_record(store, 1, version);
+    store_close(&store);
+    assert_non_null(store = open_commit("commit", false));
+    assert_true(record_is(store, 1, 2));
+    store_close(&store);
+}
+
 static void test_compact(void **state)
 {
     (void)state;
@@ -208,6 +244,32 @@ static void test_unfinished(void **state)
     store = make_store(); // nothing is kept: nothing stays
     assert_int_equal(store_stats(store).segments, 0);
     store_close(&store);
+}
+
+// Left by a run of another size, whose segments would be too long for this one.
+static void test_unfinished_of_another(void **state)
+{
+    (void)state;
+    struct store *store = make_store();
+    store_close(&store);
+    for (int writable = 0; writable < 2; writable++) {
+        unit_write_text("records/segment-00000002.bin", "x");
+        assert_int_equal(truncate(unit_path("records/segment-00000002.bin"), 9 * RECORD + 7), 0);
+        store = writable ? open_commit("commit", true) : make_store();
+        assert_non_null(store);
+        assert_true(access(unit_path("records/segment-00000002.bin"), F_OK) != 0);
+        put_record(store, 1, 1);
+        assert_true(store_commit(store, make_folder("commit")));
+        assert_true(record_is(store, 1, 1));
+        store_close(&store);
+    }
+    const struct store_params params = store_test_params();
+    struct store_params kept = params;
+    const char *const path = unit_path("commit/experts.json");
+    kept.kept = &path, kept.kept_count = 1;
+    assert_int_equal(truncate(unit_path("records/segment-00000001.bin"), 5 * RECORD), 0);
+    assert_null(store_create(&kept)); // a manifest names what lies in it
+    unit_assert_line("segment-00000001.bin", "oversized");
 }
 
 // ---- refusals
@@ -365,7 +427,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         UNIT(test_checksum), UNIT(test_round_trip), UNIT(test_parts), UNIT(test_kept),
-        UNIT(test_commit_again), UNIT(test_compact), UNIT(test_two_writers),
-        UNIT(test_unfinished), UNIT(test_manifest), UNIT(test_files), UNIT(test_kept_is_read)};
+        UNIT(test_commit_again), UNIT(test_commit_unsynced), UNIT(test_compact),
+        UNIT(test_two_writers), UNIT(test_unfinished), UNIT(test_unfinished_of_another),
+        UNIT(test_manifest), UNIT(test_files), UNIT(test_kept_is_read)};
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
 }
