@@ -32,6 +32,7 @@ layout(binding = 5) readonly buffer Moves { uint moves[]; };
 layout(binding = 6) readonly buffer Places { uint places[]; };
 #define MORE_PUSH uint record, draw, mapped, nearest;
 #include "lib/optimizer.glsl"
+#include "lib/draws.glsl"
 #include "lib/stochastic.glsl"
 #else
 layout(binding = 5) writeonly buffer Copy { STORE copy[]; };
@@ -59,8 +60,17 @@ vec4 gradient_at(uint i, uint end, bool quads)
 }
 
 #ifdef STOCHASTIC
+uvec4 eight_halves; // of two quads
+uvec2 halves;       // of the quad at hand, the lane's k-th
+
+void draw_halves(uint k, uint quad, uint draws)
+{
+    if (QUADS == 1 || (k & 1) == 0) eight_halves = random_halves(draws + quad / 2);
+    halves = (quad & 1) == 0 ? eight_halves.xy : eight_halves.zw;
+}
+
 // Elements i to i + 3 go by `move`.
-void go(uint i, uint end, bool quads, float decay, vec4 move, uvec2 halves)
+void go(uint i, uint end, bool quads, float decay, vec4 move)
 {
     if (quads && i + 4 <= end) {
         p4[i / 4] = round_four(four_of(p4[i / 4]) * decay - move, halves);
@@ -144,17 +154,13 @@ void main()
 #ifdef STOCHASTIC
     if (!goes) return;
     const uint draws = first_draw(own.matrix) + own.part * (EACH / 8);
-    uvec4 halves = uvec4(0);
 #endif
     [[unroll]] for (uint k = 0; k < QUADS; k++) {
-        const vec4 move = speed * mean[k] / (sqrt(square[k]) * root_inverse + eps);
 #ifdef STOCHASTIC
-        if (QUADS == 1 || (k & 1) == 0) halves = random_halves(draws + (first + k) / 2);
-        go(own.begin + 4 * (first + k), own.end, own.quads, decay, move,
-           ((first + k) & 1) == 0 ? halves.xy : halves.zw);
-#else
-        go(own.begin + 4 * (first + k), own.end, own.quads, decay, move);
+        draw_halves(k, first + k, draws);
 #endif
+        go(own.begin + 4 * (first + k), own.end, own.quads, decay,
+           speed * mean[k] / (sqrt(square[k]) * root_inverse + eps));
     }
     if (!goes) return;
     const vec2 inverse = mix(vec2(0.0), 1e6 / most, greaterThan(most, vec2(0.0)));

@@ -24,6 +24,7 @@ layout(binding = 6) readonly buffer Moves { uint moves[]; };
 layout(binding = 7) readonly buffer Places { uint places[]; };
 #define MORE_PUSH uint record, draw, mapped, nearest;
 #include "lib/optimizer.glsl"
+#include "lib/draws.glsl"
 #include "lib/stochastic.glsl"
 
 float factor;                     // norm[1]

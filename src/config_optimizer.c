@@ -128,11 +128,9 @@ static bool check_average(struct reader *r)
 static bool check_masters(struct reader *r)
 {
     const struct config *c = r->config;
-    bool others = c->optim == CONFIG_MUON || c->optim == CONFIG_SGD, biases = false;
+    bool others = c->optim == CONFIG_MUON || c->optim == CONFIG_SGD;
     for (uint32_t i = 0; i < c->group_count; i++)
         others |= c->group[i].optim == CONFIG_MUON || c->group[i].optim == CONFIG_SGD;
-    for (uint32_t i = 0; i < c->num_hidden_layers; i++)
-        biases |= c->moe_layer[i] && c->layer_router[i].type == CONFIG_ROUTER_SIGMOID_BIAS;
     if (c->master_weights)
         return c->stochastic_rounding ||
                refuse(r, "stochastic_rounding", "true where master_weights is true: masters are "
@@ -141,9 +139,6 @@ static bool check_masters(struct reader *r)
         return refuse(r, "master_weights", "true, or torch_dtype bfloat16");
     if (others)
         return refuse(r, "master_weights", "true, or optim adamw or adamw_8bit for all weights");
-    if (biases)
-        return refuse(r, "master_weights", "true where router_type is sigmoid_bias, whose steps "
-                                           "are too small for bfloat16");
     if (config_averages(c))
         return refuse(r, "master_weights", "true where a mean of the weights is kept (ema_decay, "
                                            "swa_every)");

@@ -297,6 +297,11 @@ enum kernel_op {
     // from stats, where norm[2] is not 0; copy is written only where copy. push_router_bias
     // r stats, r norm f32[4], m bias f32[E], w copy STORE[E]
     KERNEL_ROUTER_BIAS,
+    // The same where there are no masters: bias is of the storage type, bfloat16, and rounded as
+    // weights are by KERNEL_ADAMW_STOCHASTIC, element e from block draw + e / 8 on, or to nearest.
+    // push_router_bias_stochastic
+    // r step, r stats, r norm f32[4], m bias STORE[E]
+    KERNEL_ROUTER_BIAS_STOCHASTIC,
     // Stable counting sort of the pairs p = t*K + pick by expert, in blocks of `block` pairs: first
     // how many of each block go to each expert. An id >= E is in no expert (dropped). Where
     // slices > 1, totals, zero before, becomes their sum over the blocks. push_moe_sort
@@ -597,6 +602,7 @@ struct push_router_losses {
 };
 struct push_router_pool { uint32_t tokens, experts, layers, stride, layer; float coef; };
 struct push_router_bias { uint32_t experts, copy; float speed; };
+struct push_router_bias_stochastic { uint32_t experts, draw, nearest; float speed; };
 struct push_moe_sort {
     uint32_t pairs, experts, block, blocks, slices, tile_rows, max_tiles;
     uint32_t columns[6], rows[2]; // workgroups of the indirect entries: moe_grid

@@ -206,6 +206,15 @@ static void router_bias(struct kernel_case *c)
     output(c, 3, KERNEL_CASE_STORE, EXPERTS);
 }
 
+static void router_bias_stochastic(struct kernel_case *c)
+{
+    PUSH(c, push_router_bias_stochastic, .experts = EXPERTS, .draw = 3, .speed = 0.01f);
+    step(c, 0, &(struct step_words){.step = 3, .seed_low = 9});
+    positive(c, 1, DTYPE_F32, ROUTER_STATS_HEAD + 3 * EXPERTS);
+    positive(c, 2, DTYPE_F32, 4);
+    numbers(c, 3, KERNEL_CASE_STORE, EXPERTS);
+}
+
 static const struct push_moe_sort sort = {.pairs = PAIRS, .experts = EXPERTS, .block = 7,
                                           .blocks = 3, .slices = 1, .tile_rows = 4,
                                           .max_tiles = 9, .columns = {1, 2, 3, 4, 5, 6},
@@ -416,6 +425,7 @@ kernel_case_fn *kernel_case_router(enum kernel_op op)
         [KERNEL_ROUTER_LOSSES] = router_losses,
         [KERNEL_ROUTER_POOL] = router_pool,
         [KERNEL_ROUTER_BIAS] = router_bias,
+        [KERNEL_ROUTER_BIAS_STOCHASTIC] = router_bias_stochastic,
         [KERNEL_MOE_COUNT] = moe_count,
         [KERNEL_MOE_SCAN] = moe_scan,
         [KERNEL_MOE_WIDTHS] = moe_widths,

@@ -214,6 +214,8 @@ COST(router_losses, push_router_losses, 2 * D(p->tokens) + 20 * D(p->experts),
 COST(router_pool, push_router_pool, 4 * D(p->experts) * p->layers,
      4 * D(p->experts) * (p->layers + 3))
 COST(router_bias, push_router_bias, 2 * D(p->experts), D(p->experts) * (12 + store))
+COST(router_bias_stochastic, push_router_bias_stochastic, 30 * D(p->experts),
+     D(p->experts) * (8 + store))
 COST(moe_count, push_moe_sort, 0, 4 * D(p->pairs) + 4 * D(p->blocks) * p->experts)
 COST(moe_scan, push_moe_sort, 0, 8 * D(p->blocks) * p->experts)
 COST(moe_place, push_moe_place, 0, 52 * D(p->ranges))
@@ -351,6 +353,8 @@ static const struct kernel_info table[KERNEL_COUNT] = {
     ROW(ROUTER_LOSSES, router_losses, groups_one, router_losses, push_router_losses, "rrrrmwr"),
     ROW(ROUTER_POOL, router_pool, groups_one, router_pool, push_router_pool, "mm"),
     ROW(ROUTER_BIAS, router_bias, groups_one, router_bias, push_router_bias, "rrmw"),
+    ROW(ROUTER_BIAS_STOCHASTIC, router_bias_stochastic, groups_one, router_bias_stochastic,
+        push_router_bias_stochastic, "rrrm"),
     ROW(MOE_COUNT, moe_count, groups_moe_blocks, moe_count, push_moe_sort, "rwm"),
     ROW(MOE_SCAN, moe_scan, groups_moe_scan, moe_scan, push_moe_sort, "mrwwww"),
     ROW(MOE_WIDTHS, moe_widths, groups_moe_widths, moe_widths, push_moe_widths, "rmm"),

@@ -453,11 +453,38 @@ void network_route_back(struct network *n, int32_t layer, struct plan_range dgat
 
 // ---- after the step
 
+static void bias_step(struct plan *plan, const struct params *params, const struct network_io *io,
+                      struct plan_range stats, const struct model_tensor *bias, int32_t layer)
+{
+    const struct config *c = &params->model->config;
+    const bool copy = params->buffer[PARAMS_COMPUTE] != NULL;
+    const struct push_router_bias push = {.experts = c->num_experts, .copy = copy,
+                                          .speed = (float)c->layer_router[layer].bias_speed};
+    const struct plan_range master = params_range(params, plan, PARAMS_MASTER, bias);
+    plan_add(plan, KERNEL_ROUTER_BIAS, 0, &push,
+             PLAN_BIND(stats, io->norm, master,
+                       copy ? params_range(params, plan, PARAMS_COMPUTE, bias) : master));
+}
+
+static void stochastic_bias_step(struct plan *plan, const struct params *params,
+                                 const struct network_io *io, struct plan_range stats,
+                                 const struct model_tensor *bias, int32_t layer)
+{
+    const struct config *c = &params->model->config;
+    const struct push_router_bias_stochastic push = {
+        .experts = c->num_experts,
+        .draw = (uint32_t)bias->draw,
+        .nearest = !c->stochastic_rounding,
+        .speed = (float)c->layer_router[layer].bias_speed};
+    plan_add(plan, KERNEL_ROUTER_BIAS_STOCHASTIC, 0, &push,
+             PLAN_BIND(io->step, stats, io->norm,
+                       params_range(params, plan, PARAMS_COMPUTE, bias)));
+}
+
 void network_route_update(struct plan *plan, struct params *params, const struct network_io *io)
 {
     const struct model *model = params->model;
     const struct config *c = &model->config;
-    const bool copy = params->buffer[PARAMS_COMPUTE] != NULL;
     uint32_t index = 0;
     for (int32_t layer = 0; layer < (int32_t)c->num_hidden_layers; layer++) {
         if (!c->moe_layer[layer]) continue;
@@ -465,11 +492,7 @@ void network_route_update(struct plan *plan, struct params *params, const struct
         const struct plan_range stats = plan_slice(io->stats, index++ * row, row);
         const struct model_tensor *bias = model_find(model, ROLE_ROUTER_CORRECTION, layer);
         if (!bias) continue;
-        const struct push_router_bias push = {.experts = c->num_experts, .copy = copy,
-                                              .speed = (float)c->layer_router[layer].bias_speed};
-        const struct plan_range master = params_range(params, plan, PARAMS_MASTER, bias);
-        plan_add(plan, KERNEL_ROUTER_BIAS, 0, &push,
-                 PLAN_BIND(stats, io->norm, master,
-                           copy ? params_range(params, plan, PARAMS_COMPUTE, bias) : master));
+        if (c->master_weights) bias_step(plan, params, io, stats, bias, layer);
+        else stochastic_bias_step(plan, params, io, stats, bias, layer);
     }
 }

@@ -535,11 +535,7 @@ static void each_rule_refuses_in_one_line(void **state)
         assert_false(config_read(&config, NULL, pairs[i].set, pairs[i].set[2] ? 3 : 2));
         unit_assert_line(pairs[i].first, pairs[i].second);
     }
-    const char *const biases[] = {"master_weights=false", "torch_dtype=bfloat16", "num_experts=4",
-                                  "router_type=sigmoid_bias"};
     struct config config;
-    assert_false(config_read(&config, NULL, biases, COUNT_OF(biases)));
-    unit_assert_line("master_weights: found false", "sigmoid_bias");
     const char *const window[] = {"causal=false", "task=copy", "sliding_window=8"};
     assert_false(config_read(&config, NULL, window, COUNT_OF(window)));
     unit_assert_line("sliding_window: found 8", "null where causal is false");

@@ -1,18 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Stochastic rounding to bf16 (Gupta et al. 2015, 1502.02551): KERNEL_ADAMW_STOCHASTIC of
-// src/kernel.h says which bits. The includer includes lib/optimizer.glsl, binds `step` and `places`
-// and pushes `draw`, `mapped`, `nearest`. Eight neighbours are a uvec4 in memory, and so are the
-// halves that are added to them.
+// src/kernel.h says which bits. The includer binds `step` and pushes `nearest`. Eight neighbours
+// are a uvec4 in memory, and so are the halves that are added to them.
 #include "rng.glsl"
 
 #define ROUNDING 0x80000001u // KERNEL_ROUNDING
 
-uint first_draw(uint matrix)
-{
-    return mapped != 0 ? places[first + matrix] : draw + matrix * ((count + 7) / 8);
-}
-
-// Of elements 8 * (block - first_draw) on.
+// Of eight elements of a part, from a multiple of eight on.
 uvec4 random_halves(uint block)
 {
     return rng_philox(uvec2(step.seed_low, step.seed_high), uvec4(block, 0, step.step, ROUNDING));

@@ -181,3 +181,20 @@ void ref_router_bias(const struct gpu_ref_call *call)
         if (push->copy) ref_store(call, 3, e, (double)bias[e]);
     }
 }
+
+void ref_router_bias_stochastic(const struct gpu_ref_call *call)
+{
+    const struct push_router_bias_stochastic *push = call->push;
+    const float *load = step_of(call->buffer[1], push->experts), *norm = call->buffer[2];
+    uint16_t *bias = call->buffer[3];
+    double all = 0;
+    for (uint32_t e = 0; e < push->experts; e++) all += (double)load[e];
+    for (uint32_t e = 0; norm[2] != 0 && e < push->experts; e++) {
+        const double missing = all / push->experts - (double)load[e];
+        double value = ref_load(call, 3, e);
+        if (missing != 0) value += copysign((double)push->speed, missing);
+        bias[e] = push->nearest ? dtype_bf16_from_f32((float)value)
+                                : ref_round_bf16((float)value,
+                                                 ref_random_half(call->buffer[0], push->draw, e));
+    }
+}

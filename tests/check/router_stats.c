@@ -179,6 +179,35 @@ static void bias(struct check *t, uint32_t experts, bool copy, bool skipped)
     free(load);
 }
 
+// Every bit is the reference's: one sum in f32, rounded by the same random numbers.
+static void stochastic_bias(struct check *t, uint32_t experts, bool skipped, bool nearest)
+{
+    const struct push_router_bias_stochastic push = {
+        .experts = experts, .draw = 11, .nearest = nearest, .speed = 0.001f};
+    double *load = calloc(ROUTER_STATS_HEAD + 3 * (size_t)experts, sizeof *load);
+    for (uint32_t e = 0; e < experts; e++)
+        load[ROUTER_STATS_HEAD + 2 * experts + e] = e < experts / 2 ? 8 : 8 + (e % 2 ? 3 : -3);
+    check_begin(t, KERNEL_ROUTER_BIAS_STOCHASTIC, 0, "E %u skipped %d nearest %d", experts,
+                (int)skipped, (int)nearest);
+    check_step(t, 0, &(struct step_words){.step = 9, .seed_low = 7});
+    check_values(t, 1, DTYPE_F32, load, ROUTER_STATS_HEAD + 3 * (uint64_t)experts);
+    check_values(t, 2, DTYPE_F32, (const double[]){1, 1, skipped ? 0 : 1, 0}, 4);
+    check_normal(t, 3, CHECK_STORE, experts, 0.5);
+    free(load);
+    if (!check_run(t, &push, 1e-12)) return;
+    struct gpu_ref_call call = {.push = &push, .tag = (int)t->store};
+    for (int b = 0; b < 4; b++) call.buffer[b] = t->binding[b].initial;
+    uint16_t *want = malloc(experts * sizeof *want);
+    memcpy(want, t->binding[3].initial, experts * sizeof *want);
+    call.buffer[3] = want;
+    kernel_info(KERNEL_ROUTER_BIAS_STOCHASTIC)->ref(&call);
+    if (memcmp(want, check_result(t, 3), experts * sizeof *want) != 0)
+        check_fail(t, "not the bits of the reference");
+    if ((memcmp(want, t->binding[3].initial, experts * sizeof *want) == 0) != skipped)
+        check_fail(t, skipped ? "moved in a skipped step" : "nothing moved");
+    free(want);
+}
+
 void check_router_stats(struct check *t)
 {
     static const uint32_t sizes[][2] = {{1, 1}, {3, 2}, {31, 8}, {64, 33}, {129, 7}, {5, 2048}};
@@ -194,4 +223,6 @@ void check_router_stats(struct check *t)
     for (int copy = 0; copy < 2; copy++)
         for (int skipped = 0; skipped < 2; skipped++)
             bias(t, copy ? 33 : 4, copy, skipped);
+    for (int i = 0; t->store == DTYPE_BF16 && i < 4; i++)
+        stochastic_bias(t, i & 1 ? 2048 : 61, i == 2, i == 3);
 }
