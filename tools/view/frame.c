@@ -158,7 +158,7 @@ static void draw_header(struct view *v, struct canvas *c, struct rect bar)
     if (isfinite(value)) snprintf(loss, sizeof loss, "   loss %.4f", value);
     if (wide)
         canvas_print(c, FONT_TEXT, bar, ALIGN_RIGHT, v->theme->dim, "%s   step %u of %u%s",
-                     base_name(h->folder), v->step, h->last_step, loss);
+                     base_name(v->name ? v->name : h->folder), v->step, h->last_step, loss);
     else canvas_print(c, FONT_TEXT, bar, ALIGN_RIGHT, v->theme->dim, "step %u", v->step);
 }
 

@@ -11,6 +11,7 @@
 static const char usage[] =
     "usage: vkmoe-view DIR                        a window on a run, also while it trains\n"
     "       vkmoe-view DIR --png FILE             a picture, without a screen\n"
+    "       vkmoe-view DIR --text PATH ...        what its model picks for a text\n"
     "       vkmoe-view [DIR] --bench              how long frames take; without DIR of large runs\n"
     "  --panel NAME   overview, experts, tokens, specialisation, residency, plan or all\n"
     "  --step N       of the slider (default: the last)\n"
@@ -21,6 +22,7 @@ static const char usage[] =
     "  --scale F      of texts and lines (default: the screen's, else 1)\n"
     "  --light        dark on light\n"
     "  --hover X,Y    (--png) as if the mouse were there\n"
+    "  --device NAME  (--text) of those that vkmoe info --devices tells, or ref\n"
     "  --font FILE    another font than DejaVu\n";
 
 static int fail_usage(const char *what, const char *value)
@@ -45,6 +47,9 @@ static bool take_value(struct view_options *o, const char *name, const char *val
     char *end;
     long a, b;
     if (strcmp(name, "--png") == 0) return o->png = value, true;
+    if (strcmp(name, "--device") == 0) return o->device = value, true;
+    if (strcmp(name, "--text") == 0 && o->texts < (int)COUNT_OF(o->text))
+        return o->text[o->texts++] = value, true;
     if (strcmp(name, "--font") == 0) return o->font = value, true;
     if (strcmp(name, "--panel") == 0) return panel_find(value, &o->panel);
     if (strcmp(name, "--step") == 0)

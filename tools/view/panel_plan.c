@@ -68,7 +68,7 @@ static struct rect span_of(struct rect area, const struct plan_file *f, double s
 static void tell_row(struct view *v, const struct plan_file *f, const struct plan_row *row)
 {
     char flop[64], bytes[64];
-    view_tip(v, "%s %s\n%s, plan %s\n%.3f ms, %.1f %% of its plan\n%s\n%s", row->kernel,
+    view_tip(v, "%s (%s)\n%s, plan %s\n%.3f ms, %.1f %% of its plan\n%s\n%s", row->kernel,
              row->variant, row->section, f->plan[row->plan].name, row->ms,
              100 * row->ms / fmax(f->plan[row->plan].ms, 1e-9),
              rate_text(flop, sizeof flop, row->flop / row->ms, f->fma_gflops, "GFLOP/s"),
@@ -176,9 +176,8 @@ static void draw_line(struct view *v, struct canvas *c, struct rect line,
     canvas_fill(c, (struct rect){mark.x, mark.y + (mark.h - side) / 2, side, side},
                 colour_expert(kind));
     const struct rect name = rect_left(&line, name_width(c, line.w));
-    snprintf(text, sizeof text, "%s %s", k->name, k->variant);
     canvas_text(c, FONT_TEXT, (struct rect){name.x, name.y, name.w - 4, name.h}, ALIGN_LEFT,
-                v->theme->text, text);
+                v->theme->text, k->name);
     canvas_print(c, FONT_TEXT, rect_left(&line, canvas_px(c, 44)), ALIGN_RIGHT, v->theme->dim, "%u",
                  k->steps);
     canvas_print(c, FONT_TEXT, rect_left(&line, canvas_px(c, 72)), ALIGN_RIGHT, v->theme->text,

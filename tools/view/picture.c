@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "runtime/log.h"
+#include "runtime/os.h"
 #include "tools/view/main.h"
 
 static bool choose_layer(struct view *v, int number)
@@ -16,10 +17,15 @@ static bool choose_layer(struct view *v, int number)
 
 bool view_open(struct view *v, const struct view_options *o)
 {
-    struct history *h = history_open(o->folder);
+    char folder[4200] = "";
+    if (o->texts && !view_read_text(o, folder, sizeof folder)) return false;
+    struct history *h = history_open(o->texts ? folder : o->folder);
+    if (!h && o->texts) view_forget_text(folder);
     if (!h) return false;
     history_poll(h, o->png ? 0 : 100);
     view_init(v, h);
+    v->name = o->folder;
+    if (o->texts) v->own_folder = os_strdup(folder);
     v->panel = o->panel;
     v->all_layers = o->all_layers;
     if (o->light) v->theme = theme_light();
@@ -35,6 +41,9 @@ void view_close(struct view *v)
     struct history *h = v->history;
     view_finish(v);
     history_close(&h);
+    if (v->own_folder) view_forget_text(v->own_folder);
+    free(v->own_folder);
+    v->own_folder = NULL;
 }
 
 bool view_picture(const struct view_options *o)

@@ -25,6 +25,7 @@ struct view_mouse {
 
 struct view {
     struct history     *history;
+    const char         *name;        // in the header; NULL: the history's folder
     const struct theme *theme;
     enum panel          panel;
     uint32_t            layer;       // of those with experts, from 0
@@ -41,6 +42,7 @@ struct view {
     char                note[300];   // what was just done
     double              note_until;  // os_seconds
     struct view_parts  *parts;       // what panels remember from frame to frame
+    char               *own_folder;  // of a text that the model read; goes away with the view
 };
 
 bool view_init(struct view *view, struct history *history);
