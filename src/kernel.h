@@ -806,6 +806,9 @@ struct kernel_moe_size {
 };
 struct push_moe_sort kernel_moe_sort(struct kernels *kernels, enum dtype store,
                                      const struct kernel_moe_size *size);
+// The words of moe_place over what that sort leaves: slots [first, first + count).
+struct push_moe_place kernel_moe_place(const struct push_moe_sort *sort, uint32_t first,
+                                       uint32_t count);
 // Entries of the indirect buffer.
 enum kernel_moe_grid {
     MOE_GRID_UP,                   // moe_matmul_up and _act: columns = inner

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The grids of a mixture-of-experts layer: how its pairs are sorted, and how many workgroups its
 // grouped matmuls take for the tiles and ranges that the device finds.
+#include <string.h>
+
 #include "src/base.h"
 #include "src/kernel.h"
 
@@ -50,5 +52,18 @@ struct push_moe_sort kernel_moe_sort(struct kernels *kernels, enum dtype store,
     };
     set_grids(kernels, store, size, &push);
     push.max_tiles = pairs / push.tile_rows + min_u32(size->experts, pairs);
+    return push;
+}
+
+struct push_moe_place kernel_moe_place(const struct push_moe_sort *sort, uint32_t first,
+                                       uint32_t count)
+{
+    struct push_moe_place push = {.ranges = min_u32(sort->experts, sort->pairs),
+                                  .first = first,
+                                  .count = count,
+                                  .tile_rows = sort->tile_rows,
+                                  .max_tiles = sort->max_tiles};
+    memcpy(push.columns, sort->columns, sizeof push.columns);
+    memcpy(push.rows, sort->rows, sizeof push.rows);
     return push;
 }

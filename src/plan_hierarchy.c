@@ -7,8 +7,6 @@
 //
 // The domain's gate is its probability, divided by those of the token's other domains where
 // norm_topk_prob; where it is the only one it stays as it is, for else no gradient would reach it.
-#include <string.h>
-
 #include "runtime/log.h"
 #include "src/base.h"
 #include "src/plan_model.h"
@@ -99,17 +97,10 @@ static uint32_t window_domains(const struct network *n, const struct levels *l, 
 static struct sort_values window_sort(struct network *n, int32_t layer, uint32_t first,
                                       uint32_t count)
 {
-    const struct levels l = levels_of(n, layer);
     const struct push_moe_sort sort = sort_push(n, layer);
     const struct sort_values *all = &n->layer[layer].domains.sort;
-    struct push_moe_place push = {.ranges = min_u32(l.domains, l.rows),
-                                  .first = first,
-                                  .count = count,
-                                  .tile_rows = sort.tile_rows,
-                                  .max_tiles = sort.max_tiles,
-                                  .own = 1};
-    memcpy(push.columns, sort.columns, sizeof push.columns);
-    memcpy(push.rows, sort.rows, sizeof push.rows);
+    struct push_moe_place push = kernel_moe_place(&sort, first, count);
+    push.own = 1;
     struct sort_values own = *all;
     own.tiles = network_temp_f32(n, push.max_tiles + 1, 4, "tiles_window", layer);
     own.ranges = network_temp_f32(n, push.ranges + 1, 4, "ranges_window", layer);

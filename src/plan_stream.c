@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The experts of a streamed model as steps: behind the sort the host reads which experts have rows
 // (experts.h), and the bodies run in turns, each over the experts that lie in slots by then.
-#include <string.h>
-
 #include "src/base.h"
 #include "src/experts.h"
 #include "src/plan_update.h"
@@ -11,14 +9,7 @@ static struct push_moe_place place_push(const struct network *n, int32_t layer, 
 {
     const struct push_moe_sort sort = network_moe_sort(n, layer);
     const struct experts *x = n->params->experts;
-    struct push_moe_place push = {.ranges = min_u32(sort.experts, sort.pairs),
-                                  .first = window * x->window_slots,
-                                  .count = x->window_slots,
-                                  .tile_rows = sort.tile_rows,
-                                  .max_tiles = sort.max_tiles};
-    memcpy(push.columns, sort.columns, sizeof push.columns);
-    memcpy(push.rows, sort.rows, sizeof push.rows);
-    return push;
+    return kernel_moe_place(&sort, window * x->window_slots, x->window_slots);
 }
 
 static struct plan_range pool_of(const struct network *n, int array, enum model_role role,
