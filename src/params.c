@@ -2,8 +2,10 @@
 // Weights on a device: see params.h.
 #include "src/params.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "runtime/log.h"
 #include "src/codes.h"
@@ -325,6 +327,46 @@ bool params_read(struct params *params, enum params_class which, const struct mo
     return move_uneven(params, held, tensor, begin, count, values, false);
 }
 
+// ---- initial values: each by itself, so by as many threads as there are cores
+
+enum { INIT_THREADS = 16, INIT_LEAST = 1 << 16 }; // at most; elements for which one is made
+
+struct init_part {
+    const struct model        *model;
+    const struct model_tensor *tensor;
+    uint64_t                   begin, count;
+    float                     *values;
+};
+
+static void *init_part(void *user)
+{
+    const struct init_part *p = user;
+    model_init_values(p->model, p->tensor, p->begin, p->count, p->values);
+    return NULL;
+}
+
+static void init_values(const struct model *model, const struct model_tensor *tensor,
+                        uint64_t begin, uint64_t count, float *values)
+{
+    pthread_t thread[INIT_THREADS];
+    bool made[INIT_THREADS] = {false};
+    struct init_part part[INIT_THREADS];
+    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    // orthogonal matrices are made whole
+    const uint64_t most = tensor->init == MODEL_ORTHOGONAL ? 1 : count / INIT_LEAST,
+                   parts = max_u64(min_u64(min_u64(most, (uint64_t)cores), INIT_THREADS), 1),
+                   each = (count + parts - 1) / parts;
+    for (uint64_t i = parts; i-- > 0;) {
+        const uint64_t first = i * each;
+        part[i] = (struct init_part){model, tensor, begin + first, min_u64(each, count - first),
+                                     values + first};
+        made[i] = i > 0 && pthread_create(&thread[i], NULL, init_part, &part[i]) == 0;
+        if (!made[i]) init_part(&part[i]);
+    }
+    for (uint64_t i = 0; i < parts; i++)
+        if (made[i]) pthread_join(thread[i], NULL);
+}
+
 bool params_init(struct params *params)
 {
     const struct model *model = params->model;
@@ -341,7 +383,7 @@ bool params_init(struct params *params)
         ok = values != NULL;
         for (uint64_t begin = 0; begin < tensor->count && ok; begin += chunk) {
             const uint64_t count = min_u64(chunk, tensor->count - begin);
-            model_init_values(model, tensor, begin, count, values);
+            init_values(model, tensor, begin, count, values);
             ok = params_write(params, PARAMS_MASTER, tensor, begin, count, values);
         }
     }
