@@ -210,7 +210,7 @@ static bool load_missing(struct experts *x, uint64_t ticket, bool *coming)
         if (t->held_where[key] == HELD_NOT) continue;
         if (cache_find(x->cache, key) == CACHE_NONE && !full) {
             if (!experts_take(x, key, ticket, &slot, &full)) return false;
-            if (!full && !experts_load(x, key, slot, false)) return false;
+            if (!full && !experts_load(x, key, slot, LOADER_NEEDED)) return false;
         }
         *coming |= cache_find(x->cache, key) != CACHE_NONE;
     }

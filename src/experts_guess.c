@@ -89,7 +89,7 @@ static bool load(struct experts *x, uint32_t key, bool *full)
     if (*full) return true;
     if (victim.dirty && !experts_loader_store(x->loader, (uint32_t)victim.key, victim.slot))
         return false;
-    return experts_load(x, key, victim.slot, true);
+    return experts_load(x, key, victim.slot, LOADER_SPECULATIVE);
 }
 
 static bool load_all(struct experts *x, const struct guess *guess, uint32_t count)

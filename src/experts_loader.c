@@ -12,6 +12,7 @@
 
 #include "runtime/log.h"
 #include "runtime/os.h"
+#include "runtime/os_file.h"
 #include "src/experts_loader_own.h"
 
 enum { COPY_LOOK_NS = 100000 }; // how long one does not look whether the device has copied
@@ -239,7 +240,25 @@ static bool come(struct experts_loader *l, struct loader_place *p, uint64_t now)
     return true;
 }
 
-static bool read_stored(struct experts_loader *l, struct loader_place *p)
+// By the caller himself.
+static bool read_here(struct experts_loader *l, struct loader_place *p, int fd, uint64_t begin,
+                      uint64_t end)
+{
+    const struct os_file *file = os_file_or_system(l->params.file);
+    if (os_file_read_all(file, fd, p->memory + begin, end - begin, p->place.offset + begin, NULL))
+        return loader_bring(l, p) && come(l, p, os_time_ns());
+    const char *reason = os_file_reason(errno);
+    pthread_mutex_lock(&l->lock);
+    const bool first = loader_fail(l);
+    pthread_mutex_unlock(&l->lock);
+    if (first)
+        log_error("segment %u of the experts: cannot read %llu bytes at %llu: %s",
+                  p->place.segment, (unsigned long long)(end - begin),
+                  (unsigned long long)(p->place.offset + begin), reason);
+    return false;
+}
+
+static bool read_stored(struct experts_loader *l, struct loader_place *p, bool here)
 {
     struct store *store = l->params.source->store;
     const uint32_t wanted = l->params.whole ? 1u << RECORD_WEIGHTS | 1u << RECORD_STATE
@@ -252,11 +271,13 @@ static bool read_stored(struct experts_loader *l, struct loader_place *p)
         end = align_up(store_part_offset(store, part) + store_part_bytes(store, part),
                        STORE_ALIGN);
     }
-    const int direct = p->held && l->direct ? store_fd_direct(store, &p->place) : -1;
+    const int direct = p->held && l->direct ? store_fd_direct(store, &p->place) : -1,
+              fd = direct >= 0 ? direct : p->place.fd;
+    if (here && p->held && end - begin <= STREAM_PART_BYTES)
+        return read_here(l, p, fd, begin, end);
     pthread_mutex_lock(&l->lock);
-    const bool ok = !p->held || loader_submit(l, p, false, direct >= 0 ? direct : p->place.fd,
-                                              p->place.offset + begin, end - begin,
-                                              p->memory + begin);
+    const bool ok = !p->held || loader_submit(l, p, false, fd, p->place.offset + begin,
+                                              end - begin, p->memory + begin);
     if (!p->held) loader_give_job(l, p);
     pthread_mutex_unlock(&l->lock);
     return ok;
@@ -266,7 +287,7 @@ static bool begin_load(struct experts_loader *l, const struct loader_request *re
                        struct loader_place *p)
 {
     struct loader_place *from = find_out(l, request->key);
-    take_place(l, p, request->key, request->slot, false, request->speculative);
+    take_place(l, p, request->key, request->slot, false, request->kind == LOADER_SPECULATIVE);
     p->state = LOADER_READING;
     if (from) p->from = from, from->users++;
     pthread_mutex_lock(&l->lock);
@@ -278,7 +299,7 @@ static bool begin_load(struct experts_loader *l, const struct loader_request *re
     if (from && l->mapped) loader_give_job(l, p);
     pthread_mutex_unlock(&l->lock);
     if (from) return l->mapped || come(l, p, os_time_ns()); // the device copies in order
-    if (l->params.source->store) return read_stored(l, p);
+    if (l->params.source->store) return read_stored(l, p, request->kind == LOADER_HERE);
     if (!l->params.source->threads)
         return loader_bring(l, p) && come(l, p, os_time_ns());
     pthread_mutex_lock(&l->lock);
@@ -430,6 +451,7 @@ bool experts_loader_next(struct experts_loader *l)
     pthread_mutex_lock(&l->lock);
     int timed = 0;
     while (!any_done(l) && timed != ETIMEDOUT) {
+        if (loader_help(l)) continue;
         if (copies) timed = pthread_cond_timedwait(&l->changed, &l->lock, &until);
         else pthread_cond_wait(&l->changed, &l->lock);
     }
@@ -453,13 +475,14 @@ bool experts_loader_drain(struct experts_loader *l)
 
 // ---- requests
 
-bool experts_loader_load(struct experts_loader *l, uint32_t key, uint32_t slot, bool speculative)
+bool experts_loader_load(struct experts_loader *l, uint32_t key, uint32_t slot,
+                         enum loader_kind kind)
 {
     if (l->loads++ == 0) l->since_ns = l->last_ns = os_time_ns();
     l->busy[slot] = true;
     l->copy[slot] = 0;
-    l->stats.speculative += speculative;
-    l->queue[l->queued++] = (struct loader_request){key, slot, speculative};
+    l->stats.speculative += kind == LOADER_SPECULATIVE;
+    l->queue[l->queued++] = (struct loader_request){key, slot, kind};
     return experts_loader_poll(l);
 }
 

@@ -43,6 +43,9 @@ struct experts_loader_params {
 };
 
 struct experts_loader;
+// HERE: needed, and the caller has nothing to do but wait: a record that is one read is read by
+// him, which saves the ways between threads.
+enum loader_kind { LOADER_NEEDED, LOADER_HERE, LOADER_SPECULATIVE };
 
 // Says (info) which way records are read. NULL after one line.
 struct experts_loader *experts_loader_create(const struct experts_loader_params *params);
@@ -54,7 +57,7 @@ void experts_loader_resize(struct experts_loader *loader, uint32_t slots);
 // Begins a load. What was submitted before and uses the slot is over, or its record leaves through
 // experts_loader_store.
 bool experts_loader_load(struct experts_loader *loader, uint32_t key, uint32_t slot,
-                         bool speculative);
+                         enum loader_kind kind);
 // How many speculative loads may begin now without keeping a needed one waiting: no more may.
 uint32_t experts_loader_room(const struct experts_loader *loader);
 // A speculative load turned out to be needed.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What threads do with records on their way: checksums, what is missing, copies between the ring
-// and mapped slots; and one thread that takes the ends of the stream's requests. See
+// and mapped slots; one that has nothing else to do takes the ends of the stream's requests. See
 // experts_loader_own.h.
 #include <signal.h>
 #include <string.h>
@@ -43,7 +43,7 @@ bool loader_unlist(struct loader_jobs *jobs, struct loader_place *place)
 void loader_give_job(struct experts_loader *l, struct loader_place *place)
 {
     append(place->speculative ? &l->speculative : &l->needed, place);
-    pthread_cond_broadcast(&l->work);
+    pthread_cond_signal(&l->work);
 }
 
 void loader_done(struct experts_loader *l, struct loader_place *place)
@@ -73,7 +73,7 @@ bool loader_submit(struct experts_loader *l, struct loader_place *place, bool wr
     place->ticket = l->failed ? 0 : stream_submit(l->stream, &request);
     l->streaming += place->ticket != 0;
     if (!place->ticket) loader_fail(l);
-    pthread_cond_broadcast(&l->work);
+    if (!l->led) pthread_cond_signal(&l->work);
     return place->ticket != 0;
 }
 
@@ -210,23 +210,17 @@ static void do_job(struct experts_loader *l, struct loader_place *p)
     --*running;
     // what is written next is the stream's, or even others' by now
     if (!ok || !out || !l->params.source->store) loader_done(l, p);
-    pthread_cond_broadcast(&l->work);
+    if (l->speculative.first) pthread_cond_signal(&l->work); // it may have waited for this one
 }
 
-static void *run_jobs(void *loader)
+bool loader_help(struct experts_loader *l)
 {
-    struct experts_loader *l = loader;
-    pthread_mutex_lock(&l->lock);
-    while (!l->ending) {
-        struct loader_place *p = next_job(l);
-        if (p) do_job(l, p);
-        else pthread_cond_wait(&l->work, &l->lock);
-    }
-    pthread_mutex_unlock(&l->lock);
-    return NULL;
+    if (!l->needed.first) return false;
+    do_job(l, take_first(&l->needed));
+    return true;
 }
 
-// Ends of the stream's requests: a record that was read has a thread's turn next.
+// The end of a request of the stream: a record that was read has a thread's turn next.
 static void take_end(struct experts_loader *l, const struct stream_done *done)
 {
     struct loader_place *p = &l->ring[done->user];
@@ -237,21 +231,32 @@ static void take_end(struct experts_loader *l, const struct stream_done *done)
     else loader_done(l, p);
 }
 
-static void *run_taker(void *loader)
+// With the lock held, which is let go of meanwhile. Who has an end does what comes next itself; the
+// next end is another thread's.
+static void lead(struct experts_loader *l)
+{
+    struct stream_done done;
+    l->led = true;
+    pthread_mutex_unlock(&l->lock);
+    const bool found = stream_next(l->stream, &done);
+    pthread_mutex_lock(&l->lock);
+    l->led = false;
+    if (found) take_end(l, &done);
+    if (l->streaming) pthread_cond_signal(&l->work);
+    else pthread_cond_broadcast(&l->work);
+}
+
+static void *run_jobs(void *loader)
 {
     struct experts_loader *l = loader;
-    struct stream_done done;
     pthread_mutex_lock(&l->lock);
-    while (l->streaming || !l->ending) {
-        if (!l->streaming) {
-            pthread_cond_wait(&l->work, &l->lock);
-            continue;
-        }
-        pthread_mutex_unlock(&l->lock);
-        const bool found = stream_next(l->stream, &done);
-        pthread_mutex_lock(&l->lock);
-        if (found) take_end(l, &done);
+    while (!l->ending || l->streaming) {
+        struct loader_place *p = next_job(l);
+        if (p) do_job(l, p);
+        else if (l->streaming && !l->led) lead(l);
+        else pthread_cond_wait(&l->work, &l->lock);
     }
+    pthread_cond_broadcast(&l->work);
     pthread_mutex_unlock(&l->lock);
     return NULL;
 }
@@ -273,8 +278,6 @@ bool loader_start(struct experts_loader *l)
         error = pthread_create(&thread, NULL, run_jobs, l);
         if (!error) l->thread[l->threads++] = thread;
     }
-    if (!error && l->stream) error = pthread_create(&l->taker, NULL, run_taker, l);
-    l->has_taker = !error && l->stream;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_mutex_unlock(&l->lock);
     if (error)
@@ -292,5 +295,4 @@ void loader_stop(struct experts_loader *l)
     pthread_cond_broadcast(&l->changed);
     pthread_mutex_unlock(&l->lock);
     for (uint32_t i = 0; i < l->threads; i++) pthread_join(l->thread[i], NULL);
-    if (l->has_taker) pthread_join(l->taker, NULL);
 }

@@ -45,7 +45,7 @@ struct loader_place {
 
 struct loader_jobs { struct loader_place *first, *last; };
 
-struct loader_request { uint32_t key, slot; bool speculative; };
+struct loader_request { uint32_t key, slot; enum loader_kind kind; };
 
 enum { LOADER_THREADS = 4 };
 
@@ -75,9 +75,9 @@ struct experts_loader {
     uint32_t              needed_running, speculative_running;
     uint32_t              streaming;   // requests whose end has not been taken
     bool                  ending, failed;
-    pthread_t             thread[LOADER_THREADS], taker; // the latter takes the stream's ends
+    bool                  led;         // a thread waits for the stream's next end
+    pthread_t             thread[LOADER_THREADS];
     uint32_t              threads;
-    bool                  has_taker;
 };
 
 bool loader_start(struct experts_loader *loader); // threads; false after one line
@@ -88,6 +88,7 @@ bool loader_send(struct experts_loader *loader, struct loader_place *place);
 // With the lock held. A thread's turn; the caller's turn; out of a list (false: is not there).
 void loader_give_job(struct experts_loader *loader, struct loader_place *place);
 void loader_done(struct experts_loader *loader, struct loader_place *place);
+bool loader_help(struct experts_loader *loader); // does a needed job that no thread has begun
 bool loader_unlist(struct loader_jobs *jobs, struct loader_place *place);
 // A request of the stream for a place; false after one line.
 bool loader_submit(struct experts_loader *loader, struct loader_place *place, bool write, int fd,

@@ -57,15 +57,19 @@ bool experts_open(struct experts *x)
     return x->loader != NULL;
 }
 
-bool experts_load(struct experts *x, uint32_t key, uint32_t slot, bool guess)
+bool experts_load(struct experts *x, uint32_t key, uint32_t slot, enum loader_kind kind)
 {
+    const bool guess = kind == LOADER_SPECULATIVE;
+    const double begin = os_seconds();
     cache_set_dirty(x->cache, slot, false);
     cache_pin(x->cache, slot);
     x->turns->coming[slot] = guess ? COMING_GUESSED : COMING_NEEDED;
     if (x->training) x->turns->foreign[slot] = true;
     if (guess) x->counts.guessed++;
     else x->counts.misses++;
-    return experts_loader_load(x->loader, key, slot, guess);
+    const bool ok = experts_loader_load(x->loader, key, slot, kind);
+    if (kind == LOADER_HERE) x->counts.wait_seconds += os_seconds() - begin;
+    return ok;
 }
 
 bool experts_came(struct experts *x, uint32_t slot)
@@ -232,11 +236,15 @@ static bool place_resident(struct experts *x, uint32_t *places, enum stage stage
     return true;
 }
 
-// As many of the others as there are slots begin to come.
+// As many of the others as there are slots begin to come. Where nobody has a turn yet, there is
+// nothing to do but to bring the last one.
 static bool load_missing(struct experts *x, uint64_t ticket)
 {
     struct experts_turns *t = x->turns;
+    uint32_t last = 0;
     bool full = false;
+    for (uint32_t i = 0; i < t->needed; i++)
+        if (t->where[i] == WHERE_AWAY || t->where[i] == WHERE_MISSED) last = i;
     for (uint32_t i = 0; i < t->needed && !full; i++) {
         uint32_t slot;
         if (t->where[i] != WHERE_AWAY && t->where[i] != WHERE_MISSED) continue;
@@ -245,7 +253,8 @@ static bool load_missing(struct experts *x, uint64_t ticket)
         if (!experts_take(x, t->key[i], ticket, &slot, &full)) return false;
         if (full) break;
         t->where[i] = WHERE_COMING;
-        if (!experts_load(x, t->key[i], slot, false)) return false;
+        const bool here = i == last && t->turn_count == 0;
+        if (!experts_load(x, t->key[i], slot, here ? LOADER_HERE : LOADER_NEEDED)) return false;
     }
     return true;
 }
@@ -274,8 +283,9 @@ static bool fill_turn(struct experts *x, const struct plan_visit *visit, uint32_
 {
     struct experts_turns *t = x->turns;
     if (visit->turn == 0 && !place_resident(x, places, stage)) return false;
-    if (!load_missing(x, visit->ticket)) return false;
     if (visit->turn > 0 && (!experts_loader_poll(x->loader) || !place_arrived(x, places, stage)))
+        return false;
+    if (!load_missing(x, visit->ticket) || (t->turn_count == 0 && !place_arrived(x, places, stage)))
         return false;
     while (t->turn_count == 0 && any_coming(t))
         if (!experts_await(x) || !place_arrived(x, places, stage)) return false;

@@ -55,7 +55,7 @@ bool experts_wait(struct experts *x, uint64_t ticket);
 // in use by what is in flight, that is waited for; *full: they are all in this turn.
 bool experts_take(struct experts *x, uint32_t key, uint64_t ticket, uint32_t *slot, bool *full);
 // Its record begins to come (experts_loader.h).
-bool experts_load(struct experts *x, uint32_t key, uint32_t slot, bool guess);
+bool experts_load(struct experts *x, uint32_t key, uint32_t slot, enum loader_kind kind);
 // Whether the slot's record is there.
 bool experts_came(struct experts *x, uint32_t slot);
 // Waits for the first of those that come. The device has nothing to do meanwhile.

@@ -190,7 +190,9 @@ static void traffic(struct host *h, uint64_t seed)
             }
             dirty[slot] = false;
             const bool speculative = what == 3 && experts_loader_room(h->loader) > 0;
-            assert_true(experts_loader_load(h->loader, key, slot, speculative));
+            const enum loader_kind needed = what == 2 ? LOADER_HERE : LOADER_NEEDED,
+                                   kind = speculative ? LOADER_SPECULATIVE : needed;
+            assert_true(experts_loader_load(h->loader, key, slot, kind));
             if (speculative && i % 2) experts_loader_promote(h->loader, slot);
             key_of[slot] = key;
             used[key] = true;
@@ -230,14 +232,15 @@ static void served_from_the_ring(void **state)
         host_open(&h, caps_of[c], NULL, NULL);
         for (uint32_t round = 0; round < 20; round++) {
             const uint32_t slot = round % SLOTS, other = (round + 5) % SLOTS;
-            assert_true(experts_loader_load(h.loader, 3, slot, false));
+            assert_true(experts_loader_load(h.loader, 3, slot, LOADER_NEEDED));
             assert_true(experts_loader_wait(h.loader, slot));
             experts_loader_use(h.loader, slot);
             assert_slot(&h, slot, 3, round ? round + 1 : 0);
             write_slot(&h, slot, 3, round + 2);
             assert_true(experts_loader_store(h.loader, 3, slot));
-            assert_true(experts_loader_load(h.loader, 8, slot, false)); // into the place it left
-            assert_true(experts_loader_load(h.loader, 3, other, false));
+            // into the place it left
+            assert_true(experts_loader_load(h.loader, 8, slot, LOADER_NEEDED));
+            assert_true(experts_loader_load(h.loader, 3, other, LOADER_NEEDED));
             assert_true(experts_loader_wait(h.loader, other));
             assert_true(experts_loader_wait(h.loader, slot));
             experts_loader_use(h.loader, slot), experts_loader_use(h.loader, other);
@@ -267,7 +270,7 @@ static void threads_and_the_caller(void **state)
                 .gpu = h.gpu, .record = &h.record, .source = &source, .whole = true,
                 .slots = SLOTS, .pieces = pieces, .user = &h});
             for (uint32_t slot = 0; slot < SLOTS; slot++)
-                assert_true(experts_loader_load(h.loader, slot + 9, slot, false));
+                assert_true(experts_loader_load(h.loader, slot + 9, slot, LOADER_NEEDED));
             for (uint32_t slot = 0; slot < SLOTS; slot++) {
                 assert_true(experts_loader_wait(h.loader, slot));
                 experts_loader_use(h.loader, slot);
@@ -335,9 +338,9 @@ static void needed_goes_first(void **state)
     host_open(&h, NULL, "threads", &file);
     assert_true(experts_loader_room(h.loader) >= GUESSES);
     for (uint32_t i = 0; i < GUESSES; i++)
-        assert_true(experts_loader_load(h.loader, 2 * i, i, true));
+        assert_true(experts_loader_load(h.loader, 2 * i, i, LOADER_SPECULATIVE));
     gate_await(&gate, MOST);
-    assert_true(experts_loader_load(h.loader, 2 * GUESSES, GUESSES, false));
+    assert_true(experts_loader_load(h.loader, 2 * GUESSES, GUESSES, LOADER_NEEDED));
     gate_await(&gate, MOST + 1);
     assert_int_equal(gate.begun, MOST + 1);
     assert_int_equal(gate.offset[MOST], offset_of(&h, 2 * GUESSES) % (1ull << 40));
@@ -386,7 +389,7 @@ static void assert_fault(const char *caps, const char *way, struct fault fault, 
     file.user = &fault;
     host_open(&h, caps, way, &file);
     for (uint32_t i = 0; ok && i < SLOTS; i++)
-        ok = experts_loader_load(h.loader, 2 * i, i, i > 8);
+        ok = experts_loader_load(h.loader, 2 * i, i, i > 8 ? LOADER_SPECULATIVE : LOADER_NEEDED);
     ok = ok && experts_loader_drain(h.loader);
     for (uint32_t i = 0; ok && i < SLOTS; i++) ok = experts_loader_store(h.loader, 2 * i, i);
     ok = ok && experts_loader_drain(h.loader);
@@ -424,7 +427,7 @@ static void damage(void **state)
         }
         bool ok = true;
         for (uint32_t i = 0; ok && i < SLOTS; i++)
-            ok = experts_loader_load(h.loader, 2 * i, i, false);
+            ok = experts_loader_load(h.loader, 2 * i, i, i % 3 ? LOADER_NEEDED : LOADER_HERE);
         assert_false(ok && experts_loader_drain(h.loader));
         host_close(&h);
         unit_assert_line("checksum", "the file was damaged");
@@ -438,9 +441,11 @@ static void ends_any_time(void **state)
     for (uint32_t i = 0; i < 30; i++) {
         struct host h;
         host_open(&h, caps_of[i % 3], ways[i / 3 % 3], NULL);
-        for (uint32_t k = 0; k < SLOTS; k++)
-            assert_true(experts_loader_load(h.loader, k + i / 9, k, k > 7 && k < 8 + i % 4 &&
-                                            experts_loader_room(h.loader) > 0));
+        for (uint32_t k = 0; k < SLOTS; k++) {
+            const bool guess = k > 7 && k < 8 + i % 4 && experts_loader_room(h.loader) > 0;
+            assert_true(experts_loader_load(h.loader, k + i / 9, k,
+                                            guess ? LOADER_SPECULATIVE : LOADER_NEEDED));
+        }
         if (i % 2) assert_true(experts_loader_wait(h.loader, i % SLOTS));
         if (i % 2) assert_true(experts_loader_store(h.loader, i % SLOTS + i / 9, i % SLOTS));
         host_close(&h);
