@@ -42,6 +42,8 @@ struct run_state {
     struct routing            *routing;
     struct trace_writer       *trace, *residency; // NULL: none is wanted
     bool                       planned; // plan.json is written
+    uint32_t                   plan_step; // behind which step, and how long it took
+    double                     plan_seconds;
     struct train_told          told;    // of residency
     struct progress           *progress;
     struct metrics_layer      *layers;   // of the last collected step
@@ -436,7 +438,9 @@ static bool collect(struct run_state *r)
 {
     struct trainer_result result;
     if (!trainer_collect(r->trainer, &result)) return false;
-    const double now = result.finished, took = now - r->last_collect;
+    const double now = result.finished,
+                 between = result.step == r->plan_step + 1 ? r->plan_seconds : 0,
+                 took = now - r->last_collect - between;
     r->last_collect = now;
     r->run_tokens += result.targets;
     const double tokens_per_s = (double)r->run_tokens / (now - r->began);
@@ -476,12 +480,15 @@ static void tell_plan(struct run_state *r)
     struct peaks peaks;
     if (r->planned || !trainer_step_ms(r->trainer, "update")) return;
     r->planned = true;
-    const double began = os_seconds();
+    const double plan_began = os_seconds();
     peaks_measure(&r->params->gpu, &peaks);
     char *text = train_plan_print(r->trainer, r->gpu, r->config, &peaks);
     if (text) checkpoint_run_write(r->folder, "plan.json", text);
     free(text);
-    log_debug("plan.json: %.0f ms", 1e3 * (os_seconds() - began));
+    r->plan_seconds = os_seconds() - plan_began;
+    r->plan_step = r->step;
+    r->began += r->plan_seconds; // no time of training
+    log_debug("plan.json: %.0f ms", 1e3 * r->plan_seconds);
 }
 
 static bool drain(struct run_state *r)

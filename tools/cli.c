@@ -45,6 +45,8 @@ static const struct command_help commands[] = {
      "train a list of configs with equal data, steps and seeds; one table, one picture"},
     {"inspect", "DIR --data PATH... [--out DIR] [--max-tokens N] [--json]",
      "what the experts of a trained run do on a text: a report with tables and pictures"},
+    {"watch", "DIR [--once]",
+     "a run, live or finished, on the terminal; in a pipe a line for what is new, with --once one"},
     {"init", "CONFIG.json --out DIR [--seed N] [--set key=value]... [--json]",
      "a run folder whose experts come into being on the disk when they are first trained"},
     {"pack", "DIR|FILE.safetensors --out DIR [--json]",
@@ -124,6 +126,7 @@ enum option_id {
     OPTION_PLAN,
     OPTION_DEVICE,
     OPTION_CAPS,
+    OPTION_ONCE,
     OPTION_VALIDATE,
     OPTION_UNTUNED,
     OPTION_DEVICE_BUDGET,
@@ -135,7 +138,7 @@ enum option_id {
 };
 
 // `commands`: letters of the commands that take it (t g e l b i s; u: tune, x: export, n: inspect,
-// k: tokenizer, m: init, p: pack, P: unpack, c: compact), * for all
+// k: tokenizer, m: init, p: pack, P: unpack, c: compact, w: watch), * for all
 static const struct { struct option option; const char *commands; } options[] = {
     {{"data", required_argument, NULL, OPTION_DATA}, "texnk"},
     {{"set", required_argument, NULL, OPTION_SET}, "tim"},
@@ -172,6 +175,7 @@ static const struct { struct option option; const char *commands; } options[] = 
     {{"compare", required_argument, NULL, OPTION_COMPARE}, "b"},
     {{"trace", required_argument, NULL, OPTION_TRACE}, "b"},
     {{"file", required_argument, NULL, OPTION_FILE}, "b"},
+    {{"once", no_argument, NULL, OPTION_ONCE}, "w"},
     {{"devices", no_argument, NULL, OPTION_DEVICES}, "i"},
     {{"plan", no_argument, NULL, OPTION_PLAN}, "i"},
     {{"device", required_argument, NULL, OPTION_DEVICE}, "*"},
@@ -349,6 +353,7 @@ static bool take_option(struct cli *cli, int id, const char *value)
         return !strcmp(value, "on") || !strcmp(value, "off") ||
                wrong(cli, "prefetch", value, "on or off");
     case OPTION_LOG: return parse_log(cli, value);
+    case OPTION_ONCE: return cli->once = true;
     case OPTION_HELP: return cli->help = true;
     }
     return false;

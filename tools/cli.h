@@ -43,7 +43,7 @@ struct cli {
     bool        unpacked;              // export --packing bytes
     char        seed[32];              // "seed=N", one of `set`
     struct vkmoe_sampling sampling;    // --temperature --top-k --top-p --repetition-penalty --seed
-    bool        resume, check, quiet, json, devices, plan, help;
+    bool        resume, check, quiet, json, devices, plan, once, help;
 };
 
 // Fills `cli` from the words after the command. False after one line on stderr (exit with
@@ -61,6 +61,7 @@ int command_info(struct cli *cli);
 int command_sweep(struct cli *cli);
 int command_export(struct cli *cli);
 int command_inspect(struct cli *cli);
+int command_watch(struct cli *cli);
 int command_init(struct cli *cli);
 int command_pack(struct cli *cli);
 int command_unpack(struct cli *cli);

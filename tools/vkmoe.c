@@ -11,6 +11,7 @@ static const struct { const char *name; int (*run)(struct cli *cli); } commands[
     {"info", command_info},     {"sweep", command_sweep},
     {"export", command_export},
     {"inspect", command_inspect},
+    {"watch", command_watch},
     {"init", command_init},     {"pack", command_pack},     {"unpack", command_unpack},
     {"compact", command_compact}, {"tokenizer", command_tokenizer},
 };
@@ -31,7 +32,7 @@ int main(int argc, char **argv)
     }
     fprintf(stderr,
             "vkmoe: no command \"%s\"; there are train, generate, eval, logits, bench, tune, "
-            "sweep, inspect, export, init, pack, unpack, compact, tokenizer, info "
+            "sweep, inspect, watch, export, init, pack, unpack, compact, tokenizer, info "
             "(see vkmoe --help)\n",
             argv[1]);
     return EXIT_USAGE;
