@@ -28,7 +28,7 @@ static bool write_all(png_structp png, png_infop info, const struct canvas *c, u
     png_set_IHDR(png, info, (uint32_t)c->width, (uint32_t)c->height, 8, PNG_COLOR_TYPE_RGB,
                  PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
     png_set_compression_level(png, 9);
-    png_set_filter(png, 0, PNG_FILTER_NONE | PNG_FILTER_SUB | PNG_FILTER_UP);
+    png_set_filter(png, 0, PNG_FILTER_NONE);
     png_write_info(png, info);
     for (int y = 0; y < c->height; y++) {
         const colour *from = c->pixels + (size_t)y * (size_t)c->width;

@@ -166,7 +166,7 @@ void chart_cursor(struct view *view, struct canvas *c, const struct chart *chart
 
 // ---- curves
 
-struct column { float least, most, sum; uint32_t count; };
+struct column { float least, most, sum, x; uint32_t count; }; // x: sum of where they lie
 
 // What of the series lies in each pixel of the plot's width.
 static struct column *columns_of(const struct view *view, const struct chart *chart,
@@ -178,11 +178,12 @@ static struct column *columns_of(const struct view *view, const struct chart *ch
         const float value = series->value[i];
         if (!isfinite(value)) continue;
         const uint32_t step = view->history->row_step[i] - chart->span.first;
-        struct column *own = &column[(int)((step + 0.5) * scale)];
+        const double x = (step + 0.5) * scale;
+        struct column *own = &column[(int)x];
         if (!own->count++) own->least = own->most = value;
         if (value < own->least) own->least = value;
         if (value > own->most) own->most = value;
-        own->sum += value;
+        own->sum += value, own->x += (float)x;
     }
     return column;
 }
@@ -205,8 +206,8 @@ static void draw_means(struct canvas *c, const struct chart *chart, const struct
         mean *= 1 - 1 / window, weight *= 1 - 1 / window;
         if (!column[x].count) continue;
         mean += column[x].sum / (float)column[x].count, weight += 1;
-        draw_to(c, &pen, (float)(chart->plot.x + x) + 0.5f, chart_y(chart, mean / weight) + 0.5f,
-                width, own);
+        draw_to(c, &pen, (float)chart->plot.x + column[x].x / (float)column[x].count,
+                chart_y(chart, mean / weight) + 0.5f, width, own);
     }
 }
 
