@@ -99,7 +99,9 @@ static bool load_all(struct experts *x, const struct guess *guess, uint32_t coun
     for (uint32_t i = 0; ok && !full && i < count && has_room(x); i++) {
         if (cache_find(x->cache, guess[i].key) != CACHE_NONE) continue;
         ok = load(x, guess[i].key, &full);
-        if (ok && !full) cache_pin(x->cache, (uint32_t)cache_find(x->cache, guess[i].key));
+        // it may have been given a slot also where its load failed
+        const int32_t slot = cache_find(x->cache, guess[i].key);
+        if (slot != CACHE_NONE) cache_pin(x->cache, (uint32_t)slot);
     }
     pin_all(x, guess, count, false);
     return ok;

@@ -8,7 +8,7 @@
 faults=$2 case=$3 times=$4
 size='--set num_hidden_layers=3 --set num_experts=16 --set seq_len=4 --set batch_size=1 --set save_every=2
     --set trace_mib=100000'
-run=$tmp/run slots=5
+run=$tmp/run slots=5 prefetch=off
 
 # with FAULT COMMAND...: it meets a disk with that fault; its status is kept
 with()
@@ -38,7 +38,7 @@ whole()
     before=$after
 }
 
-go_on() { train ref "$run" --resume --steps "$1" --expert-slots $slots $size --set save_total_limit=2; }
+go_on() { train ref "$run" --resume --steps "$1" --expert-slots $slots --prefetch $prefetch $size --set save_total_limit=2; }
 
 # finish: two steps more equal the run that nothing happened to
 finish()
@@ -119,6 +119,21 @@ fails()
     finish
 }
 
+# The disk is full while experts come before they are asked for.
+guesses()
+{
+    slots=18 prefetch=on
+    must go_on 4
+    whole
+    for call in $(random 300 "$times"); do
+        with "full:$call" go_on $((before + 5))
+        [ $status = 0 ] || [ $status = 1 ] || fail "status $status"
+        grep -q '^error: .*no space left' "$tmp/err" || [ $status = 0 ] || fail 'no reason'
+        whole
+    done
+    finish
+}
+
 # Less than asked for, or interrupted, all the time.
 short()
 {
@@ -157,6 +172,7 @@ moments) moments ;;
 calls) calls ;;
 full) fails full 'no space left' ;;
 bad) fails bad 'rror' ;;
+guesses) guesses ;;
 short) short ;;
 disk) disk ;;
 *) fail "no case $case" ;;
