@@ -2,7 +2,8 @@
 // Byte-pair merging of one word (Sennrich et al. 2016): of all neighbours that a merge joins, the
 // one of the lowest rank goes first, the leftmost of equal ones; until none is left. A short word
 // looks for the lowest rank in an array; a long one keeps candidates in a heap, O(n log n). Words
-// that were seen lately are taken from a table: one cache line each, the newest wins.
+// that were seen lately are taken from a table: one cache line each, two of them to a place, of
+// which the older one leaves.
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,14 +13,21 @@
 
 enum {
     SHORT_WORD = 96, // symbols
-    CACHE_BITS = 15, CACHE_WORD = 23, CACHE_IDS = 10,
+    CACHE_BITS = 16, CACHE_WAYS = 2, CACHE_WORD = 23, CACHE_IDS = 10,
+    LONG_BITS = 14, LONG_WORD = 1024, STORE_BYTES = 2 << 20,
 };
 
 // key: the word's bytes, its length in the last one; unused ids are TOKENIZER_NONE.
 struct cached { uint64_t key[3]; uint32_t id[CACHE_IDS]; };
 
+// A longer word: its text and ids lie in `store`, one behind the other.
+struct cached_long { uint64_t hash; uint32_t at, bytes, ids; };
+
 struct merger {
     struct cached *cache;   // [1 << CACHE_BITS]
+    struct cached_long *line; // [1 << LONG_BITS]
+    uint8_t       *store;   // [STORE_BYTES]
+    size_t         stored;
     uint32_t      *id, *next, *before; // [room] of a long word
     uint64_t      *heap;    // rank << 32 | place
     size_t         room, heap_count, heap_room;
@@ -37,6 +45,8 @@ void merger_destroy(struct merger **merger)
     struct merger *m = *merger;
     if (!m) return;
     free(m->cache);
+    free(m->line);
+    free(m->store);
     free(m->id);
     free(m->next);
     free(m->before);
@@ -115,11 +125,14 @@ static size_t merge_short(const struct tokenizer *t, uint32_t *id, size_t count)
     uint32_t rank[SHORT_WORD];
     for (size_t i = 0; i + 1 < count; i++) rank[i] = pairs_find(&t->pairs, id[i], id[i + 1]);
     while (count > 1) {
+        uint32_t lowest = rank[0];
         size_t best = 0;
-        for (size_t i = 1; i + 1 < count; i++)
-            if (rank[i] < rank[best]) best = i;
-        if (rank[best] == TOKENIZER_NONE) break;
-        id[best] = t->merged[rank[best]];
+        for (size_t i = 1; i + 1 < count; i++) {
+            best = rank[i] < lowest ? i : best;
+            lowest = rank[i] < lowest ? rank[i] : lowest;
+        }
+        if (lowest == TOKENIZER_NONE) break;
+        id[best] = t->merged[lowest];
         count--;
         for (size_t i = best + 1; i < count; i++) id[i] = id[i + 1];
         for (size_t i = best + 1; i + 1 < count; i++) rank[i] = rank[i + 1];
@@ -251,13 +264,24 @@ static void load_key(const uint8_t *word, size_t count, const uint8_t *end, uint
     key[2] |= (uint64_t)count << 56;
 }
 
-static struct cached *cache_line(struct merger *m, const uint64_t key[3])
+// The two lines of a word's place.
+static struct cached *cache_place(struct merger *m, const uint64_t key[3])
 {
     if (!m->cache) m->cache = os_alloc(sizeof *m->cache << CACHE_BITS);
     uint64_t hash = key[0] * 0x9e3779b97f4a7c15u;
     hash = (hash ^ hash >> 32 ^ key[1]) * 0xff51afd7ed558ccdu;
     hash = (hash ^ hash >> 32 ^ key[2]) * 0x9e3779b97f4a7c15u;
-    return &m->cache[hash >> (64 - CACHE_BITS)];
+    return &m->cache[(hash >> (64 - CACHE_BITS)) & ~1ull];
+}
+
+static void take_line(const struct cached *line, struct encoding *out)
+{
+    encoding_reserve(out, CACHE_IDS);
+    uint32_t *id = out->id + out->count;
+    memcpy(id, line->id, sizeof line->id);
+    size_t count = 0;
+    while (count < CACHE_IDS && id[count] != TOKENIZER_NONE) count++;
+    out->count += count;
 }
 
 static void encode_cached(const struct tokenizer *t, struct merger *m, const uint8_t *word,
@@ -265,35 +289,85 @@ static void encode_cached(const struct tokenizer *t, struct merger *m, const uin
 {
     uint64_t key[3];
     load_key(word, bytes, end, key);
-    struct cached *line = cache_line(m, key);
-    if (line->key[2] == key[2] && line->key[0] == key[0] && line->key[1] == key[1]) {
-        encoding_reserve(out, CACHE_IDS);
-        uint32_t *id = out->id + out->count;
-        memcpy(id, line->id, sizeof line->id);
-        size_t count = 0;
-        while (count < CACHE_IDS && id[count] != TOKENIZER_NONE) count++;
-        out->count += count;
-        return;
-    }
+    struct cached *line = cache_place(m, key);
+    for (size_t way = 0; way < CACHE_WAYS; way++)
+        if (line[way].key[2] == key[2] && line[way].key[0] == key[0] &&
+            line[way].key[1] == key[1]) {
+            take_line(&line[way], out);
+            return;
+        }
     const size_t count = encode_short(t, m, word, bytes, out);
     if (count > CACHE_IDS) return;
+    line[1] = line[0];
     memset(line->id, 0xff, sizeof line->id);
     memcpy(line->id, out->id + out->count - count, count * sizeof *line->id);
     memcpy(line->key, key, sizeof line->key);
+}
+
+static struct cached_long *long_line(struct merger *m, uint64_t hash)
+{
+    if (!m->line) {
+        m->line = os_alloc(sizeof *m->line << LONG_BITS);
+        m->store = os_alloc(STORE_BYTES);
+    }
+    return &m->line[hash >> (64 - LONG_BITS)];
+}
+
+static bool take_long(const struct merger *m, const struct cached_long *line, uint64_t hash,
+                      const uint8_t *word, size_t bytes, struct encoding *out)
+{
+    if (line->hash != hash || line->bytes != bytes ||
+        memcmp(m->store + line->at, word, bytes) != 0)
+        return false;
+    encoding_reserve(out, line->ids);
+    memcpy(out->id + out->count, m->store + line->at + bytes, line->ids * sizeof *out->id);
+    out->count += line->ids;
+    return true;
+}
+
+static void keep_long(struct merger *m, struct cached_long *line, uint64_t hash,
+                      const uint8_t *word, size_t bytes, const uint32_t *id, size_t ids)
+{
+    const size_t room = bytes + ids * sizeof *id;
+    if (m->stored + room > STORE_BYTES) { // begin again
+        memset(m->line, 0, sizeof *m->line << LONG_BITS);
+        m->stored = 0;
+    }
+    *line = (struct cached_long){hash, (uint32_t)m->stored, (uint32_t)bytes, (uint32_t)ids};
+    memcpy(m->store + m->stored, word, bytes);
+    memcpy(m->store + m->stored + bytes, id, ids * sizeof *id);
+    m->stored += room;
+}
+
+static bool encode_uncached(const struct tokenizer *t, struct merger *m, const uint8_t *word,
+                            size_t bytes, struct encoding *out)
+{
+    if (bytes <= SHORT_WORD) {
+        encode_short(t, m, word, bytes, out);
+        return true;
+    }
+    const uint32_t whole = t->ignore_merges ? vocab_find(t, (struct slice){word, bytes})
+                                            : TOKENIZER_NONE;
+    if (whole == TOKENIZER_NONE) return encode_long(t, m, word, bytes, out);
+    encoding_reserve(out, 1);
+    out->id[out->count++] = whole;
+    return true;
 }
 
 bool merge_word(const struct tokenizer *t, struct merger *m, const uint8_t *word, size_t count,
                 const uint8_t *end, struct encoding *out)
 {
     const bool unknown = out->with_spans && t->unk != TOKENIZER_NONE; // lengths are in no table
-    if (count <= CACHE_WORD && !unknown)
+    if (unknown || count > LONG_WORD) return encode_uncached(t, m, word, count, out);
+    if (count <= CACHE_WORD) {
         encode_cached(t, m, word, count, end, out);
-    else if (count <= SHORT_WORD)
-        encode_short(t, m, word, count, out);
-    else if (t->ignore_merges && vocab_find(t, (struct slice){word, count}) != TOKENIZER_NONE) {
-        encoding_reserve(out, 1);
-        out->id[out->count++] = vocab_find(t, (struct slice){word, count});
-    } else
-        return encode_long(t, m, word, count, out);
+        return true;
+    }
+    const uint64_t hash = text_hash(word, count);
+    const size_t before = out->count;
+    struct cached_long *line = long_line(m, hash);
+    if (take_long(m, line, hash, word, count, out)) return true;
+    if (!encode_uncached(t, m, word, count, out)) return false;
+    keep_long(m, line, hash, word, count, out->id + before, out->count - before);
     return true;
 }

@@ -109,16 +109,20 @@ static bool put_word(const struct job *job, const struct piece *piece, size_t be
     return true;
 }
 
-// The next front of a Metaspace replacement behind another character, from `at` on.
-static size_t next_space(const struct slice space, const uint8_t *text, size_t at, size_t end)
+static bool is_space_at(const struct tokenizer *t, const uint8_t *text, size_t at, size_t end)
 {
-    bool behind = memcmp(text + at, space.data, min_u64(space.count, end - at)) == 0;
-    for (at += behind ? space.count : 1; at + space.count <= end;) {
-        const bool here = text[at] == space.data[0] &&
-                          memcmp(text + at, space.data, space.count) == 0;
-        if (here && !behind) return at;
-        behind = here;
-        at += here ? space.count : 1;
+    return t->cut_at_space && text[at] == t->space.data[0] && end - at >= t->space.count &&
+           memcmp(text + at, t->space.data, t->space.count) == 0;
+}
+
+// The end of what merges can join, from `at` on.
+static size_t next_cut(const struct tokenizer *t, const uint8_t *text, size_t at, size_t end)
+{
+    while (at < end && is_space_at(t, text, at, end)) at += t->space.count;
+    for (at += at < end; at < end; at++) {
+        const uint8_t before = text[at - 1], here = text[at];
+        if ((before | here) < 0x80 && !t->joins[before][here]) return at;
+        if (here >= 0x80 && is_space_at(t, text, at, end)) return at;
     }
     return end;
 }
@@ -126,9 +130,9 @@ static size_t next_space(const struct slice space, const uint8_t *text, size_t a
 // A word, or in it the parts that no merge joins.
 static bool put_words(const struct job *job, const struct piece *piece, size_t begin, size_t end)
 {
-    if (!job->t->cut_at_space) return put_word(job, piece, begin, end);
+    if (!job->t->cuts) return put_word(job, piece, begin, end);
     while (begin < end) {
-        const size_t stop = next_space(job->t->space, piece->text.data, begin, end);
+        const size_t stop = next_cut(job->t, piece->text.data, begin, end);
         if (!put_word(job, piece, begin, stop)) return false;
         begin = stop;
     }

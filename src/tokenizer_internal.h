@@ -88,7 +88,9 @@ struct tokenizer {
     uint32_t           *merged;        // [merge_count] what merge number i gives
     uint32_t            merge_count;
     struct pair_table   pairs;
-    bool                cut_at_space;  // no merge goes over the front of a Metaspace replacement
+    bool                cuts;          // texts are cut where no merge joins: not byte-level
+    bool                joins[128][128]; // ... between these characters one may
+    bool                cut_at_space;  // none goes over the front of a Metaspace replacement
     struct slice        space;         // that replacement
 
     struct added_tokens raw, normal;   // looked for in the text, and in the normalized text
@@ -117,6 +119,8 @@ uint32_t     utf8_length(const uint8_t *text, size_t count); // of the character
 size_t       utf8_valid(const uint8_t *text, size_t count);  // bytes until something is broken
 uint32_t     utf8_code(const uint8_t *text, uint32_t length);
 bool         is_white_space(uint32_t code);
+const char  *shown_text(char out[104], const char *text); // for a log line: at most 100 bytes
+#define SHOWN(text) shown_text((char[104]){0}, text)
 uint64_t     text_hash(const uint8_t *text, size_t count);
 
 // tokenizer_vocab.c

@@ -26,7 +26,7 @@ static uint32_t id_of(const cJSON *item)
 
 static bool refuse(const char *name, const char *what, const char *found, const char *wanted)
 {
-    log_error("%s: %s: found %.80s, wanted %s", name, what, found, wanted);
+    log_error("%s: %s: found %s, wanted %s", name, what, SHOWN(found), wanted);
     return false;
 }
 
@@ -94,8 +94,8 @@ static bool read_entry(struct tokenizer *t, const char *name, const cJSON *item)
 {
     struct token *token = &t->token[id_of(item)];
     if (token->text) {
-        log_error("%s: model.vocab: \"%.80s\" and \"%.80s\" have one id, %u", name, token->text,
-                  item->string, id_of(item));
+        log_error("%s: model.vocab: \"%s\" and \"%s\" have one id, %u", name, SHOWN(token->text),
+                  SHOWN(item->string), id_of(item));
         return false;
     }
     token->text = arena_strdup(t->arena, item->string);
@@ -114,8 +114,8 @@ static bool read_vocab(struct tokenizer *t, const char *name, const cJSON *vocab
         const struct slice model = t->token[id].model;
         const uint32_t found = model.count ? vocab_find(t, model) : id;
         if (found == id) continue;
-        log_error("%s: model.vocab: \"%.80s\" is there twice, as %u and %u", name,
-                  t->token[id].text, found, id);
+        log_error("%s: model.vocab: \"%s\" is there twice, as %u and %u", name,
+                  SHOWN(t->token[id].text), found, id);
         return false;
     }
     return true;
@@ -264,24 +264,35 @@ static bool ends_with(struct slice text, struct slice with)
            memcmp(text.data + text.count - with.count, with.data, with.count) == 0;
 }
 
-// Where no merge joins a space (as the file spells it) to another character before it, a text can
-// be cut there, so that words are found again.
+// Where no merge joins two characters a text can be cut between them, so that words are found
+// again: between ASCII characters, and in front of a space (as the file spells it).
+static void note_join(struct tokenizer *t, struct slice left, struct slice right)
+{
+    const uint8_t last = left.data[left.count - 1], first = right.data[0];
+    if (last < 128 && first < 128) t->joins[last][first] = true;
+    if (t->cut_at_space && right.count >= t->space.count &&
+        memcmp(right.data, t->space.data, t->space.count) == 0)
+        t->cut_at_space = ends_with(left, t->space);
+}
+
 static void find_cuts(struct tokenizer *t)
 {
     for (uint32_t i = 0; i < t->split_count; i++)
         if (t->split[i].kind == SPLIT_METASPACE) t->space = t->split[i].replacement;
     for (uint32_t i = 0; i < t->normal_count; i++)
         if (t->normalizer[i].kind == NORMAL_REPLACE) t->space = t->normalizer[i].to;
-    if (t->byte_level || t->ignore_merges || t->space.count == 0) return;
-    const uint32_t length = utf8_length(t->space.data, t->space.count);
-    t->cut_at_space = length == t->space.count && vocab_find(t, t->space) != TOKENIZER_NONE;
-    for (uint64_t at = 0; t->cut_at_space && at <= t->pairs.mask; at++) {
+    t->cuts = !t->byte_level && !t->ignore_merges;
+    if (!t->cuts) return;
+    t->cut_at_space = t->space.count && vocab_find(t, t->space) != TOKENIZER_NONE &&
+                      utf8_length(t->space.data, t->space.count) == t->space.count;
+    for (uint32_t a = 0; a < 128; a++) // unknown ones may be fused
+        for (uint32_t b = 0; b < 128; b++)
+            t->joins[a][b] = t->ascii[a] == TOKENIZER_NONE || t->ascii[b] == TOKENIZER_NONE;
+    for (uint64_t at = 0; at <= t->pairs.mask; at++) {
         const uint64_t slot = t->pairs.slot[at];
-        if (slot == UINT64_MAX) continue;
-        const struct slice left = t->token[slot >> 44].model,
-                           right = t->token[slot >> 24 & (TOKENIZER_ID_LIMIT - 1)].model;
-        if (right.count >= length && memcmp(right.data, t->space.data, length) == 0)
-            t->cut_at_space &= ends_with(left, t->space);
+        if (slot != UINT64_MAX)
+            note_join(t, t->token[slot >> 44].model,
+                      t->token[slot >> 24 & (TOKENIZER_ID_LIMIT - 1)].model);
     }
 }
 

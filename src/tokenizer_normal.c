@@ -77,10 +77,38 @@ static void prepend(struct slice text, const struct piece *piece, bool track,
     buffer_copy(out, piece, 0, piece->text.count, track);
 }
 
+// One byte by a few, without origins: a pass to count, a pass to write.
+static void replace_byte(const struct normal_step *step, struct slice text, struct bytes *out)
+{
+    const uint8_t from = step->from.data[0], *to = step->to.data;
+    size_t times = 0;
+    for (size_t i = 0; i < text.count; i++) times += text.data[i] == from;
+    const size_t wanted = text.count + times * step->to.count;
+    while (out->capacity - out->count <= wanted) { // grown once, not for each part
+        const size_t before = out->capacity;
+        out->capacity = max_u64(2 * before, out->count + wanted + 1);
+        out->data = os_grow(out->data, before, out->capacity);
+    }
+    uint8_t *at = out->data + out->count;
+    for (size_t i = 0; i < text.count; i++) {
+        if (text.data[i] != from) {
+            *at++ = text.data[i];
+            continue;
+        }
+        for (size_t k = 0; k < step->to.count; k++) *at++ = to[k];
+    }
+    out->count = (size_t)(at - out->data);
+    out->data[out->count] = 0;
+}
+
 static void replace(const struct normal_step *step, const struct piece *piece, bool track,
                     struct text_buffer *out)
 {
     const struct slice text = piece->text;
+    if (!track && step->from.count == 1) {
+        replace_byte(step, text, &out->bytes);
+        return;
+    }
     for (size_t at = 0; at < text.count;) {
         const uint8_t *found = step->from.count == 1
             ? memchr(text.data + at, step->from.data[0], text.count - at)

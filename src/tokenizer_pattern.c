@@ -9,10 +9,11 @@
 
 #include "runtime/log.h"
 #include "runtime/os.h"
+#include "src/tokenizer_scan.h"
 
 enum { JIT_STACK_LEAST = 32 << 10, JIT_STACK_MOST = 16 << 20, LITERAL = PCRE2_LITERAL };
 
-struct pattern { pcre2_code *code; };
+struct pattern { pcre2_code *code; enum scan_kind scan; };
 
 struct pattern_scratch {
     pcre2_match_data    *data;
@@ -147,7 +148,7 @@ static struct pattern *compile(const char *name, const char *field, const char *
     if (!compiled) {
         char message[256] = "";
         pcre2_get_error_message(code, (PCRE2_UCHAR *)message, sizeof message);
-        log_error("%s: %s: the expression %.200s: %s", name, field, shown, message);
+        log_error("%s: %s: the expression %s: %s", name, field, SHOWN(shown), message);
         return NULL;
     }
     pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE); // where there is no JIT, it is interpreted
@@ -163,10 +164,11 @@ struct pattern *pattern_create(const char *name, const char *field, const char *
     while (*r.at && !r.problem) rewrite_one(&r);
     struct pattern *pattern = NULL;
     if (r.problem)
-        log_error("%s: %s: the expression %.200s has %s; that is not supported", name, field,
-                  expression, r.problem);
+        log_error("%s: %s: the expression %s has %s; that is not supported", name, field,
+                  SHOWN(expression), r.problem);
     else
         pattern = compile(name, field, expression, (const char *)r.out.data, r.out.count, 0);
+    if (pattern) pattern->scan = scan_kind_of(expression);
     bytes_free(&r.out);
     return pattern;
 }
@@ -211,6 +213,13 @@ void pattern_scratch_destroy(struct pattern_scratch **scratch)
 int pattern_next(const struct pattern *pattern, struct pattern_scratch *scratch,
                  struct slice text, size_t from, size_t *begin, size_t *end)
 {
+    const size_t scanned = pattern->scan && from < text.count
+        ? scan_match(pattern->scan, text.data, from, text.count) : 0;
+    if (scanned) {
+        *begin = from;
+        *end = scanned;
+        return 1;
+    }
     while (from < text.count) {
         const int found = pcre2_match(pattern->code, text.data, text.count, from,
                                       PCRE2_NO_UTF_CHECK, scratch->data, scratch->context);

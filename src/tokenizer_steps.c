@@ -33,8 +33,8 @@ static bool is_type(const cJSON *object, const char *type)
 static bool refuse(const char *name, const char *part, const cJSON *object, const char *supported)
 {
     const char *type = text_of(object, "type");
-    log_error("%s: %s: %.80s is not supported; supported are %s", name, part,
-              type ? type : "what has no type", supported);
+    log_error("%s: %s: %s is not supported; supported are %s", name, part,
+              SHOWN(type ? type : "what has no type"), supported);
     return false;
 }
 
@@ -132,8 +132,9 @@ static bool read_behavior(const char *name, const cJSON *object, enum split_beha
         *out = (enum split_behavior)i;
         if (strcmp(text, known[i]) == 0) return true;
     }
-    log_error("%s: pre_tokenizer: behavior: found %.80s, wanted Removed, Isolated, "
-              "MergedWithPrevious, MergedWithNext or Contiguous", name, text ? text : "none");
+    log_error("%s: pre_tokenizer: behavior: found %s, wanted Removed, Isolated, "
+              "MergedWithPrevious, MergedWithNext or Contiguous", name,
+              SHOWN(text ? text : "none"));
     return false;
 }
 
@@ -225,7 +226,7 @@ static bool template_id(const char *name, const cJSON *tokens, const char *id, u
         *out = (uint32_t)first->valuedouble;
         return true;
     }
-    log_error("%s: post_processor: special_tokens has no single id for \"%.80s\"", name, id);
+    log_error("%s: post_processor: special_tokens has no single id for \"%s\"", name, SHOWN(id));
     return false;
 }
 
@@ -379,18 +380,18 @@ static bool add_added(struct tokenizer *t, const char *name, const cJSON *item)
     const uint32_t id = (uint32_t)number->valuedouble;
     struct token *token = &t->token[id];
     if (token->text && strcmp(token->text, text) != 0) {
-        log_error("%s: added_tokens: \"%.80s\" has the id %u of \"%.80s\"", name, text, id,
-                  token->text);
+        log_error("%s: added_tokens: \"%s\" has the id %u of \"%s\"", name, SHOWN(text), id,
+                  SHOWN(token->text));
         return false;
     }
     const uint32_t other = vocab_find(t, slice_of(text));
     if (other != TOKENIZER_NONE && other != id && strcmp(t->token[other].text, text) == 0) {
-        log_error("%s: added_tokens: \"%.80s\" has the id %u, but %u in model.vocab", name, text,
-                  id, other);
+        log_error("%s: added_tokens: \"%s\" has the id %u, but %u in model.vocab", name,
+                  SHOWN(text), id, other);
         return false;
     }
     if (is_flag(item, "single_word", false)) {
-        log_error("%s: added_tokens: \"%.80s\": single_word is not supported", name, text);
+        log_error("%s: added_tokens: \"%s\": single_word is not supported", name, SHOWN(text));
         return false;
     }
     if (!token->text) token->text = arena_strdup(t->arena, text);

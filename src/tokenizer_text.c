@@ -102,6 +102,16 @@ bool is_white_space(uint32_t code)
            code == 0x2029 || code == 0x202f || code == 0x205f || code == 0x3000;
 }
 
+// A text of a file may hold newlines, which would make two lines of one.
+const char *shown_text(char out[104], const char *text)
+{
+    size_t i = 0;
+    for (; i < 100 && text[i]; i++)
+        out[i] = (uint8_t)text[i] < ' ' || text[i] == 127 ? '?' : text[i];
+    if (text[i]) memcpy(out + i, "...", 4);
+    return out;
+}
+
 uint64_t text_hash(const uint8_t *text, size_t count)
 {
     uint64_t hash = 0x9e3779b97f4a7c15u ^ count;

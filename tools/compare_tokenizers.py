@@ -290,6 +290,44 @@ class Compare:
             self.one(f'own {name}', Tokenizer.from_file(str(own)), raw)
 
 
+def fnv(numbers):
+    """FNV-1a of the numbers as 32 bits each, as tests/unit_bpe.c has it."""
+    value = 0xcbf29ce484222325
+    for byte in b''.join(n.to_bytes(4, 'little') for n in numbers):
+        value = (value ^ byte) * 0x100000001b3 & (1 << 64) - 1
+    return f'{value:016x}'
+
+
+def golden(vkmoe, data, folder):
+    """What the package makes of FOLDER/mixed.txt, for tests/unit_bpe.c."""
+    path = folder / 'mixed.txt'
+    text = mixed_text(24000, 7).decode(errors='replace')
+    path.write_bytes(text.encode())
+    table = {}
+    for name, expression in ('gpt2', None), ('llama3', LLAMA3), ('qwen2', QWEN):
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False) if not expression else \
+            pre_tokenizers.Sequence([split(expression), pre_tokenizers.ByteLevel(False, use_regex=False)])
+        tokenizer.train_from_iterator([text], trainers.BpeTrainer(
+            vocab_size=1000, show_progress=False, min_frequency=2,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+        model = json.loads(tokenizer.to_str())['model']
+        merges = [model['vocab'][part] for merge in model['merges'] for part in merge]
+        table[name] = {'merges': fnv(merges)}
+        table[name].update(golden_encoding(tokenizer, text))
+    for name, tokenizer in make_all(data, ''):
+        if name == 'llama 2':
+            break
+        table['gpt2 file' if name == 'gpt2' else name] = golden_encoding(tokenizer, text)
+    (folder / 'tokenizers.golden.json').write_text(json.dumps(table, indent=1) + '\n')
+
+
+def golden_encoding(tokenizer, text):
+    encoded = tokenizer.encode(text)
+    return {'count': len(encoded.ids), 'ids': fnv(encoded.ids),
+            'offsets': fnv([n for pair in encoded.offsets for n in pair])}
+
+
 def digest(value):
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
@@ -301,8 +339,11 @@ def main():
     parser.add_argument('--bytes', type=int, default=1000000)
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--keep', type=pathlib.Path, help='folder for the files, which else go away')
+    parser.add_argument('--golden', type=pathlib.Path, help='write tests/golden/mixed.txt and its results')
     parser.add_argument('--only', help='part of a name')
     args = parser.parse_args()
+    if args.golden:
+        return golden(args.vkmoe, args.data, args.golden)
     with tempfile.TemporaryDirectory() as made:
         folder = args.keep or pathlib.Path(made)
         folder.mkdir(exist_ok=True, parents=True)
