@@ -70,8 +70,10 @@ static void draw_layer(struct watch *w, struct box box, uint32_t layer, const ui
                  layer == w->layer ? w->theme->accent : w->theme->faint, "layer %u",
                  h->layer[layer].number);
     box_left(&box, LABEL);
-    const uint32_t wide = (uint32_t)box.w / (cells ? 2 : 1);
-    for (uint32_t e = 0; e < h->experts && wide; e++) {
+    const uint32_t most = (uint32_t)box.w / (cells ? 2 : 1);
+    if (!most) return;
+    const uint32_t wide = ceil_div(h->experts, ceil_div(h->experts, most)); // even lines
+    for (uint32_t e = 0; e < h->experts; e++) {
         const int x = (int)(e % wide), y = (int)(e / wide);
         const colour own = w->theme->place[place[e] < TRACE_PLACES ? place[e] : 0];
         if (y >= box.h * (cells ? 1 : 2)) return;

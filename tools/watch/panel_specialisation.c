@@ -89,8 +89,8 @@ void watch_specialisation(struct watch *w, struct box box, double ms)
     double most = 0;
     const double bits = t.all > 0 ? information(h, &t, &most) : 0;
     box = watch_frame(w, box, "specialisation", !(t.all > 0) ? NULL
-        : arena_printf(w->arena, "layer %u: picks over chance; an expert tells %.2f of %.2f bits "
-                       "(%u steps)", h->layer[w->layer].number, bits, most, t.steps));
+        : arena_printf(w->arena, "layer %u  %.2f of %.2f bits  picks over chance, %u steps",
+                       h->layer[w->layer].number, bits, most, t.steps));
     if (!(t.all > 0)) {
         watch_empty(w, box, can ? "no traced token yet" : "the trace tells no kinds of text");
         return;

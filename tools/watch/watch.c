@@ -174,13 +174,15 @@ double *watch_column(struct watch *w, const char *name, int layer, uint32_t coun
     const double wide = (double)(span.last - span.first) + 1;
     if (!series) return NULL;
     double *out = arena_array(w->arena, count + 1, sizeof *out), before = NAN;
+    // points stand at both ends of an axis, bars fill it
+    const double each = wide > 1 && !held && wide < count ? (count - 1) / (wide - 1) : count / wide;
     uint32_t row = 0;
     *low = INFINITY, *high = -INFINITY;
     while (row < h->rows && h->row_step[row] < span.first) row++;
     for (uint32_t c = 0; c < count; c++) {
         double sum = 0;
         uint32_t summed = 0;
-        const double end = span.first + wide * (c + 1) / count;
+        const double end = span.first + (c + 1) / each;
         for (; row < h->rows && h->row_step[row] < end && h->row_step[row] <= span.last; row++)
             if (!isnan(series->value[row])) sum += series->value[row], summed++;
         out[c] = summed ? sum / summed : held ? before : NAN;
