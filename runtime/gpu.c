@@ -298,6 +298,11 @@ struct gpu_account gpu_memory_account(const struct gpu *gpu, bool host)
                                 gpu_base(gpu)->held_peak[host]};
 }
 
+uint64_t gpu_memory_resident(const struct gpu *gpu)
+{
+    return gpu->backend->memory_resident(gpu);
+}
+
 void gpu_memory_expect(struct gpu *gpu, uint64_t bytes)
 {
     gpu_base(gpu)->expected = bytes;

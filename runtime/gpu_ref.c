@@ -328,6 +328,12 @@ static uint64_t ref_memory_held(const struct gpu *gpu, bool host)
     return gpu_base(gpu)->place_bytes[host];
 }
 
+// Buffers are the C library's: all of them are written when they are made.
+static uint64_t ref_memory_resident(const struct gpu *gpu)
+{
+    return ref_memory_held(gpu, false) + ref_memory_held(gpu, true);
+}
+
 static const struct gpu_backend ref_backend = {
     .destroy = ref_destroy,
     .validation_messages = ref_validation_messages,
@@ -337,6 +343,7 @@ static const struct gpu_backend ref_backend = {
     .buffer_write = ref_buffer_write,
     .buffer_read = ref_buffer_read,
     .memory_held = ref_memory_held,
+    .memory_resident = ref_memory_resident,
     .kernel_create = ref_kernel_create,
     .kernel_destroy = ref_kernel_destroy,
     .kernel_statistics = ref_kernel_statistics,

@@ -112,6 +112,21 @@ uint64_t os_resident_peak(void)
     return status_bytes("VmHWM:");
 }
 
+uint64_t os_resident_of(const void *memory, uint64_t bytes)
+{
+    enum { PAGES = 4096 };
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), first = (uint64_t)(uintptr_t)memory,
+                   end = (first + bytes + page - 1) / page * page;
+    uint64_t resident = 0;
+    unsigned char there[PAGES];
+    for (uint64_t at = first / page * page; at < end; at += PAGES * page) {
+        const uint64_t some = end - at < PAGES * page ? end - at : PAGES * page;
+        if (mincore((void *)(uintptr_t)at, some, there) != 0) continue; // no memory of its own
+        for (uint64_t i = 0; i < some / page; i++) resident += there[i] & 1;
+    }
+    return resident * page;
+}
+
 bool os_cache_folder(char *path, size_t bytes)
 {
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");

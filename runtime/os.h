@@ -14,6 +14,7 @@ uint64_t os_memory_limit(void);   // this process may use: cgroup or machine
 uint64_t os_memory_for_buffers(void); // seven eighths of that: the system must go on living
 uint64_t os_resident_bytes(void); // in memory now (VmRSS), 0 if unknown
 uint64_t os_resident_peak(void);  // most ever (VmHWM), 0 if unknown
+uint64_t os_resident_of(const void *memory, uint64_t bytes); // of these bytes, in whole pages
 
 // Writes the folder for caches, $XDG_CACHE_HOME/vkmoe or ~/.cache/vkmoe; false where there is none.
 bool os_cache_folder(char *path, size_t bytes);

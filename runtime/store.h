@@ -143,6 +143,8 @@ struct store_stats {
     uint64_t disk;     // of these, on the disk
     uint32_t segments;
 };
+// Host memory that the store and a commit take at most, with a record of each key.
+uint64_t store_memory_bytes(const struct store *store);
 struct store_stats store_stats(const struct store *store);
 
 // Moves at most `most` records from the end of the store into free places in front of them; *moved

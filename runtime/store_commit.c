@@ -276,6 +276,14 @@ struct store_stats store_stats(const struct store *store)
     return stats;
 }
 
+uint64_t store_memory_bytes(const struct store *store)
+{
+    const struct store_geometry *g = &store->geometry;
+    const uint64_t segments = 2 * (g->keys / g->segment_records + 1); // new and kept versions
+    return g->keys * (sizeof *store->entry + sizeof(struct store_named) + store_index_entry(g)) +
+           segments * g->segment_records * (sizeof(uint8_t) + sizeof(uint32_t));
+}
+
 static bool trim_segment(struct store *store, struct store_segment *s)
 {
     struct stat info;

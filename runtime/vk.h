@@ -169,6 +169,7 @@ enum vk_memory_result vk_memory_alloc(struct vk_gpu *vk, const VkMemoryRequireme
 void vk_memory_free(struct vk_gpu *vk, struct vk_span *span);
 void vk_memory_finish(struct vk_gpu *vk);
 uint64_t vk_memory_held(const struct gpu *gpu, bool host);
+uint64_t vk_memory_resident(const struct gpu *gpu);
 
 // vk_buffer.c
 struct gpu_buffer *vk_buffer_create(struct gpu *gpu, const struct gpu_buffer_params *params);

@@ -264,6 +264,14 @@ uint64_t vk_memory_held(const struct gpu *gpu, bool host)
     return host ? vk->host_bytes + vk->imported_bytes : vk->block_bytes - vk->host_bytes;
 }
 
+uint64_t vk_memory_resident(const struct gpu *gpu)
+{
+    uint64_t bytes = 0;
+    for (const struct vk_block *b = vk_gpu(gpu)->blocks; b; b = b->next)
+        if (b->data) bytes += os_resident_of(b->data, b->bytes);
+    return bytes;
+}
+
 void vk_memory_finish(struct vk_gpu *vk)
 {
     while (vk->blocks)

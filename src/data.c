@@ -237,6 +237,13 @@ void data_close(struct data **data)
 }
 
 uint32_t data_seq_len(const struct data *data) { return data->seq_len; }
+uint64_t data_mapped_bytes(const struct data *data)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < data->documents.map_count; i++)
+        bytes += data->documents.map[i].bytes;
+    return bytes;
+}
 uint64_t data_fingerprint(const struct data *data) { return data->fingerprint; }
 const char *data_summary(const struct data *data) { return data->summary; }
 uint32_t data_domain_count(const struct data *data) { return data->domain_count; }

@@ -158,10 +158,30 @@ bool experts_fit(const struct experts *x, uint32_t *slots)
     if (*slots == 0)
         log_error("a device budget of %.1f MiB: at least %.1f MiB are needed (%.1f MiB beside the "
                   "experts, %.1f MiB for one); raise --device-budget",
-                  (double)x->budget / 1048576, (double)(others + slot) / 1048576,
+                  (double)x->budget / 1048576,
+                  (double)(others + slot) / 1048576 + 0.05, // rounded up
                   (double)others / 1048576, (double)slot / 1048576);
     // what little more would fit is not worth new plans
     return held <= x->budget && *slots > 0 && *slots <= x->slots + *slots / 16;
+}
+
+uint64_t experts_ring_bytes(const struct experts *x)
+{
+    const uint64_t place = x->record.bytes + STORE_ALIGN;
+    const uint64_t most = max_u64(LOADER_RING_BYTES, 2 * place);
+    return min_u64(most, LOADER_RING * place);
+}
+
+uint64_t experts_spill_bytes(const struct experts *x)
+{
+    const struct config *c = &x->model->config;
+    const uint64_t tokens =
+        (uint64_t)c->batch_size * c->seq_len * c->gradient_accumulation_steps;
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < c->num_hidden_layers; i++)
+        if (c->moe_layer[i])
+            most += min_u64(c->num_experts, tokens * c->layer_router[i].top_k);
+    return x->training && most > x->slots ? (most - x->slots) * x->turns->spill_bytes : 0;
 }
 
 void experts_destroy(struct experts **experts)

@@ -101,6 +101,8 @@ struct experts_params {
     bool                  prefetch; // where the source can be read beside the compute
     const struct os_file *file;   // of loads and write-backs; NULL: the system's
     uint64_t              budget;
+    bool                  state_out; // training: what the optimizer keeps of the rest lies in
+                                     // memory of the host, whatever the budget
     uint32_t              slots;  // at least one, at most all experts
     uint32_t              window; // most slots of one; 0: as many as a binding covers
 };
@@ -116,6 +118,10 @@ uint64_t        experts_slot_bytes(const struct experts *experts);
 // else how many slots there should be (0 after one line: the budget is too small for any), for
 // which all plans that bind slots have to be made again. experts NULL: it fits.
 bool            experts_fit(const struct experts *experts, uint32_t *slots);
+// Host memory for records on their way, and, at most, for gradients that wait for the optimizer: of
+// all experts that may have rows in a step, those without a slot.
+uint64_t        experts_ring_bytes(const struct experts *experts);
+uint64_t        experts_spill_bytes(const struct experts *experts);
 // Writes back all that has moved. Nothing may be in flight.
 bool            experts_flush(struct experts *experts);
 // What was counted after `before`.

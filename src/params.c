@@ -91,20 +91,20 @@ static uint64_t kept_bytes(const struct params *params, bool state)
 }
 
 // Where all that is always there leaves less than a quarter of the budget, its state goes out.
-static bool place_state(struct params *params, uint64_t budget)
+static bool place_state(struct params *params, uint64_t budget, bool out)
 {
     const double mib = 1.0 / 1048576;
     const uint64_t here = kept_bytes(params, false), state = kept_bytes(params, true);
-    if (!budget || here + state <= budget / 4 * 3) return true;
+    if (!budget || (!out && here + state <= budget / 4 * 3)) return true;
     if (here >= budget) {
         log_error("a device budget of %.1f MiB: weights and gradients of what is always there are "
                   "%.1f MiB; raise --device-budget", mib * (double)budget, mib * (double)here);
         return false;
     }
     params->state_memory = GPU_MEMORY_READBACK;
-    log_info("optimizer: the state of what is always there, %.1f MiB, lies in host memory; a "
-             "device budget of %.1f MiB has %.1f MiB of weights and gradients to hold, and experts",
-             mib * (double)state, mib * (double)budget, mib * (double)here);
+    log_debug("optimizer: the state of what is always there, %.1f MiB, lies in host memory; a "
+              "device budget of %.1f MiB has %.1f MiB of weights and gradients, and experts",
+              mib * (double)state, mib * (double)budget, mib * (double)here);
     return true;
 }
 
@@ -173,7 +173,8 @@ static bool make_widths(struct params *params)
 }
 
 static struct params *create(struct gpu *gpu, const struct model *model, bool training,
-                             uint64_t budget)
+                             uint64_t budget,
+                             bool out)
 {
     struct arena *arena = arena_create("params");
     struct params *params = arena_alloc(arena, sizeof *params);
@@ -182,7 +183,7 @@ static struct params *create(struct gpu *gpu, const struct model *model, bool tr
                               .store = model->config.torch_dtype,
                               .training = training,
                               .arena = arena};
-    if (!place_state(params, budget)) goto fail;
+    if (!place_state(params, budget, out)) goto fail;
     for (int which = 0; which < PARAMS_CLASSES; which++)
         if (class_kept(params, which) && !make_class(params, which)) goto fail;
     // padding between tensors is zero in every class: optimizer and norm run over it
@@ -199,12 +200,13 @@ fail:
 
 struct params *params_create(struct gpu *gpu, const struct model *model, bool training)
 {
-    return create(gpu, model, training, 0);
+    return create(gpu, model, training, 0, false);
 }
 
-struct params *params_create_within(struct gpu *gpu, const struct model *model, uint64_t budget)
+struct params *params_create_within(struct gpu *gpu, const struct model *model, uint64_t budget,
+                                    bool out)
 {
-    return create(gpu, model, true, budget);
+    return create(gpu, model, true, budget, out);
 }
 
 void params_destroy(struct params **params)

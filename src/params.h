@@ -39,8 +39,9 @@ struct params {
 struct params *params_create(struct gpu *gpu, const struct model *model, bool training);
 // For training with so much memory of the device, which experts that come and go share: where the
 // rest would take most of it, the optimizer's state lies in memory of the host, which the device
-// reads and writes once a step. One line says so; NULL after one line where even that is too much.
-struct params *params_create_within(struct gpu *gpu, const struct model *model, uint64_t budget);
+// reads and writes once a step; `out`: in any case. NULL after one line where that is too much.
+struct params *params_create_within(struct gpu *gpu, const struct model *model, uint64_t budget,
+                                    bool out);
 void           params_destroy(struct params **params);
 bool           params_init(struct params *params); // initial values from the config's seed
 // Where a tensor begins in its segment's buffer of a class, in elements (words of records).

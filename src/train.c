@@ -20,6 +20,7 @@
 #include "src/schedule.h"
 #include "src/trace.h"
 #include "src/train_checkpoint.h"
+#include "src/train_host.h"
 #include "src/train_layers.h"
 #include "src/train_plan.h"
 #include "src/trainer.h"
@@ -200,7 +201,7 @@ static void drop_plans(struct run_state *r)
     trainer_destroy(&r->trainer);
 }
 
-static bool make_plans_for(struct run_state *r, uint32_t slots)
+static bool make_plans_for(struct run_state *r, uint32_t slots, bool state_out)
 {
     const struct train_streaming *s = &r->params->streaming;
     const struct experts_params experts = {
@@ -208,6 +209,7 @@ static bool make_plans_for(struct run_state *r, uint32_t slots)
         .policy = s->policy,
         .prefetch = s->prefetch,
         .slots = slots,
+        .state_out = state_out,
         .budget = s->slots          ? 0
                   : s->device_budget ? s->device_budget
                                      : r->gpu->caps.heap_bytes};
@@ -219,17 +221,29 @@ static bool make_plans_for(struct run_state *r, uint32_t slots)
     return r->evaluator != NULL;
 }
 
+static bool is_over(const struct run_state *r, uint64_t budget)
+{
+    return budget && gpu_memory_account(r->gpu, false).held > budget;
+}
+
 // What all else takes is known once it is there, and some of it grows with the slots: with one slot
 // first, then with a few less than seem to fit, then with as many as the first two tell; from then
-// on fewer, if any other number.
+// on fewer, if any other number. Where not even one has room the optimizer's state makes some.
 static bool make_plans(struct run_state *r)
 {
     uint32_t slots = max_u32(r->params->streaming.slots, 1);
     uint64_t least = 0; // held with one slot
+    bool state_out = false;
     for (uint32_t round = 0;; round++) {
         uint32_t fit = 0;
-        if (!make_plans_for(r, slots)) return false;
+        if (!make_plans_for(r, slots, state_out)) return false;
         const struct experts *x = trainer_params(r->trainer)->experts;
+        if (round == 0 && x && !state_out && is_over(r, x->budget)) {
+            drop_plans(r);
+            state_out = true;
+            if (!make_plans_for(r, slots, state_out)) return false;
+            x = trainer_params(r->trainer)->experts;
+        }
         if (experts_fit(x, &fit) || (round > 1 && fit >= slots)) return true;
         const uint64_t held = gpu_memory_account(r->gpu, false).held, most = x->budget;
         const bool two = slots > 1 && held > least && most > least;
@@ -304,6 +318,9 @@ static bool open_model(struct run_state *r)
 static bool open_trainer(struct run_state *r)
 {
     if (!make_tuned_plans(r, take_kernels(r))) return false;
+    if (trainer_params(r->trainer)->state_memory != GPU_MEMORY_DEVICE)
+        log_info("the device budget leaves no room for what the optimizer keeps of the weights "
+                 "beside the experts: it lies in host memory, and the device reads it there");
     const struct kernels_report report = kernels_report(r->kernels);
     log_debug("self-test: %u kernels in %.0f ms, %u wrong", report.tested, report.test_ms,
               report.wrong);
@@ -354,11 +371,33 @@ static void make_batch(struct run_state *r)
     r->layers = calloc(config_moe_layers(r->config) + 1, sizeof *r->layers);
 }
 
+// All is open, and no step was made yet.
+static bool host_fits(const struct run_state *r)
+{
+    const uint64_t budget = r->params->streaming.host_budget;
+    return train_host_fits(&(struct train_host){.gpu = r->gpu,
+                                                .params = trainer_params(r->trainer),
+                                                .data = r->data,
+                                                .store = train_store_records(r->store),
+                                                .budget = budget,
+                                                .given = budget > 0});
+}
+
+// Where it was asked for, what came of it.
+static void tell_host(const struct run_state *r)
+{
+    const uint64_t budget = r->params->streaming.host_budget;
+    if (!budget || !r->gpu) return;
+    const uint64_t peak = train_host_peak(r->gpu);
+    (peak <= budget ? log_info : log_warn)("host memory: %.1f MiB at most, of a budget of %.1f MiB",
+                                           (double)peak / 1048576, (double)budget / 1048576);
+}
+
 static bool open_all(struct run_state *r)
 {
     r->routing = routing_create(r->config);
     if (!open_data(r) || !open_device(r) || !open_folder(r) || !open_model(r) ||
-        !open_trainer(r) || !write_run_files(r))
+        !open_trainer(r) || !host_fits(r) || !write_run_files(r))
         return false;
     make_batch(r);
     r->progress = r->params->quiet ? NULL : progress_create(&(struct progress_params){
@@ -474,14 +513,14 @@ static bool collect(struct run_state *r)
 }
 
 // plan.json, once the plans are cut by what was measured: then nothing is in flight. A run goes on
-// without it.
+// without it. What a device has peaks in is more memory than a budget leaves.
 static void tell_plan(struct run_state *r)
 {
-    struct peaks peaks;
+    struct peaks peaks = {0};
     if (r->planned || !trainer_step_ms(r->trainer, "update")) return;
     r->planned = true;
     const double plan_began = os_seconds();
-    peaks_measure(&r->params->gpu, &peaks);
+    if (!r->store) peaks_measure(&r->params->gpu, &peaks);
     char *text = train_plan_print(r->trainer, r->gpu, r->config, &peaks);
     if (text) checkpoint_run_write(r->folder, "plan.json", text);
     free(text);
@@ -622,6 +661,7 @@ bool train_run(const struct train_params *params, struct train_outcome *outcome)
     if (ok && !outcome->interrupted)
         ok = evaluate(&r, params->config->final_eval_batches) && evaluate_average(&r);
     if (ok && !outcome->interrupted) measure_baselines(&r);
+    if (ok) tell_host(&r);
     close_all(&r);
     return ok;
 }

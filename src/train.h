@@ -11,6 +11,7 @@
 struct train_streaming {
     bool              asked;         // a run that has a store is streamed in any case
     uint64_t          device_budget; // bytes; 0: what the device has
+    uint64_t          host_budget;   // bytes; 0: what the process may use; of any model
     uint32_t          slots;         // 0: as many as the budget allows
     enum cache_policy policy;
     bool              prefetch;

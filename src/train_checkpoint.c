@@ -99,6 +99,8 @@ static bool tidy(struct train_store *s)
     return store_compact(s->store, (uint32_t)min_u64(spare, most), &moved) && store_trim(s->store);
 }
 
+struct store *train_store_records(struct train_store *s) { return s ? s->store : NULL; }
+
 bool train_store_keep(struct train_store *s)
 {
     if (!s) return true;

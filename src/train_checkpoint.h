@@ -22,6 +22,7 @@ struct train_store    *train_store_open(const struct model *model, const char *d
 void                   train_store_close(struct train_store **store);
 // For the trainer, of whom it does not become a part.
 struct experts_source  train_store_source(struct train_store *store);
+struct store          *train_store_records(struct train_store *store); // NULL: NULL
 // After checkpoint_commit: what only checkpoints that are gone named becomes free. NULL: nothing.
 bool                   train_store_keep(struct train_store *store);
 

@@ -156,7 +156,9 @@ static bool make_params(struct trainer *t, const struct experts_params *experts)
 {
     const char *reason = experts ? unstreamable(t->model) : NULL;
     if (reason) log_error("experts that come and go cannot be trained with %s", reason);
-    else t->params = params_create_within(t->gpu, t->model, experts ? experts->budget : 0);
+    else
+        t->params = params_create_within(t->gpu, t->model, experts ? experts->budget : 0,
+                                         experts && experts->state_out);
     if (!experts) return t->params;
     struct experts_params own = *experts;
     if (!t->params) {

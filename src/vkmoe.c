@@ -370,8 +370,10 @@ bool vkmoe_train(const struct vkmoe_train_params *p, struct vkmoe_train_outcome 
     if (!config_read(&config, p->config, p->set, p->set_count)) return false;
     if (p->steps) config.steps = p->steps;
     struct train_streaming streaming = {
-        .asked = p->device_budget || p->expert_slots || p->cache_policy,
+        .asked = p->device_budget || p->expert_slots || p->cache_policy ||
+                 (p->host_budget && config_moe_layers(&config)),
         .device_budget = p->device_budget,
+        .host_budget = p->host_budget,
         .slots = p->expert_slots};
     if (!cache_policy_parse(p->cache_policy ? p->cache_policy : "least-stale", &streaming.policy) ||
         !experts_prefetch_parse(p->prefetch, &streaming.prefetch))

@@ -148,6 +148,8 @@ struct vkmoe_train_params {
     // Any of these: experts come and go between the device and a store in `out`. A run that began
     // so goes on so, with what the device has where nothing is said.
     uint64_t           device_budget; // bytes, for all of the training
+    // Bytes of host memory, of any model; what would take more is refused. 0: no limit
+    uint64_t           host_budget;
     uint32_t           expert_slots;  // experts on the device at a time; 0: as the budget allows
     const char        *cache_policy;  // as in vkmoe_model_params; NULL: "least-stale"
     const char        *prefetch;      // as in vkmoe_model_params

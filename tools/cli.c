@@ -82,7 +82,7 @@ void cli_usage(const char *command)
         "lru|lfu|lfru|least-stale\n"
         "  who leaves; --prefetch on|off: whom the next layer may need is loaded before it asks; "
         "in training the\n"
-        "  experts lie in a store in the run folder\n"
+        "  experts lie in a store in the run folder, and --host-budget BYTES limits host memory\n"
         "  --weights: model, or average, the mean that training kept (ema_decay, swa_every)\n"
         "  exit status: 0 done, 1 failed, 2 usage, 130 interrupted with the checkpoint written\n");
 }
@@ -130,6 +130,7 @@ enum option_id {
     OPTION_VALIDATE,
     OPTION_UNTUNED,
     OPTION_DEVICE_BUDGET,
+    OPTION_HOST_BUDGET,
     OPTION_EXPERT_SLOTS,
     OPTION_CACHE_POLICY,
     OPTION_PREFETCH,
@@ -183,6 +184,7 @@ static const struct { struct option option; const char *commands; } options[] = 
     {{"validate", optional_argument, NULL, OPTION_VALIDATE}, "*"},
     {{"untuned", no_argument, NULL, OPTION_UNTUNED}, "tgelbsxn"},
     {{"device-budget", required_argument, NULL, OPTION_DEVICE_BUDGET}, "gelti"},
+    {{"host-budget", required_argument, NULL, OPTION_HOST_BUDGET}, "t"},
     {{"expert-slots", required_argument, NULL, OPTION_EXPERT_SLOTS}, "gelti"},
     {{"cache-policy", required_argument, NULL, OPTION_CACHE_POLICY}, "gelt"},
     {{"prefetch", required_argument, NULL, OPTION_PREFETCH}, "gelt"},
@@ -343,6 +345,7 @@ static bool take_option(struct cli *cli, int id, const char *value)
     case OPTION_UNTUNED: return cli->device.untuned = true;
     case OPTION_DEVICE_BUDGET:
         return parse_bytes(cli, "device-budget", value, &cli->model.device_budget);
+    case OPTION_HOST_BUDGET: return parse_bytes(cli, "host-budget", value, &cli->host_budget);
     case OPTION_EXPERT_SLOTS:
         if (!parse_u32(cli, "expert-slots", value, &cli->model.expert_slots)) return false;
         return cli->model.expert_slots > 0 ||

@@ -34,6 +34,7 @@ struct cli {
     const char *filter, *json_file;    // bench --filter, --json FILE
     const char *save, *compare;        // bench --save DIR, --compare FILE
     const char *trace, *file;          // bench cache --trace FILE, bench stream --file FILE
+    uint64_t    host_budget;           // --host-budget, 0: not given
     uint32_t    steps;                 // --steps, 0: not given
     uint32_t    max_tokens;            // --max-tokens, 0: not given
     uint32_t    stride;                // --stride

@@ -55,6 +55,7 @@ int command_train(struct cli *cli)
         .check = cli->check,
         .quiet = cli->quiet,
         .device_budget = cli->model.device_budget,
+        .host_budget = cli->host_budget,
         .expert_slots = cli->model.expert_slots,
         .cache_policy = cli->model.cache_policy,
         .prefetch = cli->model.prefetch,
