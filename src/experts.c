@@ -215,7 +215,9 @@ struct experts_counts experts_counts_since(const struct experts *x,
                                    .spilled = c->spilled - before->spilled,
                                    .load_seconds = c->load_seconds - before->load_seconds,
                                    .wait_seconds = c->wait_seconds - before->wait_seconds,
-                                   .turns = c->turns - before->turns};
+                                   .turns = c->turns - before->turns,
+                                   .guessed = c->guessed - before->guessed,
+                                   .used = c->used - before->used};
 }
 
 bool experts_prefetch_parse(const char *word, bool *out)

@@ -241,6 +241,8 @@ static void add_experts(struct bytes *line, const struct metrics_experts *x)
     bytes_printf(line, ", \"experts\": {\"slots\": %u, \"hits\": %llu, \"misses\": %llu", x->slots,
                  (unsigned long long)x->hits, (unsigned long long)x->misses);
     add_rounded(line, ", \"hit_rate\": ", metrics_hit_rate(x), 4);
+    bytes_printf(line, ", \"prefetched\": %llu, \"prefetched_used\": %llu",
+                 (unsigned long long)x->prefetched, (unsigned long long)x->prefetched_used);
     bytes_printf(line,
                  ", \"read_bytes\": %llu, \"written_bytes\": %llu, \"spilled_bytes\": %llu",
                  (unsigned long long)x->read_bytes, (unsigned long long)x->written_bytes,

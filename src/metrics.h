@@ -3,7 +3,8 @@
 //
 //   {"step", "loss", "lr", "grad_norm", "tokens_per_s", "device_bytes", "host_bytes",
 //    "device_peak_bytes", "host_peak_bytes", "experts": {"slots", "hits", "misses", "hit_rate",
-//    "read_bytes", "written_bytes", "spilled_bytes", "load_ms", "wait_ms"}, "layers":
+//    "prefetched", "prefetched_used", "read_bytes", "written_bytes", "spilled_bytes", "load_ms",
+//    "wait_ms"}, "layers":
 //    [{"layer", "load": [...], "entropy", "max_share", "dead", "balance_loss", "z_loss",
 //      "losses": {name: value}, "experts_per_token", "dropped", "token_entropy",
 //      "least_entropy", "max_expert",
@@ -13,7 +14,8 @@
 // device_peak_bytes is the most of the device's memory that was ever held, host_peak_bytes the most
 // of the process that was ever resident (VmHWM). experts, where they come and go: of those that had
 // rows in a layer's turn how many had a slot (hits) and how many were loaded (misses), in load_ms,
-// for wait_ms of which the device had nothing to do; read_bytes in this step, written_bytes since
+// for wait_ms of which the device had nothing to do; prefetched were loaded before a router asked,
+// prefetched_used of them had rows; read_bytes in this step, written_bytes since
 // the step before (what a checkpoint wrote is in the next line), spilled_bytes of gradients that
 // waited in host memory.
 //
@@ -66,7 +68,8 @@ struct metrics_layer {
 // Of experts that come and go, in one step.
 struct metrics_experts {
     uint32_t slots; // 0: all stay
-    uint64_t hits, misses, read_bytes, written_bytes, spilled_bytes;
+    uint64_t hits, misses, prefetched, prefetched_used;
+    uint64_t read_bytes, written_bytes, spilled_bytes;
     double   load_ms, wait_ms;
 };
 double metrics_hit_rate(const struct metrics_experts *experts); // 1 where nothing was asked for
