@@ -4,7 +4,7 @@
 // path holds $VKMOE_FAULT_PATH. What it does is in $VKMOE_FAULT_FILES:
 //     count     nothing; the number of calls is said on stderr at the end
 //     die:N     the process is killed (as by kill -9) instead of the N-th call, counted from 0
-//     full:N    from the N-th call on nothing more can be written: ENOSPC
+//     full:N    from the N-th call on there is no room: ENOSPC, but where a segment reserved it
 //     bad:N     the N-th call alone fails: EIO
 //     short     reads and writes give and take less than they were asked for, or are interrupted
 // io_uring's calls cannot be seen from here: there is none.
@@ -43,14 +43,26 @@ static int is_ours(const char *path)
     return wanted && *wanted && path && strstr(path, wanted) != NULL;
 }
 
+static void path_of(int fd, char path[4096])
+{
+    char link[64];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    const ssize_t length = readlink(link, path, 4095);
+    path[length < 0 ? 0 : length] = 0;
+}
+
 static int is_our_file(int fd)
 {
-    char link[64], path[4096];
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    const ssize_t length = readlink(link, path, sizeof path - 1);
-    if (length < 0) return 0;
-    path[length] = 0;
+    char path[4096];
+    path_of(fd, path);
     return is_ours(path);
+}
+
+static int is_segment(int fd)
+{
+    char path[4096];
+    path_of(fd, path);
+    return strstr(path, "/segment-") != NULL;
 }
 
 // A call on one of our files. False with errno: it fails.
@@ -88,7 +100,7 @@ static size_t some_of(int fd, size_t bytes)
         ssize_t (*real)(int, pointer, size_t, off_t);                                              \
         find(#name, &real, sizeof real);                                                           \
         if (!is_our_file(fd)) return real(fd, data, bytes, offset);                                \
-        if (!passes(writes)) return -1;                                                            \
+        if (!passes(writes && !is_segment(fd))) return -1;                                         \
         const size_t some = some_of(fd, bytes);                                                    \
         if (bytes && !some) return errno = EINTR, -1;                                              \
         return real(fd, data, some, offset);                                                       \

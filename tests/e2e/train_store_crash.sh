@@ -150,7 +150,7 @@ short()
 disk()
 {
     mkdir "$tmp/disk"
-    mount -t tmpfs -o size=330k tmpfs "$tmp/disk" 2>"$tmp/err" || { echo 'nothing can be mounted here'; return 0; }
+    mount -t tmpfs -o size=420k tmpfs "$tmp/disk" 2>"$tmp/err" || { echo 'nothing can be mounted here'; return 0; }
     trap 'umount "$tmp/disk"; clean' EXIT
     run=$tmp/disk/run status=0
     train ref "$run" --steps 1000000 --expert-slots $slots $size --set save_total_limit=0 || status=$?
