@@ -61,7 +61,9 @@ static const struct command_help commands[] = {
      "[--out SHARD.bin]", "ids of a text; --json: where each token lies, too"},
     {"tokenizer", "decode FILE|DIR [--ids 1,2,3]", "text of ids"},
     {"tokenizer", "info FILE|DIR", "what a tokenizer.json is"},
-    {"info", "[DIR|FILE|CONFIG.json] [--devices] [--plan] [--json]",
+    {"info",
+     "[DIR|FILE|CONFIG.json] [--devices] [--plan [--device-budget BYTES] [--expert-slots N]] "
+     "[--json]",
      "what a model, a device or a plan is"},
 };
 

@@ -52,6 +52,7 @@ watch() # until $child ends, or CONDITION... holds: then it is killed
     done
     status=0
     wait "$child" || status=$?
+    children=
     [ "$peak" -gt 0 ] || fail 'no VmHWM was read'
 }
 
