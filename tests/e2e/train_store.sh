@@ -108,6 +108,26 @@ END
     like "$tmp/whole" "$tmp/stored"
 }
 
+# Ctrl-C: 130, a checkpoint, and on from there.
+interrupt()
+{
+    many='--set trace_mib=100000'
+    "$vkmoe" train "$config" --data "$text" --quiet --untuned --device ref --out "$tmp/stored" $size $many \
+        --steps 1000000 --expert-slots 5 >"$tmp/back.out" 2>"$tmp/back.err" &
+    children=$!
+    wait_for 60 grep -q '"step": 12,' "$tmp/stored/metrics.jsonl"
+    kill -s INT "$children"
+    status=0
+    wait "$children" || status=$?
+    [ $status = 130 ] || fail "exit status $status, wanted 130: $(cat "$tmp/back.err")"
+    step=$(sed -n 's/^interrupted at step \([0-9]*\); .*/\1/p' "$tmp/back.out")
+    [ "${step:-0}" -ge 12 ] || fail "interrupted at ${step:-no step}: $(cat "$tmp/back.out")"
+    run ref "$tmp/stored" $((step + 3)) --resume $many
+    grep -q "^resumed at step $step " "$tmp/err" || fail "the resume does not start at step $step"
+    run ref "$tmp/whole" $((step + 3)) $many
+    like "$tmp/whole" "$tmp/stored"
+}
+
 # What vkmoe init and vkmoe pack make is gone on with as it is.
 folders()
 {
@@ -265,6 +285,7 @@ cheap) # matrices of 12,288 elements: in codes
     bytes default
     refused_train 'adamw and adamw_8bit' -- --expert-slots 4 --set master_weights=true --set optim=sgd ;;
 resume) resume ;;
+interrupt) interrupt ;;
 folders) folders ;;
 readers_ref) readers ref ;;
 readers_default) readers default ;;
