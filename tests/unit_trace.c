@@ -352,7 +352,8 @@ static void train_run_of(struct run *run)
     static const char *const set[] = {
         "hidden_size=32", "intermediate_size=16", "num_hidden_layers=3", "num_local_experts=6",
         "seq_len=16", "batch_size=3", "gradient_accumulation_steps=2", "save_every=4",
-        "save_total_limit=9", "trace_tokens=40", "learning_rate=0.01", "warmup_steps=1"};
+        "save_total_limit=9", "trace_tokens=40", "learning_rate=0.01", "warmup_steps=1",
+        "final_eval_batches=1"};
     const char *const data[] = {"toy:copy,toy:sum"};
     struct vkmoe_train_outcome outcome;
     assert_true(vkmoe_train(
@@ -561,7 +562,8 @@ static void experts_that_come_and_go_are_told(void **state)
     enum { MANY = 16, SLOTS = 20, FEW_STEPS = 6 };
     static const char *const set[] = {
         "hidden_size=32", "intermediate_size=16", "num_hidden_layers=3", "num_local_experts=16",
-        "seq_len=2", "batch_size=1", "learning_rate=0.01", "warmup_steps=1"};
+        "seq_len=2", "batch_size=1", "learning_rate=0.01", "warmup_steps=1",
+        "final_eval_batches=1"};
     const char *const data[] = {"toy:copy,toy:sum"}, *out = unit_path("streamed");
     struct vkmoe_train_outcome outcome;
     uint32_t on_device[FEW_STEPS] = {0};
