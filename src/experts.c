@@ -238,12 +238,12 @@ void experts_tell(const struct experts *x)
         snprintf(guesses, sizeof guesses, "; of %llu guessed %.1f %% were needed",
                  (unsigned long long)c->guessed, 100 * (double)c->used / (double)c->guessed);
     log_info("experts: %u of %llu have a slot (%.1f MiB, %s); of %.0f calls %.1f %% found theirs "
-             "there; %.1f MiB loaded in %.2f s, %.2f s of that while the device had nothing to "
-             "do%s",
+             "there, in %llu turns; %.1f MiB loaded in %.2f s, %.2f s of that while the device had "
+             "nothing to do%s",
              x->slots, (unsigned long long)x->record.keys,
              mib * (double)(x->slots * experts_slot_bytes(x)), cache_policy_name(x->policy), all,
-             all > 0 ? 100 * (double)c->hits / all : 0, mib * (double)c->bytes, c->load_seconds,
-             c->wait_seconds, guesses);
+             all > 0 ? 100 * (double)c->hits / all : 0, (unsigned long long)c->turns,
+             mib * (double)c->bytes, c->load_seconds, c->wait_seconds, guesses);
 }
 
 // ---- for plans

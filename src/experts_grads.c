@@ -226,7 +226,7 @@ static bool fill_turn(struct experts *x, const struct plan_visit *visit)
         !load_missing(x, visit->ticket, &coming))
         return false;
     while (t->turn_count == 0 && coming)
-        if (!experts_await(x) || !give_resident(x)) return false;
+        if (!experts_await(x, LOADER_FOR_EVER) || !give_resident(x)) return false;
     return experts_moved_on(x);
 }
 

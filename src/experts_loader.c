@@ -15,7 +15,7 @@
 #include "runtime/os_file.h"
 #include "src/experts_loader_own.h"
 
-enum { COPY_LOOK_NS = 100000 }; // how long one does not look whether the device has copied
+enum { COPY_LOOK_US = 100 }; // how long one does not look whether the device has copied
 
 // ---- creation
 
@@ -363,7 +363,7 @@ bool experts_loader_store(struct experts_loader *l, uint32_t key, uint32_t slot)
 {
     struct loader_place *p;
     while (find_out(l, key) || !(p = free_place(l))) // versions of a record go one by one
-        if (!experts_loader_next(l)) return false;
+        if (!experts_loader_next(l, LOADER_FOR_EVER)) return false;
     take_place(l, p, key, slot, true, false);
     if (l->params.source->store &&
         !store_place(l->params.source->store, key, 1u << RECORD_WEIGHTS | 1u << RECORD_STATE,
@@ -440,20 +440,22 @@ static bool any_done(const struct experts_loader *l)
     return l->failed;
 }
 
-bool experts_loader_next(struct experts_loader *l)
+bool experts_loader_next(struct experts_loader *l, uint32_t most_us)
 {
     struct timespec until;
     bool copies;
     if (!awaits(l, &copies)) return experts_loader_poll(l);
+    if (copies) most_us = min_u32(most_us, COPY_LOOK_US);
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += COPY_LOOK_NS;
-    if (until.tv_nsec >= 1000000000) until.tv_nsec -= 1000000000, until.tv_sec++;
+    until.tv_nsec += (long)(most_us % 1000000) * 1000;
+    until.tv_sec += most_us / 1000000 + until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&l->lock);
     int timed = 0;
     while (!any_done(l) && timed != ETIMEDOUT) {
         if (loader_help(l)) continue;
-        if (copies) timed = pthread_cond_timedwait(&l->changed, &l->lock, &until);
-        else pthread_cond_wait(&l->changed, &l->lock);
+        if (most_us == LOADER_FOR_EVER) pthread_cond_wait(&l->changed, &l->lock);
+        else timed = pthread_cond_timedwait(&l->changed, &l->lock, &until);
     }
     pthread_mutex_unlock(&l->lock);
     return experts_loader_poll(l);
@@ -462,14 +464,14 @@ bool experts_loader_next(struct experts_loader *l)
 bool experts_loader_wait(struct experts_loader *l, uint32_t slot)
 {
     while (l->busy[slot])
-        if (!experts_loader_next(l)) return false;
+        if (!experts_loader_next(l, LOADER_FOR_EVER)) return false;
     return true;
 }
 
 bool experts_loader_drain(struct experts_loader *l)
 {
     bool copies, ok = true;
-    while (ok && (awaits(l, &copies) || l->queued)) ok = experts_loader_next(l);
+    while (ok && (awaits(l, &copies) || l->queued)) ok = experts_loader_next(l, LOADER_FOR_EVER);
     return ok;
 }
 

@@ -68,8 +68,9 @@ void experts_loader_cancel(struct experts_loader *loader, uint32_t slot);
 // A slot's load has not ended: see what the threads have done, without waiting.
 bool experts_loader_busy(const struct experts_loader *loader, uint32_t slot);
 bool experts_loader_poll(struct experts_loader *loader);
-// Waits until anything comes forward; nothing to wait for: at once.
-bool experts_loader_next(struct experts_loader *loader);
+// Waits until anything comes forward, or for so long; nothing to wait for: at once.
+#define LOADER_FOR_EVER UINT32_MAX
+bool experts_loader_next(struct experts_loader *loader, uint32_t most_us);
 bool experts_loader_wait(struct experts_loader *loader, uint32_t slot);
 // Before commands that use the slot are submitted: they see what was loaded.
 void experts_loader_use(struct experts_loader *loader, uint32_t slot);

@@ -58,8 +58,8 @@ bool experts_take(struct experts *x, uint32_t key, uint64_t ticket, uint32_t *sl
 bool experts_load(struct experts *x, uint32_t key, uint32_t slot, enum loader_kind kind);
 // Whether the slot's record is there.
 bool experts_came(struct experts *x, uint32_t slot);
-// Waits for the first of those that come. The device has nothing to do meanwhile.
-bool experts_await(struct experts *x);
+// Waits for the first of those that come, at most so long. The device has nothing to do meanwhile.
+bool experts_await(struct experts *x, uint32_t most_us);
 // The loader is made when it is first asked for: what is made until then may be made again.
 bool experts_open(struct experts *x);
 // It has a part in this turn.
