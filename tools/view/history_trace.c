@@ -106,6 +106,12 @@ bool history_trace_begin(struct history *h)
     struct trace_reader *reader = trace_open(h->own->trace_path);
     h->own->trace_refused = !reader;
     if (!reader) return false;
+    if (!trace_shape(reader)->experts) {
+        log_error("%s: a trace of no experts; wanted that of a run", h->own->trace_path);
+        h->own->trace_refused = true;
+        trace_finish(&reader);
+        return false;
+    }
     struct history_trace *t = h->own->trace = os_alloc(sizeof *t);
     t->reader = reader;
     t->asked = HISTORY_NONE;
