@@ -115,7 +115,7 @@ interrupt()
     "$vkmoe" train "$config" --data "$text" --quiet --untuned --device ref --out "$tmp/stored" $size $many \
         --steps 1000000 --expert-slots 5 >"$tmp/back.out" 2>"$tmp/back.err" &
     children=$!
-    wait_for 60 grep -q '"step": 12,' "$tmp/stored/metrics.jsonl"
+    wait_for 60 grep -qs '"step": 12,' "$tmp/stored/metrics.jsonl"
     kill -s INT "$children"
     status=0
     wait "$children" || status=$?
