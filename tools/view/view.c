@@ -115,7 +115,8 @@ void view_time(struct view *v, struct rect area, const void *key, bool wheel)
 {
     const bool over = rect_has(area, v->mouse.x, v->mouse.y) && v->mouse.here;
     if (v->mouse.clicked && over && !v->held) v->held = key;
-    if (v->held == key && v->mouse.down) {
+    // a short click is up again before the frame
+    if (v->held == key && (v->mouse.down || v->mouse.clicked)) {
         const uint32_t step = view_step_at(v, area, v->mouse.x);
         if (step != v->step) view_go(v, step);
         v->playing = false;
