@@ -27,6 +27,7 @@ struct checkpoint {
     uint64_t            step;
     uint32_t            keep; // 0: all
     bool                begun;
+    bool                made; // the folder, by this process
 };
 
 // ---- names
@@ -243,9 +244,22 @@ struct checkpoint *checkpoint_open_keeping(const char *dir, uint32_t keep)
     struct checkpoint *c = os_alloc(sizeof *c);
     c->keep = keep;
     c->dir = os_strdup(dir);
+    c->made = !folder_is(dir);
     if (!file_make_folders(dir) || !(c->lock = folder_lock(dir)) || !recover(c))
         checkpoint_close(&c);
     return c;
+}
+
+// Nothing but the lock is in it: a run that could not begin leaves no folder.
+static bool is_unused(const struct checkpoint *c)
+{
+    struct folder folder;
+    bool unused = true;
+    if (!folder_list(c->dir, &folder)) return false;
+    for (uint32_t i = 0; i < folder.count; i++)
+        unused &= strcmp(folder.entry[i].name, ".lock") == 0;
+    folder_free(&folder);
+    return unused;
 }
 
 void checkpoint_close(struct checkpoint **checkpoint)
@@ -253,6 +267,7 @@ void checkpoint_close(struct checkpoint **checkpoint)
     struct checkpoint *c = *checkpoint;
     if (!c) return;
     checkpoint_abort(c);
+    if (c->made && c->lock && is_unused(c)) folder_give_up(&c->lock, c->dir);
     folder_unlock(&c->lock);
     bytes_free(&c->path);
     free(c->dir);
