@@ -13,7 +13,7 @@
 
 // Buffers of files, lines and traces, and what the C library keeps of freed memory; kernels that a
 // CPU driver compiles when they first run.
-enum { OTHERS = 16 << 20 };
+enum { OTHERS = 24 << 20 };
 
 static double mib(uint64_t bytes) { return (double)bytes / (1 << 20); }
 

@@ -4,7 +4,7 @@
 # a saved PNG, a run that grows while it is looked at; then the command line's wrong ways.
 #     window.sh VKMOE_VIEW VKMOE
 set -eu
-view=$1 vkmoe=$2
+view=$(realpath "$1") vkmoe=$(realpath "$2")
 for tool in Xvfb xdotool; do
     command -v $tool >/dev/null || { echo "skipped: no $tool"; exit 77; }
 done
