@@ -47,7 +47,7 @@ watch() # until $child ends, or CONDITION... holds: then it is killed
     while kill -0 "$child" 2>/dev/null; do
         now=$(sed -n 's/^VmHWM:[^0-9]*\([0-9]*\) kB$/\1/p' "/proc/$child/status" 2>/dev/null || :)
         [ -z "$now" ] || peak=$((now * 1024))
-        if [ $# -gt 0 ] && "$@"; then kill -9 "$child"; fi
+        if [ $# -gt 0 ] && "$@"; then kill -9 "$child" 2>/dev/null || :; fi
         sleep 1
     done
     status=0
