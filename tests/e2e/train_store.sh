@@ -241,6 +241,19 @@ refusals()
         --out "$tmp/damaged" $size --resume --steps 9
 }
 
+# They were, by what the run said and by its metrics.
+budgets_kept()
+{
+    grep -q "^host memory: .* of a budget of ${host%M}.0 MiB" "$tmp/err" || fail 'what came of it'
+    ! grep -q '^warn' "$tmp/err" || fail 'the budget was not kept'
+    # memory comes in blocks, the smallest of 64 KiB, and one slot is tried first with all else on the device
+    bytes=$(sed -n 's/.*"device_peak_bytes": \([0-9]*\), "host_peak_bytes": \([0-9]*\).*/\1 \2/p' "$tmp/none/metrics.jsonl" |
+        tail -n 1)
+    awk -v device="${device%K}" -v host="${host%M}" -v peaks="$bytes" 'BEGIN { split(peaks, peak)
+        exit !(peak[1] <= (device + 128) * 1024 && peak[2] <= device * 1024 + host * 1048576) }' ||
+        fail "peaks $bytes, budgets $device $host"
+}
+
 # Budgets of both memories: refused before the start by a line that says what would do; what it says does, and is
 # kept, as metrics.jsonl shows. A device that has no memory of its own: the process stays under both together.
 budgets() # DEVICE
@@ -258,14 +271,7 @@ budgets() # DEVICE
     host=$(sed -n 's/.*: at least \([0-9.]*\) MiB.*/\1/p' "$tmp/err" | awk '{ print int($1 + 4) "M" }')
     [ ! -e "$tmp/none/experts" ] || fail 'a store is left'
     must on $refuse_on "$@" --device-budget "$device" --host-budget "$host"
-    grep -q "^host memory: .* of a budget of ${host%M}.0 MiB" "$tmp/err" || fail 'what came of it'
-    ! grep -q '^warn' "$tmp/err" || fail 'the budget was not kept'
-    # memory comes in blocks, the smallest of 64 KiB, and one slot is tried first with all else on the device
-    bytes=$(sed -n 's/.*"device_peak_bytes": \([0-9]*\), "host_peak_bytes": \([0-9]*\).*/\1 \2/p' "$tmp/none/metrics.jsonl" |
-        tail -n 1)
-    awk -v device="${device%K}" -v host="${host%M}" -v peaks="$bytes" 'BEGIN { split(peaks, peak)
-        exit !(peak[1] <= (device + 128) * 1024 && peak[2] <= device * 1024 + host * 1048576) }' ||
-        fail "peaks $bytes, budgets $device $host"
+    [ -n "${ASAN_OPTIONS-}" ] || budgets_kept # a sanitizer's memory is in no account
     run $refuse_on "$tmp/whole" 6
     like "$tmp/whole" "$tmp/none"
 }
