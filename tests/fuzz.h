@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
-// What the fuzzers of file readers share: the log lines of one try, what must hold, and seeded
-// mutations of a small corpus where there is no libFuzzer. Before it is included FUZZ_NAME names
-// the program and FUZZ_WORDS the pieces of its format's JSON.
+// What the fuzzers of file readers share: the log lines of one try, what must hold, and where there
+// is no libFuzzer the loop that mutates a small corpus, seeded. Before it is included FUZZ_NAME
+// names the program and FUZZ_WORDS the pieces of its format's JSON.
 #pragma once
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "runtime/log.h"
 #include "src/base.h"
@@ -67,5 +68,48 @@ static size_t mutate(struct mutator *m, uint8_t *out, size_t size)
             if (out[i] >= '0' && out[i] <= '9') return out[i] = digit, size;
         return size;
     }
+}
+
+struct fuzz {
+    const char *cases, *taken; // what the last line calls them: "files", "taken"
+    uint64_t    seeds;         // whole cases, that others are made from
+    uint64_t    mutations;     // of a case, at most
+    uint64_t    taken_share;   // fewer than one in so many may be taken
+    size_t    (*make_seed)(uint8_t *out, uint64_t which); // at most MOST_BYTES
+    // What must hold for any case; 1 where it was taken. May put checksums and lengths right first,
+    // as m picks; m NULL: the case is whole. whole: the bytes that it had.
+    int       (*attempt)(struct mutator *m, uint8_t *data, size_t size, uint64_t which,
+                         size_t whole);
+};
+
+// FUZZ_NAME [SECONDS] [SEED]
+static inline int fuzz_run(const struct fuzz *f, int argc, char **argv)
+{
+    const double seconds = argc > 1 ? atof(argv[1]) : 2;
+    struct mutator m = {.seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1};
+    const clock_t end = clock() + (clock_t)(seconds * CLOCKS_PER_SEC);
+    uint8_t *seed = malloc(f->seeds * MOST_BYTES), bytes[2 * MOST_BYTES];
+    size_t *size = malloc(f->seeds * sizeof *size);
+    uint64_t taken = 0;
+    log_set(count_line, NULL, LOG_DEBUG);
+    for (uint64_t i = 0; i < f->seeds; i++) {
+        size[i] = f->make_seed(seed + i * MOST_BYTES, i);
+        memcpy(bytes, seed + i * MOST_BYTES, size[i]);
+        require(f->attempt(NULL, bytes, size[i], i, size[i]), "what is whole was refused");
+    }
+    for (m.stream = 1; clock() < end; m.stream++) {
+        m.index = 0;
+        const uint64_t which = pick(&m, f->seeds), times = 1 + pick(&m, f->mutations);
+        size_t count = size[which];
+        memcpy(bytes, seed + which * MOST_BYTES, count);
+        for (uint64_t i = 0; i < times; i++) count = mutate(&m, bytes, count);
+        taken += (uint64_t)f->attempt(&m, bytes, count, which, size[which]);
+    }
+    printf(FUZZ_NAME ": seed %llu, %llu %s, %llu %s\n", (unsigned long long)m.seed,
+           (unsigned long long)m.stream - 1, f->cases, (unsigned long long)taken, f->taken);
+    require(m.stream > 100 && taken > 0 && taken < m.stream / f->taken_share,
+            "the mutations are too mild or too wild");
+    free(seed), free(size);
+    return 0;
 }
 #endif

@@ -5,8 +5,6 @@
 // right again, else nothing behind it would be tried. What must hold for any input: no access
 // outside the file (run it under ASan), one log line if it is refused, while it is opened or while
 // it is read, none if it is taken, and in a taken file tensors that cover the data exactly.
-#include <time.h>
-
 #define FUZZ_NAME "fuzz_export"
 #define FUZZ_WORDS "\"int4\"", "\"f32\"", "\"kind\"", "\"zstd\""
 #include "tests/fuzz.h"
@@ -113,8 +111,8 @@ static void fix_hash(uint8_t *out, size_t size)
         put(out + size - EXPORT_HASH, codec_hash(out, size - EXPORT_HASH), EXPORT_HASH);
 }
 
-// A good file; *data: its bytes behind the header.
-static size_t make_seed(uint8_t *out, uint64_t which, size_t *data)
+// A good file.
+static size_t make_seed(uint8_t *out, uint64_t which)
 {
     const size_t length = strlen(headers[which]);
     uint8_t plain[64];
@@ -132,7 +130,6 @@ static size_t make_seed(uint8_t *out, uint64_t which, size_t *data)
     memcpy(out + EXPORT_PREFIX, headers[which], length);
     memcpy(out + EXPORT_PREFIX + length, stored.data, stored.count);
     const size_t size = EXPORT_PREFIX + length + stored.count + EXPORT_HASH;
-    *data = stored.count + EXPORT_HASH;
     bytes_free(&stored);
     fix_hash(out, size);
     return size;
@@ -144,34 +141,19 @@ static void fix_length(uint8_t *out, size_t size, size_t data)
     if (size >= EXPORT_PREFIX + data) put(out + 12, size - EXPORT_PREFIX - data, 4);
 }
 
+static int attempt(struct mutator *m, uint8_t *data, size_t size, uint64_t which, size_t whole)
+{
+    const size_t behind = whole - EXPORT_PREFIX - strlen(headers[which]);
+    if (m && pick(m, 4)) fix_length(data, size, behind);
+    if (m && pick(m, 8)) fix_hash(data, size);
+    return try_one(data, size);
+}
+
 int main(int argc, char **argv)
 {
-    if (!codec_available("fuzz_export")) return 77; // skipped
-    const double seconds = argc > 1 ? atof(argv[1]) : 2;
-    struct mutator m = {.seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1};
-    const clock_t end = clock() + (clock_t)(seconds * CLOCKS_PER_SEC);
-    uint8_t bytes[2 * MOST_BYTES];
-    uint64_t taken = 0;
-    size_t data;
-    log_set(count_line, NULL, LOG_DEBUG);
-    for (size_t i = 0; i < COUNT_OF(headers); i++) {
-        const size_t size = make_seed(bytes, i, &data);
-        require(try_one(bytes, size), "an undamaged file was refused");
-    }
-    for (m.stream = 1; clock() < end; m.stream++) {
-        m.index = 0;
-        const uint64_t which = pick(&m, COUNT_OF(headers)), times = 1 + pick(&m, 5);
-        size_t size = make_seed(bytes, which, &data);
-        for (uint64_t i = 0; i < times; i++) size = mutate(&m, bytes, size);
-        if (pick(&m, 4)) fix_length(bytes, size, data);
-        if (pick(&m, 8)) fix_hash(bytes, size);
-        taken += (uint64_t)try_one(bytes, size);
-    }
-    printf("fuzz_export: seed %llu, %llu files, %llu taken\n", (unsigned long long)m.seed,
-           (unsigned long long)m.stream - 1, (unsigned long long)taken);
-    require(m.stream > 100 && taken > 0 && taken < m.stream / 2,
-            "the mutations are too mild or too wild");
-    return 0;
+    const struct fuzz fuzz = {"files", "taken", COUNT_OF(headers), 5, 2, make_seed, attempt};
+    if (!codec_available(FUZZ_NAME)) return 77; // skipped
+    return fuzz_run(&fuzz, argc, argv);
 }
 
 #endif

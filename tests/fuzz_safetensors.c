@@ -4,8 +4,6 @@
 // corpus, seeded, for a few seconds: fuzz_safetensors [SECONDS] [SEED]. What must hold for any
 // input: no access outside the file (run it under ASan), one log line if it is refused and none if
 // it is taken, and in a taken file tensors that cover the data exactly and are found by name.
-#include <time.h>
-
 #define FUZZ_NAME "fuzz_safetensors"
 #define FUZZ_WORDS "\"F32\"", "\"U8\"", "\"dtype\"", "\"__metadata__\":{}"
 #include "tests/fuzz.h"
@@ -90,31 +88,17 @@ static void fix_length(uint8_t *out, size_t size, size_t data)
     for (int i = 0; i < 8; i++) out[i] = (uint8_t)((uint64_t)(size - 8 - data) >> 8 * i);
 }
 
+static int attempt(struct mutator *m, uint8_t *data, size_t size, uint64_t which, size_t whole)
+{
+    (void)whole;
+    if (m && pick(m, 2)) fix_length(data, size, data_bytes[which]);
+    return try_one(data, size);
+}
+
 int main(int argc, char **argv)
 {
-    const double seconds = argc > 1 ? atof(argv[1]) : 2;
-    struct mutator m = {.seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1};
-    const clock_t end = clock() + (clock_t)(seconds * CLOCKS_PER_SEC);
-    uint8_t bytes[2 * MOST_BYTES];
-    uint64_t taken = 0;
-    log_set(count_line, NULL, LOG_DEBUG);
-    for (size_t i = 0; i < COUNT_OF(headers); i++) {
-        const size_t size = make_seed(bytes, i);
-        require(try_one(bytes, size), "an undamaged file was refused");
-    }
-    for (m.stream = 1; clock() < end; m.stream++) {
-        m.index = 0;
-        const uint64_t which = pick(&m, COUNT_OF(headers)), times = 1 + pick(&m, 6);
-        size_t size = make_seed(bytes, which);
-        for (uint64_t i = 0; i < times; i++) size = mutate(&m, bytes, size);
-        if (pick(&m, 2)) fix_length(bytes, size, data_bytes[which]);
-        taken += (uint64_t)try_one(bytes, size);
-    }
-    printf("fuzz_safetensors: seed %llu, %llu files, %llu taken\n", (unsigned long long)m.seed,
-           (unsigned long long)m.stream - 1, (unsigned long long)taken);
-    require(m.stream > 100 && taken > 0 && taken < m.stream / 2,
-            "the mutations are too mild or too wild");
-    return 0;
+    const struct fuzz fuzz = {"files", "taken", COUNT_OF(headers), 6, 2, make_seed, attempt};
+    return fuzz_run(&fuzz, argc, argv);
 }
 
 #endif

@@ -7,8 +7,6 @@
 // outside (run it under ASan), one log line if it is refused and none if it is taken; a taken
 // manifest, printed, is taken as the same; of a taken index each record has a place of its own
 // inside its segment, and printed it is the same bytes.
-#include <time.h>
-
 #define FUZZ_NAME "fuzz_store"
 #define FUZZ_WORDS "\"records\"", "\"bytes\"", "segment-00000002.bin", "4096", "\"xxh64\""
 #include "tests/fuzz.h"
@@ -150,34 +148,19 @@ static void fix_manifest(uint8_t *out, size_t size)
     }
 }
 
+static int attempt(struct mutator *m, uint8_t *data, size_t size, uint64_t which, size_t whole)
+{
+    (void)which, (void)whole;
+    const bool fix = m && pick(m, 4) > 0;
+    if (!m) require(try_one(data, size, false), "an undamaged store was refused");
+    if (!m || fix) fix_manifest(data, size); // what is put right is what was right
+    return try_one(data, size, fix);
+}
+
 int main(int argc, char **argv)
 {
-    const double seconds = argc > 1 ? atof(argv[1]) : 2;
-    struct mutator m = {.seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1};
-    const clock_t end = clock() + (clock_t)(seconds * CLOCKS_PER_SEC);
-    uint8_t bytes[2 * MOST_BYTES];
-    uint64_t taken = 0;
-    log_set(count_line, NULL, LOG_DEBUG);
-    for (uint64_t i = 0; i < 3; i++) {
-        size_t size = make_seed(bytes, i);
-        require(try_one(bytes, size, false), "an undamaged store was refused");
-        fix_manifest(bytes, size);
-        require(try_one(bytes, size, false), "what is put right is not what was right");
-    }
-    for (m.stream = 1; clock() < end; m.stream++) {
-        m.index = 0;
-        const uint64_t which = pick(&m, 3), times = 1 + pick(&m, 4);
-        size_t size = make_seed(bytes, which);
-        for (uint64_t i = 0; i < times; i++) size = mutate(&m, bytes, size);
-        const bool fix = pick(&m, 4) > 0;
-        if (fix) fix_manifest(bytes, size);
-        taken += (uint64_t)try_one(bytes, size, fix);
-    }
-    printf("fuzz_store: seed %llu, %llu stores, %llu taken\n", (unsigned long long)m.seed,
-           (unsigned long long)m.stream - 1, (unsigned long long)taken);
-    require(m.stream > 100 && taken > 0 && taken < m.stream / 2,
-            "the mutations are too mild or too wild");
-    return 0;
+    const struct fuzz fuzz = {"stores", "taken", 3, 4, 2, make_seed, attempt};
+    return fuzz_run(&fuzz, argc, argv);
 }
 
 #endif

@@ -5,8 +5,6 @@
 // fuzz_tokenizer [SECONDS] [SEED]. What must hold for any input: no access outside (run it under
 // ASan), one log line if the file is refused and none if it is taken; a taken one encodes any bytes
 // with spans inside the text and in order, twice alike, and the ids decode.
-#include <time.h>
-
 #define FUZZ_NAME "fuzz_tokenizer"
 #define FUZZ_WORDS                                                                               \
     "\"a b\"", "[\"a\",\"b\"]", "\"merges\"", "\"ByteLevel\"", "\"Metaspace\"", "\"Split\"",     \
@@ -109,28 +107,16 @@ static size_t make_seed(uint8_t *out, uint64_t which)
     return length;
 }
 
+static int attempt(struct mutator *m, uint8_t *data, size_t size, uint64_t which, size_t whole)
+{
+    (void)m, (void)which, (void)whole;
+    return try_one(data, size);
+}
+
 int main(int argc, char **argv)
 {
-    const double seconds = argc > 1 ? atof(argv[1]) : 2;
-    struct mutator m = {.seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1};
-    const clock_t end = clock() + (clock_t)(seconds * CLOCKS_PER_SEC);
-    uint8_t bytes[2 * MOST_BYTES];
-    uint64_t taken = 0;
-    log_set(count_line, NULL, LOG_DEBUG);
-    for (size_t i = 0; i < COUNT_OF(files); i++)
-        require(try_one(bytes, make_seed(bytes, i)), "an undamaged file was refused");
-    for (m.stream = 1; clock() < end; m.stream++) {
-        m.index = 0;
-        const uint64_t which = pick(&m, COUNT_OF(files)), times = 1 + pick(&m, 3);
-        size_t size = make_seed(bytes, which);
-        for (uint64_t i = 0; i < times; i++) size = mutate(&m, bytes, size);
-        taken += (uint64_t)try_one(bytes, size);
-    }
-    printf("fuzz_tokenizer: seed %llu, %llu files, %llu taken\n", (unsigned long long)m.seed,
-           (unsigned long long)m.stream - 1, (unsigned long long)taken);
-    require(m.stream > 100 && taken > 0 && taken < m.stream / 2,
-            "the mutations are too mild or too wild");
-    return 0;
+    const struct fuzz fuzz = {"files", "taken", COUNT_OF(files), 3, 2, make_seed, attempt};
+    return fuzz_run(&fuzz, argc, argv);
 }
 
 #endif

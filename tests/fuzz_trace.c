@@ -7,7 +7,6 @@
 // and none else; a record has as many values as the shape says, and each names something that is
 // there; the index is in order, inside the file, and finds what reading in order finds.
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #define FUZZ_NAME "fuzz_trace"
@@ -17,6 +16,7 @@
 #include <math.h>
 
 #include "src/trace_format.h"
+#include "tests/fuzz_trace.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -151,47 +151,17 @@ static size_t make_seed(uint8_t *out, uint64_t which)
     return size;
 }
 
-// The checks of the mutated records put right, as far as their sizes lead on.
-static void fix_checks(uint8_t *data, size_t size)
+static int attempt(struct mutator *m, uint8_t *data, size_t size, uint64_t which, size_t whole)
 {
-    uint32_t at = 0;
-    if (size < TRACE_HEADER) return;
-    memcpy(&at, data + 12, sizeof at);
-    for (struct trace_head head; at <= size && size - at >= TRACE_RECORD;) {
-        memcpy(&head, data + at, TRACE_RECORD);
-        if (head.bytes > size - at - TRACE_RECORD) return;
-        head.check = trace_check(&head, data + at + TRACE_RECORD);
-        memcpy(data + at, &head, TRACE_RECORD);
-        at += TRACE_RECORD + head.bytes;
-    }
+    (void)which, (void)whole;
+    if (m && pick(m, 4) > 0) fuzz_trace_checks(data, size);
+    return try_one(data, size);
 }
 
 int main(int argc, char **argv)
 {
-    const double seconds = argc > 1 ? atof(argv[1]) : 2;
-    struct mutator m = {.seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1};
-    const clock_t end = clock() + (clock_t)(seconds * CLOCKS_PER_SEC);
-    static uint8_t corpus[3][MOST_BYTES], bytes[2 * MOST_BYTES];
-    size_t sizes[3];
-    uint64_t taken = 0;
-    log_set(count_line, NULL, LOG_DEBUG);
-    for (uint64_t i = 0; i < 3; i++) {
-        sizes[i] = make_seed(corpus[i], i);
-        require(try_one(corpus[i], sizes[i]), "an undamaged trace was refused");
-    }
-    for (m.stream = 1; clock() < end; m.stream++) {
-        m.index = 0;
-        const uint64_t which = pick(&m, 3), times = 1 + pick(&m, 4);
-        size_t size = sizes[which];
-        memcpy(bytes, corpus[which], size);
-        for (uint64_t i = 0; i < times; i++) size = mutate(&m, bytes, size);
-        if (pick(&m, 4) > 0) fix_checks(bytes, size);
-        taken += (uint64_t)try_one(bytes, size);
-    }
-    printf("fuzz_trace: seed %llu, %llu traces, %llu with records\n", (unsigned long long)m.seed,
-           (unsigned long long)m.stream - 1, (unsigned long long)taken);
-    require(m.stream > 100 && taken > 0 && taken < m.stream, "the mutations are too mild or wild");
-    return 0;
+    const struct fuzz fuzz = {"traces", "with records", 3, 4, 1, make_seed, attempt};
+    return fuzz_run(&fuzz, argc, argv);
 }
 
 #endif

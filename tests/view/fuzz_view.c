@@ -3,14 +3,13 @@
 // plan.json are mutated in turn, seeded, for a few seconds: fuzz_view [SECONDS] [SEED]. Whatever
 // they hold, the folder is refused in one line or every panel is drawn, with no text outside its
 // place and no access outside (run it under ASan).
-#include <time.h>
 #include <unistd.h>
 
 #define FUZZ_NAME "fuzz_view"
 #define FUZZ_WORDS "{\"step\": 3, ", "\"layers\": [", "{\"layer\": 0, ", "\"kernel\"", "\377\377"
 #include "tests/fuzz.h"
 
-#include "src/trace_format.h"
+#include "tests/fuzz_trace.h"
 #include "tools/view/main.h"
 
 enum { FILES = 4, STEPS = 3, EXPERTS = 5, TOKENS = 6 };
@@ -96,22 +95,6 @@ static void write_folder(const char *folder)
     write_traces(folder);
 }
 
-// The checks of mutated records put right, as far as their sizes lead on: else nothing behind them
-// would be tried.
-static void fix_checks(uint8_t *data, size_t size)
-{
-    uint32_t at = 0;
-    if (size < TRACE_HEADER) return;
-    memcpy(&at, data + 12, sizeof at);
-    for (struct trace_head head; at <= size && size - at >= TRACE_RECORD;) {
-        memcpy(&head, data + at, TRACE_RECORD);
-        if (head.bytes > size - at - TRACE_RECORD) return;
-        head.check = trace_check(&head, data + at + TRACE_RECORD);
-        memcpy(data + at, &head, TRACE_RECORD);
-        at += TRACE_RECORD + head.bytes;
-    }
-}
-
 // ---- a try
 
 // Whether it was shown.
@@ -162,7 +145,7 @@ int main(int argc, char **argv)
         size_t count = size[file];
         memcpy(changed, whole[file], count);
         for (uint64_t i = 0; i < times; i++) count = mutate(&m, changed, count);
-        if ((file == 1 || file == 2) && pick(&m, 4) > 0) fix_checks(changed, count);
+        if ((file == 1 || file == 2) && pick(&m, 4) > 0) fuzz_trace_checks(changed, count);
         write_file(folder, names[file], changed, count);
         shown += try_folder(folder, c);
         write_file(folder, names[file], whole[file], size[file]);
