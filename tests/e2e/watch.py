@@ -139,6 +139,11 @@ def sizes(run):
         t.resize(columns, rows)
         t.wait(lambda: b'\x1b[2J' in t.raw and t.raw.endswith(b'\x1b[?2026l'), f'a frame of {columns}x{rows}')
         if any(y >= rows or x >= columns for y, x in t.cells): fail(f'{columns}x{rows}: outside')
+    for i in range(40):  # nobody reads: signals come into a write that waits
+        t.resize(200 + i % 2, 50)
+        time.sleep(0.02)
+    t.cells = {}
+    t.resize(80, 24)
     t.see('vkmoe watch', 'step 6', 'q quit')
     os.write(t.fd, b'q')
     t.ends(0)

@@ -57,14 +57,15 @@ void terminal_size(int *columns, int *rows)
 
 // ---- only what a signal handler may call
 
-static void put_text(const char *text, size_t bytes)
+bool terminal_put(const char *text, size_t bytes)
 {
     while (bytes) {
         const ssize_t put = write(STDOUT_FILENO, text, bytes);
         if (put < 0 && errno == EINTR) continue;
-        if (put <= 0) return;
+        if (put <= 0) return false;
         text += put, bytes -= (size_t)put;
     }
+    return true;
 }
 
 static void enter(void)
@@ -75,7 +76,7 @@ static void enter(void)
     raw.c_cc[VMIN] = 0;
     raw.c_cc[VTIME] = 0;
     tcsetattr(STDIN_FILENO, TCSADRAIN, &raw);
-    put_text(take_text, sizeof take_text - 1);
+    terminal_put(take_text, sizeof take_text - 1);
     terminal.taken = 1;
     terminal.resized = 1;
 }
@@ -84,7 +85,7 @@ static void leave(void)
 {
     if (!terminal.taken) return;
     terminal.taken = 0;
-    put_text(back_text, sizeof back_text - 1);
+    terminal_put(back_text, sizeof back_text - 1);
     tcsetattr(STDIN_FILENO, TCSANOW, &terminal.before);
 }
 

@@ -15,6 +15,8 @@ bool terminal_utf8(void);
 bool terminal_take(void);      // stdin and stdout; false after one line
 void terminal_give_back(void); // more than once does no harm
 void terminal_size(int *columns, int *rows);
+// All of it, whatever signals come meanwhile; false where nobody takes it any more.
+bool terminal_put(const char *text, size_t bytes);
 
 enum terminal_key { // other keys are their character
     KEY_NONE = 0, KEY_TAB = 9, KEY_ESCAPE = 27,

@@ -432,8 +432,7 @@ static bool show(struct watch *w)
 {
     watch_draw(w, 30);
     screen_text_of(&w->screen);
-    return fwrite(w->screen.out.data, 1, w->screen.out.count, stdout) == w->screen.out.count &&
-           fflush(stdout) == 0;
+    return terminal_put((const char *)w->screen.out.data, w->screen.out.count);
 }
 
 static void resize(struct watch *w)
