@@ -21,6 +21,10 @@ enum config_init {
 enum config_positions { CONFIG_ROPE, CONFIG_NO_POSITIONS };
 enum config_norm { CONFIG_RMS_NORM, CONFIG_NO_NORM };
 enum config_task { CONFIG_NEXT_TOKEN, CONFIG_COPY };
+enum config_curriculum { // see curriculum.h
+    CONFIG_NO_CURRICULUM, CONFIG_FIXED_ORDER, CONFIG_RANDOM_ORDER, CONFIG_INTERLEAVED,
+    CONFIG_DOPAMINE
+};
 enum config_optim { CONFIG_ADAMW, CONFIG_MUON, CONFIG_SGD, CONFIG_ADAMW_8BIT };
 // What experts without a token do (KERNEL_EXPERT_STEPS): nothing, with t_e steps of their own for
 // bias correction; a step like all others, with zero gradients (torch.optim.AdamW on the stacked
