@@ -101,14 +101,25 @@ struct store_named *store_load(const struct os_file *file, const char *path,
 
 // ---- commit
 
+// Linux tells of a page that could not be written once and then takes it for clean: a later sync
+// that succeeds proves nothing.
+static bool fail_lost(const char *path)
+{
+    log_error("%s: a sync failed before, so what was written to it since the last commit may be "
+              "gone; end, and go on from the last checkpoint", path);
+    return false;
+}
+
 static bool sync_segments(struct store *store)
 {
     for (uint32_t i = 0; i < store->segment_count; i++) {
         struct store_segment *s = store->segment[i];
         char path[PATH_BYTES];
         if (!s->dirty) continue;
+        store_segment_path(store, s->number, path, sizeof path);
+        if (s->lost) return fail_lost(path);
         if (store->file->sync(store->file->user, s->fd) != 0) {
-            store_segment_path(store, s->number, path, sizeof path);
+            s->lost = true;
             return fail("sync", path);
         }
         s->dirty = false;

@@ -73,6 +73,7 @@ struct store_segment {
     uint32_t  number;
     int       fd, direct; // direct -1: not opened yet, -2: not possible
     bool      dirty;      // written since it was synced
+    bool      lost;       // a sync failed: the system may have dropped what was written
     bool      oversized;  // longer than a segment of this store: another's, where none names it
     uint32_t  records;    // places that the file has
     uint32_t  used;       // of these with a state

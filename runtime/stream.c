@@ -463,6 +463,18 @@ static void log_failure(const struct stream_item *item)
               os_file_reason(item->error));
 }
 
+// Whether the failure of a write was logged already: a full disk fails all that was on its way
+// there, and one line is enough. With the lock held.
+static bool is_told(struct stream_own *own, const struct stream_item *item)
+{
+    const struct stream_request *r = &item->request;
+    if (r->kind != STREAM_WRITE) return false;
+    const bool told = own->told.error == item->error && own->told.fd == r->fd;
+    own->told.error = item->error;
+    own->told.fd = r->fd;
+    return told;
+}
+
 // Takes the end: out of the list, told where it failed, gone. With the lock held, which is let go
 // of while the line is logged.
 static void take_end(struct stream_own *own, struct stream_item *item, struct stream_done *out)
@@ -476,7 +488,7 @@ static void take_end(struct stream_own *own, struct stream_item *item, struct st
                                 .bytes = kept.request.bytes,
                                 .ok = !kept.error,
                                 .error = kept.error};
-    if (!kept.error || kept.error == ECANCELED || kept.cancelled)
+    if (!kept.error || kept.error == ECANCELED || kept.cancelled || is_told(own, &kept))
         return;
     pthread_mutex_unlock(&own->lock);
     log_failure(&kept);

@@ -11,7 +11,8 @@
 // file, one of them a write, happen in the order of their submits; all others in any order.
 //
 // Errors. A request that fails logs one line, in the thread that takes its end (stream_poll,
-// stream_wait...): file, range, reason. What the caller cancelled says nothing.
+// stream_wait...): file, range, reason. What the caller cancelled says nothing, nor do further
+// writes to a file that fail for the same reason.
 //
 // All functions may be called from any thread. Requests hold descriptors and memory until their end
 // has been taken; destroy waits for what is under way, and drops what has not begun (one line where

@@ -56,6 +56,7 @@ struct stream_own {
     bool                 ending;
     uint64_t             busy_since;             // ns; 0: nothing is under way
     struct stream_stats  stats;
+    struct { int fd, error; } told; // of the last failed write
     pthread_t           *thread;
     uint32_t             threads;
     struct stream_uring *uring;

@@ -149,13 +149,14 @@ static void test_commit_again(void **state)
     store_close(&store);
 }
 
-static bool folders_fail;
+static bool folders_fail, files_fail;
 
 static int sync_files(void *user, int fd)
 {
     struct stat info;
     (void)user;
-    if (!folders_fail || fstat(fd, &info) != 0 || !S_ISDIR(info.st_mode)) return fsync(fd);
+    const bool fails = fstat(fd, &info) == 0 && S_ISDIR(info.st_mode) ? folders_fail : files_fail;
+    if (!fails) return fsync(fd);
     errno = EIO;
     return -1;
 }
@@ -181,6 +182,33 @@ static void test_commit_unsynced(void **state)
     store_close(&store);
     assert_non_null(store = open_commit("commit", false));
     assert_true(record_is(store, 1, 2));
+    store_close(&store);
+}
+
+// After a sync of a segment that failed no later one is believed: what was committed before stays.
+static void test_commit_lost(void **state)
+{
+    (void)state;
+    struct os_file file = os_file_system;
+    struct store_params params = store_test_params();
+    file.sync = sync_files;
+    params.file = &file;
+    struct store *store = store_create(&params);
+    assert_non_null(store);
+    put_record(store, 1, 1);
+    assert_true(store_commit(store, make_folder("commit")));
+    put_record(store, 1, 2);
+    files_fail = true;
+    assert_false(store_commit(store, unit_path("commit")));
+    unit_assert_line("segment", "sync");
+    files_fail = false;
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_false(store_commit(store, unit_path("commit")));
+        unit_assert_line("segment", "a sync failed before");
+    }
+    store_close(&store);
+    assert_non_null(store = open_commit("commit", false));
+    assert_true(record_is(store, 1, 1));
     store_close(&store);
 }
 
@@ -427,7 +455,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         UNIT(test_checksum), UNIT(test_round_trip), UNIT(test_parts), UNIT(test_kept),
-        UNIT(test_commit_again), UNIT(test_commit_unsynced), UNIT(test_compact),
+        UNIT(test_commit_again), UNIT(test_commit_unsynced),
+        UNIT(test_commit_lost), UNIT(test_compact),
         UNIT(test_two_writers), UNIT(test_unfinished), UNIT(test_unfinished_of_another),
         UNIT(test_manifest), UNIT(test_files), UNIT(test_kept_is_read)};
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
