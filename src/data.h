@@ -15,8 +15,9 @@
 // bytes instead: the front is trained (without an end-of-text: the text does not end there), the
 // tail is held out.
 //
-// In a folder these are passed over: hidden names, files that are not text, builds (meson-private)
-// and runs (metrics.jsonl or model.safetensors) in folders below it. Order: by name, bytewise.
+// In a folder these are passed over: hidden names, files that are not text, .jsonl whose first
+// line has no "text", builds (meson-private) and runs (metrics.jsonl or model.safetensors) in
+// folders below it. Order: by name, bytewise.
 // Files up to 16 MiB are read at once, so that an edit during training changes nothing; larger
 // ones are mapped. Reading is thread-safe once opened.
 #pragma once

@@ -350,6 +350,14 @@ static bool refuse(const char *path, const char *why)
     return false;
 }
 
+// A .jsonl of other things, patterns for one: its first line has no text.
+static bool is_other_json(const struct file_map *map)
+{
+    const char *end = memchr(map->data, '\n', map->bytes);
+    const size_t line = end ? (size_t)(end - (const char *)map->data) : map->bytes;
+    return !memmem(map->data, line, "\"text\"", 6);
+}
+
 // Adds what the mapped file holds; `map` is emptied where documents point into it.
 static bool add_mapped(const struct collector *c, const char *path, struct file_map *map,
                        bool named)
@@ -362,6 +370,7 @@ static bool add_mapped(const struct collector *c, const char *path, struct file_
         return !named || refuse(path, "not text (it has zero bytes, or more than a tenth is no "
                                       "UTF-8); wanted text, .jsonl or .bin");
     if (!c->params->tokenizer) return refuse(path, "text, but no tokenizer; wanted .bin shards");
+    if (kind == KIND_JSONL && !named && is_other_json(map)) return true;
     if (kind == KIND_JSONL) // its texts are copied line by line
         return add_json_lines(c->out, path, (const char *)map->data, bytes);
     add_text(c->out, kind == KIND_TOKENS ? KIND_TEXT : kind, keep(c->out, map), bytes);

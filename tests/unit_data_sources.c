@@ -15,7 +15,7 @@ static void folders_give_their_text(void **state)
         {"run/config.json", "no"}, {"empty.txt", ""}, {"b.md", "# b\n"}, {"a.c", "int a;\n"},
         {"src/k.comp", "void main() {}\n"}, {"src/deep/x.py", "x = 1\n"}, {"meson.build", "m\n"},
         {"src/tool", "#!/bin/sh\necho\n"}, {"src/notes", "plain \xc3\xa9\n"}, {"z.json", "{}\n"},
-        {"junk.bin", "text in a .bin\n"},
+        {"junk.bin", "text in a .bin\n"}, {"other.jsonl", "{\"trigger\": \"no\"}\n"},
     };
     for (size_t i = 0; i < COUNT_OF(files); i++) unit_write_text(files[i].name, files[i].text);
     unit_write("image.png", "\x89PNG\r\n\x1a\n\0\0\0\rIHDR", 16);
