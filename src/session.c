@@ -213,7 +213,8 @@ struct session *session_create(struct gpu *gpu, struct kernels *kernels, struct 
 {
     struct session *s = create(gpu, kernels, params, capacity);
     uint32_t slots;
-    if (!s || experts_fit(params->experts, &slots)) return s;
+    // in training other plans bind the slots too: who made them all looks after the budget
+    if (!s || params->training || experts_fit(params->experts, &slots)) return s;
     session_destroy(&s);
     return experts_resize(params->experts, slots) ? create(gpu, kernels, params, capacity) : NULL;
 }

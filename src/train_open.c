@@ -8,6 +8,7 @@
 
 #include "runtime/file.h"
 #include "runtime/log.h"
+#include "src/experts_fit.h"
 #include "src/experts_folder.h"
 #include "src/train_host.h"
 #include "src/tune.h"
@@ -82,14 +83,23 @@ static bool take_kernels(struct run_state *r)
     return false;
 }
 
-static void drop_plans(struct run_state *r)
+static void drop_plans(void *user)
 {
+    struct run_state *r = user;
     evaluator_destroy(&r->evaluator);
     trainer_destroy(&r->trainer);
 }
 
-static bool make_plans_for(struct run_state *r, uint32_t slots, bool state_out)
+static uint64_t budget_of(const struct run_state *r)
 {
+    const struct train_streaming *s = &r->params->streaming;
+    if (!r->store || s->slots) return 0;
+    return s->device_budget ? s->device_budget : r->gpu->caps.heap_bytes;
+}
+
+static bool make_plans_for(void *user, uint32_t slots, bool state_out)
+{
+    struct run_state *r = user;
     const struct train_streaming *s = &r->params->streaming;
     const struct experts_params experts = {
         .source = r->store ? train_store_source(r->store) : (struct experts_source){0},
@@ -97,9 +107,7 @@ static bool make_plans_for(struct run_state *r, uint32_t slots, bool state_out)
         .prefetch = s->prefetch,
         .slots = slots,
         .state_out = state_out,
-        .budget = s->slots          ? 0
-                  : s->device_budget ? s->device_budget
-                                     : r->gpu->caps.heap_bytes};
+        .budget = budget_of(r)};
     r->trainer = r->store ? trainer_create_streamed(r->gpu, r->kernels, r->model, &experts)
                           : trainer_create(r->gpu, r->kernels, r->model);
     if (!r->trainer) return false;
@@ -108,38 +116,27 @@ static bool make_plans_for(struct run_state *r, uint32_t slots, bool state_out)
     return r->evaluator != NULL;
 }
 
-static bool is_over(const struct run_state *r, uint64_t budget)
+static bool plans_fit(void *user, uint32_t *slots)
 {
-    return budget && gpu_memory_account(r->gpu, false).held > budget;
+    const struct run_state *r = user;
+    return experts_fit(trainer_params(r->trainer)->experts, slots);
 }
 
-// What all else takes is known once it is there, and some of it grows with the slots: with one slot
-// first, then with a few less than seem to fit, then with as many as the first two tell; from then
-// on fewer, if any other number. Where not even one has room the optimizer's state makes some.
+static uint64_t plans_held(void *user)
+{
+    const struct run_state *r = user;
+    return gpu_memory_account(r->gpu, false).held;
+}
+
 static bool make_plans(struct run_state *r)
 {
-    uint32_t slots = max_u32(r->params->streaming.slots, 1);
-    uint64_t least = 0; // held with one slot
-    bool state_out = false;
-    for (uint32_t round = 0;; round++) {
-        uint32_t fit = 0;
-        if (!make_plans_for(r, slots, state_out)) return false;
-        const struct experts *x = trainer_params(r->trainer)->experts;
-        if (round == 0 && x && !state_out && is_over(r, x->budget)) {
-            drop_plans(r);
-            state_out = true;
-            if (!make_plans_for(r, slots, state_out)) return false;
-            x = trainer_params(r->trainer)->experts;
-        }
-        if (experts_fit(x, &fit) || (round > 1 && fit >= slots)) return true;
-        const uint64_t held = gpu_memory_account(r->gpu, false).held, most = x->budget;
-        const bool two = slots > 1 && held > least && most > least;
-        drop_plans(r);
-        if (fit == 0) return false;
-        if (round == 0) least = held;
-        if (two) fit = (uint32_t)(1 + (most - least) * (slots - 1) / (held - least));
-        slots = round == 0 ? max_u32(fit - fit / 8, 1) : round > 1 ? min_u32(fit, slots - 1) : fit;
-    }
+    const struct experts_fit_plans plans = {.budget = budget_of(r),
+                                            .make = make_plans_for,
+                                            .drop = drop_plans,
+                                            .fits = plans_fit,
+                                            .held = plans_held,
+                                            .user = r};
+    return experts_fit_plans(&plans, r->params->streaming.slots);
 }
 
 // Plans, and the kernels that are the fastest for what they ask for.

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "runtime/gpu.h"
+#include "src/experts_fit.h"
 #include "src/session.h"
 #include "src/trainer.h"
 #include "tools/info.h"
@@ -39,23 +40,50 @@ static uint32_t most_experts(const struct model *model)
     return (uint32_t)min_u64(count, UINT32_MAX);
 }
 
+struct making {
+    struct gpu         *gpu;
+    struct kernels     *kernels;
+    const struct model *model;
+    uint64_t            budget; // 0: the slots are given
+    struct trainer     *trainer;
+};
+
+static bool make_with(void *user, uint32_t slots, bool state_out)
+{
+    struct making *m = user;
+    struct experts_params experts = {.slots = slots, .budget = m->budget, .state_out = state_out};
+    experts_source_initial(&experts.source);
+    m->trainer = trainer_create_streamed(m->gpu, m->kernels, m->model, &experts);
+    return m->trainer != NULL;
+}
+
+static void drop(void *user)
+{
+    struct making *m = user;
+    trainer_destroy(&m->trainer);
+}
+
+static bool fits(void *user, uint32_t *slots)
+{
+    const struct making *m = user;
+    return experts_fit(trainer_params(m->trainer)->experts, slots);
+}
+
+static uint64_t held(void *user)
+{
+    const struct making *m = user;
+    return gpu_memory_account(m->gpu, false).held;
+}
+
 static struct trainer *make_streamed(const struct cli *cli, struct gpu *gpu,
                                      struct kernels *kernels, const struct model *model)
 {
-    const uint64_t budget = cli->model.device_budget;
-    uint32_t slots = cli->model.expert_slots;
-    if (!slots) slots = budget ? 1 : most_experts(model);
-    for (;;) {
-        struct experts_params experts = {.slots = slots, .budget = budget};
-        uint32_t fit = 0;
-        experts_source_initial(&experts.source);
-        struct trainer *t = trainer_create_streamed(gpu, kernels, model, &experts);
-        if (!t || cli->model.expert_slots || experts_fit(trainer_params(t)->experts, &fit))
-            return t;
-        trainer_destroy(&t);
-        if (fit == 0) return NULL;
-        slots = fit;
-    }
+    const uint32_t given = cli->model.expert_slots;
+    const uint64_t budget = given ? 0 : cli->model.device_budget;
+    struct making m = {gpu, kernels, model, budget, NULL};
+    const struct experts_fit_plans plans = {budget, make_with, drop, fits, held, &m};
+    if (!experts_fit_plans(&plans, given || budget ? given : most_experts(model))) drop(&m);
+    return m.trainer;
 }
 
 // What of the device and of the host training takes, and what is the least that it could.
@@ -83,6 +111,7 @@ int info_plans(const struct cli *cli, const struct model *model)
     struct gpu *gpu =
         gpu_create(&(struct gpu_params){.device = cli->device.device, .caps = cli->device.caps});
     if (!gpu) return EXIT_FAILED;
+    gpu_memory_expect(gpu, cli->model.device_budget);
     struct kernels *kernels = kernels_create(gpu);
     struct trainer *trainer = model_is_streamed(model) ? make_streamed(cli, gpu, kernels, model)
                                                        : trainer_create(gpu, kernels, model);
