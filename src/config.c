@@ -463,7 +463,7 @@ static bool resolve_training(struct reader *r)
     if (c->min_learning_rate > c->learning_rate)
         return refuse(r, "min_learning_rate", "at most learning_rate, %g", c->learning_rate);
     if (!c->loss_scale) c->loss_scale = c->torch_dtype == DTYPE_F16 ? 1024 : 1;
-    return resolve_param_groups(r);
+    return resolve_curriculum(r) && resolve_param_groups(r);
 }
 
 static bool check_tokens(struct reader *r)

@@ -10,7 +10,10 @@
 
 #include "dtype.h"
 
-enum { CONFIG_MAX_WIDTHS = 256, CONFIG_MAX_LAYERS = 256, CONFIG_MAX_PARAM_GROUPS = 32 };
+enum {
+    CONFIG_MAX_WIDTHS = 256, CONFIG_MAX_LAYERS = 256, CONFIG_MAX_PARAM_GROUPS = 32,
+    CONFIG_MAX_DOMAINS = 64
+};
 
 enum config_family { CONFIG_VKMOE, CONFIG_MIXTRAL, CONFIG_QWEN3_MOE }; // "model_type": tensor names
 enum config_act { CONFIG_SILU, CONFIG_GELU, CONFIG_GELU_NEW, CONFIG_GELU_TANH, CONFIG_RELU2 };
@@ -25,6 +28,8 @@ enum config_curriculum { // see curriculum.h
     CONFIG_NO_CURRICULUM, CONFIG_FIXED_ORDER, CONFIG_RANDOM_ORDER, CONFIG_INTERLEAVED,
     CONFIG_DOPAMINE
 };
+// What is done to patterns that are trained on, to see what of them was learnt (fct_source.h).
+enum config_fct_control { CONFIG_FCT_AS_IT_IS, CONFIG_FCT_SHUFFLE, CONFIG_FCT_TAGS };
 enum config_optim { CONFIG_ADAMW, CONFIG_MUON, CONFIG_SGD, CONFIG_ADAMW_8BIT };
 // What experts without a token do (KERNEL_EXPERT_STEPS): nothing, with t_e steps of their own for
 // bias correction; a step like all others, with zero gradients (torch.optim.AdamW on the stacked
@@ -95,6 +100,13 @@ struct config_group {
     double            momentum;       // of the others; -1: muon_momentum, sgd_momentum
 };
 
+// A domain of the data, by name: curriculum_domains.
+struct config_domain {
+    char   name[64];
+    bool   held_out; // "hold_out": never trained on
+    double bonus;    // of its reward, 0 to 1
+};
+
 struct config {
     // ---- model
     enum config_family family;          // model_type: "vkmoe", "mixtral", "qwen3_moe"
@@ -160,6 +172,15 @@ struct config {
     uint32_t seq_len, batch_size;       // batch_size sequences of seq_len tokens a micro-batch
     uint32_t gradient_accumulation_steps;
     uint32_t steps;                     // total optimizer steps
+    // Which domain each step is of (curriculum.h, dopamine.h)
+    enum config_curriculum curriculum;  // "none", "fixed", "random", "interleaved", "dopamine"
+    uint32_t curriculum_epochs;         // of a visit
+    double   curriculum_stop_loss;      // of an epoch, which ends the visit; 0: none does
+    double   dopamine_novelty, dopamine_weakness, dopamine_improvement, dopamine_bonus; // a b c d
+    double   dopamine_power;
+    struct config_domain domain[CONFIG_MAX_DOMAINS]; // curriculum_domains
+    uint32_t domain_count;
+    enum config_fct_control fct_control; // "none", "shuffle", "tags"
     uint32_t lr_decay_steps;            // horizon of the schedule; default the config file's steps
                                         // (--steps does not move it)
     uint32_t warmup_steps;

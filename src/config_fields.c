@@ -22,6 +22,13 @@ static const char *const norm_names[] = {
     [CONFIG_RMS_NORM] = "rms", [CONFIG_NO_NORM] = "none", NULL};
 static const char *const task_names[] = {
     [CONFIG_NEXT_TOKEN] = "next_token", [CONFIG_COPY] = "copy", NULL};
+static const char *const curriculum_names[] = {
+    [CONFIG_NO_CURRICULUM] = "none", [CONFIG_FIXED_ORDER] = "fixed",
+    [CONFIG_RANDOM_ORDER] = "random", [CONFIG_INTERLEAVED] = "interleaved",
+    [CONFIG_DOPAMINE] = "dopamine", NULL};
+static const char *const control_names[] = {
+    [CONFIG_FCT_AS_IT_IS] = "none", [CONFIG_FCT_SHUFFLE] = "shuffle", [CONFIG_FCT_TAGS] = "tags",
+    NULL};
 static const char *const schedule_names[] = {
     [CONFIG_COSINE] = "cosine", [CONFIG_LINEAR] = "linear", [CONFIG_CONSTANT] = "constant",
     [CONFIG_CONSTANT_DECAY] = "constant_with_decay", NULL};
@@ -162,6 +169,16 @@ const struct config_field config_fields[] = {
     {"gradient_accumulation_steps", NULL, CONFIG_U32, 0, AT(gradient_accumulation_steps), 1,
      1 << 20},
     {"steps", NULL, CONFIG_U32, 0, AT(steps), 1, 1e9},
+    {"curriculum", NULL, CONFIG_CHOICE, 0, AT(curriculum), .names = curriculum_names},
+    {"curriculum_epochs", NULL, CONFIG_U32, 0, AT(curriculum_epochs), 1, 1e6},
+    {"curriculum_stop_loss", NULL, CONFIG_F64, 0, AT(curriculum_stop_loss), 0, 1e3},
+    {"curriculum_domains", NULL, CONFIG_SPECIAL, 0},
+    {"dopamine_novelty", NULL, CONFIG_F64, 0, AT(dopamine_novelty), 0, 1e3},
+    {"dopamine_weakness", NULL, CONFIG_F64, 0, AT(dopamine_weakness), 0, 1e3},
+    {"dopamine_improvement", NULL, CONFIG_F64, 0, AT(dopamine_improvement), 0, 1e3},
+    {"dopamine_bonus", NULL, CONFIG_F64, 0, AT(dopamine_bonus), 0, 1e3},
+    {"dopamine_power", NULL, CONFIG_F64, 0, AT(dopamine_power), 0, 1e3},
+    {"fct_control", NULL, CONFIG_CHOICE, 0, AT(fct_control), .names = control_names},
     {"lr_decay_steps", NULL, CONFIG_U32, 0, AT(lr_decay_steps), 1, 1e9},
     {"warmup_steps", NULL, CONFIG_U32, 0, AT(warmup_steps), 0, 1e9},
     {"lr_scheduler_type", NULL, CONFIG_CHOICE, 0, AT(lr_scheduler_type), .names = schedule_names},
@@ -240,6 +257,8 @@ const struct config config_defaults = {
     .norm_weight = true, .hash_dim = 128, .causal = true, .attention_out_proj = true,
     .bos_token_id = -1, .eos_token_id = -1, .pad_token_id = -1,
     .batch_size = 8, .gradient_accumulation_steps = 1, .steps = 1000,
+    .curriculum_epochs = 3, .curriculum_stop_loss = 0.35, .dopamine_novelty = 1,
+    .dopamine_weakness = 1, .dopamine_improvement = 1, .dopamine_bonus = 1, .dopamine_power = 1,
     .lr_scheduler_type = CONFIG_COSINE, .decay_fraction = 0.2, .learning_rate = 3e-4,
     .adam_beta1 = 0.9, .adam_beta2 = 0.95, .adam_epsilon = 1e-8, .weight_decay = 0.1,
     .muon_momentum = 0.95, .muon_nesterov = true, .sgd_momentum = 0.9,

@@ -123,6 +123,20 @@ static void print_groups(struct bytes *out, const struct config *config)
     bytes_printf(out, "]");
 }
 
+static void print_domains(struct bytes *out, const struct config *config)
+{
+    bytes_printf(out, "{");
+    for (uint32_t i = 0; i < config->domain_count; i++) {
+        const struct config_domain *domain = &config->domain[i];
+        if (i) bytes_printf(out, ", ");
+        print_string(out, domain->name);
+        bytes_printf(out, ": {\"hold_out\": %s, \"bonus\": ", domain->held_out ? "true" : "false");
+        print_number(out, domain->bonus);
+        bytes_printf(out, "}");
+    }
+    bytes_printf(out, "}");
+}
+
 static bool is_printed(const struct config_field *field, const struct config *config, unsigned part)
 {
     if ((field->flags & CONFIG_MODEL) != part || field->kind == CONFIG_NEUTRAL ||
@@ -133,6 +147,7 @@ static bool is_printed(const struct config_field *field, const struct config *co
     if (strcmp(field->key, "layers") == 0 || strcmp(field->key, "layer_repeats") == 0)
         return config->family == CONFIG_VKMOE;
     if (strcmp(field->key, "param_groups") == 0) return config->group_count > 0;
+    if (strcmp(field->key, "curriculum_domains") == 0) return config->domain_count > 0;
     if (field->kind == CONFIG_SPECIAL) return part && config->family != CONFIG_MIXTRAL;
     return true;
 }
@@ -150,6 +165,7 @@ static void print_part(struct bytes *out, const struct config *config, unsigned 
             print_widths(out, config);
         else if (strcmp(field->key, "layer_repeats") == 0) print_repeats(out, config);
         else if (strcmp(field->key, "param_groups") == 0) print_groups(out, config);
+        else if (strcmp(field->key, "curriculum_domains") == 0) print_domains(out, config);
         else print_value(out, field, (const char *)config + field->offset);
     }
 }

@@ -27,5 +27,8 @@ bool given(const struct reader *r, const char *key); // and not null
 // config_optimizer.c: param_groups, after the keys that they default to.
 bool resolve_param_groups(struct reader *r);
 
+// config_curriculum.c: curriculum_domains.
+bool resolve_curriculum(struct reader *r);
+
 // config_router.c: the rules of one router's keys; what follows from them is filled in.
 bool resolve_router(struct reader *r, struct config_router *router);
