@@ -8,7 +8,7 @@
 
 #include "runtime/log.h"
 
-// Goes through the pairs (context, target) of a split in natural order.
+// Goes through the pairs (context, scored target) of a split in natural order.
 struct reader {
     const struct data *data;
     enum data_split    split;
@@ -22,7 +22,7 @@ static struct reader reader_create(const struct data *data, enum data_split spli
 {
     const uint32_t seq_len = data_seq_len(data);
     return (struct reader){
-        .data = data, .split = split, .limit = min_u64(limit, data_tokens(data, split)),
+        .data = data, .split = split, .limit = min_u64(limit, data_scored(data, split)),
         .at = seq_len, .seq_len = seq_len,
         .inputs = arena_array(arena, seq_len, sizeof(uint32_t)),
         .targets = arena_array(arena, seq_len, sizeof(uint32_t)),
@@ -32,7 +32,11 @@ static struct reader reader_create(const struct data *data, enum data_split spli
 static bool reader_next(struct reader *r, uint32_t *context, uint32_t *target)
 {
     if (r->limit == 0) return false;
-    if (r->at == r->seq_len) {
+    while (r->at == r->seq_len || r->targets[r->at] == DATA_MASKED) {
+        if (r->at < r->seq_len) {
+            r->at++;
+            continue;
+        }
         data_window_at(r->data, r->split, r->window++, r->inputs, r->targets, true);
         r->at = 0;
     }

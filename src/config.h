@@ -30,6 +30,9 @@ enum config_curriculum { // see curriculum.h
 };
 // What is done to patterns that are trained on, to see what of them was learnt (fct_source.h).
 enum config_fct_control { CONFIG_FCT_AS_IT_IS, CONFIG_FCT_SHUFFLE, CONFIG_FCT_TAGS };
+enum config_packing { // of data.h
+    CONFIG_PACKING_AUTO, CONFIG_PACKING_STREAM, CONFIG_PACKING_WHOLE,
+};
 enum config_optim { CONFIG_ADAMW, CONFIG_MUON, CONFIG_SGD, CONFIG_ADAMW_8BIT };
 // What experts without a token do (KERNEL_EXPERT_STEPS): nothing, with t_e steps of their own for
 // bias correction; a step like all others, with zero gradients (torch.optim.AdamW on the stacked
@@ -169,6 +172,7 @@ struct config {
     bool     router_bias, lm_head_bias;
     enum config_task task;              // "next_token", or "copy": targets are the inputs
     // ---- training
+    enum config_packing packing;        // "stream", "whole"; default "auto": see data.h
     uint32_t seq_len, batch_size;       // batch_size sequences of seq_len tokens a micro-batch
     uint32_t gradient_accumulation_steps;
     uint32_t steps;                     // total optimizer steps

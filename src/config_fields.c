@@ -29,6 +29,9 @@ static const char *const curriculum_names[] = {
 static const char *const control_names[] = {
     [CONFIG_FCT_AS_IT_IS] = "none", [CONFIG_FCT_SHUFFLE] = "shuffle", [CONFIG_FCT_TAGS] = "tags",
     NULL};
+static const char *const packing_names[] = {
+    [CONFIG_PACKING_AUTO] = "auto", [CONFIG_PACKING_STREAM] = "stream",
+    [CONFIG_PACKING_WHOLE] = "whole", NULL};
 static const char *const schedule_names[] = {
     [CONFIG_COSINE] = "cosine", [CONFIG_LINEAR] = "linear", [CONFIG_CONSTANT] = "constant",
     [CONFIG_CONSTANT_DECAY] = "constant_with_decay", NULL};
@@ -165,6 +168,7 @@ const struct config_field config_fields[] = {
 
     {"task", NULL, CONFIG_CHOICE, 0, AT(task), .names = task_names},
     {"seq_len", NULL, CONFIG_U32, 0, AT(seq_len), 1, 1 << 24},
+    {"packing", NULL, CONFIG_CHOICE, 0, AT(packing), .names = packing_names},
     {"batch_size", NULL, CONFIG_U32, 0, AT(batch_size), 1, 1 << 20},
     {"gradient_accumulation_steps", NULL, CONFIG_U32, 0, AT(gradient_accumulation_steps), 1,
      1 << 20},

@@ -1,38 +1,14 @@
 // SPDX-License-Identifier: MIT
-// Documents -> splits -> windows. A split is a list of documents with the position at which each
-// begins in the split's stream of tokens; a window is a copy out of that stream. See data.h.
-#include "src/data.h"
+// Documents -> splits: which are held out, where each begins, what is there. See data.h.
+#include "src/data_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/log.h"
 #include "runtime/os.h"
-#include "src/data_source.h"
 
-enum { FEISTEL_ROUNDS = 6, FINGERPRINT_BYTES = 4096 };
-
-struct split {
-    uint64_t *document;  // [count] indices, ascending
-    uint64_t *begin;     // [count + 1] position of the first token; the last entry is the total
-    uint64_t  count, tokens, windows, bytes;
-    uint64_t  order_key; // of the permutation
-};
-
-struct data {
-    struct documents        documents;
-    const struct tokenizer *tokenizer;
-    const uint32_t         *byte_ids; // of text that stays text: each byte is a token
-    uint32_t                seq_len, context; // context: the id in front of the first token
-    bool                    copy;
-    struct split            split[DATA_SPLIT_COUNT];
-    uint8_t                 domain_of_kind[KIND_COUNT];
-    enum data_kind          kind_of_domain[KIND_COUNT];
-    uint32_t                domain_count;
-    bool                    cut; // the two documents are parts of the only one
-    uint64_t                fingerprint;
-    const char             *summary;
-};
+enum { FINGERPRINT_BYTES = 4096 };
 
 // ---- splits
 
@@ -102,23 +78,87 @@ static bool cut_document(struct data *data, double fraction)
     return true;
 }
 
+// The place of a document that would begin at `at`: with whole documents the next window's begin,
+// where it does not fit in what is left of this one.
+static uint64_t place_document(const struct data *data, uint64_t at, uint64_t length)
+{
+    const uint64_t left = data->seq_len - at % data->seq_len;
+    return data->whole && length > left && left < data->seq_len ? at + left : at;
+}
+
+bool data_is_foreign(const struct data *data, const struct split *split, uint64_t number)
+{
+    if (!data->boundaries || number == 0) return false;
+    const struct document *before = &data->documents.document[split->document[number - 1]];
+    return !before->ends &&
+           split->begin[number - 1] + document_length(before) == split->begin[number];
+}
+
+// What the split's first tokens without a context of their own do not count.
+static void forget_foreign(const struct data *data, struct split *split)
+{
+    for (uint64_t i = 1; data->boundaries && i < split->count; i++) {
+        const struct document *document = &data->documents.document[split->document[i]];
+        if (!data_is_foreign(data, split, i)) continue;
+        split->scored -= !document->scored || document->scored[0];
+        split->bytes -= document_bytes(document, 0, 1, data->tokenizer);
+    }
+}
+
 static void fill_split(struct data *data, enum data_split which, const bool *held_out,
                        uint64_t seed)
 {
     const struct documents *documents = &data->documents;
     struct split *split = &data->split[which];
+    uint64_t at = 0;
     split->document = arena_array(documents->arena, documents->count, sizeof(uint64_t));
     split->begin = arena_array(documents->arena, documents->count + 1, sizeof(uint64_t));
     for (uint64_t i = 0; i < documents->count; i++) {
         const struct document *document = &documents->document[i];
+        const uint64_t length = document_length(document);
         if (held_out[i] != (which == DATA_HELD_OUT)) continue;
+        at = place_document(data, at, length);
+        split->begin[split->count] = at;
         split->document[split->count++] = i;
-        split->tokens += document->count + document->ends;
+        split->tokens += length;
+        split->scored += document_scored(document);
         split->bytes += document->bytes;
-        split->begin[split->count] = split->tokens;
+        at += length;
     }
-    split->windows = (split->tokens + data->seq_len - 1) / data->seq_len;
+    split->begin[split->count] = at;
+    forget_foreign(data, split);
+    split->windows = (at + data->seq_len - 1) / data->seq_len;
     split->order_key = seed ^ hash_string(which == DATA_TRAIN ? "train order" : "held-out order");
+}
+
+// A split of which nothing is scored teaches and measures nothing.
+static bool check_scored(const struct data *data)
+{
+    static const char *const what[] = {"to train on", "held out"};
+    for (enum data_split split = 0; split < DATA_SPLIT_COUNT; split++) {
+        const struct split *own = &data->split[split];
+        if (own->tokens == 0 || own->scored > 0) continue;
+        log_error("data: none of the %llu tokens %s is scored; wanted more documents with targets, "
+                  "or another held_out_fraction", (unsigned long long)own->tokens, what[split]);
+        return false;
+    }
+    return true;
+}
+
+// Documents keep together where a part of them is no lesson: their context is what is not scored.
+static void choose_packing(struct data *data, enum data_packing packing)
+{
+    uint64_t longer = 0;
+    data->whole = packing == DATA_WHOLE;
+    for (uint64_t i = 0; i < data->documents.count; i++) {
+        const struct document *document = &data->documents.document[i];
+        data->whole |= packing == DATA_PACKING_AUTO && document->scored;
+        longer += document_length(document) > data->seq_len;
+    }
+    if (data->whole && longer)
+        log_info("%llu of %llu documents are longer than seq_len %u and go on in the next sequence",
+                 (unsigned long long)longer, (unsigned long long)data->documents.count,
+                 data->seq_len);
 }
 
 static bool make_splits(struct data *data, const struct data_params *params)
@@ -144,21 +184,25 @@ static bool make_splits(struct data *data, const struct data_params *params)
     if (data->tokenizer && !data->byte_ids &&
         !documents_encode(&data->documents, data->tokenizer))
         return false;
+    choose_packing(data, params->packing);
     for (enum data_split split = 0; split < DATA_SPLIT_COUNT; split++)
         fill_split(data, split, held_out, params->seed);
-    return true;
+    return check_scored(data);
 }
 
 // ---- what is there
 
 static void number_domains(struct data *data)
 {
-    bool there[KIND_COUNT] = {0};
-    for (uint64_t i = 0; i < data->documents.count; i++)
-        there[data->documents.document[i].kind] = true;
-    for (enum data_kind kind = 0; kind < KIND_COUNT; kind++) {
+    const struct documents *documents = &data->documents;
+    const uint32_t kinds = KIND_COUNT + documents->name_count;
+    bool *there = arena_array(documents->arena, kinds, sizeof *there);
+    data->domain_of_kind = arena_array(documents->arena, kinds, sizeof *data->domain_of_kind);
+    data->kind_of_domain = arena_array(documents->arena, kinds, sizeof *data->kind_of_domain);
+    for (uint64_t i = 0; i < documents->count; i++) there[documents->document[i].kind] = true;
+    for (uint32_t kind = 0; kind < kinds; kind++) {
         if (!there[kind]) continue;
-        data->domain_of_kind[kind] = (uint8_t)data->domain_count;
+        data->domain_of_kind[kind] = data->domain_count;
         data->kind_of_domain[data->domain_count++] = kind;
     }
 }
@@ -183,23 +227,36 @@ static uint64_t fingerprint(const struct data *data, const struct data_params *p
         hash = hash_bytes(hash, &document->count, sizeof document->count);
         hash = hash_bytes(hash, document->start, end);
         hash = hash_bytes(hash, (const uint8_t *)document->start + bytes - end, end);
+        if (document->scored) hash = hash_bytes(hash, document->scored, document->count);
     }
-    return hash;
+    return data->whole ? hash_bytes(hash, "whole", 5) : hash;
+}
+
+// "612345 tokens to train on", "612345 tokens (20123 scored) to train on"
+static void summarize_split(const struct split *split, const char *what, struct bytes *text)
+{
+    const bool train = strstr(what, "train");
+    bytes_printf(text, "%llu%s", (unsigned long long)split->tokens, train ? " tokens" : "");
+    if (split->scored < split->tokens)
+        bytes_printf(text, " (%llu scored)", (unsigned long long)split->scored);
+    bytes_printf(text, "%s", what);
 }
 
 static const char *summarize(const struct data *data)
 {
     const uint64_t count = data->cut ? 1 : data->documents.count;
-    uint64_t documents[KIND_COUNT] = {0};
-    for (uint64_t i = 0; i < count; i++) documents[data->documents.document[i].kind]++;
+    uint64_t *documents = os_alloc(data->domain_count * sizeof *documents);
     struct bytes text = {0};
+    for (uint64_t i = 0; i < count; i++)
+        documents[data->domain_of_kind[data->documents.document[i].kind]]++;
     bytes_printf(&text, "%llu document%s (", (unsigned long long)count, count == 1 ? "" : "s");
     for (uint32_t d = 0; d < data->domain_count; d++)
         bytes_printf(&text, "%s%s %llu", d ? ", " : "", data_domain_name(data, d),
-                     (unsigned long long)documents[data->kind_of_domain[d]]);
-    bytes_printf(&text, "): %llu tokens to train on, %llu held out",
-                 (unsigned long long)data->split[DATA_TRAIN].tokens,
-                 (unsigned long long)data->split[DATA_HELD_OUT].tokens);
+                     (unsigned long long)documents[d]);
+    bytes_printf(&text, "): ");
+    summarize_split(&data->split[DATA_TRAIN], " to train on, ", &text);
+    summarize_split(&data->split[DATA_HELD_OUT], " held out", &text);
+    free(documents);
     const char *own = arena_strdup(data->documents.arena, (const char *)text.data);
     bytes_free(&text);
     return own;
@@ -216,6 +273,7 @@ struct data *data_open(const struct data_params *params)
     data->byte_ids = params->tokenizer ? tokenizer_byte_ids(params->tokenizer) : NULL;
     data->seq_len = params->seq_len;
     data->copy = params->copy;
+    data->boundaries = params->boundaries;
     if (!documents_collect(&data->documents, params) || !make_splits(data, params)) {
         data_close(&data);
         return NULL;
@@ -263,6 +321,11 @@ uint64_t data_tokens(const struct data *data, enum data_split split)
     return data->split[split].tokens;
 }
 
+uint64_t data_scored(const struct data *data, enum data_split split)
+{
+    return data->split[split].scored;
+}
+
 uint64_t data_bytes(const struct data *data, enum data_split split)
 {
     return data->tokenizer ? data->split[split].bytes : 0;
@@ -270,211 +333,6 @@ uint64_t data_bytes(const struct data *data, enum data_split split)
 
 const char *data_domain_name(const struct data *data, uint32_t domain)
 {
-    return data_kind_name(data->kind_of_domain[domain]);
-}
-
-// ---- windows
-
-// The place in the split's list of the document that holds the token at `position`.
-static uint64_t find_document(const struct split *split, uint64_t position)
-{
-    uint64_t low = 0, high = split->count;
-    while (high - low > 1) {
-        const uint64_t middle = low + (high - low) / 2;
-        if (split->begin[middle] <= position)
-            low = middle;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-// Part [from, from + count) of a document, its end-of-text included.
-static void read_document(const struct data *data, const struct document *document, uint64_t from,
-                          uint64_t count, uint32_t *ids)
-{
-    const uint64_t whole = from < document->count ? min_u64(count, document->count - from) : 0;
-    for (uint64_t i = 0; document->width == 1 && i < whole; i++)
-        ids[i] = data->byte_ids[((const uint8_t *)document->start)[from + i]];
-    for (uint64_t i = 0; document->width == 2 && i < whole; i++)
-        ids[i] = ((const uint16_t *)document->start)[from + i];
-    if (document->width == 4)
-        memcpy(ids, (const uint32_t *)document->start + from, whole * sizeof *ids);
-    if (whole < count) ids[whole] = data->documents.eot;
-}
-
-static void read_stream(const struct data *data, const struct split *split, uint64_t position,
-                        uint64_t count, uint32_t *ids)
-{
-    for (uint64_t d = count ? find_document(split, position) : 0; count > 0; d++) {
-        const uint64_t part = min_u64(count, split->begin[d + 1] - position);
-        const struct document *document = &data->documents.document[split->document[d]];
-        read_document(data, document, position - split->begin[d], part, ids);
-        ids += part;
-        position += part;
-        count -= part;
-    }
-}
-
-// How many targets window `index` has.
-static uint64_t window_count(const struct data *data, const struct split *split, uint64_t index)
-{
-    return min_u64(data->seq_len, split->tokens - index * data->seq_len);
-}
-
-void data_window_at(const struct data *data, enum data_split which, uint64_t index,
-                    uint32_t *inputs, uint32_t *targets, bool first_token_too)
-{
-    const struct split *split = &data->split[which];
-    const uint64_t begin = index * data->seq_len, count = window_count(data, split, index);
-    read_stream(data, split, begin, count, targets);
-    inputs[0] = data->context;
-    if (begin > 0) read_stream(data, split, begin - 1, 1, inputs);
-    memcpy(inputs + 1, targets, (count - 1) * sizeof *inputs);
-    for (uint64_t i = count; i < data->seq_len; i++) {
-        inputs[i] = data->context;
-        targets[i] = DATA_MASKED;
-    }
-    if (data->copy) memcpy(targets, inputs, count * sizeof *inputs);
-    if (begin == 0 && !first_token_too) targets[0] = DATA_MASKED;
-}
-
-// A bijection of [0, count): a Feistel network over the next even power of two, walked until the
-// value is inside again (Black & Rogaway 2002). It takes less than four walks on average.
-static uint64_t permute(uint64_t index, uint64_t count, uint64_t key, uint64_t epoch)
-{
-    uint32_t half = 1;
-    while (half < 32 && (count - 1) >> (2 * half) != 0) half++;
-    const uint64_t mask = (1ull << half) - 1;
-    do {
-        uint64_t left = index >> half, right = index & mask;
-        for (uint64_t round = 0; round < FEISTEL_ROUNDS; round++) {
-            const uint64_t mixed = left ^ rng_philox(key, right | round << 32, epoch).word[0];
-            left = right;
-            right = mixed & mask;
-        }
-        index = left << half | right;
-    } while (index >= count);
-    return index;
-}
-
-uint64_t data_window_index(const struct data *data, enum data_split which, uint64_t position)
-{
-    const struct split *split = &data->split[which];
-    return permute(position % split->windows, split->windows, split->order_key,
-                   position / split->windows);
-}
-
-void data_window(const struct data *data, enum data_split split, uint64_t position,
-                 uint32_t *inputs, uint32_t *targets)
-{
-    data_window_at(data, split, data_window_index(data, split, position), inputs, targets, true);
-}
-
-// Goes through the documents that window `index` touches.
-struct overlap { const struct document *document; uint64_t from, count; };
-
-static bool next_overlap(const struct data *data, const struct split *split, uint64_t index,
-                         uint64_t *at, uint64_t *d, struct overlap *out)
-{
-    const uint64_t begin = index * data->seq_len, end = begin + window_count(data, split, index);
-    if (*at == 0) *d = find_document(split, begin);
-    if (begin + *at >= end) return false;
-    const uint64_t position = begin + *at;
-    *out = (struct overlap){
-        .document = &data->documents.document[split->document[*d]],
-        .from = position - split->begin[*d],
-        .count = min_u64(end, split->begin[*d + 1]) - position,
-    };
-    *at += out->count;
-    *d += 1;
-    return true;
-}
-
-uint64_t data_window_bytes(const struct data *data, enum data_split which, uint64_t index)
-{
-    uint64_t bytes = 0, at = 0, d = 0;
-    struct overlap part;
-    while (data->tokenizer && next_overlap(data, &data->split[which], index, &at, &d, &part))
-        bytes += document_bytes(part.document, part.from, part.count, data->tokenizer);
-    return bytes;
-}
-
-uint32_t data_window_domain(const struct data *data, enum data_split which, uint64_t index)
-{
-    uint64_t tokens[KIND_COUNT] = {0}, at = 0, d = 0;
-    struct overlap part;
-    while (next_overlap(data, &data->split[which], index, &at, &d, &part))
-        tokens[data->domain_of_kind[part.document->kind]] += part.count;
-    uint32_t most = 0;
-    for (uint32_t i = 1; i < data->domain_count; i++)
-        if (tokens[i] > tokens[most]) most = i;
-    return most;
-}
-
-void data_window_domains(const struct data *data, enum data_split which, uint64_t index,
-                         uint32_t *domains, uint32_t *documents)
-{
-    const struct split *split = &data->split[which];
-    const uint64_t begin = index * data->seq_len, count = window_count(data, split, index);
-    for (uint64_t i = 0, d = 0; i < data->seq_len; i++) {
-        domains[i] = DATA_MASKED;
-        if (documents) documents[i] = DATA_MASKED;
-        if (i >= count || begin + i == 0) continue;
-        const uint64_t position = begin + i - 1; // of the input in the stream of targets
-        if (d == 0 || position >= split->begin[d + 1]) d = find_document(split, position);
-        const struct document *document = &data->documents.document[split->document[d]];
-        domains[i] = data->domain_of_kind[document->kind];
-        if (documents) documents[i] = (uint32_t)d;
-    }
-}
-
-// ---- segments
-
-// One pass of a stable counting sort by eight bits of the id, from `from` (NULL: what is not
-// masked, in order) to `to`.
-static uint32_t sort_pass(const uint32_t *ids, uint32_t count, uint32_t shift, const uint32_t *from,
-                          uint32_t *to)
-{
-    uint32_t place[256] = {0}, kept = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        const uint32_t id = ids[from ? from[i] : i];
-        if (id != DATA_MASKED) place[id >> shift & 255]++;
-    }
-    for (uint32_t digit = 0; digit < 256; digit++) {
-        const uint32_t n = place[digit];
-        place[digit] = kept;
-        kept += n;
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        const uint32_t at = from ? from[i] : i, id = ids[at];
-        if (id != DATA_MASKED) to[place[id >> shift & 255]++] = at;
-    }
-    return kept;
-}
-
-uint32_t data_segments(const uint32_t *ids, uint32_t count, uint32_t *order,
-                       uint32_t *segment_begin, uint32_t *segment_id)
-{
-    uint32_t largest = 0;
-    for (uint32_t i = 0; i < count; i++)
-        if (ids[i] != DATA_MASKED) largest = max_u32(largest, ids[i]);
-    uint32_t passes = 1;
-    while (passes < 4 && largest >> (8 * passes) != 0) passes++;
-
-    // the two arrays take turns, so that the last pass ends in `order`
-    uint32_t *from = NULL, kept = count;
-    for (uint32_t pass = 0; pass < passes; pass++) {
-        uint32_t *to = (passes - pass) % 2 ? order : segment_begin;
-        kept = sort_pass(ids, kept, 8 * pass, from, to);
-        from = to;
-    }
-    uint32_t segments = 0;
-    for (uint32_t i = 0; i < kept; i++) {
-        if (i > 0 && ids[order[i]] == segment_id[segments - 1]) continue;
-        segment_begin[segments] = i;
-        segment_id[segments++] = ids[order[i]];
-    }
-    segment_begin[segments] = kept;
-    return segments;
+    const uint32_t kind = data->kind_of_domain[domain];
+    return kind < KIND_COUNT ? data_kind_name(kind) : data->documents.name[kind - KIND_COUNT];
 }

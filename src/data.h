@@ -9,6 +9,15 @@
 // is a seeded bijection that is computed, not stored, so a place in the run is one integer and a
 // resumed run goes on exactly.
 //
+// Some documents say which of their tokens are scored (chat: what the assistant says): the other
+// targets are DATA_MASKED too. Such documents keep together (DATA_WHOLE): one that does not fit in
+// what is left of a window begins the next one, and what is left is padding.
+//
+// Document boundaries: attention may be kept within a document (data_window_begins). An end-of-text
+// as an input stands in front of the document that follows it, so each first token is predicted
+// from it alone, and every token still is a target; where documents have no end (ids), the first
+// token's context is another document and it is masked.
+//
 // Held-out text: whole documents, in the order of a seeded hash of their index, until the wanted
 // share of the bytes is reached (one that would overshoot by more than a quarter of it is passed
 // over; where none fits, the smallest goes). A single document is cut at (1 - fraction) of its
@@ -29,6 +38,10 @@
 
 enum data_split { DATA_TRAIN, DATA_HELD_OUT, DATA_SPLIT_COUNT };
 
+// How documents follow each other: back to back, or kept together; auto: whole where a document
+// says which of its tokens are scored.
+enum data_packing { DATA_PACKING_AUTO, DATA_STREAM, DATA_WHOLE };
+
 struct data_params {
     // text files, folders, .jsonl with "text", .bin shards, toy tasks and ids (data_toy.h)
     const char *const *path;
@@ -38,6 +51,8 @@ struct data_params {
     uint32_t vocab_size;        // every id is below it, or data_open says which is not and fails
     uint32_t seq_len;
     bool     copy;              // targets are the inputs, place by place
+    enum data_packing packing;
+    bool     boundaries;        // a token whose only context is another document is no target
     double   held_out_fraction; // 0: all is trained on; 1: all is held out (eval); else both exist
     uint64_t seed;
 };
@@ -53,8 +68,9 @@ void         data_close(struct data **data);
 uint32_t data_seq_len(const struct data *data);
 uint64_t data_documents(const struct data *data, enum data_split split);
 uint64_t data_windows(const struct data *data, enum data_split split); // an epoch; 0: empty split
-uint64_t data_tokens(const struct data *data, enum data_split split);  // targets of one epoch
-// Bytes of text that these tokens stand for (end-of-text counts 0): bits per byte =
+uint64_t data_tokens(const struct data *data, enum data_split split); // of one epoch, no padding
+uint64_t data_scored(const struct data *data, enum data_split split); // of these; never 0 of some
+// Bytes of text that the scored ones stand for (end-of-text counts 0): bits per byte =
 // sum of losses / ln 2 / bytes. 0 where unknown (shards without a tokenizer).
 uint64_t data_bytes(const struct data *data, enum data_split split);
 // Changes when documents, split, window length or seed do: a resumed run compares it.
@@ -73,10 +89,17 @@ void data_window_at(const struct data *data, enum data_split split, uint64_t ind
                     uint32_t *inputs, uint32_t *targets, bool first_token_too);
 // The index that data_window shows at `position`.
 uint64_t data_window_index(const struct data *data, enum data_split split, uint64_t position);
-// Bytes of text that all targets of one window stand for, 0 where unknown.
+// Bytes of text that the scored targets of one window stand for, 0 where unknown.
 uint64_t data_window_bytes(const struct data *data, enum data_split split, uint64_t index);
 
-// The kinds of text that are there (by file extension: "c", "glsl", "markdown", ...), from 0.
+// For each input of `windows` windows in a row the place among them where its document begins: the
+// first input that it may see. Of what continues from before them: 0. Padding sees itself alone.
+// begins: u32[windows * seq_len].
+void data_window_begins(const struct data *data, enum data_split split, uint64_t index,
+                        uint32_t windows, uint32_t *begins);
+
+// The kinds of text that are there (by file extension: "c", "glsl", "markdown", ...; or as their
+// source names them), from 0.
 uint32_t    data_domain_count(const struct data *data);
 const char *data_domain_name(const struct data *data, uint32_t domain);
 // The kind that most targets of window `index` belong to.

@@ -48,14 +48,24 @@ uint64_t document_bytes(const struct document *document, uint64_t from, uint64_t
     if (document->width == 1) return end > from ? end - from : 0;
     uint64_t bytes = 0;
     for (uint64_t i = from; tokenizer && i < end; i++)
-        bytes += tokenizer_id_bytes(tokenizer, shard_id(document->start, i, document->width));
+        if (!document->scored || document->scored[i])
+            bytes += tokenizer_id_bytes(tokenizer, shard_id(document->start, i, document->width));
     return bytes;
+}
+
+uint64_t document_scored(const struct document *document)
+{
+    uint64_t scored = 0;
+    if (!document->scored) return document->count + document->ends;
+    for (uint64_t i = 0; i < document->count; i++) scored += document->scored[i];
+    return scored;
 }
 
 void documents_cut(struct documents *documents, uint64_t front, const struct tokenizer *tokenizer)
 {
     struct document tail = documents->document[0], *head = &documents->document[0];
     tail.start = (const uint8_t *)tail.start + front * tail.width;
+    if (tail.scored) tail.scored += front;
     tail.count -= front;
     tail.bytes = document_bytes(&tail, 0, tail.count, tokenizer);
     head->count = front;
@@ -64,18 +74,16 @@ void documents_cut(struct documents *documents, uint64_t front, const struct tok
     add_document(documents, &tail);
 }
 
-// Ids as narrow as the tokenizer allows.
-static void keep_ids(struct documents *documents, struct document *document,
-                     const struct encoding *encoding, bool narrow)
+// Copies ids, in 16 bits where they all fit.
+static void keep_ids(struct documents *documents, struct document *document, const uint32_t *ids,
+                     uint64_t count, bool narrow)
 {
     document->width = narrow ? 2 : 4;
-    document->count = encoding->count;
-    void *ids = arena_array(documents->arena, encoding->count, document->width);
-    for (size_t i = 0; narrow && i < encoding->count; i++)
-        ((uint16_t *)ids)[i] = (uint16_t)encoding->id[i];
-    if (!narrow && encoding->count)
-        memcpy(ids, encoding->id, encoding->count * sizeof *encoding->id);
-    document->start = ids;
+    document->count = count;
+    void *own = arena_array(documents->arena, count, document->width);
+    for (uint64_t i = 0; narrow && i < count; i++) ((uint16_t *)own)[i] = (uint16_t)ids[i];
+    if (!narrow && count) memcpy(own, ids, count * sizeof *ids);
+    document->start = own;
 }
 
 bool documents_encode(struct documents *documents, const struct tokenizer *tokenizer)
@@ -89,10 +97,40 @@ bool documents_encode(struct documents *documents, const struct tokenizer *token
         encoding.count = 0;
         ok = tokenizer_encode(tokenizer, document->start, document->count, 0, &encoding);
         document->bytes = document->count;
-        keep_ids(documents, document, &encoding, narrow);
+        keep_ids(documents, document, encoding.id, encoding.count, narrow);
     }
     encoding_free(&encoding);
     return ok;
+}
+
+// The kind of a name, a new one where it is neither a kind of file nor known.
+static uint16_t kind_of_domain(struct documents *documents, const char *name)
+{
+    for (enum data_kind kind = 0; kind < KIND_COUNT; kind++)
+        if (strcmp(data_kind_name(kind), name) == 0) return (uint16_t)kind;
+    for (uint32_t i = 0; i < documents->name_count; i++)
+        if (strcmp(documents->name[i], name) == 0) return (uint16_t)(KIND_COUNT + i);
+    const uint32_t count = documents->name_count;
+    if (KIND_COUNT + count >= UINT16_MAX) return KIND_TEXT;
+    documents->name = os_grow(documents->name, count * sizeof *documents->name,
+                              (count + 1) * sizeof *documents->name);
+    documents->name[count] = arena_strdup(documents->arena, name);
+    documents->name_count++;
+    return (uint16_t)(KIND_COUNT + count);
+}
+
+void document_add(struct documents *documents, const uint32_t *ids, const uint8_t *scored,
+                  uint64_t count, const char *domain)
+{
+    struct document document = {.kind = kind_of_domain(documents, domain),
+                                .ends = documents->eot != TOKENIZER_NONE};
+    uint32_t largest = 0;
+    if (count == 0) return;
+    for (uint64_t i = 0; i < count; i++) largest = max_u32(largest, ids[i]);
+    keep_ids(documents, &document, ids, count, largest <= UINT16_MAX);
+    if (scored)
+        document.scored = memcpy(arena_alloc(documents->arena, count), scored, count);
+    add_document(documents, &document);
 }
 
 // ---- what kind of file
@@ -184,7 +222,7 @@ static void add_text(struct documents *out, enum data_kind kind, const void *tex
 {
     if (bytes == 0) return;
     add_document(out, &(struct document){
-        .start = text, .count = bytes, .width = 1, .kind = (uint8_t)kind,
+        .start = text, .count = bytes, .width = 1, .kind = (uint16_t)kind,
         .ends = out->eot != TOKENIZER_NONE});
 }
 
@@ -475,6 +513,7 @@ void documents_finish(struct documents *documents)
 {
     for (uint32_t i = 0; i < documents->map_count; i++) file_unmap(&documents->map[i]);
     free(documents->map);
+    free((void *)documents->name);
     free(documents->document);
     if (documents->arena) arena_destroy(&documents->arena);
     *documents = (struct documents){0};

@@ -14,12 +14,13 @@ enum data_kind {
 const char *data_kind_name(enum data_kind kind);
 
 struct document {
-    const void *start;  // text, or ids
-    uint64_t    count;  // tokens, without an end-of-text (of text: bytes)
-    uint64_t    bytes;  // of text that they stand for, 0 where unknown
-    uint8_t     width;  // 1: text; 2 or 4: bytes of an id
-    uint8_t     kind;   // enum data_kind
-    bool        ends;   // an end-of-text is appended
+    const void    *start;  // text, or ids
+    const uint8_t *scored; // [count] 0 or 1; NULL: all, the end too. Not of text
+    uint64_t       count;  // tokens, without an end-of-text (of text: bytes)
+    uint64_t       bytes;  // of text that the scored ones stand for, 0 where unknown
+    uint8_t        width;  // 1: text; 2 or 4: bytes of an id
+    uint16_t       kind;   // enum data_kind, or KIND_COUNT + place in documents.name
+    bool           ends;   // an end-of-text is appended
 };
 
 struct documents {
@@ -27,12 +28,20 @@ struct documents {
     uint64_t         count, capacity;
     struct file_map *map;          // of files too large to be read
     uint32_t         map_count;
+    const char     **name;         // of domains that are no kind, see document_add
+    uint32_t         name_count;
     struct arena    *arena;        // of everything that was read
     uint32_t         eot;          // appended where a document ends; TOKENIZER_NONE: nothing is
     bool             eot_from_file; // no tokenizer: the first shard's width decides
 };
 
-// Bytes of text that part [from, from + count) of a document stands for; it may reach over its end.
+// A document that its source has rendered itself. scored: see struct document. Both are copied.
+// domain: the name under which routing is told apart; one that a kind has is that kind's.
+void document_add(struct documents *documents, const uint32_t *ids, const uint8_t *scored,
+                  uint64_t count, const char *domain);
+uint64_t document_scored(const struct document *document); // tokens, the end included
+// Bytes of text that the scored tokens among [from, from + count) of a document stand for; the part
+// may reach over its end.
 uint64_t document_bytes(const struct document *document, uint64_t from, uint64_t count,
                         const struct tokenizer *tokenizer);
 // Cuts the only document in two behind `front` tokens; the first has no end-of-text.

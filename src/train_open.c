@@ -57,6 +57,7 @@ static bool open_data(struct run_state *r)
                                               .vocab_size = r->config->vocab_size,
                                               .seq_len = r->config->seq_len,
                                               .copy = r->config->task == CONFIG_COPY,
+                                              .packing = (enum data_packing)r->config->packing,
                                               .held_out_fraction = r->config->held_out_fraction,
                                               .seed = r->config->seed});
     if (r->data) log_info("%s", data_summary(r->data));

@@ -60,6 +60,7 @@ static struct data *open_split(const struct gather *g, const struct inspect_para
                                            .tokenizer = tokenizer,
                                            .vocab_size = g->config->vocab_size,
                                            .seq_len = g->inspect->seq_len,
+                                           .packing = (enum data_packing)g->config->packing,
                                            .held_out_fraction = fraction,
                                            .seed = g->config->seed});
 }

@@ -58,6 +58,7 @@ static bool open_text(struct reading *r)
                                               .tokenizer = r->model->tokenizer,
                                               .vocab_size = c->vocab_size,
                                               .seq_len = seq,
+                                              .packing = (enum data_packing)c->packing,
                                               .held_out_fraction = 1});
     if (!r->data) return false;
     const uint64_t windows = data_windows(r->data, DATA_HELD_OUT);
