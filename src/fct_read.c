@@ -262,14 +262,22 @@ bool fct_parse(const char *name, const char *text, uint64_t bytes, struct arena 
     return r.faults == 0;
 }
 
-static bool read_file(const char *path, struct arena *arena, struct fct_patterns *out)
+// Of files and folders: where what is read goes.
+struct sink {
+    struct arena        *arena;
+    fct_fault_fn        *fault;
+    void                *user;
+    struct fct_patterns *out;
+};
+
+static bool read_file(const char *path, const struct sink *to)
 {
     struct file_map map;
     if (!file_map(path, &map)) return false;
     const char *text = map.bytes ? (const char *)map.data : "";
-    const bool good = fct_parse(path, text, map.bytes, arena, NULL, NULL, out);
+    const bool good = fct_parse(path, text, map.bytes, to->arena, to->fault, to->user, to->out);
     file_unmap(&map);
-    return good;
+    return good || to->fault;
 }
 
 static bool is_pattern_file(const struct folder_entry *entry)
@@ -279,26 +287,37 @@ static bool is_pattern_file(const struct folder_entry *entry)
            strcmp(entry->name + length - 6, ".jsonl") == 0;
 }
 
-static bool read_folder(const char *path, struct arena *arena, struct fct_patterns *out)
+static bool read_folder(const char *path, const struct sink *to)
 {
     struct folder folder;
     bool good = folder_list(path, &folder), any = false;
     if (!good) return false;
+    const char *slash = path[strlen(path) - 1] == '/' ? "" : "/";
     for (uint32_t i = 0; good && i < folder.count; i++) {
         if (!is_pattern_file(&folder.entry[i])) continue;
         any = true;
-        good = read_file(arena_printf(arena, "%s/%s", path, folder.entry[i].name), arena, out);
+        good = read_file(arena_printf(to->arena, "%s%s%s", path, slash, folder.entry[i].name), to);
     }
     folder_free(&folder);
     if (good && !any) log_error("%s: no .jsonl file in this folder; wanted patterns", path);
     return good && any;
 }
 
+static bool read_path(const char *path, const struct sink *to)
+{
+    const struct fct_patterns before = *to->out;
+    const bool good = folder_is(path) ? read_folder(path, to) : read_file(path, to);
+    if (!good) *to->out = before;
+    return good;
+}
+
 bool fct_read(const char *path, struct arena *arena, struct fct_patterns *out)
 {
-    const struct fct_patterns before = *out;
-    const bool good = folder_is(path) ? read_folder(path, arena, out)
-                                      : read_file(path, arena, out);
-    if (!good) *out = before;
-    return good;
+    return read_path(path, &(struct sink){.arena = arena, .out = out});
+}
+
+bool fct_read_told(const char *path, struct arena *arena, fct_fault_fn *fault, void *user,
+                   struct fct_patterns *out)
+{
+    return read_path(path, &(struct sink){arena, fault, user, out});
 }

@@ -50,7 +50,11 @@ void        fct_log_fault(const struct fct_fault *fault); // as an error
 // False after one line, at the first fault, or where there is no pattern; *out is as it was.
 bool fct_read(const char *path, struct arena *arena, struct fct_patterns *out);
 
-// The same of a text; `name` stands for its file. With `fault` each fault of each line is told
+// The same, but faults are told, as below; true where all files could be read.
+bool fct_read_told(const char *path, struct arena *arena, fct_fault_fn *fault, void *user,
+                   struct fct_patterns *out);
+
+// The patterns of a text; `name` stands for its file. With `fault` each fault of each line is told
 // instead of logged, lines with one are left out, the result is whether there was none; a text
 // without patterns is one fault. Strings are copied into the arena, `name` too.
 bool fct_parse(const char *name, const char *text, uint64_t bytes, struct arena *arena,

@@ -61,6 +61,8 @@ static const struct command_help commands[] = {
      "[--out SHARD.bin]", "ids of a text; --json: where each token lies, too"},
     {"tokenizer", "decode FILE|DIR [--ids 1,2,3]", "text of ids"},
     {"tokenizer", "info FILE|DIR", "what a tokenizer.json is"},
+    {"fct", "lint PATH...",
+     "patterns of a curriculum: what is wrong with which line, and a table of their domains"},
     {"info",
      "[DIR|FILE|CONFIG.json] [--devices] [--plan [--device-budget BYTES] [--expert-slots N]] "
      "[--json]",
@@ -141,7 +143,7 @@ enum option_id {
 };
 
 // `commands`: letters of the commands that take it (t g e l b i s; u: tune, x: export, n: inspect,
-// k: tokenizer, m: init, p: pack, P: unpack, c: compact, w: watch), * for all
+// k: tokenizer, m: init, p: pack, P: unpack, c: compact, w: watch, f: fct), * for all
 static const struct { struct option option; const char *commands; } options[] = {
     {{"data", required_argument, NULL, OPTION_DATA}, "texnk"},
     {{"set", required_argument, NULL, OPTION_SET}, "tim"},
@@ -368,6 +370,7 @@ static bool take_option(struct cli *cli, int id, const char *value)
 static char option_letter(const char *command)
 {
     if (strcmp(command, "tokenizer") == 0) return 'k';
+    if (strcmp(command, "fct") == 0) return 'f';
     if (strcmp(command, "tune") == 0) return 'u';
     if (strcmp(command, "inspect") == 0) return 'n';
     if (strcmp(command, "init") == 0) return 'm';

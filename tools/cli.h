@@ -68,3 +68,4 @@ int command_pack(struct cli *cli);
 int command_unpack(struct cli *cli);
 int command_compact(struct cli *cli);
 int command_tokenizer(struct cli *cli);
+int command_fct(struct cli *cli);

@@ -14,6 +14,7 @@ static const struct { const char *name; int (*run)(struct cli *cli); } commands[
     {"watch", command_watch},
     {"init", command_init},     {"pack", command_pack},     {"unpack", command_unpack},
     {"compact", command_compact}, {"tokenizer", command_tokenizer},
+    {"fct", command_fct},
 };
 
 int main(int argc, char **argv)
@@ -32,7 +33,7 @@ int main(int argc, char **argv)
     }
     fprintf(stderr,
             "vkmoe: no command \"%s\"; there are train, generate, eval, logits, bench, tune, "
-            "sweep, inspect, watch, export, init, pack, unpack, compact, tokenizer, info "
+            "sweep, inspect, watch, export, init, pack, unpack, compact, tokenizer, fct, info "
             "(see vkmoe --help)\n",
             argv[1]);
     return EXIT_USAGE;
