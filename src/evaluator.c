@@ -154,6 +154,14 @@ static uint64_t load_row(struct evaluator *e, const struct data *data, enum data
     return bytes;
 }
 
+static void tell_passed(const struct evaluation *e)
+{
+    if (e->tokens == 0) log_warn("no target of this text is scored: there is nothing to measure");
+    else if (e->passed)
+        log_info("%llu batches without a scored target were passed over",
+                 (unsigned long long)e->passed);
+}
+
 bool evaluator_run(struct evaluator *e, const struct data *data, enum data_split split,
                    uint32_t max_batches, struct evaluation *out)
 {
@@ -167,11 +175,16 @@ bool evaluator_run(struct evaluator *e, const struct data *data, enum data_split
         uint64_t targets;
         for (uint32_t b = 0; b < e->batch; b++)
             out->bytes += load_row(e, data, split, b, first + b);
+        if (batch_scored(&e->layout, &batch) == 0) {
+            out->passed++;
+            continue;
+        }
         if (!evaluator_batch(e, &batch, &loss_sum, &targets)) return false;
         out->loss_sum += loss_sum;
         out->tokens += targets;
     }
-    out->loss = out->loss_sum / (double)max_u64(out->tokens, 1);
+    tell_passed(out);
+    out->loss = out->tokens ? out->loss_sum / (double)out->tokens : NAN;
     out->perplexity = exp(out->loss);
     out->bits_per_byte = out->bytes ? out->loss_sum / log(2.0) / (double)out->bytes : NAN;
     return true;

@@ -11,6 +11,7 @@ struct evaluator;
 struct evaluation {
     double   loss_sum;          // nats over all scored targets
     uint64_t tokens, bytes;     // scored targets; bytes of text they stand for (0: unknown)
+    uint64_t passed;            // batches without a scored target, which were passed over
     double   loss, perplexity;  // per token
     double   bits_per_byte;     // NAN where the bytes are unknown
 };
@@ -25,7 +26,8 @@ void              evaluator_destroy(struct evaluator **evaluator);
 // Windows of a split in natural order, at most max_batches batches (0: all). Where the data's
 // windows are shorter than seq (which they must divide), rows of seq tokens begin at each of them:
 // a sliding window with that stride. The first row scores all of its tokens, the others the last
-// window alone, so every token is scored once. False on a device failure or an interrupt.
+// window alone, so every token is scored once. Without any scored target loss and perplexity are
+// NAN, and that is told. False on a device failure or an interrupt.
 bool evaluator_run(struct evaluator *evaluator, const struct data *data, enum data_split split,
                    uint32_t max_batches, struct evaluation *out);
 // One batch: sum of the losses in nats, and how many targets were scored.

@@ -76,14 +76,30 @@ static bool save(struct run_state *r)
 
 // ---- steps
 
-static void fill_batches(struct run_state *r)
+// The next windows; how many of their targets are scored.
+static uint64_t fill_windows(struct run_state *r)
 {
-    const uint32_t seq = r->config->seq_len;
-    for (uint32_t i = 0; i < r->config->gradient_accumulation_steps; i++)
+    const uint32_t seq = r->config->seq_len, tokens = r->config->batch_size * seq;
+    uint64_t scored = 0;
+    for (uint32_t i = 0; i < r->config->gradient_accumulation_steps; i++) {
         for (uint32_t b = 0; b < r->config->batch_size; b++)
             data_window(r->data, DATA_TRAIN, r->windows++,
                         (uint32_t *)r->batch[i].ids + (size_t)b * seq,
                         (uint32_t *)r->batch[i].targets + (size_t)b * seq);
+        for (uint32_t t = 0; t < tokens; t++) scored += r->batch[i].targets[t] != DATA_MASKED;
+    }
+    return scored;
+}
+
+// Of the step after r->step. Windows without a scored target teach nothing, and no epoch is without
+// one (data_scored).
+static void fill_batches(struct run_state *r)
+{
+    const uint32_t step = r->step + 1;
+    uint64_t *first = &r->place[step % COUNT_OF(r->place)];
+    for (*first = r->windows; fill_windows(r) == 0; *first = r->windows)
+        log_info("step %u: none of the targets of windows %llu to %llu is scored: passed over",
+                 step, (unsigned long long)*first, (unsigned long long)r->windows - 1);
 }
 
 static struct metrics_experts experts_of(const struct run_state *r,
@@ -132,6 +148,7 @@ static bool collect(struct run_state *r)
     const double tokens_per_s = (double)r->run_tokens / (now - r->began);
     const double metrics_began = os_seconds();
     const struct train_layers layers = {.config = r->config, .data = r->data, .layer = r->layers,
+                                        .first = r->place[result.step % COUNT_OF(r->place)],
                                         .routing = r->routing, .trace = r->trace,
                                         .residency = r->residency, .told = &r->told,
                                         .experts = trainer_params(r->trainer)->experts};

@@ -32,13 +32,11 @@ static void trace_texts(const struct train_layers *to, const struct trainer_resu
 {
     const struct config *c = to->config;
     const uint32_t seq = c->seq_len, windows = ceil_div(trace_tokens(to->trace), seq);
-    const uint64_t first = (uint64_t)(result->step - 1) * c->batch_size *
-                           c->gradient_accumulation_steps;
     if (!trace_wants_tokens(to->trace, result->step)) return;
     uint32_t *domains = os_alloc((size_t)windows * seq * sizeof *domains);
     for (uint32_t w = 0; w < windows; w++)
         data_window_domains(to->data, DATA_TRAIN,
-                            data_window_index(to->data, DATA_TRAIN, first + w),
+                            data_window_index(to->data, DATA_TRAIN, to->first + w),
                             domains + (size_t)w * seq, NULL);
     trace_ids(to->trace, result->step, result->ids);
     trace_domains(to->trace, result->step, domains);

@@ -48,6 +48,7 @@ struct run_state {
     double                     seconds;  // of training in the parts of the run before this one
     uint64_t                   averaged; // steps that are in the mean of the weights
     double                     rate[4];  // of steps in flight, by step
+    uint64_t                   place[4]; // the same: their first window
     struct train_outcome      *outcome;
 };
 
