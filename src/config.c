@@ -454,6 +454,9 @@ static bool resolve_training(struct reader *r)
     if ((uint64_t)c->seq_len * c->batch_size > CONFIG_MAX_TOKENS)
         return refuse(r, "batch_size", "at most %d tokens a micro-batch (seq_len is %u)",
                       CONFIG_MAX_TOKENS, c->seq_len);
+    if (c->corpus.max_bytes && c->corpus.max_bytes < c->corpus.min_bytes)
+        return refuse(r, "max_bytes", "at least min_bytes, %llu, or 0: any",
+                      (unsigned long long)c->corpus.min_bytes);
     if (!c->lr_decay_steps) c->lr_decay_steps = c->steps;
     if (!given(r, "warmup_steps")) c->warmup_steps = min_u32(100, c->lr_decay_steps / 10);
     if (c->warmup_steps > c->lr_decay_steps)

@@ -110,6 +110,17 @@ struct config_domain {
     double bonus;    // of its reward, 0 to 1
 };
 
+// Of text: which documents stay (corpus.h).
+enum config_dedup { CONFIG_DEDUP_NONE, CONFIG_DEDUP_EXACT, CONFIG_DEDUP_NEAR };
+struct config_corpus {
+    uint64_t          min_bytes, max_bytes;        // of a document; max_bytes 0: any
+    uint32_t          min_words, min_unique_words;
+    double            min_letters;                 // share of what is no white space
+    double            max_repeated_lines;          // share of bytes in lines that came before
+    enum config_dedup dedup;
+    double            dedup_threshold;             // Jaccard index from which on texts are near
+};
+
 struct config {
     // ---- model
     enum config_family family;          // model_type: "vkmoe", "mixtral", "qwen3_moe"
@@ -222,6 +233,7 @@ struct config {
     uint32_t alarm_steps;               // of a collapse in a row, until it is told; 0: never
     double   alarm_share, alarm_entropy; // see src/routing.h
     double   held_out_fraction;         // share of the text that is never trained on; default 0.1
+    struct config_corpus corpus;
     uint64_t seed;
 };
 

@@ -57,6 +57,9 @@ static const char *const expert_optimizer_names[] = {
     [CONFIG_LAZY_GLOBAL] = "lazy-global", NULL};
 static const char *const dtype_names[] = {
     [DTYPE_F32] = "float32", [DTYPE_BF16] = "bfloat16", [DTYPE_F16] = "float16", NULL};
+static const char *const dedup_names[] = {
+    [CONFIG_DEDUP_NONE] = "none", [CONFIG_DEDUP_EXACT] = "exact", [CONFIG_DEDUP_NEAR] = "near",
+    NULL};
 static const char *const is_zero[] = {"0", NULL}, *const is_one[] = {"1", NULL};
 static const char *const is_null[] = {"null", NULL};
 
@@ -224,6 +227,14 @@ const struct config_field config_fields[] = {
     {"alarm_share", NULL, CONFIG_F64, 0, AT(alarm_share), 0, 1},
     {"alarm_entropy", NULL, CONFIG_F64, 0, AT(alarm_entropy), 0, 1},
     {"held_out_fraction", NULL, CONFIG_F64, 0, AT(held_out_fraction), 0, 0.9},
+    {"min_bytes", NULL, CONFIG_U64, 0, AT(corpus.min_bytes), 0, MOST_EXACT},
+    {"max_bytes", NULL, CONFIG_U64, 0, AT(corpus.max_bytes), 0, MOST_EXACT},
+    {"min_words", NULL, CONFIG_U32, 0, AT(corpus.min_words), 0, MOST_U32},
+    {"min_unique_words", NULL, CONFIG_U32, 0, AT(corpus.min_unique_words), 0, MOST_U32},
+    {"min_letters", NULL, CONFIG_F64, 0, AT(corpus.min_letters), 0, 1},
+    {"max_repeated_lines", NULL, CONFIG_F64, 0, AT(corpus.max_repeated_lines), 0, 1},
+    {"dedup", NULL, CONFIG_CHOICE, 0, AT(corpus.dedup), .names = dedup_names},
+    {"dedup_threshold", NULL, CONFIG_F64, 0, AT(corpus.dedup_threshold), 0.3, 1},
     {"seed", NULL, CONFIG_U64, 0, AT(seed), 0, MOST_EXACT},
 
     // Hugging Face's, resolved in config.c
@@ -272,6 +283,7 @@ const struct config config_defaults = {
     .eval_batches = 16, .save_total_limit = 1, .trace_mib = 64, .trace_tokens = 128,
     .alarm_steps = 20, .alarm_share = 0.95, .alarm_entropy = 0.15,
     .held_out_fraction = 0.1, .seed = 42,
+    .corpus = {.max_repeated_lines = 1, .dedup_threshold = 0.8},
 };
 
 int config_field_find(const char *key)

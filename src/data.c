@@ -21,26 +21,27 @@ static int by_rank(const void *a, const void *b)
     return x->index < y->index ? -1 : x->index > y->index;
 }
 
-// Documents in the order in which they are offered to the held-out split.
-static struct ranked *rank_documents(uint64_t count, uint64_t seed, struct arena *arena)
+// Documents [from, to) in the order in which they are offered to the held-out split.
+static struct ranked *rank_documents(uint64_t from, uint64_t to, uint64_t seed,
+                                     struct arena *arena)
 {
-    struct ranked *ranked = arena_array(arena, count, sizeof *ranked);
+    struct ranked *ranked = arena_array(arena, to - from, sizeof *ranked);
     const uint64_t stream = hash_string("held-out documents");
-    for (uint64_t i = 0; i < count; i++) {
+    for (uint64_t i = from; i < to; i++) {
         const struct rng_block random = rng_philox(seed, i, stream);
-        ranked[i] = (struct ranked){(uint64_t)random.word[0] << 32 | random.word[1], i};
+        ranked[i - from] = (struct ranked){(uint64_t)random.word[0] << 32 | random.word[1], i};
     }
-    qsort(ranked, count, sizeof *ranked, by_rank);
+    qsort(ranked, to - from, sizeof *ranked, by_rank);
     return ranked;
 }
 
-// Sets held_out[i] for whole documents, see data.h.
-static void choose_held_out(const struct documents *documents, double fraction, uint64_t seed,
-                            bool *held_out, struct arena *arena)
+// Sets held_out[i] for whole documents of [from, to), see data.h.
+static void choose_held_out(const struct documents *documents, uint64_t from, uint64_t to,
+                            double fraction, uint64_t seed, bool *held_out)
 {
-    const struct ranked *ranked = rank_documents(documents->count, seed, arena);
+    const struct ranked *ranked = rank_documents(from, to, seed, documents->arena);
     uint64_t total = 0, smallest = ranked[0].index;
-    for (uint64_t i = 0; i < documents->count; i++) {
+    for (uint64_t i = 0; i < to - from; i++) {
         const uint64_t index = ranked[i].index;
         total += documents->document[index].count;
         if (documents->document[index].count < documents->document[smallest].count)
@@ -48,8 +49,8 @@ static void choose_held_out(const struct documents *documents, double fraction, 
     }
     const double wanted = fraction * (double)total;
     double taken = 0;
-    uint64_t trained = documents->count;
-    for (uint64_t i = 0; i < documents->count && taken < wanted && trained > 1; i++) {
+    uint64_t trained = to - from;
+    for (uint64_t i = 0; i < to - from && taken < wanted && trained > 1; i++) {
         const double count = (double)documents->document[ranked[i].index].count;
         if (taken + count > 1.25 * wanted) continue;
         held_out[ranked[i].index] = true;
@@ -59,24 +60,48 @@ static void choose_held_out(const struct documents *documents, double fraction, 
     if (taken == 0) held_out[smallest] = true;
 }
 
-// Cuts the only document in two: the front is trained, the tail held out.
-static bool cut_document(struct data *data, double fraction)
+// Cuts a document in two: the front is trained, the tail, a document of its own, held out.
+static bool cut_document(struct data *data, uint64_t index, double fraction, bool *held_out)
 {
-    const uint64_t whole = data->documents.document[0].count;
-    const uint8_t *text = data->documents.document[0].start;
+    const struct document *document = &data->documents.document[index];
+    const uint64_t whole = document->count;
+    const uint8_t *text = document->start;
     uint64_t front = (uint64_t)((1 - fraction) * (double)whole);
-    while (!data->byte_ids && data->documents.document[0].width == 1 && front > 0 &&
-           (text[front] & 0xc0) == 0x80)
+    while (!data->byte_ids && document->width == 1 && front > 0 && (text[front] & 0xc0) == 0x80)
         front--; // not through a character
     if (front == 0 || front == whole) {
         log_error("data: one document of %llu tokens cannot be cut at held_out_fraction %g; wanted "
                   "more text", (unsigned long long)whole, fraction);
         return false;
     }
-    documents_cut(&data->documents, front, data->tokenizer);
-    data->cut = true;
+    documents_cut(&data->documents, index, front, data->tokenizer);
+    held_out[data->documents.count - 1] = true;
+    data->cuts++;
     return true;
 }
+
+// Of documents [from, to), which are all, or those of a source in a mix.
+static bool hold_out(struct data *data, uint64_t from, uint64_t to,
+                     const struct data_params *params, bool *held_out)
+{
+    const double fraction = params->held_out_fraction;
+    if (to - from == 1) return cut_document(data, from, fraction, held_out);
+    choose_held_out(&data->documents, from, to, fraction, params->seed, held_out);
+    return true;
+}
+
+static bool hold_out_each(struct data *data, const struct data_params *params, bool *held_out)
+{
+    const uint64_t count = data->documents.count;
+    for (uint64_t from = 0, to; from < count; from = to) {
+        const uint32_t source = data->documents.document[from].source;
+        for (to = from + 1; to < count && data->documents.document[to].source == source;) to++;
+        if (!hold_out(data, from, to, params, held_out)) return false;
+    }
+    return true;
+}
+
+static const uint32_t every_source = 0xffffffff;
 
 // The place of a document that would begin at `at`: with whole documents the next window's begin,
 // where it does not fit in what is left of this one.
@@ -105,11 +130,10 @@ static void forget_foreign(const struct data *data, struct split *split)
     }
 }
 
-static void fill_split(struct data *data, enum data_split which, const bool *held_out,
-                       uint64_t seed)
+static void fill_split(struct data *data, struct split *split, enum data_split which,
+                       const bool *held_out, uint32_t source, uint64_t seed)
 {
     const struct documents *documents = &data->documents;
-    struct split *split = &data->split[which];
     uint64_t at = 0;
     split->document = arena_array(documents->arena, documents->count, sizeof(uint64_t));
     split->begin = arena_array(documents->arena, documents->count + 1, sizeof(uint64_t));
@@ -117,6 +141,7 @@ static void fill_split(struct data *data, enum data_split which, const bool *hel
         const struct document *document = &documents->document[i];
         const uint64_t length = document_length(document);
         if (held_out[i] != (which == DATA_HELD_OUT)) continue;
+        if (source != every_source && document->source != source) continue;
         at = place_document(data, at, length);
         split->begin[split->count] = at;
         split->document[split->count++] = i;
@@ -161,33 +186,54 @@ static void choose_packing(struct data *data, enum data_packing packing)
                  data->seq_len);
 }
 
+static bool has_weights(const struct data_params *params)
+{
+    for (int i = 0; i < params->path_count; i++)
+        if (corpus_path(params->path[i]) != params->path[i]) return true;
+    return false;
+}
+
+// The training split in parts, one for each source, whose windows are of nothing else.
+static bool fill_parts(struct data *data, const struct data_params *params, const bool *held_out)
+{
+    struct split *all = &data->split[DATA_TRAIN];
+    uint64_t documents = 0;
+    data->part = arena_array(data->documents.arena, (size_t)params->path_count, sizeof *data->part);
+    for (int i = 0; i < params->path_count; i++) {
+        struct split *part = &data->part[i];
+        const char *path;
+        double weight;
+        if (!corpus_weight(params->path[i], &path, &weight)) return false;
+        fill_split(data, part, DATA_TRAIN, held_out, (uint32_t)i, params->seed);
+        part->first = documents;
+        documents += part->count;
+        if (!corpus_mix_add(&data->mix, path, weight > 0 ? weight : 1, part->windows)) return false;
+    }
+    data->mix.key = all->order_key;
+    all->windows = data->mix.windows;
+    return true;
+}
+
 static bool make_splits(struct data *data, const struct data_params *params)
 {
     const double fraction = params->held_out_fraction;
-    const bool both = fraction > 0 && fraction < 1;
+    const bool both = fraction > 0 && fraction < 1, mixed = fraction < 1 && has_weights(params);
     if (!(fraction >= 0 && fraction <= 1)) {
         log_error("data: held_out_fraction is %g; wanted 0 to 1", fraction);
         return false;
     }
-    const bool cut = both && data->documents.count == 1;
-    if (cut && !cut_document(data, fraction)) return false;
-
-    struct arena *arena = data->documents.arena;
-    const uint64_t count = data->documents.count;
-    bool *held_out = arena_array(arena, count, sizeof *held_out);
-    if (cut)
-        held_out[1] = true;
-    else if (both)
-        choose_held_out(&data->documents, fraction, params->seed, held_out, arena);
-    else
-        memset(held_out, fraction == 1, count);
+    const uint64_t count = data->documents.count, most = count + (uint64_t)params->path_count;
+    bool *held_out = arena_array(data->documents.arena, most, sizeof *held_out);
+    if (!both) memset(held_out, fraction == 1, most);
+    else if (mixed ? !hold_out_each(data, params, held_out)
+                   : !hold_out(data, 0, count, params, held_out)) return false;
     if (data->tokenizer && !data->byte_ids &&
         !documents_encode(&data->documents, data->tokenizer))
         return false;
     choose_packing(data, params->packing);
     for (enum data_split split = 0; split < DATA_SPLIT_COUNT; split++)
-        fill_split(data, split, held_out, params->seed);
-    return check_scored(data);
+        fill_split(data, &data->split[split], split, held_out, every_source, params->seed);
+    return check_scored(data) && (!mixed || fill_parts(data, params, held_out));
 }
 
 // ---- what is there
@@ -229,6 +275,8 @@ static uint64_t fingerprint(const struct data *data, const struct data_params *p
         hash = hash_bytes(hash, (const uint8_t *)document->start + bytes - end, end);
         if (document->scored) hash = hash_bytes(hash, document->scored, document->count);
     }
+    for (uint32_t i = 0; i < data->mix.sources; i++)
+        hash = hash_bytes(hash, &data->mix.share[i].draws, sizeof data->mix.share[i].draws);
     return data->whole ? hash_bytes(hash, "whole", 5) : hash;
 }
 
@@ -242,9 +290,9 @@ static void summarize_split(const struct split *split, const char *what, struct 
     bytes_printf(text, "%s", what);
 }
 
-static const char *summarize(const struct data *data)
+static const char *summarize(const struct data *data, const struct data_params *params)
 {
-    const uint64_t count = data->cut ? 1 : data->documents.count;
+    const uint64_t count = data->documents.count - data->cuts;
     uint64_t *documents = os_alloc(data->domain_count * sizeof *documents);
     struct bytes text = {0};
     for (uint64_t i = 0; i < count; i++)
@@ -256,7 +304,14 @@ static const char *summarize(const struct data *data)
     bytes_printf(&text, "): ");
     summarize_split(&data->split[DATA_TRAIN], " to train on, ", &text);
     summarize_split(&data->split[DATA_HELD_OUT], " held out", &text);
+    if (data->mix.sources) bytes_printf(&text, "; windows an epoch:");
+    for (uint32_t i = 0; i < data->mix.sources; i++)
+        bytes_printf(&text, "%s %llu of %s's %llu", i ? "," : "",
+                     (unsigned long long)data->mix.share[i].draws, corpus_path(params->path[i]),
+                     (unsigned long long)data->mix.share[i].windows);
     free(documents);
+    if (data->counts.by[CORPUS_KEPT] < data->counts.documents) bytes_printf(&text, "; ");
+    corpus_print(&data->counts, params->corpus, &text);
     const char *own = arena_strdup(data->documents.arena, (const char *)text.data);
     bytes_free(&text);
     return own;
@@ -274,7 +329,9 @@ struct data *data_open(const struct data_params *params)
     data->seq_len = params->seq_len;
     data->copy = params->copy;
     data->boundaries = params->boundaries;
-    if (!documents_collect(&data->documents, params) || !make_splits(data, params)) {
+    if (!documents_collect(&data->documents, params) ||
+        !corpus_select(&data->documents, params->corpus, &data->counts) ||
+        !make_splits(data, params)) {
         data_close(&data);
         return NULL;
     }
@@ -282,7 +339,7 @@ struct data *data_open(const struct data_params *params)
     data->context = eot < params->vocab_size ? eot : 0;
     number_domains(data);
     data->fingerprint = fingerprint(data, params);
-    data->summary = summarize(data);
+    data->summary = summarize(data, params);
     return data;
 }
 

@@ -22,7 +22,8 @@
 // share of the bytes is reached (one that would overshoot by more than a quarter of it is passed
 // over; where none fits, the smallest goes). A single document is cut at (1 - fraction) of its
 // bytes instead: the front is trained (without an end-of-text: the text does not end there), the
-// tail is held out.
+// tail is held out. Where sources have weights this is done source by source, and their windows
+// are of one source each; what is held out is in it once, whatever the weight.
 //
 // In a folder these are passed over: hidden names, files that are not text, .jsonl whose first
 // line has no "text", builds (meson-private) and runs (metrics.jsonl or model.safetensors) in
@@ -42,8 +43,11 @@ enum data_split { DATA_TRAIN, DATA_HELD_OUT, DATA_SPLIT_COUNT };
 // says which of its tokens are scored.
 enum data_packing { DATA_PACKING_AUTO, DATA_STREAM, DATA_WHOLE };
 
+struct config_corpus; // config.h
+
 struct data_params {
-    // text files, folders, .jsonl with "text", .bin shards, toy tasks and ids (data_toy.h)
+    // text files, folders, .jsonl with "text", .bin shards, toy tasks and ids (data_toy.h); each
+    // with a weight in front of it or none: "3*PATH" (corpus_mix.h)
     const char *const *path;
     int                path_count;
     // Kept by reference. NULL: shards only, cut at 50256 (16-bit ids) or 128000 (32-bit ids).
@@ -55,6 +59,7 @@ struct data_params {
     bool     boundaries;        // a token whose only context is another document is no target
     double   held_out_fraction; // 0: all is trained on; 1: all is held out (eval); else both exist
     uint64_t seed;
+    const struct config_corpus *corpus; // filters, duplicates, caching; NULL: none
 };
 
 // Whether a path is of ids and needs no tokenizer, by its name: .bin, ids:
@@ -67,7 +72,9 @@ void         data_close(struct data **data);
 
 uint32_t data_seq_len(const struct data *data);
 uint64_t data_documents(const struct data *data, enum data_split split);
-uint64_t data_windows(const struct data *data, enum data_split split); // an epoch; 0: empty split
+uint64_t data_windows(const struct data *data, enum data_split split); // 0: empty split
+// How many windows an epoch shows: all, once; where sources have weights, as often as these say.
+uint64_t data_epoch(const struct data *data, enum data_split split);
 uint64_t data_tokens(const struct data *data, enum data_split split); // of one epoch, no padding
 uint64_t data_scored(const struct data *data, enum data_split split); // of these; never 0 of some
 // Bytes of text that the scored ones stand for (end-of-text counts 0): bits per byte =
@@ -80,7 +87,7 @@ uint64_t data_mapped_bytes(const struct data *data); // of files too large to be
 const char *data_summary(const struct data *data);
 
 // inputs and targets are u32[seq_len]. `position` counts windows since the run began, from 0:
-// epoch = position / windows.
+// epoch = position / data_epoch.
 void data_window(const struct data *data, enum data_split split, uint64_t position,
                  uint32_t *inputs, uint32_t *targets);
 // Window `index` (< data_windows) in natural order. Without first_token_too the first token of

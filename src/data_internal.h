@@ -3,6 +3,8 @@
 // documents with the place at which each begins; a place that no document takes is padding.
 #pragma once
 
+#include "src/corpus.h"
+#include "src/corpus_mix.h"
 #include "src/data.h"
 #include "src/data_source.h"
 
@@ -11,6 +13,7 @@ struct split {
     uint64_t *begin;    // [count + 1] place of the first token; the last entry is the end
     uint64_t  count, windows;
     uint64_t  tokens, scored, bytes; // without padding; of the scored ones; bytes of these
+    uint64_t  first;     // of its documents in the split that it is a part of
     uint64_t  order_key; // of the permutation
 };
 
@@ -21,10 +24,13 @@ struct data {
     uint32_t                seq_len, context; // context: the id in front of the first token
     bool                    copy, whole, boundaries; // whole: of packing
     struct split            split[DATA_SPLIT_COUNT];
+    struct split           *part; // [mix.sources] of the training split, where there are weights
+    struct corpus_mix       mix;
+    struct corpus_counts    counts; // of what filters and deduplication took out
     uint32_t               *domain_of_kind; // [KIND_COUNT + named], documents.name
     uint32_t               *kind_of_domain; // [domain_count]
     uint32_t                domain_count;
-    bool                    cut; // the two documents are parts of the only one
+    uint64_t                cuts; // so many documents, the last, are the ends of others
     uint64_t                fingerprint;
     const char             *summary;
 };

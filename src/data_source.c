@@ -10,6 +10,7 @@
 #include "runtime/folder.h"
 #include "runtime/log.h"
 #include "runtime/os.h"
+#include "src/corpus_mix.h"
 #include "src/data_toy.h"
 
 enum {
@@ -61,9 +62,10 @@ uint64_t document_scored(const struct document *document)
     return scored;
 }
 
-void documents_cut(struct documents *documents, uint64_t front, const struct tokenizer *tokenizer)
+void documents_cut(struct documents *documents, uint64_t index, uint64_t front,
+                   const struct tokenizer *tokenizer)
 {
-    struct document tail = documents->document[0], *head = &documents->document[0];
+    struct document tail = documents->document[index], *head = &documents->document[index];
     tail.start = (const uint8_t *)tail.start + front * tail.width;
     if (tail.scored) tail.scored += front;
     tail.count -= front;
@@ -464,6 +466,7 @@ static void add_ids(void *user, const uint32_t *ids)
 
 bool data_without_text(const char *path)
 {
+    path = corpus_path(path);
     const size_t length = strlen(path);
     return ids_is(path) || (length > 4 && strcmp(path + length - 4, ".bin") == 0);
 }
@@ -484,6 +487,16 @@ static bool add_path(const struct collector *c, const char *path)
     return false;
 }
 
+static bool add_source(const struct collector *c, uint32_t index)
+{
+    const uint64_t before = c->out->count;
+    const char *path;
+    double weight;
+    if (!corpus_weight(c->params->path[index], &path, &weight) || !add_path(c, path)) return false;
+    for (uint64_t i = before; i < c->out->count; i++) c->out->document[i].source = index;
+    return true;
+}
+
 bool documents_collect(struct documents *out, const struct data_params *params)
 {
     const struct collector collector = {out, params};
@@ -501,7 +514,7 @@ bool documents_collect(struct documents *out, const struct data_params *params)
         return false;
     }
     for (int i = 0; i < params->path_count; i++)
-        if (!add_path(&collector, params->path[i])) return false;
+        if (!add_source(&collector, (uint32_t)i)) return false;
     for (uint64_t i = 0; i < out->count; i++) {
         struct document *document = &out->document[i];
         document->bytes = document_bytes(document, 0, document->count, params->tokenizer);

@@ -18,6 +18,7 @@ struct document {
     const uint8_t *scored; // [count] 0 or 1; NULL: all, the end too. Not of text
     uint64_t       count;  // tokens, without an end-of-text (of text: bytes)
     uint64_t       bytes;  // of text that the scored ones stand for, 0 where unknown
+    uint32_t       source; // which of the paths it is of
     uint8_t        width;  // 1: text; 2 or 4: bytes of an id
     uint16_t       kind;   // enum data_kind, or KIND_COUNT + place in documents.name
     bool           ends;   // an end-of-text is appended
@@ -44,8 +45,10 @@ uint64_t document_scored(const struct document *document); // tokens, the end in
 // may reach over its end.
 uint64_t document_bytes(const struct document *document, uint64_t from, uint64_t count,
                         const struct tokenizer *tokenizer);
-// Cuts the only document in two behind `front` tokens; the first has no end-of-text.
-void documents_cut(struct documents *documents, uint64_t front, const struct tokenizer *tokenizer);
+// Cuts a document in two behind `front` tokens; the first has no end-of-text, the second comes
+// last of all.
+void documents_cut(struct documents *documents, uint64_t index, uint64_t front,
+                   const struct tokenizer *tokenizer);
 // Text becomes ids, `bytes` stays that of the text: for tokenizers that are not byte by byte. The
 // split comes before, so that each part is encoded by itself. False after one line.
 bool documents_encode(struct documents *documents, const struct tokenizer *tokenizer);

@@ -8,8 +8,6 @@
 
 #include "runtime/os.h"
 
-enum { FEISTEL_ROUNDS = 6 };
-
 // ---- the documents of a window
 
 // The place in the split's list of the document that holds the token at `position`, or that stands
@@ -70,6 +68,16 @@ static struct overlap overlap_window(const struct data *data, const struct split
     return overlap_of(split, index * data->seq_len, window_end(data, split, index));
 }
 
+// What holds window `index`, which becomes the number in it: the split, or a source's part of it.
+static const struct split *find_split(const struct data *data, enum data_split which,
+                                      uint64_t *index)
+{
+    if (which != DATA_TRAIN || !data->mix.sources) return &data->split[which];
+    const uint32_t source = corpus_mix_source(&data->mix, *index);
+    *index -= data->mix.share[source].first;
+    return &data->part[source];
+}
+
 // ---- ids
 
 // Part [from, from + count) of a document, its end-of-text included.
@@ -116,7 +124,7 @@ static void mask_targets(const struct data *data, const struct split *split, uin
 void data_window_at(const struct data *data, enum data_split which, uint64_t index,
                     uint32_t *inputs, uint32_t *targets, bool first_token_too)
 {
-    const struct split *split = &data->split[which];
+    const struct split *split = find_split(data, which, &index);
     const uint64_t begin = index * data->seq_len;
     read_places(data, split, begin, data->seq_len, targets);
     inputs[0] = DATA_MASKED;
@@ -132,30 +140,18 @@ void data_window_at(const struct data *data, enum data_split which, uint64_t ind
 
 // ---- order
 
-// A bijection of [0, count): a Feistel network over the next even power of two, walked until the
-// value is inside again (Black & Rogaway 2002). It takes less than four walks on average.
-static uint64_t permute(uint64_t index, uint64_t count, uint64_t key, uint64_t epoch)
-{
-    uint32_t half = 1;
-    while (half < 32 && (count - 1) >> (2 * half) != 0) half++;
-    const uint64_t mask = (1ull << half) - 1;
-    do {
-        uint64_t left = index >> half, right = index & mask;
-        for (uint64_t round = 0; round < FEISTEL_ROUNDS; round++) {
-            const uint64_t mixed = left ^ rng_philox(key, right | round << 32, epoch).word[0];
-            left = right;
-            right = mixed & mask;
-        }
-        index = left << half | right;
-    } while (index >= count);
-    return index;
-}
-
 uint64_t data_window_index(const struct data *data, enum data_split which, uint64_t position)
 {
     const struct split *split = &data->split[which];
-    return permute(position % split->windows, split->windows, split->order_key,
-                   position / split->windows);
+    if (which == DATA_TRAIN && data->mix.sources) return corpus_mix_index(&data->mix, position);
+    return corpus_permute(position % split->windows, split->windows, split->order_key,
+                          position / split->windows);
+}
+
+uint64_t data_epoch(const struct data *data, enum data_split which)
+{
+    const bool mixed = which == DATA_TRAIN && data->mix.sources;
+    return mixed ? data->mix.epoch : data->split[which].windows;
 }
 
 void data_window(const struct data *data, enum data_split split, uint64_t position,
@@ -169,7 +165,7 @@ void data_window(const struct data *data, enum data_split split, uint64_t positi
 void data_window_begins(const struct data *data, enum data_split which, uint64_t index,
                         uint32_t windows, uint32_t *begins)
 {
-    const struct split *split = &data->split[which];
+    const struct split *split = find_split(data, which, &index);
     const uint64_t begin = index * data->seq_len, count = (uint64_t)windows * data->seq_len;
     struct overlap part = overlap_of(split, begin, begin + count);
     for (uint64_t i = 0; i < count; i++) begins[i] = (uint32_t)i; // padding sees itself
@@ -180,7 +176,7 @@ void data_window_begins(const struct data *data, enum data_split which, uint64_t
 
 uint64_t data_window_bytes(const struct data *data, enum data_split which, uint64_t index)
 {
-    const struct split *split = &data->split[which];
+    const struct split *split = find_split(data, which, &index);
     struct overlap part = overlap_window(data, split, index);
     uint64_t bytes = 0;
     while (data->tokenizer && overlap_next(data, split, &part)) {
@@ -193,7 +189,7 @@ uint64_t data_window_bytes(const struct data *data, enum data_split which, uint6
 
 uint32_t data_window_domain(const struct data *data, enum data_split which, uint64_t index)
 {
-    const struct split *split = &data->split[which];
+    const struct split *split = find_split(data, which, &index);
     struct overlap part = overlap_window(data, split, index);
     uint64_t *tokens = os_alloc(data->domain_count * sizeof *tokens);
     while (overlap_next(data, split, &part))
@@ -208,7 +204,7 @@ uint32_t data_window_domain(const struct data *data, enum data_split which, uint
 void data_window_domains(const struct data *data, enum data_split which, uint64_t index,
                          uint32_t *domains, uint32_t *documents)
 {
-    const struct split *split = &data->split[which];
+    const struct split *split = find_split(data, which, &index);
     const uint64_t begin = index * data->seq_len, end = window_end(data, split, index),
                    before = begin > 0; // inputs are the targets one place on
     struct overlap part = overlap_of(split, begin - before, end - 1);
@@ -219,7 +215,7 @@ void data_window_domains(const struct data *data, enum data_split which, uint64_
     while (overlap_next(data, split, &part))
         for (uint64_t i = part.at + 1 - before, stop = i + part.count; i < stop; i++) {
             domains[i] = data->domain_of_kind[part.document->kind];
-            if (documents) documents[i] = (uint32_t)part.number;
+            if (documents) documents[i] = (uint32_t)(split->first + part.number);
         }
 }
 

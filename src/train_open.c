@@ -59,7 +59,8 @@ static bool open_data(struct run_state *r)
                                               .copy = r->config->task == CONFIG_COPY,
                                               .packing = (enum data_packing)r->config->packing,
                                               .held_out_fraction = r->config->held_out_fraction,
-                                              .seed = r->config->seed});
+                                              .seed = r->config->seed,
+                                              .corpus = &r->config->corpus});
     if (r->data) log_info("%s", data_summary(r->data));
     return r->data != NULL;
 }

@@ -521,6 +521,7 @@ static void each_rule_refuses_in_one_line(void **state)
         unit_assert_line(refused[i].first, refused[i].second);
     }
     static const struct { const char *set[3], *first, *second; } pairs[] = {
+        {{"min_bytes=9", "max_bytes=8"}, "max_bytes: found 8", "at least min_bytes, 9"},
         {{"layer_repeats=[0,1,2]", "unet_skips=true"}, "layer_repeats: found [0,1,2]",
          "null where unet_skips is true"},
         {{"norm=none", "qk_norm=true"}, "qk_norm: found true", "false where norm is \"none\""},

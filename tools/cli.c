@@ -18,7 +18,9 @@ struct command_help { const char *name, *usage, *about; };
 static const struct command_help commands[] = {
     {"train",
      "CONFIG.json [--data PATH...] [--tokenizer FILE] [--out DIR] [--steps N] [--seed N] "
-     "[--resume] [--set key=value]... [--check] [--quiet]",
+     "[--resume] [--set key=value]... [--check] [--quiet] [--min-bytes N] [--max-bytes N] "
+     "[--min-words N] [--min-unique-words N] [--min-letters X] [--max-repeated-lines X] "
+     "[--dedup none|exact|near] [--dedup-threshold X]",
      "train a model; without --data on the text of the current folder"},
     {"generate",
      "DIR|FILE --prompt TEXT [--weights NAME] [--max-tokens N] [--temperature T] [--top-k K] "
@@ -140,6 +142,7 @@ enum option_id {
     OPTION_PREFETCH,
     OPTION_LOG,
     OPTION_HELP,
+    OPTION_KEY, // of the configuration: --min-bytes 9 is --set min_bytes=9
 };
 
 // `commands`: letters of the commands that take it (t g e l b i s; u: tune, x: export, n: inspect,
@@ -183,6 +186,14 @@ static const struct { struct option option; const char *commands; } options[] = 
     {{"once", no_argument, NULL, OPTION_ONCE}, "w"},
     {{"devices", no_argument, NULL, OPTION_DEVICES}, "i"},
     {{"plan", no_argument, NULL, OPTION_PLAN}, "i"},
+    {{"min-bytes", required_argument, NULL, OPTION_KEY}, "t"},
+    {{"max-bytes", required_argument, NULL, OPTION_KEY}, "t"},
+    {{"min-words", required_argument, NULL, OPTION_KEY}, "t"},
+    {{"min-unique-words", required_argument, NULL, OPTION_KEY}, "t"},
+    {{"min-letters", required_argument, NULL, OPTION_KEY}, "t"},
+    {{"max-repeated-lines", required_argument, NULL, OPTION_KEY}, "t"},
+    {{"dedup", required_argument, NULL, OPTION_KEY}, "t"},
+    {{"dedup-threshold", required_argument, NULL, OPTION_KEY}, "t"},
     {{"device", required_argument, NULL, OPTION_DEVICE}, "*"},
     {{"caps", required_argument, NULL, OPTION_CAPS}, "*"},
     {{"validate", optional_argument, NULL, OPTION_VALIDATE}, "*"},
@@ -267,6 +278,19 @@ static bool push_seed(struct cli *cli, const char *value)
     if (!parse_u64(cli, "seed", value, UINT64_MAX, &number)) return false;
     snprintf(cli->seed, sizeof cli->seed, "seed=%" PRIu64, number);
     return push(cli, cli->set, &cli->set_count, cli->seed);
+}
+
+static bool push_key(struct cli *cli, const char *name, const char *value)
+{
+    const int count = cli->key_count;
+    char *key = cli->key[count];
+    if (count == CLI_MAX_KEYS || strlen(name) > 30 || strlen(value) > 60)
+        return wrong(cli, name, value, "something shorter, once");
+    snprintf(key, sizeof cli->key[0], "%.30s=%.60s", name, value);
+    for (char *c = key; *c != '='; c++)
+        if (*c == '-') *c = '_';
+    cli->key_count++;
+    return push(cli, cli->set, &cli->set_count, key);
 }
 
 static bool parse_log(const struct cli *cli, const char *value)
@@ -362,6 +386,7 @@ static bool take_option(struct cli *cli, int id, const char *value)
     case OPTION_LOG: return parse_log(cli, value);
     case OPTION_ONCE: return cli->once = true;
     case OPTION_HELP: return cli->help = true;
+    case OPTION_KEY: break; // has its name, in cli_parse
     }
     return false;
 }
@@ -395,7 +420,7 @@ bool cli_parse(struct cli *cli, int argc, char **argv)
     command_options(cli, list);
     bool after_data = false;
     opterr = 0;
-    for (int id; (id = getopt_long(argc, argv, "-", list, NULL)) != -1;) {
+    for (int id, at = 0; (id = getopt_long(argc, argv, "-", list, &at)) != -1;) {
         if (id == '?' || id == ':') {
             fprintf(stderr,
                     "vkmoe %s: %s is no option of this command or lacks its value; see vkmoe %s "
@@ -411,7 +436,8 @@ bool cli_parse(struct cli *cli, int argc, char **argv)
             continue;
         }
         after_data = id == OPTION_DATA;
-        if (!take_option(cli, id, optarg)) return false;
+        if (id == OPTION_KEY ? !push_key(cli, list[at].name, optarg)
+                             : !take_option(cli, id, optarg)) return false;
     }
     return true;
 }

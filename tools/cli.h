@@ -9,7 +9,8 @@
 #include "src/vkmoe.h"
 
 enum { CLI_LEVEL = 22 }; // of --level, where it is not given
-enum { CLI_MAX_LIST = 256, EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
+enum { CLI_MAX_LIST = 256, CLI_MAX_KEYS = 16 };
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 
 struct cli {
     const char *command;
@@ -43,6 +44,8 @@ struct cli {
     uint32_t    level;                 // export --level N
     bool        unpacked;              // export --packing bytes
     char        seed[32];              // "seed=N", one of `set`
+    char        key[CLI_MAX_KEYS][96]; // "min_bytes=N" and the like, of `set` too
+    int         key_count;
     struct vkmoe_sampling sampling;    // --temperature --top-k --top-p --repetition-penalty --seed
     bool        resume, check, quiet, json, devices, plan, once, help;
 };

@@ -62,7 +62,8 @@ static struct data *open_split(const struct gather *g, const struct inspect_para
                                            .seq_len = g->inspect->seq_len,
                                            .packing = (enum data_packing)g->config->packing,
                                            .held_out_fraction = fraction,
-                                           .seed = g->config->seed});
+                                           .seed = g->config->seed,
+                                           .corpus = fraction < 1 ? &g->config->corpus : NULL});
 }
 
 // The run's own text: what it held out. Any other: all of it.
