@@ -7,49 +7,23 @@
 #include "runtime/log.h"
 #include "src/codes.h"
 
-static bool put_m(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
-                  const float *values)
+static bool has(const void *user, const struct model_tensor *tensor)
 {
-    return params_write(user, PARAMS_M, t, begin, count, values);
-}
-
-static bool put_v(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
-                  const float *values)
-{
-    return params_write(user, PARAMS_V, t, begin, count, values);
-}
-
-static bool get_m(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
-                  float *values)
-{
-    return params_read(user, PARAMS_M, t, begin, count, values);
-}
-
-static bool get_v(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
-                  float *values)
-{
-    return params_read(user, PARAMS_V, t, begin, count, values);
-}
-
-static bool has_m(const void *user, const struct model_tensor *tensor)
-{
-    const struct params *params = user;
-    return !tensor->streamed && model_has_m(params->model, tensor);
-}
-
-static bool has_v(const void *user, const struct model_tensor *tensor)
-{
-    const struct params *params = user;
-    return !tensor->streamed && model_has_v(params->model, tensor);
+    const struct params_values *of = user;
+    const struct model *model = of->params->model;
+    return !tensor->streamed && (of->which == PARAMS_M ? model_has_m(model, tensor)
+                                                       : model_has_v(model, tensor));
 }
 
 static struct weights_part *make_parts(struct params *params, struct arena *arena)
 {
     struct weights_part *part = arena_array(arena, 2, sizeof *part);
-    part[0] = (struct weights_part){
-        .prefix = "m.", .put = put_m, .get = get_m, .user = params, .has = has_m};
-    part[1] = (struct weights_part){
-        .prefix = "v.", .put = put_v, .get = get_v, .user = params, .has = has_v};
+    struct params_values *user = arena_array(arena, 2, sizeof *user);
+    for (int i = 0; i < 2; i++) {
+        user[i] = (struct params_values){params, i ? PARAMS_V : PARAMS_M};
+        part[i] = (struct weights_part){.prefix = i ? "v." : "m.", .put = params_put,
+                                        .get = params_get, .user = &user[i], .has = has};
+    }
     return part;
 }
 

@@ -329,6 +329,20 @@ bool params_read(struct params *params, enum params_class which, const struct mo
     return move_uneven(params, held, tensor, begin, count, values, false);
 }
 
+bool params_put(void *user, const struct model_tensor *tensor, uint64_t begin, uint64_t count,
+                const float *values)
+{
+    const struct params_values *to = user;
+    return params_write(to->params, to->which, tensor, begin, count, values);
+}
+
+bool params_get(void *user, const struct model_tensor *tensor, uint64_t begin, uint64_t count,
+                float *values)
+{
+    const struct params_values *from = user;
+    return params_read(from->params, from->which, tensor, begin, count, values);
+}
+
 // ---- initial values: each by itself, so by as many threads as there are cores
 
 enum { INIT_THREADS = 16, INIT_LEAST = 1 << 16 }; // at most; elements for which one is made

@@ -53,6 +53,12 @@ bool params_write(struct params *params, enum params_class which, const struct m
                   uint64_t begin, uint64_t count, const float *values);
 bool params_read(struct params *params, enum params_class which, const struct model_tensor *tensor,
                  uint64_t begin, uint64_t count, float *values);
+// One class as a file's values: `user` of weights_load and weights_save (weights.h).
+struct params_values { struct params *params; enum params_class which; };
+bool params_put(void *user, const struct model_tensor *tensor, uint64_t begin, uint64_t count,
+                const float *values);
+bool params_get(void *user, const struct model_tensor *tensor, uint64_t begin, uint64_t count,
+                float *values);
 // The weights become their mean (PARAMS_AVERAGE).
 bool params_take_average(struct params *params);
 // The records of a tensor, those of an expert together: words [begin, begin + count).

@@ -150,25 +150,14 @@ static bool load_steps(const struct train_values *v)
 
 // ---- loading
 
-static bool put_master(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
-                       const float *values)
-{
-    return params_write(user, PARAMS_MASTER, t, begin, count, values);
-}
-
-static bool put_average(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
-                        const float *values)
-{
-    return params_write(user, PARAMS_AVERAGE, t, begin, count, values);
-}
-
 // A model that was never trained has no files but those of its store.
 static bool load_beside_store(const struct train_values *v, const char *weights,
                               const char *optimizer)
 {
-    return (file_exists(weights) ? weights_load_dense(v->params->model, weights, put_master,
-                                                      v->params)
-                                 : params_init(v->params)) &&
+    struct params_values master = {v->params, PARAMS_MASTER};
+    return (file_exists(weights)
+                ? weights_load_dense(v->params->model, weights, params_put, &master)
+                : params_init(v->params)) &&
            (!file_exists(optimizer) || optimizer_state_load(v->params, optimizer)) &&
            load_steps(v);
 }
@@ -180,28 +169,16 @@ bool train_values_load(const struct train_values *v, const char *checkpoint)
     const char *weights = arena_printf(arena, "%s/model.safetensors", checkpoint),
                *optimizer = arena_printf(arena, "%s/optimizer.safetensors", checkpoint),
                *average = arena_printf(arena, "%s/average.safetensors", checkpoint);
-    const bool ok =
-        (v->store ? load_beside_store(v, weights, optimizer)
-                  : weights_load(model, weights, put_master, v->params) &&
-                        optimizer_state_load(v->params, optimizer)) &&
-        (!v->averaged || weights_load(model, average, put_average, v->params));
+    struct params_values master = {v->params, PARAMS_MASTER}, mean = {v->params, PARAMS_AVERAGE};
+    const bool ok = (v->store ? load_beside_store(v, weights, optimizer)
+                              : weights_load(model, weights, params_put, &master) &&
+                                    optimizer_state_load(v->params, optimizer)) &&
+                    (!v->averaged || weights_load(model, average, params_put, &mean));
     arena_destroy(&arena);
     return ok;
 }
 
 // ---- saving
-
-static bool get_master(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
-                       float *values)
-{
-    return params_read(user, PARAMS_MASTER, t, begin, count, values);
-}
-
-static bool get_average(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
-                        float *values)
-{
-    return params_read(user, PARAMS_AVERAGE, t, begin, count, values);
-}
 
 static bool is_here(const void *user, const struct model_tensor *t)
 {
@@ -224,15 +201,16 @@ bool train_values_save(const struct train_values *v, struct checkpoint *folder, 
     char text[16];
     snprintf(text, sizeof text, "%u", step);
     const struct safetensors_metadata metadata[] = {{"format", "pt"}, {"step", text}};
+    struct params_values master = {v->params, PARAMS_MASTER}, mean = {v->params, PARAMS_AVERAGE};
     const struct weights_part part = {
-        .prefix = "", .get = get_master, .user = v->params, .has = is_here};
+        .prefix = "", .get = params_get, .user = &master, .has = is_here};
     return weights_save_parts(model, checkpoint_path(folder, "model.safetensors"), &part, 1,
                               metadata, 2) &&
            optimizer_state_save(v->params, checkpoint_path(folder, "optimizer.safetensors"),
                                 metadata, 2) &&
            (!v->averaged ||
-            weights_save(model, checkpoint_path(folder, "average.safetensors"), get_average,
-                         v->params, metadata, 2)) &&
+            weights_save(model, checkpoint_path(folder, "average.safetensors"), params_get,
+                         &mean, metadata, 2)) &&
            save_store(v, folder);
 }
 

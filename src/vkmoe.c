@@ -71,12 +71,6 @@ const char *vkmoe_device_choice(const struct vkmoe_device *device) { return devi
 
 // ---- model
 
-static bool put_weights(void *user, const struct model_tensor *tensor, uint64_t begin,
-                        uint64_t count, const float *values)
-{
-    return params_write(user, PARAMS_MASTER, tensor, begin, count, values);
-}
-
 static bool limited(const struct vkmoe_model_params *limits)
 {
     return limits->device_budget || limits->expert_slots || limits->cache_policy;
@@ -131,8 +125,9 @@ static bool check_tokenizer(const struct vkmoe_model *m, const char *path)
 
 static bool load_weights(struct vkmoe_model *m, const char *folder)
 {
+    struct params_values all = {m->params, PARAMS_MASTER};
     char *path = checkpoint_weights(folder, m->limits.weights);
-    const bool ok = path && weights_load(m->model, path, put_weights, m->params) &&
+    const bool ok = path && weights_load(m->model, path, params_put, &all) &&
                     make_experts(m, path);
     free(path);
     return ok;
@@ -142,8 +137,9 @@ static bool load_weights(struct vkmoe_model *m, const char *folder)
 static bool load_store(struct vkmoe_model *m, const char *checkpoint)
 {
     char path[4200];
+    struct params_values all = {m->params, PARAMS_MASTER};
     snprintf(path, sizeof path, "%s/model.safetensors", checkpoint);
-    return (file_exists(path) ? weights_load_dense(m->model, path, put_weights, m->params)
+    return (file_exists(path) ? weights_load_dense(m->model, path, params_put, &all)
                               : params_init(m->params)) &&
            make_experts(m, checkpoint);
 }
@@ -183,9 +179,10 @@ static bool load_export(struct vkmoe_model *m, const char *path)
 {
     char *config = NULL, *tokenizer = NULL;
     struct export_file *file = export_file_open(path);
-    const bool ok = file && export_read_texts(file, &config, &tokenizer) &&
-                    load_texts(m, path, config, tokenizer) &&
-                    export_read_weights(file, m->model, put_weights, m->params);
+    bool ok = file && export_read_texts(file, &config, &tokenizer) &&
+              load_texts(m, path, config, tokenizer);
+    struct params_values all = {m->params, PARAMS_MASTER};
+    ok = ok && export_read_weights(file, m->model, params_put, &all);
     free(config);
     free(tokenizer);
     export_file_close(&file);

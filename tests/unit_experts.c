@@ -50,12 +50,6 @@ static void host_close(struct host *h)
     gpu_destroy(&h->gpu);
 }
 
-static bool put(void *user, const struct model_tensor *tensor, uint64_t begin, uint64_t count,
-                const float *values)
-{
-    return params_write(user, PARAMS_MASTER, tensor, begin, count, values);
-}
-
 static void initialise(struct params *params)
 {
     const struct model *model = params->model;
@@ -64,7 +58,7 @@ static void initialise(struct params *params)
         float *values = malloc(tensor->count * sizeof *values);
         if (!tensor->streamed) {
             model_init_values(model, tensor, 0, tensor->count, values);
-            assert_true(put(params, tensor, 0, tensor->count, values));
+            assert_true(params_write(params, PARAMS_MASTER, tensor, 0, tensor->count, values));
         }
         free(values);
     }

@@ -366,12 +366,6 @@ static void train_run_of(struct run *run)
     assert_int_equal(outcome.steps, STEPS);
 }
 
-static bool put(void *user, const struct model_tensor *tensor, uint64_t begin, uint64_t count,
-                const float *values)
-{
-    return params_write(user, PARAMS_MASTER, tensor, begin, count, values);
-}
-
 // The weights that the last step was computed with, and its data.
 static void open_run(struct run *run, struct vkmoe_device *device)
 {
@@ -380,7 +374,8 @@ static void open_run(struct run *run, struct vkmoe_device *device)
     run->model = vkmoe_model_open(device, run->out);
     assert_non_null(run->model);
     snprintf(path, sizeof path, "%s/checkpoint-%08d/model.safetensors", run->out, SAVED);
-    assert_true(weights_load(run->model->model, path, put, run->model->params));
+    struct params_values master = {run->model->params, PARAMS_MASTER};
+    assert_true(weights_load(run->model->model, path, params_put, &master));
     run->data = data_open(&(struct data_params){
         .path = data, .path_count = 1, .tokenizer = run->model->tokenizer,
         .vocab_size = run->model->model->config.vocab_size, .seq_len = SEQ,

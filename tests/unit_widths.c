@@ -104,18 +104,6 @@ static void narrow_is_wide_with_silent_neurons(void **state)
     close_world(&wide);
 }
 
-static bool get(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
-                float *values)
-{
-    return params_read(user, PARAMS_MASTER, t, begin, count, values);
-}
-
-static bool put(void *user, const struct model_tensor *t, uint64_t begin, uint64_t count,
-                const float *values)
-{
-    return params_write(user, PARAMS_MASTER, t, begin, count, values);
-}
-
 static void assert_same(struct world *a, struct world *b, enum params_class which)
 {
     for (uint32_t i = 0; i < a->model->tensor_count; i++) {
@@ -131,9 +119,11 @@ static void files_hold_their_own_sizes(void **state)
 {
     (void)state;
     struct world a = open_world(NULL, UNEVEN), b = open_world(NULL, UNEVEN);
+    struct params_values from = {trainer_params(a.trainer), PARAMS_MASTER},
+                         to = {trainer_params(b.trainer), PARAMS_MASTER};
     char *path = strdup(unit_path("model.safetensors")), name[120];
     for (uint32_t step = 1; step <= 3; step++) step_of(&a, step, 0.01);
-    assert_true(weights_save(a.model, path, get, trainer_params(a.trainer), NULL, 0));
+    assert_true(weights_save(a.model, path, params_get, &from, NULL, 0));
     struct safetensors *file = safetensors_open(path);
     for (uint32_t e = 0; e < 4; e++) {
         snprintf(name, sizeof name, "model.layers.1.mlp.experts.%u.up_proj.weight", e);
@@ -144,7 +134,7 @@ static void files_hold_their_own_sizes(void **state)
         assert_true(down && down->shape[0] == HIDDEN && down->shape[1] == widths[e]);
     }
     safetensors_close(&file);
-    assert_true(weights_load(b.model, path, put, trainer_params(b.trainer)));
+    assert_true(weights_load(b.model, path, params_put, &to));
     assert_same(&a, &b, PARAMS_MASTER);
     assert_padding(&b);
     assert_true(optimizer_state_save(trainer_params(a.trainer), path, NULL, 0));
@@ -157,8 +147,9 @@ static void files_hold_their_own_sizes(void **state)
     assert_same(&a, &b, PARAMS_MASTER);
     // another model's experts are refused
     struct world c = open_world(NULL, FOUR "\"moe_intermediate_size\": [3, 11, 6, 2]");
-    assert_true(weights_save(a.model, path, get, trainer_params(a.trainer), NULL, 0));
-    assert_false(weights_load(c.model, path, put, trainer_params(c.trainer)));
+    assert_true(weights_save(a.model, path, params_get, &from, NULL, 0));
+    to.params = trainer_params(c.trainer);
+    assert_false(weights_load(c.model, path, params_put, &to));
     unit_assert_line("experts.3", "[2][12]");
     close_world(&a);
     close_world(&b);

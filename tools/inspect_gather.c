@@ -201,12 +201,6 @@ static struct routing_sample sample_of(const struct inspect *in, uint32_t index,
 
 // ---- checkpoints
 
-static bool put(void *user, const struct model_tensor *tensor, uint64_t begin, uint64_t count,
-                const float *values)
-{
-    return params_write(user, PARAMS_MASTER, tensor, begin, count, values);
-}
-
 static void choose_checkpoints(struct inspect *in)
 {
     uint64_t all[4096];
@@ -222,6 +216,7 @@ static bool compare_checkpoints(struct gather *g)
 {
     struct inspect *in = g->inspect;
     uint32_t **picks = arena_array(in->arena, in->layers, sizeof *picks);
+    struct params_values master = {in->model->params, PARAMS_MASTER};
     choose_checkpoints(in);
     for (uint32_t i = 0; i < in->layers; i++) {
         if (in->checkpoints) in->layer[i].saturation[in->checkpoints - 1] = 1;
@@ -233,7 +228,7 @@ static bool compare_checkpoints(struct gather *g)
         double loss;
         snprintf(path, sizeof path, "%.4000s/checkpoint-%08llu/model.safetensors", in->folder,
                  (unsigned long long)in->checkpoint[c]);
-        if (!weights_load(in->model->model, path, put, in->model->params) ||
+        if (!weights_load(in->model->model, path, params_put, &master) ||
             !run_text(g, picks, &loss))
             return false;
         for (uint32_t i = 0; i < in->layers; i++) {
