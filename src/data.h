@@ -54,6 +54,7 @@ struct data_params {
     const struct tokenizer *tokenizer;
     uint32_t vocab_size;        // every id is below it, or data_open says which is not and fails
     uint32_t seq_len;
+    bool     text_only;         // no ids: a conversation is the texts of its messages
     bool     copy;              // targets are the inputs, place by place
     enum data_packing packing;
     bool     boundaries;        // a token whose only context is another document is no target

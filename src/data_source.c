@@ -3,7 +3,6 @@
 // that was found in a folder is passed over where it is no text.
 #include "src/data_source.h"
 
-#include <cjson/cJSON.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -144,7 +143,8 @@ const char *data_kind_name(enum data_kind kind)
         [KIND_JSON] = "json", [KIND_MESON] = "meson", [KIND_SHELL] = "shell",
         [KIND_PYTHON] = "python", [KIND_JSONL] = "jsonl", [KIND_TOKENS] = "tokens",
         [KIND_TOY_COPY] = "copy", [KIND_TOY_REVERSE] = "reverse", [KIND_TOY_SORT] = "sort",
-        [KIND_TOY_SUM] = "sum", [KIND_TOY_BRACKETS] = "brackets",
+        [KIND_TOY_SUM] = "sum", [KIND_TOY_BRACKETS] = "brackets", [KIND_CHAT] = "chat",
+        [KIND_WIKI] = "wiki",
     };
     return name[kind];
 }
@@ -218,72 +218,15 @@ static bool is_text(const uint8_t *data, uint64_t bytes)
     return odd * 10 <= end;
 }
 
-// ---- text files and .jsonl
+// ---- text files
 
-static void add_text(struct documents *out, enum data_kind kind, const void *text, uint64_t bytes)
+void documents_add_text(struct documents *out, enum data_kind kind, const void *text,
+                        uint64_t bytes)
 {
     if (bytes == 0) return;
     add_document(out, &(struct document){
         .start = text, .count = bytes, .width = 1, .kind = (uint16_t)kind,
         .ends = out->eot != TOKENIZER_NONE});
-}
-
-// cJSON's strings end at a zero byte, so an escaped one would silently cut the text.
-static bool has_zero_escape(const char *line, size_t bytes)
-{
-    for (size_t i = 0; i + 1 < bytes; i++) {
-        if (line[i] != '\\') continue;
-        if (bytes - i >= 6 && memcmp(line + i, "\\u0000", 6) == 0) return true;
-        i++; // what follows a backslash is no backslash of its own
-    }
-    return false;
-}
-
-static bool is_blank(const char *line, size_t bytes)
-{
-    while (bytes && strchr(" \t\r", line[bytes - 1])) bytes--;
-    return bytes == 0;
-}
-
-// What is wrong with a line, NULL: nothing.
-static const char *line_problem(const cJSON *root, const char *text, const char *line, size_t bytes)
-{
-    if (!root) return "is not JSON";
-    if (!cJSON_IsObject(root)) return "is not an object";
-    if (!text) return "has no string \"text\"";
-    return has_zero_escape(line, bytes) ? "has a zero character (\\u0000)" : NULL;
-}
-
-static bool add_json_line(struct documents *out, const char *path, uint64_t number,
-                          const char *line, size_t bytes)
-{
-    cJSON *root = cJSON_ParseWithLength(line, bytes);
-    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(root, "text"));
-    const char *problem = line_problem(root, text, line, bytes);
-    if (problem) {
-        const int shown = bytes < 40 ? (int)bytes : 40;
-        log_error("%s:%llu: the line %s; wanted {\"text\": \"...\"}, found %.*s%s", path,
-                  (unsigned long long)number, problem, shown, line, bytes > 40 ? "..." : "");
-    } else {
-        add_text(out, KIND_JSONL, arena_strdup(out->arena, text), strlen(text));
-    }
-    cJSON_Delete(root);
-    return !problem;
-}
-
-static bool add_json_lines(struct documents *out, const char *path, const char *text,
-                           uint64_t bytes)
-{
-    uint64_t number = 1;
-    for (const char *line = text, *end = text + bytes; line < end; number++) {
-        const char *stop = memchr(line, '\n', (size_t)(end - line));
-        if (!stop) stop = end;
-        const size_t length = (size_t)(stop - line);
-        if (!is_blank(line, length) && !add_json_line(out, path, number, line, length))
-            return false;
-        line = stop + 1;
-    }
-    return true;
 }
 
 // ---- .bin shards
@@ -390,12 +333,12 @@ static bool refuse(const char *path, const char *why)
     return false;
 }
 
-// A .jsonl of other things, patterns for one: its first line has no text.
+// A .jsonl of other things, patterns for one: its first line has no text and no conversation.
 static bool is_other_json(const struct file_map *map)
 {
     const char *end = memchr(map->data, '\n', map->bytes);
     const size_t line = end ? (size_t)(end - (const char *)map->data) : map->bytes;
-    return !memmem(map->data, line, "\"text\"", 6);
+    return !memmem(map->data, line, "\"text\"", 6) && !memmem(map->data, line, "\"messages\"", 10);
 }
 
 // Adds what the mapped file holds; `map` is emptied where documents point into it.
@@ -406,14 +349,15 @@ static bool add_mapped(const struct collector *c, const char *path, struct file_
     enum data_kind kind = kind_of_text(path, map->data, bytes);
     if (kind == KIND_TOKENS && (named || is_shard(map->data, bytes)))
         return add_shard(c, path, keep(c->out, map), bytes);
-    if (!is_text(map->data, bytes))
+    // the lines of a .jsonl tell where they are none
+    if (!(named && kind == KIND_JSONL) && !is_text(map->data, bytes))
         return !named || refuse(path, "not text (it has zero bytes, or more than a tenth is no "
                                       "UTF-8); wanted text, .jsonl or .bin");
     if (!c->params->tokenizer) return refuse(path, "text, but no tokenizer; wanted .bin shards");
     if (kind == KIND_JSONL && !named && is_other_json(map)) return true;
     if (kind == KIND_JSONL) // its texts are copied line by line
-        return add_json_lines(c->out, path, (const char *)map->data, bytes);
-    add_text(c->out, kind == KIND_TOKENS ? KIND_TEXT : kind, keep(c->out, map), bytes);
+        return data_json_lines(c->out, c->params, path, (const char *)map->data, bytes);
+    documents_add_text(c->out, kind == KIND_TOKENS ? KIND_TEXT : kind, keep(c->out, map), bytes);
     return true;
 }
 
@@ -455,7 +399,7 @@ static bool add_folder(const struct collector *c, const char *path, uint32_t dep
 
 static void add_example(void *user, enum data_kind kind, const char *text)
 {
-    add_text(user, kind, text, strlen(text));
+    documents_add_text(user, kind, text, strlen(text));
 }
 
 static void add_ids(void *user, const uint32_t *ids)

@@ -9,7 +9,8 @@
 enum data_kind {
     KIND_TEXT, KIND_C, KIND_GLSL, KIND_MARKDOWN, KIND_JSON, KIND_MESON, KIND_SHELL, KIND_PYTHON,
     KIND_JSONL, KIND_TOKENS,
-    KIND_TOY_COPY, KIND_TOY_REVERSE, KIND_TOY_SORT, KIND_TOY_SUM, KIND_TOY_BRACKETS, KIND_COUNT,
+    KIND_TOY_COPY, KIND_TOY_REVERSE, KIND_TOY_SORT, KIND_TOY_SUM, KIND_TOY_BRACKETS,
+    KIND_CHAT, KIND_WIKI, KIND_COUNT,
 };
 const char *data_kind_name(enum data_kind kind);
 
@@ -36,6 +37,12 @@ struct documents {
     bool             eot_from_file; // no tokenizer: the first shard's width decides
 };
 
+// A document of text, which stays where it is; an empty one is none.
+void documents_add_text(struct documents *documents, enum data_kind kind, const void *text,
+                        uint64_t bytes);
+// The documents of a .jsonl; `path` stands for it in messages. False after one line.
+bool data_json_lines(struct documents *documents, const struct data_params *params,
+                     const char *path, const char *text, uint64_t bytes);
 // A document that its source has rendered itself. scored: see struct document. Both are copied.
 // domain: the name under which routing is told apart; one that a kind has is that kind's.
 void document_add(struct documents *documents, const uint32_t *ids, const uint8_t *scored,

@@ -8,6 +8,7 @@
 
 #include "runtime/file.h"
 #include "runtime/log.h"
+#include "src/data_chat.h"
 #include "src/experts_fit.h"
 #include "src/experts_folder.h"
 #include "src/train_host.h"
@@ -25,6 +26,21 @@ static struct tokenizer *choose_tokenizer(const struct train_params *p, bool *by
     return tokenizer_create_bytes();
 }
 
+static void extend(struct run_state *r, const char *const *tags, uint32_t count)
+{
+    struct tokenizer *tagged = tokenizer_extend(r->tokenizer, tags, count);
+    tokenizer_destroy(&r->tokenizer);
+    r->tokenizer = tagged;
+}
+
+// With the tags that the documents of some path are rendered with, where it lacks them.
+static void add_tags(struct run_state *r)
+{
+    for (int i = 0; r->tokenizer && i < r->params->data_count; i++)
+        if (chat_is_there(r->params->data[i]) && chat_tag_missing(r->tokenizer))
+            extend(r, chat_tags, CHAT_TAGS);
+}
+
 // The tokenizer, where the vocabulary has room for it; ids do without.
 static bool open_tokenizer(struct run_state *r)
 {
@@ -32,6 +48,7 @@ static bool open_tokenizer(struct run_state *r)
     bool text = p->data_count == 0, bytes;
     for (int i = 0; i < p->data_count; i++) text |= !data_without_text(p->data[i]);
     r->tokenizer = choose_tokenizer(p, &bytes);
+    add_tags(r);
     if (!r->tokenizer) return false;
     const uint32_t least = tokenizer_count(r->tokenizer);
     if (r->config->vocab_size >= least) {
@@ -42,7 +59,7 @@ static bool open_tokenizer(struct run_state *r)
     if (!text && bytes) return true;
     log_error("vocab_size: found %u, wanted at least %u, the %s; or ids as --data, which need no "
               "tokenizer: ids:random, .bin shards", r->config->vocab_size, least,
-              bytes ? "byte-level tokenizer's 256 bytes and special tokens"
+              bytes ? "byte-level tokenizer's 256 bytes, special tokens and tags"
                     : "ids of the tokenizer");
     return false;
 }

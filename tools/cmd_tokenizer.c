@@ -49,7 +49,7 @@ static bool collect(const struct cli *cli, struct documents *documents)
     struct tokenizer *bytes = tokenizer_create_bytes();
     const bool ok = documents_collect(documents, &(struct data_params){
         .path = cli->data, .path_count = cli->data_count, .tokenizer = bytes,
-        .vocab_size = TOKENIZER_BYTES_COUNT, .seq_len = 1});
+        .vocab_size = TOKENIZER_BYTES_COUNT, .seq_len = 1, .text_only = true});
     tokenizer_destroy(&bytes);
     return ok;
 }
