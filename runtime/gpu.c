@@ -303,6 +303,11 @@ uint64_t gpu_memory_resident(const struct gpu *gpu)
     return gpu->backend->memory_resident(gpu);
 }
 
+uint64_t gpu_memory_budget(const struct gpu *gpu)
+{
+    return gpu->backend->memory_budget(gpu);
+}
+
 void gpu_memory_expect(struct gpu *gpu, uint64_t bytes)
 {
     gpu_base(gpu)->expected = bytes;

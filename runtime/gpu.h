@@ -184,6 +184,9 @@ struct gpu_account { uint64_t bytes, held, peak; }; // in buffers now; held now;
 struct gpu_account gpu_memory_account(const struct gpu *gpu, bool host);
 // What of all this is in the process's resident set: where the device's memory is the host's.
 uint64_t gpu_memory_resident(const struct gpu *gpu);
+// How much of the device's memory this process may hold now, what it holds included: what other
+// programs have is gone from it where the driver tells (VK_EXT_memory_budget), else the whole heap.
+uint64_t gpu_memory_budget(const struct gpu *gpu);
 // How much of the device's memory is to be held at most, 0: no matter. It is asked of the driver in
 // blocks that are small against this, so that little of it is held and not used; it is no limit.
 void gpu_memory_expect(struct gpu *gpu, uint64_t bytes);

@@ -23,6 +23,7 @@ struct gpu_backend {
 
     uint64_t (*memory_held)(const struct gpu *gpu, bool host);
     uint64_t (*memory_resident)(const struct gpu *gpu);
+    uint64_t (*memory_budget)(const struct gpu *gpu);
 
     struct gpu_kernel *(*kernel_create)(struct gpu *gpu, const struct gpu_kernel_params *params);
     void (*kernel_destroy)(struct gpu *gpu, struct gpu_kernel *kernel);

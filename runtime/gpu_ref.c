@@ -334,6 +334,8 @@ static uint64_t ref_memory_resident(const struct gpu *gpu)
     return ref_memory_held(gpu, false) + ref_memory_held(gpu, true);
 }
 
+static uint64_t ref_memory_budget(const struct gpu *gpu) { return gpu->caps.heap_bytes; }
+
 static const struct gpu_backend ref_backend = {
     .destroy = ref_destroy,
     .validation_messages = ref_validation_messages,
@@ -344,6 +346,7 @@ static const struct gpu_backend ref_backend = {
     .buffer_read = ref_buffer_read,
     .memory_held = ref_memory_held,
     .memory_resident = ref_memory_resident,
+    .memory_budget = ref_memory_budget,
     .kernel_create = ref_kernel_create,
     .kernel_destroy = ref_kernel_destroy,
     .kernel_statistics = ref_kernel_statistics,

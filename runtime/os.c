@@ -50,11 +50,11 @@ static uint64_t smaller_limit(uint64_t limit, uint64_t other)
 }
 
 // A limit may be set at any level above the process's own cgroup: walk up to the root.
-static uint64_t cgroup2_limit(char *group, uint64_t limit)
+static uint64_t group_limit(const char *root, char *group, const char *name, uint64_t limit)
 {
     for (;;) {
         char path[4096];
-        snprintf(path, sizeof path, "/sys/fs/cgroup%.3900s/memory.max", group);
+        snprintf(path, sizeof path, "%s%.3900s/%s", root, group, name);
         limit = smaller_limit(limit, number_in_file(path));
         char *slash = strrchr(group, '/');
         if (!slash || !group[0])
@@ -63,18 +63,23 @@ static uint64_t cgroup2_limit(char *group, uint64_t limit)
     }
 }
 
+// Version 2: "0::/group"; version 1: "4:memory:/group". Inside a container the group's path may be
+// the host's, and its files lie at the root.
 uint64_t os_memory_limit(void)
 {
     uint64_t limit = os_memory_bytes();
-    limit = smaller_limit(limit, number_in_file("/sys/fs/cgroup/memory/memory.limit_in_bytes"));
     FILE *file = fopen("/proc/self/cgroup", "r");
     if (!file)
         return limit;
     char line[4096];
     while (fgets(line, sizeof line, file)) {
         line[strcspn(line, "\n")] = 0;
+        char *memory = strstr(line, ":memory:");
         if (strncmp(line, "0::", 3) == 0)
-            limit = cgroup2_limit(line + 3, limit);
+            limit = group_limit("/sys/fs/cgroup", line + 3, "memory.max", limit);
+        else if (memory)
+            limit = group_limit("/sys/fs/cgroup/memory", memory + strlen(":memory:"),
+                                "memory.limit_in_bytes", limit);
     }
     fclose(file);
     return limit;

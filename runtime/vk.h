@@ -170,6 +170,7 @@ void vk_memory_free(struct vk_gpu *vk, struct vk_span *span);
 void vk_memory_finish(struct vk_gpu *vk);
 uint64_t vk_memory_held(const struct gpu *gpu, bool host);
 uint64_t vk_memory_resident(const struct gpu *gpu);
+uint64_t vk_memory_budget(const struct gpu *gpu);
 
 // vk_buffer.c
 struct gpu_buffer *vk_buffer_create(struct gpu *gpu, const struct gpu_buffer_params *params);

@@ -342,6 +342,7 @@ static const struct gpu_backend vk_backend = {
     .buffer_read = vk_buffer_read,
     .memory_held = vk_memory_held,
     .memory_resident = vk_memory_resident,
+    .memory_budget = vk_memory_budget,
     .kernel_create = vk_kernel_create,
     .kernel_destroy = vk_kernel_destroy,
     .kernel_statistics = vk_kernel_statistics,

@@ -272,6 +272,26 @@ uint64_t vk_memory_resident(const struct gpu *gpu)
     return bytes;
 }
 
+// Of the heap that the caps tell of: the largest of the device's own.
+uint64_t vk_memory_budget(const struct gpu *gpu)
+{
+    const struct vk_gpu *vk = vk_gpu(gpu);
+    VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
+    VkPhysicalDeviceMemoryProperties2 all = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2, .pNext = &budget};
+    if (!(gpu->caps.mask & GPU_CAP_BUDGET)) return gpu->caps.heap_bytes;
+    vkGetPhysicalDeviceMemoryProperties2(vk->physical.handle, &all);
+    uint64_t most = 0, left = 0;
+    for (uint32_t i = 0; i < all.memoryProperties.memoryHeapCount; i++) {
+        const VkMemoryHeap *heap = &all.memoryProperties.memoryHeaps[i];
+        if (!(heap->flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) || heap->size <= most) continue;
+        most = heap->size;
+        left = budget.heapBudget[i];
+    }
+    return left && left < gpu->caps.heap_bytes ? left : gpu->caps.heap_bytes;
+}
+
 void vk_memory_finish(struct vk_gpu *vk)
 {
     while (vk->blocks)

@@ -497,6 +497,26 @@ struct model *model_create_streamed(const struct config *config, uint64_t segmen
     return create(config, segment_bytes, true);
 }
 
+struct model_memory model_memory(const struct model *model)
+{
+    const struct config *c = &model->config;
+    uint64_t elements = 0, optimizer = 0;
+    for (uint32_t s = 0; s < model->segment_count; s++) {
+        elements += model->segment_elements[s];
+        optimizer += 4 * (model->segment_m[s] + model->segment_v[s]) + // as the optimizers want
+                     4 * CODES_WORDS * model->segment_records[s];
+    }
+    const uint64_t wide = elements * 4, copy = elements * dtype_bytes(c->torch_dtype);
+    struct model_memory m = {.weights = copy,
+                             .master = c->master_weights ? wide : 0,
+                             .copy = c->torch_dtype != DTYPE_F32 ? copy : 0,
+                             .gradients = wide,
+                             .optimizer = optimizer,
+                             .average = config_averages(c) ? wide : 0};
+    m.train = m.master + m.copy + m.gradients + m.optimizer + m.average;
+    return m;
+}
+
 bool model_is_streamed(const struct model *model)
 {
     for (uint32_t i = 0; i < model->tensor_count; i++)

@@ -93,6 +93,13 @@ struct model {
 struct model *model_create(const struct config *config, uint64_t segment_bytes);
 // The same where the experts' matrices come and go: they have no place in the flat space.
 struct model *model_create_streamed(const struct config *config, uint64_t segment_bytes);
+// Bytes of weights and state, of a streamed model without its experts.
+struct model_memory {
+    uint64_t weights;   // to generate with
+    uint64_t master, copy, gradients, optimizer, average; // in training; 0: not kept
+    uint64_t train;     // these together
+};
+struct model_memory model_memory(const struct model *model);
 bool          model_is_streamed(const struct model *model);
 void          model_destroy(struct model **model);
 // Which of the MoE layers a layer is, counted from 0.

@@ -11,6 +11,7 @@
 #include "src/data_chat.h"
 #include "src/experts_fit.h"
 #include "src/experts_folder.h"
+#include "src/experts_need.h"
 #include "src/train_host.h"
 #include "src/tune.h"
 
@@ -113,7 +114,7 @@ static uint64_t budget_of(const struct run_state *r)
 {
     const struct train_streaming *s = &r->params->streaming;
     if (!r->store || s->slots) return 0;
-    return s->device_budget ? s->device_budget : r->gpu->caps.heap_bytes;
+    return s->device_budget ? s->device_budget : experts_found_budget(r->gpu);
 }
 
 static bool make_plans_for(void *user, uint32_t slots, bool state_out)
@@ -200,22 +201,25 @@ static bool open_folder(struct run_state *r)
 // The tensor table, and where experts come and go the store that they do it from.
 static bool open_model(struct run_state *r)
 {
-    const uint64_t most = r->gpu->caps.max_allocation;
     const char *from = r->found.path[0] ? r->found.path : NULL;
     const bool stored = from && experts_in_store(from),
-               streamed = stored || r->params->streaming.asked;
-    if (streamed && from && !stored) {
+               asked = stored || r->params->streaming.asked;
+    if (asked && from && !stored) {
         log_error("%s: its experts lie in model.safetensors, so they cannot come and go; make a "
                   "folder whose experts lie in a store with vkmoe pack %s --out DIR, and resume "
                   "that", from, r->params->out);
         return false;
     }
-    r->model = streamed ? model_create_streamed(r->config, most) : model_create(r->config, most);
+    r->model = from && !stored ? model_create(r->config, r->gpu->caps.max_allocation)
+                               : experts_need_model(r->gpu, r->config, true, asked);
     if (!r->model) return false;
     log_info("%llu parameters, %llu active a token", (unsigned long long)r->model->parameters,
              (unsigned long long)r->model->active);
-    if (streamed) r->store = train_store_open(r->model, r->params->out, from);
-    return !streamed || r->store;
+    if (!asked && !model_is_streamed(r->model)) return true;
+    if (!r->params->streaming.device_budget)
+        gpu_memory_expect(r->gpu, experts_found_budget(r->gpu));
+    r->store = train_store_open(r->model, r->params->out, from);
+    return r->store != NULL;
 }
 
 static bool open_trainer(struct run_state *r)

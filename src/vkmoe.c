@@ -12,6 +12,7 @@
 #include "src/checkpoint.h"
 #include "src/experts.h"
 #include "src/experts_folder.h"
+#include "src/experts_need.h"
 #include "src/export.h"
 #include "src/train.h"
 #include "src/tune.h"
@@ -76,11 +77,14 @@ static bool limited(const struct vkmoe_model_params *limits)
     return limits->device_budget || limits->expert_slots || limits->cache_policy;
 }
 
-static bool make_params(struct vkmoe_model *m, const struct config *config)
+// `whole`: an export, whose experts cannot be had one by one.
+static bool make_params(struct vkmoe_model *m, const struct config *config, bool whole)
 {
-    const uint64_t most = m->device->gpu->caps.max_allocation;
-    const bool streamed = m->in_store || limited(&m->limits);
-    m->model = streamed ? model_create_streamed(config, most) : model_create(config, most);
+    struct gpu *gpu = m->device->gpu;
+    m->model = whole ? model_create(config, gpu->caps.max_allocation)
+                     : experts_need_model(gpu, config, false, m->in_store || limited(&m->limits));
+    if (m->model && model_is_streamed(m->model) && !m->limits.device_budget)
+        gpu_memory_expect(gpu, experts_found_budget(gpu));
     m->params = m->model ? params_create(m->device->gpu, m->model, false) : NULL;
     m->untuned = !m->device->untuned &&
                  !tune_is_kept(m->device->kernels,
@@ -102,7 +106,7 @@ static bool make_experts(struct vkmoe_model *m, const char *path)
         return false;
     const uint32_t slots = m->limits.expert_slots;
     const uint64_t budget = m->limits.device_budget ? m->limits.device_budget
-                                                    : m->device->gpu->caps.heap_bytes;
+                                                    : experts_found_budget(m->device->gpu);
     m->params->experts =
         experts_create(&(struct experts_params){.gpu = m->device->gpu,
                                                 .model = m->model,
@@ -152,7 +156,7 @@ static bool load_folder(struct vkmoe_model *m, const char *folder)
     m->in_store = checkpoint_is_model(m->limits.weights) && checkpoint_find(folder, &found) &&
                   experts_in_store(found.path);
     snprintf(path, sizeof path, "%s/config.json", folder);
-    if (!config_read(&config, path, NULL, 0) || !make_params(m, &config) ||
+    if (!config_read(&config, path, NULL, 0) || !make_params(m, &config, false) ||
         !(m->in_store ? load_store(m, found.path) : load_weights(m, folder)))
         return false;
     snprintf(path, sizeof path, "%s/tokenizer.json", folder);
@@ -167,7 +171,7 @@ static bool load_texts(struct vkmoe_model *m, const char *path, const char *conf
     struct config config;
     char name[4096];
     snprintf(name, sizeof name, "%s: config", path);
-    if (!config_parse(&config, name, config_text, NULL, 0) || !make_params(m, &config))
+    if (!config_parse(&config, name, config_text, NULL, 0) || !make_params(m, &config, true))
         return false;
     if (!tokenizer_text) return true;
     snprintf(name, sizeof name, "%s: tokenizer", path);

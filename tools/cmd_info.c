@@ -8,7 +8,7 @@
 
 #include "runtime/folder.h"
 #include "runtime/log.h"
-#include "src/codes.h"
+
 #include "src/evaluator.h"
 #include "src/experts_record.h"
 #include "src/export.h"
@@ -129,26 +129,16 @@ struct memory { const char *name; uint64_t bytes; };
 // and of its experts, all or one; what activations take, `info --plan` says.
 static uint32_t memory_of(const struct model *model, struct memory *out)
 {
-    uint64_t elements = 0, moments = 0;
-    for (uint32_t s = 0; s < model->segment_count; s++) {
-        elements += model->segment_elements[s];
-        moments += 4 * (model->segment_m[s] + model->segment_v[s]) + // as the optimizers want
-                   4 * CODES_WORDS * model->segment_records[s];
-    }
-    const uint64_t wide = elements * 4, copy = elements * dtype_bytes(model->config.torch_dtype);
-    const bool mixed = model->config.torch_dtype != DTYPE_F32;
-    const uint64_t masters = model->config.master_weights ? wide : 0;
+    const struct model_memory m = model_memory(model);
     uint32_t count = 0;
-    out[count++] = (struct memory){"generate_weights", copy};
-    if (masters) out[count++] = (struct memory){"train_master", masters};
-    if (mixed)
-        out[count++] = (struct memory){masters ? "train_compute_copy" : "train_weights", copy};
-    out[count++] = (struct memory){"train_gradients", wide};
-    out[count++] = (struct memory){"train_optimizer", moments};
-    const uint64_t average = config_averages(&model->config) ? wide : 0;
-    if (average) out[count++] = (struct memory){"train_average", average};
-    out[count++] = (struct memory){"train_total", masters + wide + moments + average +
-                                                      (mixed ? copy : 0)};
+    out[count++] = (struct memory){"generate_weights", m.weights};
+    if (m.master) out[count++] = (struct memory){"train_master", m.master};
+    if (m.copy)
+        out[count++] = (struct memory){m.master ? "train_compute_copy" : "train_weights", m.copy};
+    out[count++] = (struct memory){"train_gradients", m.gradients};
+    out[count++] = (struct memory){"train_optimizer", m.optimizer};
+    if (m.average) out[count++] = (struct memory){"train_average", m.average};
+    out[count++] = (struct memory){"train_total", m.train};
     struct experts_record record;
     if (model_is_streamed(model) &&
         experts_record_init(&record, model, RECORD_STATE_NONE)) {
