@@ -79,6 +79,11 @@ void batch_layout_picks(struct batch_layout *l, const struct config *config, uin
         for (int part = 0; part <= gates; part++) put(&l->result_bytes, batch_picks_bytes(l, i));
 }
 
+void batch_layout_rows(struct batch_layout *l)
+{
+    l->rows = put(&l->result_bytes, 4ull * l->tokens);
+}
+
 uint64_t batch_picks(const struct batch_layout *l, uint32_t index, bool gates)
 {
     uint64_t at = l->picks;
@@ -127,6 +132,7 @@ struct network_io batch_io(const struct batch_layout *l, struct plan *plan,
         io.hash[i].segment_id =
             plan_external(plan, "hash_id", input, l->hash[i].segment_id, words);
     }
+    if (l->rows) io.losses = plan_external(plan, "losses", result, l->rows, words);
     if (l->pick_tokens) name_picks(l, plan, result, &io);
     return io;
 }

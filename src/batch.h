@@ -20,6 +20,7 @@ struct batch_layout {
     uint64_t picks;
     uint32_t pick_tokens;
     bool     gates;
+    uint64_t rows; // of batch_layout_rows, else 0: where the losses of the tokens are, f32[tokens]
 };
 
 // `tokens` in sequences of `seq`; keeps the pointer.
@@ -28,6 +29,8 @@ struct batch_layout batch_layout(const struct config *config, uint32_t tokens, u
 // wanted. The config must outlive the layout.
 void batch_layout_picks(struct batch_layout *layout, const struct config *config, uint32_t tokens,
                         bool gates);
+// Adds to the results the loss of each token.
+void batch_layout_rows(struct batch_layout *layout);
 // Of how many tokens they come back in training: enough for statistics, or what is to be traced.
 // Where every token takes all experts there is nothing to count.
 uint32_t batch_pick_tokens(const struct config *config);

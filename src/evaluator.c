@@ -22,6 +22,8 @@ struct evaluator {
     uint32_t           *ids, *targets;
 };
 
+enum wanted { LOSS, PICKS, ROWS }; // of a batch
+
 static bool make_plan(struct evaluator *e, struct kernels *kernels, struct params *params)
 {
     e->plan = plan_create(e->gpu, kernels, "eval", params->store);
@@ -35,7 +37,7 @@ static bool make_plan(struct evaluator *e, struct kernels *kernels, struct param
 
 static struct evaluator *create_once(struct gpu *gpu, struct kernels *kernels,
                                      struct params *params, uint32_t batch, uint32_t seq,
-                                     bool picks)
+                                     enum wanted wanted)
 {
     const struct config *config = &params->model->config;
     struct evaluator *e = calloc(1, sizeof *e);
@@ -46,7 +48,8 @@ static struct evaluator *create_once(struct gpu *gpu, struct kernels *kernels,
                             .layout = batch_layout(config, batch * seq, seq),
                             .batch = batch,
                             .seq = seq};
-    if (picks) batch_layout_picks(&e->layout, config, batch * seq, true);
+    if (wanted == PICKS) batch_layout_picks(&e->layout, config, batch * seq, true);
+    if (wanted == ROWS) batch_layout_rows(&e->layout);
     e->ids = calloc(e->layout.tokens, sizeof *e->ids);
     e->targets = calloc(e->layout.tokens, sizeof *e->targets);
     const struct gpu_buffer_params in = {.name = "inputs of eval", .bytes = e->layout.input_bytes,
@@ -60,27 +63,33 @@ static struct evaluator *create_once(struct gpu *gpu, struct kernels *kernels,
 }
 
 static struct evaluator *create(struct gpu *gpu, struct kernels *kernels, struct params *params,
-                                uint32_t batch, uint32_t seq, bool picks)
+                                uint32_t batch, uint32_t seq, enum wanted wanted)
 {
-    struct evaluator *e = create_once(gpu, kernels, params, batch, seq, picks);
+    struct evaluator *e = create_once(gpu, kernels, params, batch, seq, wanted);
     uint32_t slots;
     // in training other plans bind the slots too: who made them all looks after the budget
     if (!e || params->training || experts_fit(params->experts, &slots)) return e;
     evaluator_destroy(&e);
     if (!experts_resize(params->experts, slots)) return NULL;
-    return create_once(gpu, kernels, params, batch, seq, picks);
+    return create_once(gpu, kernels, params, batch, seq, wanted);
 }
 
 struct evaluator *evaluator_create(struct gpu *gpu, struct kernels *kernels, struct params *params,
                                    uint32_t batch, uint32_t seq)
 {
-    return create(gpu, kernels, params, batch, seq, false);
+    return create(gpu, kernels, params, batch, seq, LOSS);
 }
 
 struct evaluator *evaluator_create_picks(struct gpu *gpu, struct kernels *kernels,
                                          struct params *params, uint32_t batch, uint32_t seq)
 {
-    return create(gpu, kernels, params, batch, seq, true);
+    return create(gpu, kernels, params, batch, seq, PICKS);
+}
+
+struct evaluator *evaluator_create_rows(struct gpu *gpu, struct kernels *kernels,
+                                        struct params *params, uint32_t batch, uint32_t seq)
+{
+    return create(gpu, kernels, params, batch, seq, ROWS);
 }
 
 void evaluator_destroy(struct evaluator **evaluator)
@@ -121,6 +130,11 @@ bool evaluator_picks(struct evaluator *e, uint32_t index, uint32_t *ids, float *
     const uint64_t own = batch_picks_bytes(l, index);
     return gpu_buffer_read(e->gpu, e->result, batch_picks(l, index, false), ids, own) &&
            gpu_buffer_read(e->gpu, e->result, batch_picks(l, index, true), gates, own);
+}
+
+bool evaluator_rows(struct evaluator *e, float *losses)
+{
+    return gpu_buffer_read(e->gpu, e->result, e->layout.rows, losses, 4ull * e->layout.tokens);
 }
 
 // How often a window of seq tokens begins, one of the data's windows after the other, until the end

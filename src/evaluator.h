@@ -22,6 +22,9 @@ struct evaluator *evaluator_create(struct gpu *gpu, struct kernels *kernels, str
 // The same, and what the routers picked comes back: evaluator_picks after each evaluator_batch.
 struct evaluator *evaluator_create_picks(struct gpu *gpu, struct kernels *kernels,
                                          struct params *params, uint32_t batch, uint32_t seq);
+// The same, and the loss of each target comes back: evaluator_rows after each evaluator_batch.
+struct evaluator *evaluator_create_rows(struct gpu *gpu, struct kernels *kernels,
+                                        struct params *params, uint32_t batch, uint32_t seq);
 void              evaluator_destroy(struct evaluator **evaluator);
 // Windows of a split in natural order, at most max_batches batches (0: all). Where the data's
 // windows are shorter than seq (which they must divide), rows of seq tokens begin at each of them:
@@ -36,4 +39,6 @@ bool evaluator_batch(struct evaluator *evaluator, const struct batch *batch, dou
 // Of the batch before, for the MoE layer `index` counted from 0: ids and gates [batch * seq][K],
 // into room that the caller has; an id that is no expert's is a pick that was not taken.
 bool evaluator_picks(struct evaluator *evaluator, uint32_t index, uint32_t *ids, float *gates);
+// Of the batch before: -log p of each target in nats, [batch * seq]; 0 where it was not scored.
+bool evaluator_rows(struct evaluator *evaluator, float *losses);
 struct plan *evaluator_plan(struct evaluator *evaluator);

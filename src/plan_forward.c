@@ -374,12 +374,14 @@ static void loss_chunk(struct network *n, uint32_t begin, uint32_t rows, struct 
 static void loss_section(struct network *n)
 {
     const uint32_t chunk = logits_rows(n);
-    const struct plan_range losses = network_temp_f32(n, n->tokens, 1, "losses", -1);
+    const struct plan_range losses =
+        n->io.losses.tensor ? n->io.losses : network_temp_f32(n, n->tokens, 1, "losses", -1);
     if (n->mode == NETWORK_TRAIN)
         n->dn_final = network_temp(n, n->tokens, n->config->hidden_size, "dn_final", -1);
     plan_section(n->plan, "loss");
     for (uint32_t begin = 0; begin < n->tokens; begin += chunk)
         loss_chunk(n, begin, min_u32(chunk, n->tokens - begin), losses);
+    if (!n->io.loss.tensor) return;
     const struct push_sum push = {.count = n->tokens, .accumulate = 1};
     plan_add(n->plan, KERNEL_SUM, 0, &push, PLAN_BIND(losses, n->io.loss));
 }
@@ -438,7 +440,7 @@ void network_forward(struct network *n)
         ffn_section(n, layer);
     }
     plan_section(n->plan, "head");
-    if (n->mode == NETWORK_CACHED) {
+    if (n->mode == NETWORK_CACHED && !n->io.losses.tensor) {
         last_logits_section(n);
         return;
     }

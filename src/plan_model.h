@@ -24,6 +24,9 @@ struct network_io {
     // rows of the hash tables, for bigrams and trigrams; the same of these
     struct { struct plan_range ids, order, segment_begin, segment_id; } hash[2];
     struct plan_range loss;          // f32 [1]: sum over the tokens, accumulated
+    // f32 [T]: of each token, where the host wants them; behind a cache the targets then are scored
+    // and there are no logits
+    struct plan_range losses;
     struct plan_range norm;          // f32 [4]: grad_clip
     struct plan_range stats;         // f32 [MoE layers][stats_stride]
     // Per MoE layer, or NULL: what its router picked for the first tokens, as many as fit the

@@ -14,7 +14,7 @@
 #include "src/rope.h"
 
 enum {
-    SHORT_CHUNK = 64,
+    SHORT_CHUNK = 64, // and of scoring
     LONG_CHUNK = 512,
     MEMORY_SHARE = 64, // of the device's memory, for what a chunk keeps at once
 };
@@ -25,9 +25,11 @@ struct session {
     const struct config *config;
     uint32_t             capacity, position;
     uint32_t             chunk, short_chunk; // tokens; the same where a prompt is short
+    bool                 scoring; // one plan for all: short_chunk tokens, the losses of all of them
     uint32_t             before[NGRAM_BEFORE + 1]; // the tokens fed last
     // ids: of a chunk and what stands before it, then the same rows of the hash tables
     struct gpu_buffer   *step, *ids, *rope, *cache, *logits, *seen, *token;
+    struct gpu_buffer   *targets, *losses; // of scoring
     uint32_t            *marked;             // [vocab_size] what `seen` holds
     struct plan         *prefill_plan, *short_plan, *decode_plan, *sample_plan;
     struct run          *prefill, *short_prefill, *decode, *sample; // prefill: NULL where the same
@@ -56,6 +58,7 @@ static uint64_t ids_bytes(const struct session *s) { return align_up(4ull * (s->
 static bool make_buffers(struct session *s)
 {
     const uint64_t vocab = 4ull * s->config->vocab_size, step = sizeof(struct step_words);
+    const uint64_t rows = 4ull * s->short_chunk;
     const uint64_t cache = 2 * cache_layer_bytes(s) * s->config->num_hidden_layers;
     struct gpu *gpu = s->gpu;
     // the first that cannot be had is the one that is told
@@ -63,6 +66,9 @@ static bool make_buffers(struct session *s)
            (s->ids = make_buffer(gpu, "ids", 3 * ids_bytes(s), GPU_MEMORY_UPLOAD)) &&
            (s->rope = rope_table(gpu, s->config, s->capacity + s->short_chunk)) &&
            (s->cache = make_buffer(gpu, "KV cache", cache, GPU_MEMORY_DEVICE)) &&
+           (!s->scoring ||
+            ((s->targets = make_buffer(gpu, "targets", rows, GPU_MEMORY_UPLOAD)) &&
+             (s->losses = make_buffer(gpu, "losses", rows, GPU_MEMORY_READBACK)))) &&
            (s->logits = make_buffer(gpu, "logits", vocab, GPU_MEMORY_DEVICE)) &&
            (s->seen = make_buffer(gpu, "seen tokens", vocab, GPU_MEMORY_DEVICE)) &&
            (s->token = make_buffer(gpu, "token", 8, GPU_MEMORY_READBACK));
@@ -75,6 +81,10 @@ static struct network_io make_io(struct session *s, struct plan *plan, uint32_t 
         .rope = plan_external(plan, "rope", s->rope, 0, s->rope->params.bytes),
         .logits = plan_external(plan, "logits", s->logits, 0, s->logits->params.bytes),
     };
+    if (s->scoring) {
+        io.targets = plan_external(plan, "targets", s->targets, 0, s->targets->params.bytes);
+        io.losses = plan_external(plan, "losses", s->losses, 0, s->losses->params.bytes);
+    }
     const uint64_t rows = 4ull * (tokens + network_lead(s->config, NETWORK_CACHED));
     io.ids = plan_external(plan, "ids", s->ids, 0, rows);
     for (uint32_t i = 0; i < 2; i++)
@@ -168,14 +178,26 @@ static void forget(struct session *s)
     for (uint32_t i = 0; i < COUNT_OF(s->before); i++) s->before[i] = KERNEL_NONE_ID;
 }
 
+static bool make_plans(struct session *s, struct kernels *kernels)
+{
+    const bool longer = s->chunk > s->short_chunk;
+    const char *name = s->scoring ? "score" : longer ? "short prefill" : "prefill";
+    return (!longer ||
+            make_network(s, kernels, "prefill", s->chunk, &s->prefill_plan, &s->prefill)) &&
+           make_network(s, kernels, name, s->short_chunk, &s->short_plan, &s->short_prefill) &&
+           (s->scoring || (make_network(s, kernels, "decode", 1, &s->decode_plan, &s->decode) &&
+                           make_sample(s, kernels)));
+}
+
 static struct session *create(struct gpu *gpu, struct kernels *kernels, struct params *params,
-                              uint32_t capacity)
+                              uint32_t capacity, bool scoring)
 {
     const struct config *config = &params->model->config;
     struct session *s = calloc(1, sizeof *s);
-    *s = (struct session){.gpu = gpu, .params = params, .config = config, .capacity = capacity};
+    *s = (struct session){.gpu = gpu, .params = params, .config = config, .capacity = capacity,
+                          .scoring = scoring};
     s->short_chunk = min_u32(SHORT_CHUNK, max_u32(capacity, 2));
-    s->chunk = long_chunk(s);
+    s->chunk = scoring ? s->short_chunk : long_chunk(s);
     s->marked = calloc(config->vocab_size, sizeof *s->marked);
     if (capacity == 0 || capacity > config->max_position_embeddings) {
         log_error("a session of %u tokens: the model has max_position_embeddings %u", capacity,
@@ -196,27 +218,33 @@ static struct session *create(struct gpu *gpu, struct kernels *kernels, struct p
         return NULL;
     }
     forget(s);
-    if (!make_buffers(s) || !clear_seen(s) || !clear_cache(s) ||
-        (s->chunk > s->short_chunk &&
-         !make_network(s, kernels, "prefill", s->chunk, &s->prefill_plan, &s->prefill)) ||
-        !make_network(s, kernels, s->chunk > s->short_chunk ? "short prefill" : "prefill",
-                      s->short_chunk, &s->short_plan,
-                      &s->short_prefill) ||
-        !make_network(s, kernels, "decode", 1, &s->decode_plan, &s->decode) ||
-        !make_sample(s, kernels))
+    if (!make_buffers(s) || !clear_seen(s) || !clear_cache(s) || !make_plans(s, kernels))
         session_destroy(&s);
     return s;
+}
+
+static struct session *create_fitting(struct gpu *gpu, struct kernels *kernels,
+                                      struct params *params, uint32_t capacity, bool scoring)
+{
+    struct session *s = create(gpu, kernels, params, capacity, scoring);
+    uint32_t slots;
+    // in training other plans bind the slots too: who made them all looks after the budget
+    if (!s || params->training || experts_fit(params->experts, &slots)) return s;
+    session_destroy(&s);
+    if (!experts_resize(params->experts, slots)) return NULL;
+    return create(gpu, kernels, params, capacity, scoring);
 }
 
 struct session *session_create(struct gpu *gpu, struct kernels *kernels, struct params *params,
                                uint32_t capacity)
 {
-    struct session *s = create(gpu, kernels, params, capacity);
-    uint32_t slots;
-    // in training other plans bind the slots too: who made them all looks after the budget
-    if (!s || params->training || experts_fit(params->experts, &slots)) return s;
-    session_destroy(&s);
-    return experts_resize(params->experts, slots) ? create(gpu, kernels, params, capacity) : NULL;
+    return create_fitting(gpu, kernels, params, capacity, false);
+}
+
+struct session *session_create_scoring(struct gpu *gpu, struct kernels *kernels,
+                                       struct params *params, uint32_t capacity)
+{
+    return create_fitting(gpu, kernels, params, capacity, true);
 }
 
 void session_destroy(struct session **session)
@@ -232,7 +260,8 @@ void session_destroy(struct session **session)
     plan_destroy(&s->decode_plan);
     plan_destroy(&s->sample_plan);
     struct gpu_buffer **buffers[] = {&s->step,   &s->ids,  &s->rope, &s->cache,
-                                     &s->logits, &s->seen, &s->token};
+                                     &s->logits, &s->seen, &s->token,
+                                     &s->targets, &s->losses};
     for (size_t i = 0; i < COUNT_OF(buffers); i++) gpu_buffer_destroy(s->gpu, buffers[i]);
     free(s->marked);
     free(s);
@@ -269,7 +298,7 @@ static bool finish(struct session *s, struct run *run)
 static struct run *next_run(const struct session *s, uint32_t count, uint32_t *some)
 {
     *some = count < s->chunk ? min_u32(count, s->short_chunk) : s->chunk;
-    if (*some == 1) return s->decode;
+    if (*some == 1 && !s->scoring) return s->decode;
     return *some > s->short_chunk ? s->prefill : s->short_prefill;
 }
 
@@ -332,6 +361,47 @@ bool session_feed(struct session *s, const uint32_t *ids, uint32_t count)
         count -= some;
     }
     return true;
+}
+
+static bool score_some(struct session *s, const uint32_t *ids, const uint32_t *targets,
+                       uint32_t count, float *losses)
+{
+    uint32_t *own = s->targets->data;
+    for (uint32_t i = 0; i < s->short_chunk; i++)
+        own[i] = i < count && targets ? targets[i] : KERNEL_NONE_ID;
+    if (!feed_some(s, s->short_prefill, ids, count)) return false;
+    if (losses) memcpy(losses, s->losses->data, count * sizeof *losses);
+    return true;
+}
+
+bool session_score(struct session *s, const uint32_t *ids, const uint32_t *targets, uint32_t count,
+                   float *losses)
+{
+    if (count > s->capacity - s->position) {
+        log_error("the session is full: %u tokens fed, %u more, capacity %u", s->position, count,
+                  s->capacity);
+        return false;
+    }
+    for (uint32_t at = 0, some; at < count; at += some) {
+        some = min_u32(count - at, s->short_chunk);
+        if (!score_some(s, ids + at, targets ? targets + at : NULL, some,
+                        losses ? losses + at : NULL))
+            return false;
+    }
+    return true;
+}
+
+struct session_place session_here(const struct session *s)
+{
+    struct session_place place = {.position = s->position};
+    memcpy(place.before, s->before, sizeof s->before);
+    return place;
+}
+
+void session_back(struct session *s, const struct session_place *place)
+{
+    s->position = place->position;
+    memcpy(s->before, place->before, sizeof s->before);
 }
 
 bool session_sample(struct session *s, const struct session_sampling *sampling, uint32_t *id)

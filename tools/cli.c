@@ -12,6 +12,7 @@
 
 #include "runtime/cache.h"
 #include "runtime/log.h"
+#include "src/task.h"
 
 struct command_help { const char *name, *usage, *about; };
 
@@ -33,6 +34,13 @@ static const struct command_help commands[] = {
      "f32; eval, generate and logits open it"},
     {"eval", "DIR|FILE --data PATH... [--weights NAME] [--stride N] [--json]",
      "loss, perplexity and bits per byte of a text"},
+    {"eval",
+     "DIR|FILE --task FILE [--format NAME] [--shots N] [--dev FILE] [--limit N] [--seed N] "
+     "[--max-tokens N] [--stride N] [--context N] [--out FILE.json] [--json] [--quiet]",
+     "pairs, multiple choice, generated answers, texts: each score beside chance and its 95 % "
+     "interval; NAME is vkmoe, mmlu, arc, hellaswag, gsm8k, humaneval or text"},
+    {"compare", "A B --task FILE [the options of eval --task but --out]",
+     "two models, or results of eval --out (.json), item by item: which is better, if one is"},
     {"logits", "DIR|FILE --ids 1,2,3 --out FILE.npy [--weights NAME]",
      "f32 logits [positions][vocab], to compare with other engines"},
     {"bench", "[--filter NAME] [--json FILE] [--save DIR] [--compare OLD.json [NEW.json]]",
@@ -80,10 +88,10 @@ void cli_usage(const char *command)
     printf(
         "  common: --device N|NAME|ref  --caps LIST (e.g. -f16,-subgroup)  --validate[=accesses]  "
         "--log error|warn|info|debug  --help\n"
-        "  train, generate, eval, export, logits, bench: --untuned takes kernels by rule, not by "
-        "measurement\n"
-        "  train, generate, eval, logits: --device-budget BYTES (e.g. 5G) keeps what fits of the "
-        "experts there and loads\n"
+        "  train, generate, eval, compare, export, logits, bench: --untuned takes kernels by rule, "
+        "not by measurement\n"
+        "  train, generate, eval, compare, logits: --device-budget BYTES (e.g. 5G) keeps what fits "
+        "of the experts there and loads\n"
         "  the others when they are asked for; --expert-slots N says how many; --cache-policy "
         "lru|lfu|lfru|least-stale\n"
         "  who leaves; --prefetch on|off: whom the next layer may need is loaded before it asks; "
@@ -140,13 +148,19 @@ enum option_id {
     OPTION_EXPERT_SLOTS,
     OPTION_CACHE_POLICY,
     OPTION_PREFETCH,
+    OPTION_TASK,
+    OPTION_FORMAT,
+    OPTION_SHOTS,
+    OPTION_DEV,
+    OPTION_LIMIT,
+    OPTION_CONTEXT,
     OPTION_LOG,
     OPTION_HELP,
     OPTION_KEY, // of the configuration: --min-bytes 9 is --set min_bytes=9
 };
 
 // `commands`: letters of the commands that take it (t g e l b i s; u: tune, x: export, n: inspect,
-// k: tokenizer, m: init, p: pack, P: unpack, c: compact, w: watch, f: fct), * for all
+// k: tokenizer, m: init, p: pack, P: unpack, c: compact, w: watch, f: fct, a: compare), * for all
 static const struct { struct option option; const char *commands; } options[] = {
     {{"data", required_argument, NULL, OPTION_DATA}, "texnk"},
     {{"set", required_argument, NULL, OPTION_SET}, "tim"},
@@ -157,25 +171,25 @@ static const struct { struct option option; const char *commands; } options[] = 
     {{"text", required_argument, NULL, OPTION_TEXT}, "k"},
     {{"specials", no_argument, NULL, OPTION_SPECIALS}, "k"},
     {{"template", no_argument, NULL, OPTION_TEMPLATE}, "k"},
-    {{"out", required_argument, NULL, OPTION_OUT}, "ktlsxnmpP"},
+    {{"out", required_argument, NULL, OPTION_OUT}, "ktlsxnmpPe"},
     {{"steps", required_argument, NULL, OPTION_STEPS}, "t"},
-    {{"seed", required_argument, NULL, OPTION_SEED}, "tgm"},
+    {{"seed", required_argument, NULL, OPTION_SEED}, "tgmea"},
     {{"resume", no_argument, NULL, OPTION_RESUME}, "t"},
     {{"check", no_argument, NULL, OPTION_CHECK}, "t"},
-    {{"quiet", no_argument, NULL, OPTION_QUIET}, "ts"},
+    {{"quiet", no_argument, NULL, OPTION_QUIET}, "tsea"},
     {{"prompt", required_argument, NULL, OPTION_PROMPT}, "g"},
-    {{"max-tokens", required_argument, NULL, OPTION_MAX_TOKENS}, "gn"},
+    {{"max-tokens", required_argument, NULL, OPTION_MAX_TOKENS}, "gnea"},
     {{"temperature", required_argument, NULL, OPTION_TEMPERATURE}, "g"},
     {{"top-k", required_argument, NULL, OPTION_TOP_K}, "g"},
     {{"top-p", required_argument, NULL, OPTION_TOP_P}, "g"},
     {{"repetition-penalty", required_argument, NULL, OPTION_PENALTY}, "g"},
-    {{"weights", required_argument, NULL, OPTION_WEIGHTS}, "gexl"},
-    {{"stride", required_argument, NULL, OPTION_STRIDE}, "ex"},
+    {{"weights", required_argument, NULL, OPTION_WEIGHTS}, "gexla"},
+    {{"stride", required_argument, NULL, OPTION_STRIDE}, "exa"},
     {{"bits", required_argument, NULL, OPTION_BITS}, "x"},
     {{"prune", required_argument, NULL, OPTION_PRUNE}, "x"},
     {{"level", required_argument, NULL, OPTION_LEVEL}, "x"},
     {{"packing", required_argument, NULL, OPTION_PACKING}, "x"},
-    {{"json", no_argument, NULL, OPTION_JSON}, "keixnmpPc"},
+    {{"json", no_argument, NULL, OPTION_JSON}, "keixnmpPca"},
     {{"json", required_argument, NULL, OPTION_JSON}, "b"},
     {{"ids", required_argument, NULL, OPTION_IDS}, "lk"},
     {{"filter", required_argument, NULL, OPTION_FILTER}, "b"},
@@ -197,12 +211,18 @@ static const struct { struct option option; const char *commands; } options[] = 
     {{"device", required_argument, NULL, OPTION_DEVICE}, "*"},
     {{"caps", required_argument, NULL, OPTION_CAPS}, "*"},
     {{"validate", optional_argument, NULL, OPTION_VALIDATE}, "*"},
-    {{"untuned", no_argument, NULL, OPTION_UNTUNED}, "tgelbsxn"},
-    {{"device-budget", required_argument, NULL, OPTION_DEVICE_BUDGET}, "gelti"},
+    {{"untuned", no_argument, NULL, OPTION_UNTUNED}, "tgelbsxna"},
+    {{"device-budget", required_argument, NULL, OPTION_DEVICE_BUDGET}, "geltia"},
     {{"host-budget", required_argument, NULL, OPTION_HOST_BUDGET}, "t"},
-    {{"expert-slots", required_argument, NULL, OPTION_EXPERT_SLOTS}, "gelti"},
-    {{"cache-policy", required_argument, NULL, OPTION_CACHE_POLICY}, "gelt"},
-    {{"prefetch", required_argument, NULL, OPTION_PREFETCH}, "gelt"},
+    {{"expert-slots", required_argument, NULL, OPTION_EXPERT_SLOTS}, "geltia"},
+    {{"cache-policy", required_argument, NULL, OPTION_CACHE_POLICY}, "gelta"},
+    {{"prefetch", required_argument, NULL, OPTION_PREFETCH}, "gelta"},
+    {{"task", required_argument, NULL, OPTION_TASK}, "ea"},
+    {{"format", required_argument, NULL, OPTION_FORMAT}, "ea"},
+    {{"shots", required_argument, NULL, OPTION_SHOTS}, "ea"},
+    {{"dev", required_argument, NULL, OPTION_DEV}, "ea"},
+    {{"limit", required_argument, NULL, OPTION_LIMIT}, "ea"},
+    {{"context", required_argument, NULL, OPTION_CONTEXT}, "ea"},
     {{"log", required_argument, NULL, OPTION_LOG}, "*"},
     {{"help", no_argument, NULL, OPTION_HELP}, "*"},
 };
@@ -309,6 +329,19 @@ static bool parse_policy(struct cli *cli, const char *value)
     return wrong(cli, "cache-policy", value, "lru, lfu, lfru or least-stale");
 }
 
+// The first letter, but where two commands share it.
+static char option_letter(const char *command)
+{
+    if (strcmp(command, "tokenizer") == 0) return 'k';
+    if (strcmp(command, "fct") == 0) return 'f';
+    if (strcmp(command, "tune") == 0) return 'u';
+    if (strcmp(command, "inspect") == 0) return 'n';
+    if (strcmp(command, "init") == 0) return 'm';
+    if (strcmp(command, "unpack") == 0) return 'P';
+    if (strcmp(command, "compare") == 0) return 'a';
+    return strcmp(command, "export") == 0 ? 'x' : command[0];
+}
+
 static bool take_option(struct cli *cli, int id, const char *value)
 {
     switch ((enum option_id)id) {
@@ -326,7 +359,7 @@ static bool take_option(struct cli *cli, int id, const char *value)
         if (!parse_u32(cli, "steps", value, &cli->steps)) return false;
         return cli->steps > 0 || wrong(cli, "steps", value, "a whole number above 0");
     case OPTION_SEED:
-        if (cli->command[0] != 'g') return push_seed(cli, value);
+        if (strchr("tim", option_letter(cli->command))) return push_seed(cli, value);
         return parse_u64(cli, "seed", value, UINT64_MAX, &cli->sampling.seed);
     case OPTION_RESUME: return cli->resume = true;
     case OPTION_CHECK: return cli->check = true;
@@ -383,24 +416,26 @@ static bool take_option(struct cli *cli, int id, const char *value)
         cli->model.prefetch = value;
         return !strcmp(value, "on") || !strcmp(value, "off") ||
                wrong(cli, "prefetch", value, "on or off");
+    case OPTION_TASK: cli->task = value; return true;
+    case OPTION_FORMAT:
+        cli->format = task_format_from_name(value);
+        return cli->format != TASK_FORMATS ||
+               wrong(cli, "format", value,
+                     "vkmoe, mmlu, arc, hellaswag, gsm8k, humaneval or text");
+    case OPTION_SHOTS:
+        if (!parse_u32(cli, "shots", value, &cli->shots)) return false;
+        return cli->shots <= 1000 || wrong(cli, "shots", value, "0 to 1000");
+    case OPTION_DEV: cli->dev = value; return true;
+    case OPTION_LIMIT: return parse_u64(cli, "limit", value, UINT64_MAX, &cli->limit);
+    case OPTION_CONTEXT:
+        if (!parse_u32(cli, "context", value, &cli->context)) return false;
+        return cli->context > 1 || wrong(cli, "context", value, "at least 2 tokens");
     case OPTION_LOG: return parse_log(cli, value);
     case OPTION_ONCE: return cli->once = true;
     case OPTION_HELP: return cli->help = true;
     case OPTION_KEY: break; // has its name, in cli_parse
     }
     return false;
-}
-
-// The first letter, but where two commands share it.
-static char option_letter(const char *command)
-{
-    if (strcmp(command, "tokenizer") == 0) return 'k';
-    if (strcmp(command, "fct") == 0) return 'f';
-    if (strcmp(command, "tune") == 0) return 'u';
-    if (strcmp(command, "inspect") == 0) return 'n';
-    if (strcmp(command, "init") == 0) return 'm';
-    if (strcmp(command, "unpack") == 0) return 'P';
-    return strcmp(command, "export") == 0 ? 'x' : command[0];
 }
 
 static int command_options(const struct cli *cli, struct option *list)

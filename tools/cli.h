@@ -39,6 +39,10 @@ struct cli {
     uint32_t    steps;                 // --steps, 0: not given
     uint32_t    max_tokens;            // --max-tokens, 0: not given
     uint32_t    stride;                // --stride
+    const char *task, *dev;            // eval, compare --task FILE, --dev FILE
+    int         format;                // --format NAME, enum task_format
+    uint32_t    shots, context;        // --shots N, --context N; 0: none, the model's
+    uint64_t    limit;                 // --limit N, 0: all
     const char *bits;                  // export --bits PATTERN=KIND,...
     double      prune;                 // export --prune Q
     uint32_t    level;                 // export --level N
@@ -58,6 +62,7 @@ void cli_usage(const char *command); // NULL: all commands
 int command_train(struct cli *cli);
 int command_generate(struct cli *cli);
 int command_eval(struct cli *cli);
+int command_compare(struct cli *cli);
 int command_logits(struct cli *cli);
 int command_bench(struct cli *cli);
 int command_tune(struct cli *cli);

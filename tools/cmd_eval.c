@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// vkmoe eval: loss, perplexity and bits per byte of a text under a model.
+// vkmoe eval: loss, perplexity and bits per byte of a text under a model; with --task, its answers
+// (eval_task.c).
 #include <math.h>
 #include <stdio.h>
 
@@ -9,6 +10,7 @@
 #include "src/vkmoe_internal.h"
 #include "tools/cli.h"
 #include "tools/eval.h"
+#include "tools/eval_task.h"
 
 enum { BATCH_TOKENS = 1024 };
 
@@ -57,14 +59,37 @@ bool eval_model(const struct cli *cli, struct vkmoe_device *device, struct vkmoe
     return ok;
 }
 
+// What generates samples for another program needs a place for them.
+static bool wants_out(const struct task *task, const struct cli *cli)
+{
+    if (cli->out || task->format != TASK_HUMANEVAL) return false;
+    log_error("%s: HumanEval's answers are for its own scorer; give --out FILE.json, and they go "
+              "to FILE.samples.jsonl", cli->task);
+    return true;
+}
+
+static int eval_task(const struct cli *cli)
+{
+    struct eval_run run = {0};
+    struct task *task = eval_task_open(cli);
+    const bool ok = task && !wants_out(task, cli) &&
+                    eval_task_run(&run, cli, task, cli->operand[0], cli->out);
+    if (ok && cli->json) eval_task_json(&run);
+    else if (ok) eval_task_print(&run);
+    eval_task_finish(&run);
+    task_close(&task);
+    return ok ? EXIT_DONE : run.interrupted ? EXIT_INTERRUPTED : EXIT_FAILED;
+}
+
 int command_eval(struct cli *cli)
 {
-    if (cli->operand_count != 1 || cli->data_count == 0) {
-        fprintf(stderr, "vkmoe eval: wants one DIR or FILE and --data PATH...; see vkmoe eval "
-                        "--help\n");
+    if (cli->operand_count != 1 || (cli->data_count == 0) == (cli->task == NULL)) {
+        fprintf(stderr, "vkmoe eval: wants one DIR or FILE, and --data PATH... or --task FILE; see "
+                        "vkmoe eval --help\n");
         return EXIT_USAGE;
     }
     os_interrupt_catch();
+    if (cli->task) return eval_task(cli);
     struct evaluation result;
     struct vkmoe_device *device = vkmoe_device_open(&cli->device);
     if (device) log_info("%s", vkmoe_device_choice(device));

@@ -7,6 +7,7 @@
 
 static const struct { const char *name; int (*run)(struct cli *cli); } commands[] = {
     {"train", command_train}, {"generate", command_generate}, {"eval", command_eval},
+    {"compare", command_compare},
     {"logits", command_logits}, {"bench", command_bench}, {"tune", command_tune},
     {"info", command_info},     {"sweep", command_sweep},
     {"export", command_export},
@@ -32,9 +33,9 @@ int main(int argc, char **argv)
         return EXIT_DONE;
     }
     fprintf(stderr,
-            "vkmoe: no command \"%s\"; there are train, generate, eval, logits, bench, tune, "
-            "sweep, inspect, watch, export, init, pack, unpack, compact, tokenizer, fct, info "
-            "(see vkmoe --help)\n",
+            "vkmoe: no command \"%s\"; there are train, generate, eval, compare, logits, bench, "
+            "tune, sweep, inspect, watch, export, init, pack, unpack, compact, tokenizer, fct, "
+            "info (see vkmoe --help)\n",
             argv[1]);
     return EXIT_USAGE;
 }

@@ -54,7 +54,7 @@ on()
     # measuring kernels is a test of its own (unit_tune): the same ones run on every machine
     on_command=$1
     shift
-    case $on_command in train | generate | eval | logits) set -- --untuned "$@" ;; esac
+    case $on_command in train | generate | eval | compare | logits) set -- --untuned "$@" ;; esac
     set -- "$on_command" "$@"
     did=$*
     "$vkmoe" "$@" >"$tmp/out" 2>"$tmp/err"
