@@ -43,6 +43,7 @@ static void choose_held_out(const struct documents *documents, uint64_t from, ui
     uint64_t total = 0, smallest = ranked[0].index;
     for (uint64_t i = 0; i < to - from; i++) {
         const uint64_t index = ranked[i].index;
+        if (documents->document[index].split) continue;
         total += documents->document[index].count;
         if (documents->document[index].count < documents->document[smallest].count)
             smallest = index;
@@ -52,7 +53,7 @@ static void choose_held_out(const struct documents *documents, uint64_t from, ui
     uint64_t trained = to - from;
     for (uint64_t i = 0; i < to - from && taken < wanted && trained > 1; i++) {
         const double count = (double)documents->document[ranked[i].index].count;
-        if (taken + count > 1.25 * wanted) continue;
+        if (documents->document[ranked[i].index].split || taken + count > 1.25 * wanted) continue;
         held_out[ranked[i].index] = true;
         taken += count;
         trained--;
@@ -103,9 +104,7 @@ static bool hold_out_each(struct data *data, const struct data_params *params, b
 
 static const uint32_t every_source = 0xffffffff;
 
-// The place of a document that would begin at `at`: with whole documents the next window's begin,
-// where it does not fit in what is left of this one.
-static uint64_t place_document(const struct data *data, uint64_t at, uint64_t length)
+uint64_t data_place(const struct data *data, uint64_t at, uint64_t length)
 {
     const uint64_t left = data->seq_len - at % data->seq_len;
     return data->whole && length > left && left < data->seq_len ? at + left : at;
@@ -119,8 +118,7 @@ bool data_is_foreign(const struct data *data, const struct split *split, uint64_
            split->begin[number - 1] + document_length(before) == split->begin[number];
 }
 
-// What the split's first tokens without a context of their own do not count.
-static void forget_foreign(const struct data *data, struct split *split)
+void data_forget_foreign(const struct data *data, struct split *split)
 {
     for (uint64_t i = 1; data->boundaries && i < split->count; i++) {
         const struct document *document = &data->documents.document[split->document[i]];
@@ -142,7 +140,7 @@ static void fill_split(struct data *data, struct split *split, enum data_split w
         const uint64_t length = document_length(document);
         if (held_out[i] != (which == DATA_HELD_OUT)) continue;
         if (source != every_source && document->source != source) continue;
-        at = place_document(data, at, length);
+        at = data_place(data, at, length);
         split->begin[split->count] = at;
         split->document[split->count++] = i;
         split->tokens += length;
@@ -151,7 +149,7 @@ static void fill_split(struct data *data, struct split *split, enum data_split w
         at += length;
     }
     split->begin[split->count] = at;
-    forget_foreign(data, split);
+    data_forget_foreign(data, split);
     split->windows = (at + data->seq_len - 1) / data->seq_len;
     split->order_key = seed ^ hash_string(which == DATA_TRAIN ? "train order" : "held-out order");
 }
@@ -227,6 +225,9 @@ static bool make_splits(struct data *data, const struct data_params *params)
     if (!both) memset(held_out, fraction == 1, most);
     else if (mixed ? !hold_out_each(data, params, held_out)
                    : !hold_out(data, 0, count, params, held_out)) return false;
+    for (uint64_t i = 0; i < data->documents.count; i++)
+        if (data->documents.document[i].split)
+            held_out[i] = data->documents.document[i].split == 1 + DATA_HELD_OUT;
     if (data->tokenizer && !data->byte_ids &&
         !documents_encode(&data->documents, data->tokenizer))
         return false;
@@ -346,7 +347,8 @@ struct data *data_open(const struct data_params *params)
 void data_close(struct data **data)
 {
     if (!*data) return;
-    documents_finish(&(*data)->documents);
+    if ((*data)->lent) arena_destroy(&(*data)->own);
+    else documents_finish(&(*data)->documents);
     free(*data);
     *data = NULL;
 }

@@ -45,9 +45,14 @@ enum data_packing { DATA_PACKING_AUTO, DATA_STREAM, DATA_WHOLE };
 
 struct config_corpus; // config.h
 
+// What patterns that are held out (fct_source.h) have as payload: their own, or that of another
+// one, of their domain or of all.
+enum data_exchange { DATA_EXCHANGE_NONE, DATA_EXCHANGE_IN_DOMAIN, DATA_EXCHANGE_ALL };
+
 struct data_params {
-    // text files, folders, .jsonl with "text", .bin shards, toy tasks and ids (data_toy.h); each
-    // with a weight in front of it or none: "3*PATH" (corpus_mix.h)
+    // text files, folders, .jsonl with "text", .bin shards, toy tasks and ids (data_toy.h),
+    // patterns (fct:PATH, fct_source.h); each with a weight in front of it or
+    // none: "3*PATH" (corpus_mix.h)
     const char *const *path;
     int                path_count;
     // Kept by reference. NULL: shards only, cut at 50256 (16-bit ids) or 128000 (32-bit ids).
@@ -58,6 +63,8 @@ struct data_params {
     bool     copy;              // targets are the inputs, place by place
     enum data_packing packing;
     bool     boundaries;        // a token whose only context is another document is no target
+    uint32_t fct_control;       // enum config_fct_control, of patterns that are trained on
+    enum data_exchange fct_exchange;
     double   held_out_fraction; // 0: all is trained on; 1: all is held out (eval); else both exist
     uint64_t seed;
     const struct config_corpus *corpus; // filters, duplicates, caching; NULL: none
@@ -70,6 +77,9 @@ struct data;
 // NULL after one line that names the file (and line or position): missing, unreadable, empty, ...
 struct data *data_open(const struct data_params *params);
 void         data_close(struct data **data);
+// The documents of one domain alone, in the same two splits; either may be empty. `data` must
+// outlive it. To be closed like another. Numbers of domains are those of `data`.
+struct data *data_of_domain(const struct data *data, uint32_t domain);
 
 uint32_t data_seq_len(const struct data *data);
 uint64_t data_documents(const struct data *data, enum data_split split);

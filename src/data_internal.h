@@ -31,6 +31,8 @@ struct data {
     uint32_t               *kind_of_domain; // [domain_count]
     uint32_t                domain_count;
     uint64_t                cuts; // so many documents, the last, are the ends of others
+    bool                    lent; // the documents are those of another (data_of_domain)
+    struct arena           *own;  // of a lent one's splits
     uint64_t                fingerprint;
     const char             *summary;
 };
@@ -41,6 +43,11 @@ static inline uint64_t document_length(const struct document *document)
     return document->count + document->ends;
 }
 
+// The place of a document that would begin at `at`: with whole documents the next window's begin,
+// where it does not fit in what is left of this one.
+uint64_t data_place(const struct data *data, uint64_t at, uint64_t length);
+// What the split's first tokens without a context of their own do not count.
+void data_forget_foreign(const struct data *data, struct split *split);
 // Whether boundaries are asked for and the document's first token has no context but another
 // document's last, which nothing ends: then it is no target.
 bool data_is_foreign(const struct data *data, const struct split *split, uint64_t number);

@@ -11,6 +11,7 @@
 #include "runtime/os.h"
 #include "src/corpus_mix.h"
 #include "src/data_toy.h"
+#include "src/fct_source.h"
 
 enum {
     READ_LIMIT  = 16 << 20, // larger files are mapped
@@ -419,6 +420,7 @@ bool data_without_text(const char *path)
 static bool add_path(const struct collector *c, const char *path)
 {
     const uint64_t before = c->out->count;
+    if (fct_is(path)) return fct_documents(c->out, c->params, path);
     if (toy_is(path) && !c->params->tokenizer)
         return refuse(path, "a toy task is text, but there is no tokenizer");
     if (toy_is(path)) return toy_generate(path, c->out->arena, add_example, c->out);

@@ -23,6 +23,7 @@ struct document {
     uint8_t        width;  // 1: text; 2 or 4: bytes of an id
     uint16_t       kind;   // enum data_kind, or KIND_COUNT + place in documents.name
     bool           ends;   // an end-of-text is appended
+    uint8_t        split;  // 1 + enum data_split where the source decides it, else 0
 };
 
 struct documents {

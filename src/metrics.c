@@ -252,6 +252,31 @@ static void add_experts(struct bytes *line, const struct metrics_experts *x)
     bytes_printf(line, "}");
 }
 
+// A string as JSON has it.
+static void add_string(struct bytes *line, const char *key, const char *text)
+{
+    cJSON *item = cJSON_CreateString(text);
+    char *own = cJSON_PrintUnformatted(item);
+    bytes_printf(line, "%s%s", key, own);
+    cJSON_free(own);
+    cJSON_Delete(item);
+}
+
+static void add_turn(struct bytes *line, const struct metrics_turn *turn)
+{
+    if (!turn->domain) return;
+    add_string(line, ", \"turn\": {\"domain\": ", turn->domain);
+    bytes_printf(line, ", \"visit\": %u, \"epoch\": %u", turn->visit, turn->epoch);
+    if (turn->drawn) {
+        add_number(line, ", \"reward\": ", turn->terms.reward);
+        add_number(line, ", \"novelty\": ", turn->terms.novelty);
+        add_number(line, ", \"weakness\": ", turn->terms.weakness);
+        add_number(line, ", \"improvement\": ", turn->terms.improvement);
+        add_number(line, ", \"bonus\": ", turn->terms.bonus);
+    }
+    bytes_printf(line, "}");
+}
+
 bool metrics_write_step(struct metrics *metrics, const struct metrics_step *step,
                         const struct metrics_layer *layer, uint32_t layer_count)
 {
@@ -267,6 +292,7 @@ bool metrics_write_step(struct metrics *metrics, const struct metrics_step *step
     bytes_printf(line, ", \"device_peak_bytes\": %llu, \"host_peak_bytes\": %llu",
                  (unsigned long long)step->device_peak, (unsigned long long)step->host_peak);
     if (step->skipped) bytes_printf(line, ", \"skipped\": true");
+    add_turn(line, &step->turn);
     add_experts(line, &step->experts);
     bytes_printf(line, ", \"layers\": [");
     for (uint32_t i = 0; i < layer_count; i++) {
@@ -302,4 +328,17 @@ bool metrics_write_average(struct metrics *metrics, uint32_t step, double eval_l
                            double bits_per_byte)
 {
     return write_eval(metrics, step, "average_", eval_loss, bits_per_byte);
+}
+
+bool metrics_write_domain(struct metrics *metrics, const struct metrics_domain *domain)
+{
+    struct bytes *line = &metrics->line;
+    line->count = 0;
+    bytes_printf(line, "{\"step\": %u", domain->step);
+    add_string(line, ", \"domain\": ", domain->domain);
+    add_string(line, ", \"at\": ", domain->at);
+    add_number(line, ", \"domain_loss\": ", domain->loss);
+    add_number(line, ", \"bpb\": ", domain->bits_per_byte);
+    bytes_printf(line, ", \"targets\": %llu}\n", (unsigned long long)domain->targets);
+    return put_line(metrics);
 }

@@ -11,6 +11,11 @@
 //      "active", "used", "kept", "together": [[expert, expert, share], ...]}]}
 //   and "skipped": true where the step was; after an evaluation {"step", "eval_loss", "bpb"}
 //
+// Where there is a curriculum a step has "turn": {"domain", "visit", "epoch"}, and where it was
+// drawn "reward", "novelty", "weakness", "improvement", "bonus" as the visit began (dopamine.h);
+// domains are evaluated as train_curriculum.h says: {"step", "domain", "at", "domain_loss", "bpb",
+// "targets"}.
+//
 // device_peak_bytes is the most of the device's memory that was ever held, host_peak_bytes the most
 // of the process that was ever resident (VmHWM). experts, where they come and go: of those that had
 // rows in a layer's turn how many had a slot (hits) and how many were loaded (misses), in load_ms,
@@ -36,6 +41,7 @@
 #pragma once
 
 #include "base.h"
+#include "dopamine.h"
 
 enum { METRICS_MAX_LOSSES = 12 };
 struct metrics_loss { const char *name; double value; };
@@ -74,11 +80,28 @@ struct metrics_experts {
 };
 double metrics_hit_rate(const struct metrics_experts *experts); // 1 where nothing was asked for
 
+// Whose turn a step was.
+struct metrics_turn {
+    const char *domain;       // NULL: there is no curriculum
+    uint32_t    visit, epoch; // from 1
+    bool        drawn;        // by these
+    struct dopamine_terms terms;
+};
+
+// A domain's held-out text, evaluated.
+struct metrics_domain {
+    uint32_t    step;
+    const char *domain, *at;
+    double      loss, bits_per_byte;
+    uint64_t    targets;
+};
+
 struct metrics_step {
     uint32_t step;            // from 1
     double   loss, lr, grad_norm, tokens_per_s;
     uint64_t device_bytes, host_bytes, device_peak, host_peak;
     struct metrics_experts experts;
+    struct metrics_turn turn;
     bool     skipped;         // loss or norm was not finite, nothing moved
 };
 
@@ -99,3 +122,4 @@ bool metrics_write_average(struct metrics *metrics, uint32_t step, double eval_l
                            double bits_per_byte);
 bool metrics_write_eval(struct metrics *metrics, uint32_t step, double eval_loss,
                         double bits_per_byte);
+bool metrics_write_domain(struct metrics *metrics, const struct metrics_domain *domain);

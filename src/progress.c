@@ -72,6 +72,7 @@ static void format(struct progress *progress, double now)
     line->count = 0;
     bytes_printf(line, "%s %llu/%llu", progress->params.verb, (unsigned long long)state->step,
                  (unsigned long long)progress->params.total);
+    if (state->domain) bytes_printf(line, "  %s", state->domain);
     if (!isnan(state->loss)) bytes_printf(line, "  loss %.4f", state->loss);
     if (!isnan(state->bits_per_byte))
         bytes_printf(line, "  held-out %.3f bits/byte", state->bits_per_byte);

@@ -24,6 +24,7 @@ struct progress_state {
     // long the loads of the others kept the device waiting
     uint32_t slots;
     double   hit_rate, wait_ms;
+    const char *domain;           // whose turn it is; NULL: not shown
 };
 
 struct progress;

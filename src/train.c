@@ -32,6 +32,7 @@ static struct train_state state_of(const struct run_state *r)
     return (struct train_state){.config = r->config,
                                 .data = r->data,
                                 .routing = r->routing,
+                                .curriculum = train_curriculum_state(r->curriculum),
                                 .step = r->step,
                                 .windows = r->windows,
                                 .averaged = r->averaged,
@@ -76,14 +77,19 @@ static bool save(struct run_state *r)
 
 // ---- steps
 
-// The next windows; how many of their targets are scored.
-static uint64_t fill_windows(struct run_state *r)
+static uint64_t windows_of_step(const struct config *c)
+{
+    return (uint64_t)c->batch_size * c->gradient_accumulation_steps;
+}
+
+// How many of the targets are scored.
+static uint64_t fill_windows(struct run_state *r, const struct train_part *part)
 {
     const uint32_t seq = r->config->seq_len, tokens = r->config->batch_size * seq;
-    uint64_t scored = 0;
+    uint64_t scored = 0, at = part->first;
     for (uint32_t i = 0; i < r->config->gradient_accumulation_steps; i++) {
         for (uint32_t b = 0; b < r->config->batch_size; b++)
-            data_window(r->data, DATA_TRAIN, r->windows++,
+            data_window(part->data, DATA_TRAIN, at++,
                         (uint32_t *)r->batch[i].ids + (size_t)b * seq,
                         (uint32_t *)r->batch[i].targets + (size_t)b * seq);
         for (uint32_t t = 0; t < tokens; t++) scored += r->batch[i].targets[t] != DATA_MASKED;
@@ -96,10 +102,14 @@ static uint64_t fill_windows(struct run_state *r)
 static void fill_batches(struct run_state *r)
 {
     const uint32_t step = r->step + 1;
-    uint64_t *first = &r->place[step % COUNT_OF(r->place)];
-    for (*first = r->windows; fill_windows(r) == 0; *first = r->windows)
+    const uint64_t windows = windows_of_step(r->config);
+    struct train_part *part = &r->part[step % COUNT_OF(r->part)];
+    for (r->windows += windows; fill_windows(r, part) == 0; r->windows += windows) {
         log_info("step %u: none of the targets of windows %llu to %llu is scored: passed over",
-                 step, (unsigned long long)*first, (unsigned long long)r->windows - 1);
+                 step, (unsigned long long)part->first,
+                 (unsigned long long)(part->first + windows - 1));
+        part->first += windows;
+    }
 }
 
 static struct metrics_experts experts_of(const struct run_state *r,
@@ -124,6 +134,7 @@ static void show_progress(struct run_state *r, const struct trainer_result *resu
 {
     const struct metrics_experts experts = experts_of(r, result);
     struct progress_state state = {.step = result->step,
+                                   .domain = r->part[result->step % COUNT_OF(r->part)].domain,
                                    .loss = result->loss,
                                    .bits_per_byte = r->outcome->held_out_bpb,
                                    .tokens_per_s = tokens_per_s,
@@ -134,6 +145,15 @@ static void show_progress(struct run_state *r, const struct trainer_result *resu
     state.experts_in_use = state.experts;
     for (uint32_t i = 0; i < result->layers; i++) state.experts_in_use -= r->layers[i].dead;
     if (r->progress) progress_update(r->progress, &state);
+}
+
+static struct metrics_turn turn_of(const struct run_state *r, const struct train_part *part)
+{
+    return (struct metrics_turn){.domain = part->domain,
+                                 .visit = part->step.visit,
+                                 .epoch = part->step.epoch,
+                                 .drawn = r->config->curriculum == CONFIG_DOPAMINE,
+                                 .terms = part->step.terms};
 }
 
 static bool collect(struct run_state *r)
@@ -147,8 +167,10 @@ static bool collect(struct run_state *r)
     r->run_tokens += result.targets;
     const double tokens_per_s = (double)r->run_tokens / (now - r->began);
     const double metrics_began = os_seconds();
-    const struct train_layers layers = {.config = r->config, .data = r->data, .layer = r->layers,
-                                        .first = r->place[result.step % COUNT_OF(r->place)],
+    const struct train_part *part = &r->part[result.step % COUNT_OF(r->part)];
+    train_part_observe(r, result.step, result.skipped ? NAN : result.loss, result.targets);
+    const struct train_layers layers = {.config = r->config, .data = part->data,
+                                        .first = part->first, .layer = r->layers,
                                         .routing = r->routing, .trace = r->trace,
                                         .residency = r->residency, .told = &r->told,
                                         .experts = trainer_params(r->trainer)->experts};
@@ -167,6 +189,7 @@ static bool collect(struct run_state *r)
                                       .device_peak = gpu_memory_account(r->gpu, false).peak,
                                       .host_peak = os_resident_peak(),
                                       .experts = experts_of(r, &result),
+                                      .turn = turn_of(r, part),
                                       .skipped = result.skipped};
     metrics_write_step(r->metrics, &step, r->layers, result.layers);
     r->metrics_seconds += os_seconds() - metrics_began;
@@ -194,7 +217,7 @@ static void tell_plan(struct run_state *r)
     log_debug("plan.json: %.0f ms", 1e3 * r->plan_seconds);
 }
 
-static bool drain(struct run_state *r)
+bool train_drain(struct run_state *r)
 {
     while (trainer_in_flight(r->trainer))
         if (!collect(r)) return false;
@@ -266,6 +289,7 @@ static bool train_loop(struct run_state *r)
     r->began = r->last_collect = os_seconds();
     r->first_step = r->step;
     while (r->step < c->steps && is_time_left(r) && !os_interrupted()) {
+        if (!train_part_next(r)) return false;
         fill_batches(r);
         const double rate = next_rate(r);
         trainer_average(r->trainer, next_average(r, rate));
@@ -275,13 +299,14 @@ static bool train_loop(struct run_state *r)
             return false;
         tell_plan(r);
         if (trainer_in_flight(r->trainer) == 2 && !collect(r)) return false;
+        if (!train_part_end(r)) return false;
         const bool eval_now = due(r->step, c->eval_every) && r->step < c->steps,
                    save_now = due(r->step, c->save_every);
-        if ((eval_now || save_now) && !drain(r)) return false;
+        if ((eval_now || save_now) && !train_drain(r)) return false;
         if (eval_now && !evaluate(r, c->eval_batches)) return false;
         if (save_now && !save(r)) return false;
     }
-    const bool ok = drain(r);
+    const bool ok = train_drain(r);
     if (r->step > r->first_step)
         log_debug("metrics: %.3f ms a step on the host, %.2f %% of the time",
                   1e3 * r->metrics_seconds / (r->step - r->first_step),
@@ -299,9 +324,8 @@ static void measure_baselines(struct run_state *r)
 
 static bool check_plan(struct run_state *r)
 {
-    const uint64_t windows = r->windows;
-    fill_batches(r);
-    r->windows = windows;
+    const struct train_part part = {.data = r->data, .first = r->windows};
+    fill_windows(r, &part);
     const double tolerance = r->config->torch_dtype == DTYPE_F32 ? 1e-9 : 1e-4;
     if (!trainer_check(r->trainer, &r->batch[0], tolerance)) return false;
     log_info("all %u steps of the plan agree with their references",
@@ -333,7 +357,8 @@ bool train_run(const struct train_params *params, struct train_outcome *outcome)
     outcome->interrupted = os_interrupted();
     progress_destroy(&r.progress); // its last line comes before the evaluation's
     if (ok && !outcome->interrupted)
-        ok = evaluate(&r, params->config->final_eval_batches) && evaluate_average(&r);
+        ok = evaluate(&r, params->config->final_eval_batches) && train_parts_final(&r) &&
+             evaluate_average(&r);
     if (ok && !outcome->interrupted) measure_baselines(&r);
     if (ok) tell_host(&r);
     train_close(&r);

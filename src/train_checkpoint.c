@@ -231,11 +231,23 @@ bool train_state_write(const struct train_state *state, struct checkpoint *folde
         bytes_printf(&text, ", \"seconds\": %.3f", state->seconds);
     if (state->averaged)
         bytes_printf(&text, ", \"averaged\": %llu", (unsigned long long)state->averaged);
+    if (state->curriculum) {
+        char *curriculum = curriculum_print(state->curriculum);
+        bytes_printf(&text, ", \"curriculum\": %s", curriculum);
+        free(curriculum);
+    }
     bytes_printf(&text, "}\n");
     const bool ok = checkpoint_write(folder, "state.json", (const char *)text.data);
     bytes_free(&text);
     free(routing);
     return ok;
+}
+
+// One that begins on top of steps without any begins afresh.
+static bool parse_curriculum(struct train_state *state, const char *path, const cJSON *json)
+{
+    const cJSON *own = cJSON_GetObjectItemCaseSensitive(json, "curriculum");
+    return !state->curriculum || !own || curriculum_parse(state->curriculum, path, own);
 }
 
 static bool parse_state(struct train_state *state, const char *path, const cJSON *json)
@@ -261,7 +273,7 @@ static bool parse_state(struct train_state *state, const char *path, const cJSON
     if (any && !routing_parse(state->routing, routing))
         log_warn("%s: \"routing\" is of another model; experts count as never used", path);
     if (untrained || strtoull(data->valuestring, NULL, 16) == data_fingerprint(state->data))
-        return true;
+        return parse_curriculum(state, path, json);
     log_error("%s: the run was trained on other data, another split or another seq_len; give "
               "--data as in the first part of the run",
               path);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "checkpoint.h"
+#include "curriculum.h"
 #include "data.h"
 #include "experts.h"
 #include "params.h"
@@ -38,11 +39,13 @@ bool train_values_load(const struct train_values *values, const char *checkpoint
 bool train_values_save(const struct train_values *values, struct checkpoint *folder,
                        uint32_t step);
 
-// state.json. The first three are the run's; what routers did is read into `routing`.
+// state.json. The first four are the run's; what routers did is read into `routing`, where the
+// curriculum is into `curriculum` (NULL: none).
 struct train_state {
     const struct config *config;
     const struct data   *data;
     struct routing      *routing;
+    struct curriculum   *curriculum;
     uint32_t             step;
     uint64_t             windows;  // used since the run began
     uint64_t             averaged; // steps that are in the mean of the weights

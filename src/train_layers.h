@@ -13,8 +13,8 @@ struct train_told { struct experts_counts counts; }; // up to which residency.tr
 
 struct train_layers {
     const struct config  *config;
-    const struct data    *data;
-    uint64_t              first;   // position in the data of the step's first window
+    const struct data    *data;    // that the step's windows are of
+    uint64_t              first;   // position in it of the step's first window
     struct metrics_layer *layer;   // [MoE layers] is filled
     struct routing       *routing;
     struct trace_writer  *trace, *residency; // NULL: none is wanted

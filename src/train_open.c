@@ -8,10 +8,13 @@
 
 #include "runtime/file.h"
 #include "runtime/log.h"
+#include "src/corpus_mix.h"
 #include "src/data_chat.h"
 #include "src/experts_fit.h"
 #include "src/experts_folder.h"
 #include "src/experts_need.h"
+#include "src/fct_render.h"
+#include "src/fct_source.h"
 #include "src/train_host.h"
 #include "src/tune.h"
 
@@ -37,9 +40,12 @@ static void extend(struct run_state *r, const char *const *tags, uint32_t count)
 // With the tags that the documents of some path are rendered with, where it lacks them.
 static void add_tags(struct run_state *r)
 {
-    for (int i = 0; r->tokenizer && i < r->params->data_count; i++)
+    for (int i = 0; r->tokenizer && i < r->params->data_count; i++) {
         if (chat_is_there(r->params->data[i]) && chat_tag_missing(r->tokenizer))
             extend(r, chat_tags, CHAT_TAGS);
+        if (fct_is(corpus_path(r->params->data[i])) && fct_tag_missing(r->tokenizer))
+            extend(r, fct_tags, FCT_TAG_TOKENS);
+    }
 }
 
 // The tokenizer, where the vocabulary has room for it; ids do without.
@@ -65,22 +71,29 @@ static bool open_tokenizer(struct run_state *r)
     return false;
 }
 
+struct data_params train_data_params(const struct run_state *r)
+{
+    const struct config *c = r->config;
+    return (struct data_params){.path = r->params->data,
+                                .path_count = r->params->data_count,
+                                .tokenizer = r->tokenizer,
+                                .vocab_size = c->vocab_size,
+                                .seq_len = c->seq_len,
+                                .copy = c->task == CONFIG_COPY,
+                                .packing = (enum data_packing)c->packing,
+                                .fct_control = c->fct_control,
+                                .held_out_fraction = c->held_out_fraction,
+                                .seed = c->seed,
+                                .corpus = &c->corpus};
+}
+
 static bool open_data(struct run_state *r)
 {
-    const struct train_params *p = r->params;
     if (!open_tokenizer(r)) return false;
-    r->data = data_open(&(struct data_params){.path = p->data,
-                                              .path_count = p->data_count,
-                                              .tokenizer = r->tokenizer,
-                                              .vocab_size = r->config->vocab_size,
-                                              .seq_len = r->config->seq_len,
-                                              .copy = r->config->task == CONFIG_COPY,
-                                              .packing = (enum data_packing)r->config->packing,
-                                              .held_out_fraction = r->config->held_out_fraction,
-                                              .seed = r->config->seed,
-                                              .corpus = &r->config->corpus});
+    const struct data_params params = train_data_params(r);
+    r->data = data_open(&params);
     if (r->data) log_info("%s", data_summary(r->data));
-    return r->data != NULL;
+    return r->data && train_curriculum_open(r);
 }
 
 // What a resumed run computed with, so that it computes the same bytes: true where it could be
@@ -318,6 +331,7 @@ void train_close(struct run_state *r)
     evaluator_destroy(&r->evaluator);
     trainer_destroy(&r->trainer);
     train_store_close(&r->store);
+    train_curriculum_close(&r->curriculum);
     kernels_destroy(&r->kernels);
     model_destroy(&r->model);
     gpu_destroy(&r->gpu);

@@ -12,6 +12,7 @@
 #include "src/trace.h"
 #include "src/train.h"
 #include "src/train_checkpoint.h"
+#include "src/train_curriculum.h"
 #include "src/train_layers.h"
 #include "src/trainer.h"
 
@@ -48,7 +49,8 @@ struct run_state {
     double                     seconds;  // of training in the parts of the run before this one
     uint64_t                   averaged; // steps that are in the mean of the weights
     double                     rate[4];  // of steps in flight, by step
-    uint64_t                   place[4]; // the same: their first window
+    struct train_part          part[4];  // the same
+    struct train_curriculum   *curriculum; // NULL: none
     struct train_outcome      *outcome;
 };
 
@@ -56,5 +58,8 @@ struct run_state {
 // left off. False after one line; train_close takes what is there.
 bool train_open(struct run_state *r);
 void train_close(struct run_state *r);
+struct data_params train_data_params(const struct run_state *r);
+// Collects all steps that are in flight (train.c).
+bool train_drain(struct run_state *r);
 // What the checkpoint that was found holds (train.c, which writes them).
 bool train_load(struct run_state *r);
