@@ -23,7 +23,8 @@ static void write_metrics(uint32_t steps, bool alarm)
         fprintf(file, "{\"step\": %u, \"loss\": %g, \"lr\": 0.001, \"grad_norm\": 1.5, "
                       "\"tokens_per_s\": 1000, \"device_bytes\": 123456789, \"host_bytes\": 1e9, "
                       "\"layers\": [{\"layer\": 0, \"entropy\": 0.9, \"max_share\": 0.5, "
-                      "\"max_expert\": 0%s}]}\n{\"step\": %u, \"bpb\": 3.5}\n",
+                      "\"max_expert\": 0%s}]}\n{\"step\": %u, \"eval_loss\": 4.5, \"bpb\": "
+                      "3.5}\n",
                 step, 5.0 / step, alarm && step == 20 ? ", \"alarm\": true" : "", step);
     fclose(file);
 }
@@ -210,6 +211,52 @@ static void places_have_their_colours(void **state)
     close_view(&v);
 }
 
+// ---- lines by their names
+
+// Whether a text stands somewhere in a picture, pixel by pixel.
+static bool is_written(struct canvas *c, enum canvas_font font, colour ground, colour ink,
+                       const char *text)
+{
+    struct canvas *own = canvas_of(canvas_text_width(c, font, text) + 1,
+                                   canvas_line_height(c, font), c->scale);
+    const struct rect all = {0, 0, own->width, own->height};
+    bool found = false;
+    canvas_fill(own, all, ground);
+    assert_true(canvas_text(own, font, all, ALIGN_LEFT, ink, text) > 0);
+    for (int y = 0; y + all.h <= c->height && !found; y++)
+        for (int x = 0; x + all.w <= c->width && !found; x++) {
+            int row = 0;
+            while (row < all.h && !memcmp(own->pixels + row * all.w,
+                                          c->pixels + (y + row) * c->width + x,
+                                          (size_t)all.w * sizeof *own->pixels))
+                row++;
+            found = row == all.h;
+        }
+    canvas_destroy(&own);
+    return found;
+}
+
+static void lines_have_their_names(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"training", "held out", "device", "host"};
+    static const struct { int w, h; float scale; } sizes[] = {{1280, 720, 1}, {1920, 1200, 1.5f}};
+    struct view v;
+    write_run();
+    open_view(&v);
+    struct canvas *c = canvas_of(64, 64, 1);
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        assert_true(canvas_resize(c, sizes[i].w, sizes[i].h, sizes[i].scale));
+        view_draw(&v, c, 0);
+        for (size_t n = 0; n < COUNT_OF(names); n++)
+            assert_true(is_written(c, FONT_SMALL, v.theme->panel, v.theme->dim, names[n]));
+        // of one line alone the title is the name
+        assert_false(is_written(c, FONT_SMALL, v.theme->panel, v.theme->dim, "learning rate"));
+    }
+    canvas_destroy(&c);
+    close_view(&v);
+}
+
 // ---- sizes
 
 static void check_sizes(struct view *v)
@@ -341,6 +388,78 @@ static void what_the_mouse_is_over_is_told(void **state)
     close_view(&v);
 }
 
+// The token that is told of at a place of the tokens' panel; -1: none.
+static int token_at(struct view *v, struct canvas *c, int x, int y)
+{
+    int token = -1;
+    v->mouse = (struct view_mouse){.x = x, .y = y, .here = true};
+    view_draw(v, c, 0);
+    const char *found = strstr(v->tip, ", token ");
+    return found && sscanf(found, ", token %d", &token) == 1 ? token : -1;
+}
+
+static void turn_wheel(struct view *v, struct canvas *c, int wheel)
+{
+    v->mouse = (struct view_mouse){.x = 40, .y = 200, .here = true, .wheel = wheel};
+    view_draw(v, c, 0);
+    assert_int_equal(view_pending(v), v->again); // it asks for the frame that shows it
+}
+
+// The first and the last token that begin a line.
+struct seen { int first, last; };
+
+static struct seen seen_tokens(struct view *v, struct canvas *c)
+{
+    struct seen seen = {-1, -1};
+    for (int y = 40; y < c->height - 40; y += 6) {
+        const int own = token_at(v, c, 24, y);
+        if (seen.first < 0) seen.first = own;
+        if (own >= 0) seen.last = own;
+    }
+    return seen;
+}
+
+static void a_long_text_scrolls(void **state)
+{
+    (void)state;
+    enum { TOKENS = 300 };
+    const struct config config = planted_config(2, EXPERTS, 2, TOKENS);
+    struct trace_writer *w = planted_trace(&config);
+    planted_step(w, &config, 1, uneven);
+    trace_close(&w);
+    struct view v;
+    open_view(&v);
+    v.panel = PANEL_TOKENS;
+    struct canvas *c = canvas_of(700, 600, 1), *first = canvas_of(700, 600, 1);
+    view_draw(&v, first, 0);
+    const struct seen top = seen_tokens(&v, c);
+    assert_true(top.first == 0 && top.last > 8 && top.last < TOKENS / 2);
+    turn_wheel(&v, c, -1);
+    const struct seen below = seen_tokens(&v, c);
+    assert_true(below.first > 0 && below.first < top.last && below.last > top.last);
+    const int before = v.scroll;
+    v.pages = 1;
+    view_draw(&v, c, 0);
+    assert_true(v.scroll > before + 300 && v.pages == 0);
+    turn_wheel(&v, c, -100000); // to the end, and no further
+    const int end = v.scroll;
+    turn_wheel(&v, c, -1);
+    assert_int_equal(v.scroll, end);
+    assert_true(seen_tokens(&v, c).last >= TOKENS - 3); // of its last line
+    assert_int_equal(v.layer, 0);
+    turn_wheel(&v, c, 100000); // back: the same picture
+    v.mouse.here = false;
+    view_draw(&v, c, 0);
+    assert_memory_equal(c->pixels, first->pixels, (size_t)700 * 600 * sizeof *c->pixels);
+    assert_true(canvas_resize(c, 700, 12000, 1)); // all of it is seen: the wheel is the layers'
+    turn_wheel(&v, c, -1);
+    assert_int_equal(v.layer, 1);
+    assert_int_equal(v.scroll, 0);
+    canvas_destroy(&c);
+    canvas_destroy(&first);
+    close_view(&v);
+}
+
 int main(void)
 {
     struct canvas *c = canvas_create(8, 8, 1, NULL);
@@ -355,6 +474,8 @@ int main(void)
         UNIT(no_text_leaves_its_place),
         UNIT(runs_that_lack_something_say_so),
         UNIT(what_the_mouse_is_over_is_told),
+        UNIT(lines_have_their_names),
+        UNIT(a_long_text_scrolls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

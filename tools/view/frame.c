@@ -288,6 +288,7 @@ static void draw_help(struct view *v, struct canvas *c)
         "Home End     first, last; at the last: follow the run\n"
         "space        play\n"
         "\u2191 \u2193, wheel   layer\n"
+        "Page Up, Page Down, wheel on tokens: scroll\n"
         "+ \u2212, Ctrl wheel, wheel on curves: zoom; x: whole run\n"
         "a            all layers, or one\n"
         "t            light or dark\n"
@@ -369,5 +370,5 @@ void view_draw(struct view *v, struct canvas *c, double ms)
         draw_card(v, c, box, v->note, FONT_TEXT);
     }
     if (v->help) draw_help(v, c);
-    v->mouse.clicked = false, v->mouse.wheel = 0;
+    v->mouse.clicked = false, v->mouse.wheel = v->pages = 0;
 }

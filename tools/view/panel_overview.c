@@ -52,6 +52,29 @@ static void draw_values(struct view *v, struct canvas *c, const struct card *car
     }
 }
 
+// The names of the lines, where there are several; taken from the top of what is left for them.
+static void draw_names(struct view *v, struct canvas *c, const struct card *card, struct rect *in)
+{
+    const int dot = canvas_px(c, 4), gap = canvas_px(c, 6),
+              line = canvas_line_height(c, FONT_SMALL);
+    int lines = 0;
+    for (int i = 0; i < CURVES; i++) lines += curve_of(v, card, i) != NULL;
+    if (lines < 2 || in->h < 4 * line) return;
+    struct rect row = rect_top(in, line + canvas_px(c, 2));
+    for (int i = 0; i < CURVES; i++) {
+        if (!curve_of(v, card, i)) continue;
+        const int width = canvas_text_width(c, FONT_SMALL, card->curve[i].label) + 1;
+        if (row.w < 2 * dot + gap + width) return;
+        const struct rect mark = rect_left(&row, 2 * dot);
+        canvas_disc(c, (float)(mark.x + dot), (float)(mark.y + mark.h / 2), (float)dot * 0.8f,
+                    v->theme->series[i]);
+        rect_left(&row, gap / 2);
+        canvas_text(c, FONT_SMALL, rect_left(&row, width), ALIGN_LEFT, v->theme->dim,
+                    card->curve[i].label);
+        rect_left(&row, 2 * gap);
+    }
+}
+
 static void tell(struct view *v, const struct card *card, uint32_t step)
 {
     char text[512];
@@ -79,6 +102,7 @@ static void draw_card(struct view *v, struct canvas *c, const struct card *card,
         view_empty(v, c, in, "nothing measured yet");
         return;
     }
+    draw_names(v, c, card, &in);
     const struct chart chart = chart_axes(v, c, in, low, high, card->unit,
                                           in.h >= canvas_px(c, 90));
     for (int i = 0; i < CURVES; i++) {

@@ -122,7 +122,13 @@ static void draw_cell(struct view *v, struct canvas *c, struct rect cell, const 
     canvas_text(c, FONT_MONO, cell, ALIGN_CENTER, dim ? v->theme->faint : colour_on(ground), label);
 }
 
+// Where the next token comes; y counts from above the area where the text is scrolled.
 struct flow { struct rect area; int x, y, line; };
+
+static bool is_seen(const struct flow *f, int height)
+{
+    return f->y >= f->area.y && f->y + height <= f->area.y + f->area.h;
+}
 
 static void new_line(struct flow *f, int extra)
 {
@@ -136,10 +142,33 @@ static void draw_domain(struct view *v, struct canvas *c, struct flow *f,
 {
     const int line = canvas_line_height(c, FONT_SMALL);
     if (f->x > f->area.x) new_line(f, 0);
-    if (t->domain[at] == HISTORY_NONE || f->y + line > f->area.y + f->area.h) return;
-    canvas_text(c, FONT_SMALL, (struct rect){f->area.x, f->y, f->area.w, line}, ALIGN_LEFT,
-                v->theme->faint, v->history->domain_name[t->domain[at]]);
+    if (t->domain[at] == HISTORY_NONE) return;
+    if (is_seen(f, line))
+        canvas_text(c, FONT_SMALL, (struct rect){f->area.x, f->y, f->area.w, line}, ALIGN_LEFT,
+                    v->theme->faint, v->history->domain_name[t->domain[at]]);
     f->y += line + canvas_px(c, 1);
+}
+
+// Moves a text that is higher than its area by the wheel and by pages, and shows how much of it is
+// seen where.
+static void scroll(struct view *v, struct canvas *c, struct rect area, struct rect bar, int line,
+                   int height)
+{
+    const int most = height > area.h ? height - area.h : 0;
+    int to = v->scroll + v->pages * (area.h - line);
+    if (most && view_over(v, area)) {
+        to -= 3 * line * v->mouse.wheel;
+        v->mouse.wheel = 0;
+    }
+    to = to < 0 ? 0 : to > most ? most : to;
+    if (most) {
+        const int own = bar.h * area.h / height;
+        canvas_fill(c, bar, v->theme->edge);
+        canvas_fill(c, (struct rect){bar.x, bar.y + (bar.h - own) * to / most, bar.w, own},
+                    v->theme->faint);
+    }
+    v->again |= to != v->scroll;
+    v->scroll = to;
 }
 
 static void draw_text(struct view *v, struct canvas *c, struct rect area,
@@ -148,8 +177,9 @@ static void draw_text(struct view *v, struct canvas *c, struct rect area,
     const struct history *h = v->history;
     const uint32_t k = h->layer[v->layer].top_k, *pick = t->pick[v->layer];
     const int line = canvas_line_height(c, FONT_MONO) + canvas_px(c, 6), gap = canvas_px(c, 2);
-    struct flow f = {area, area.x, area.y, line};
-    const struct rect old = canvas_clip(c, area);
+    const struct rect old = canvas_clip(c, area), bar = rect_right(&area, canvas_px(c, 4));
+    rect_right(&area, canvas_px(c, 4));
+    struct flow f = {area, area.x, area.y - v->scroll, line};
     for (uint32_t i = 0; i < t->count; i++) {
         char label[LABEL];
         label_of(h, t->id, t->count, i, label);
@@ -159,10 +189,10 @@ static void draw_text(struct view *v, struct canvas *c, struct rect area,
         if (i && h->seq_len && i % h->seq_len == 0) new_line(&f, canvas_px(c, 8));
         if (t->domain && (i == 0 || t->domain[i] != t->domain[i - 1])) draw_domain(v, c, &f, t, i);
         if (f.x + width > area.x + area.w) new_line(&f, 0);
-        if (f.y + line > area.y + area.h) break;
         const struct rect cell = {f.x, f.y, width, line - gap};
-        draw_cell(v, c, cell, pick + (size_t)i * k, k, label);
-        if (view_over(v, cell)) {
+        const bool seen = is_seen(&f, line);
+        if (seen) draw_cell(v, c, cell, pick + (size_t)i * k, k, label);
+        if (seen && view_over(v, cell)) {
             canvas_frame(c, cell, v->theme->text);
             tell(v, t, i, label);
             if (view_click(v, cell))
@@ -171,6 +201,7 @@ static void draw_text(struct view *v, struct canvas *c, struct rect area,
         f.x += width + 1;
         if (ends_line(h, t->id[i])) new_line(&f, 0);
     }
+    scroll(v, c, area, bar, line, f.y + line - area.y + v->scroll);
     canvas_unclip(c, old);
 }
 

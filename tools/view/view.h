@@ -34,6 +34,8 @@ struct view {
     uint32_t            first, last; // steps of the time axes; 0, 0: all
     uint32_t            expert;      // that was clicked; HISTORY_NONE
     bool                playing, help, all_layers;
+    int                 scroll;      // pixels of the tokens' text above what is seen
+    int                 pages;       // of it, asked for since the last frame; down
     struct view_mouse   mouse;
     // of a frame
     bool                again;

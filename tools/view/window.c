@@ -138,6 +138,8 @@ static void key_down(struct window *w, SDL_Keycode key, uint16_t mod)
     else if (!key_of_time(v, key, mod))
         switch (key) {
         case SDLK_TAB: v->panel = (enum panel)((v->panel + 1) % (PANEL_COUNT + 1)); break;
+        case SDLK_PAGEUP: v->pages--; break;
+        case SDLK_PAGEDOWN: v->pages++; break;
         case SDLK_UP: view_layer(v, -1); break;
         case SDLK_DOWN: view_layer(v, 1); break;
         case SDLK_SPACE:
