@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "runtime/log.h"
 #include "runtime/os.h"
@@ -68,4 +69,20 @@ bool folder_is(const char *path)
 {
     struct stat info;
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+bool folder_can_write(const char *path)
+{
+    char *part = os_strdup(path);
+    while (access(part, F_OK) != 0 && errno == ENOENT && strchr(part, '/') != part) {
+        char *slash = strrchr(part, '/');
+        if (!slash) {
+            strcpy(part, ".");
+            break;
+        }
+        *slash = 0;
+    }
+    const bool can = folder_is(part) && access(part, W_OK | X_OK) == 0;
+    free(part);
+    return can;
 }

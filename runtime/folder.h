@@ -22,3 +22,5 @@ void folder_free(struct folder *folder);
 bool folder_has(const struct folder *folder, const char *name);
 // True where the path is a folder (through links).
 bool folder_is(const char *path);
+// True where files can be made in the folder, or it can be made. Silent.
+bool folder_can_write(const char *path);

@@ -135,8 +135,11 @@ uint64_t os_resident_of(const void *memory, uint64_t bytes)
 bool os_cache_folder(char *path, size_t bytes)
 {
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    const char *own = getenv("VKMOE_CACHE");
     int length = -1;
-    if (cache && cache[0] == '/') // the specification: a relative path is to be ignored
+    if (own && own[0])
+        length = snprintf(path, bytes, "%s", own);
+    else if (cache && cache[0] == '/') // the specification: a relative path is to be ignored
         length = snprintf(path, bytes, "%s/vkmoe", cache);
     else if (home && home[0] == '/')
         length = snprintf(path, bytes, "%s/.cache/vkmoe", home);

@@ -16,7 +16,8 @@ uint64_t os_resident_bytes(void); // in memory now (VmRSS), 0 if unknown
 uint64_t os_resident_peak(void);  // most ever (VmHWM), 0 if unknown
 uint64_t os_resident_of(const void *memory, uint64_t bytes); // of these bytes, in whole pages
 
-// Writes the folder for caches, $XDG_CACHE_HOME/vkmoe or ~/.cache/vkmoe; false where there is none.
+// Writes the folder for caches, $VKMOE_CACHE, $XDG_CACHE_HOME/vkmoe or ~/.cache/vkmoe; false where
+// there is none.
 bool os_cache_folder(char *path, size_t bytes);
 
 // Zeroed memory; ends the program with one line when the machine has none left, so callers need no

@@ -110,8 +110,10 @@ struct config_domain {
     double bonus;    // of its reward, 0 to 1
 };
 
-// Of text: which documents stay (corpus.h).
+// Of text: which documents stay (corpus.h), where they lie (corpus_room.h) and what is kept of
+// their tokens (corpus_tokens.h).
 enum config_dedup { CONFIG_DEDUP_NONE, CONFIG_DEDUP_EXACT, CONFIG_DEDUP_NEAR };
+enum config_token_cache { CONFIG_CACHE_AUTO, CONFIG_CACHE_ON, CONFIG_CACHE_OFF };
 struct config_corpus {
     uint64_t          min_bytes, max_bytes;        // of a document; max_bytes 0: any
     uint32_t          min_words, min_unique_words;
@@ -119,6 +121,8 @@ struct config_corpus {
     double            max_repeated_lines;          // share of bytes in lines that came before
     enum config_dedup dedup;
     double            dedup_threshold;             // Jaccard index from which on texts are near
+    enum config_token_cache token_cache;
+    uint32_t          data_memory_mib;             // of text and ids in memory; more lies in files
 };
 
 struct config {

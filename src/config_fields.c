@@ -60,6 +60,8 @@ static const char *const dtype_names[] = {
 static const char *const dedup_names[] = {
     [CONFIG_DEDUP_NONE] = "none", [CONFIG_DEDUP_EXACT] = "exact", [CONFIG_DEDUP_NEAR] = "near",
     NULL};
+static const char *const token_cache_names[] = {
+    [CONFIG_CACHE_AUTO] = "auto", [CONFIG_CACHE_ON] = "on", [CONFIG_CACHE_OFF] = "off", NULL};
 static const char *const is_zero[] = {"0", NULL}, *const is_one[] = {"1", NULL};
 static const char *const is_null[] = {"null", NULL};
 
@@ -235,6 +237,8 @@ const struct config_field config_fields[] = {
     {"max_repeated_lines", NULL, CONFIG_F64, 0, AT(corpus.max_repeated_lines), 0, 1},
     {"dedup", NULL, CONFIG_CHOICE, 0, AT(corpus.dedup), .names = dedup_names},
     {"dedup_threshold", NULL, CONFIG_F64, 0, AT(corpus.dedup_threshold), 0.3, 1},
+    {"token_cache", NULL, CONFIG_CHOICE, 0, AT(corpus.token_cache), .names = token_cache_names},
+    {"data_memory_mib", NULL, CONFIG_U32, 0, AT(corpus.data_memory_mib), 1, 1 << 24},
     {"seed", NULL, CONFIG_U64, 0, AT(seed), 0, MOST_EXACT},
 
     // Hugging Face's, resolved in config.c
@@ -283,7 +287,7 @@ const struct config config_defaults = {
     .eval_batches = 16, .save_total_limit = 1, .trace_mib = 64, .trace_tokens = 128,
     .alarm_steps = 20, .alarm_share = 0.95, .alarm_entropy = 0.15,
     .held_out_fraction = 0.1, .seed = 42,
-    .corpus = {.max_repeated_lines = 1, .dedup_threshold = 0.8},
+    .corpus = {.max_repeated_lines = 1, .dedup_threshold = 0.8, .data_memory_mib = 1024},
 };
 
 int config_field_find(const char *key)

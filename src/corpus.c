@@ -10,6 +10,7 @@
 #include "runtime/log.h"
 #include "runtime/os.h"
 #include "src/corpus_near.h"
+#include "src/corpus_room.h"
 
 // ---- hashes that were seen in a document
 
@@ -185,6 +186,7 @@ bool corpus_select(struct documents *documents, const struct config_corpus *rule
         documents->document[kept] = documents->document[i];
         if (reason == CORPUS_KEPT && seen) reason = twin(seen, kept);
         counts->by[reason]++;
+        corpus_room_touch(documents->room, documents->document[kept].bytes);
         kept += reason == CORPUS_KEPT;
     }
     counts->by[CORPUS_KEPT] = kept;

@@ -7,6 +7,9 @@
 
 #include "runtime/log.h"
 #include "runtime/os.h"
+#include "src/config_fields.h"
+#include "src/corpus_room.h"
+#include "src/corpus_tokens.h"
 
 enum { FINGERPRINT_BYTES = 4096 };
 
@@ -212,6 +215,11 @@ static bool fill_parts(struct data *data, const struct data_params *params, cons
     return true;
 }
 
+static const struct config_corpus *corpus_of(const struct data_params *params)
+{
+    return params->corpus ? params->corpus : &config_defaults.corpus;
+}
+
 static bool make_splits(struct data *data, const struct data_params *params)
 {
     const double fraction = params->held_out_fraction;
@@ -229,7 +237,7 @@ static bool make_splits(struct data *data, const struct data_params *params)
         if (data->documents.document[i].split)
             held_out[i] = data->documents.document[i].split == 1 + DATA_HELD_OUT;
     if (data->tokenizer && !data->byte_ids &&
-        !documents_encode(&data->documents, data->tokenizer))
+        !corpus_encode(&data->documents, data->tokenizer, corpus_of(params)))
         return false;
     choose_packing(data, params->packing);
     for (enum data_split split = 0; split < DATA_SPLIT_COUNT; split++)
@@ -271,6 +279,7 @@ static uint64_t fingerprint(const struct data *data, const struct data_params *p
         const struct document *document = &data->documents.document[i];
         const uint64_t bytes = document->count * document->width;
         const uint64_t end = min_u64(bytes, FINGERPRINT_BYTES);
+        corpus_room_touch(data->documents.room, 2 * end);
         hash = hash_bytes(hash, &document->count, sizeof document->count);
         hash = hash_bytes(hash, document->start, end);
         hash = hash_bytes(hash, (const uint8_t *)document->start + bytes - end, end);
@@ -356,10 +365,7 @@ void data_close(struct data **data)
 uint32_t data_seq_len(const struct data *data) { return data->seq_len; }
 uint64_t data_mapped_bytes(const struct data *data)
 {
-    uint64_t bytes = 0;
-    for (uint32_t i = 0; i < data->documents.map_count; i++)
-        bytes += data->documents.map[i].bytes;
-    return bytes;
+    return corpus_room_resident(data->documents.room);
 }
 uint64_t data_fingerprint(const struct data *data) { return data->fingerprint; }
 const char *data_summary(const struct data *data) { return data->summary; }

@@ -94,7 +94,7 @@ uint64_t data_bytes(const struct data *data, enum data_split split);
 // Changes when documents, split, window length or seed do: a resumed run compares it.
 uint64_t data_fingerprint(const struct data *data);
 // "37 documents (c 20, markdown 17): 612345 tokens to train on, 68123 held out"
-uint64_t data_mapped_bytes(const struct data *data); // of files too large to be read
+uint64_t data_mapped_bytes(const struct data *data); // of files, at most in memory
 const char *data_summary(const struct data *data);
 
 // inputs and targets are u32[seq_len]. `position` counts windows since the run began, from 0:

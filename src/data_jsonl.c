@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "runtime/log.h"
+#include "src/corpus_room.h"
 #include "src/data_chat.h"
 #include "src/tokenizer_internal.h"
 
@@ -33,6 +34,8 @@ static size_t valid_bytes(const char *text, size_t bytes)
     return utf8_valid((const uint8_t *)text, bytes);
 }
 
+static const char told[] = ""; // a problem that has its line already
+
 // What is wrong with the line; NULL: nothing, and its documents are there.
 static const char *read_object(struct documents *out, const struct data_params *params,
                                const cJSON *root, uint64_t *unscored, char words[200])
@@ -44,8 +47,7 @@ static const char *read_object(struct documents *out, const struct data_params *
     if (messages && text) return "has both \"text\" and \"messages\"";
     if (messages) return chat_document(out, params, messages, unscored, words);
     if (!text) return "has no string \"text\" and no \"messages\"";
-    documents_add_text(out, KIND_JSONL, arena_strdup(out->arena, text), strlen(text));
-    return NULL;
+    return documents_copy_text(out, KIND_JSONL, text, strlen(text)) ? NULL : told;
 }
 
 static const char *read_line(struct documents *out, const struct data_params *params,
@@ -95,8 +97,10 @@ bool data_json_lines(struct documents *out, const struct data_params *params, co
         const size_t length = (size_t)(stop - line);
         const char *problem = is_blank(line, length) ? NULL
                               : read_line(out, params, line, length, &unscored, words);
+        if (problem == told) return false;
         if (problem) return refuse_line(path, number, problem, line, length);
         line = stop + 1;
+        corpus_room_touch(out->room, length);
     }
     tell_unscored(path, unscored);
     return true;

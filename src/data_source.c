@@ -9,7 +9,9 @@
 #include "runtime/folder.h"
 #include "runtime/log.h"
 #include "runtime/os.h"
+#include "src/config_fields.h"
 #include "src/corpus_mix.h"
+#include "src/corpus_room.h"
 #include "src/data_toy.h"
 #include "src/fct_source.h"
 
@@ -19,6 +21,7 @@ enum {
     SHARD_HEADER_BYTES = 256 * 4, SHARD_16 = 20240520, SHARD_32 = 20240801,
     GPT2_EOT = 50256, LLAMA3_EOT = 128000,
     DEPTH_LIMIT = 64,
+    STEP_IDS = 1 << 20, // looked at before their pages may leave memory
 };
 
 struct collector {
@@ -86,23 +89,6 @@ static void keep_ids(struct documents *documents, struct document *document, con
     for (uint64_t i = 0; narrow && i < count; i++) ((uint16_t *)own)[i] = (uint16_t)ids[i];
     if (!narrow && count) memcpy(own, ids, count * sizeof *ids);
     document->start = own;
-}
-
-bool documents_encode(struct documents *documents, const struct tokenizer *tokenizer)
-{
-    const bool narrow = tokenizer_count(tokenizer) <= 1u << 16;
-    struct encoding encoding = {0};
-    bool ok = true;
-    for (uint64_t i = 0; ok && i < documents->count; i++) {
-        struct document *document = &documents->document[i];
-        if (document->width != 1) continue;
-        encoding.count = 0;
-        ok = tokenizer_encode(tokenizer, document->start, document->count, 0, &encoding);
-        document->bytes = document->count;
-        keep_ids(documents, document, encoding.id, encoding.count, narrow);
-    }
-    encoding_free(&encoding);
-    return ok;
 }
 
 // The kind of a name, a new one where it is neither a kind of file nor known.
@@ -221,6 +207,15 @@ static bool is_text(const uint8_t *data, uint64_t bytes)
 
 // ---- text files
 
+bool documents_copy_text(struct documents *out, enum data_kind kind, const void *text,
+                         uint64_t bytes)
+{
+    if (bytes == 0) return true;
+    void *copy = corpus_room_alloc(out->room, bytes);
+    if (copy) documents_add_text(out, kind, memcpy(copy, text, bytes), bytes);
+    return copy != NULL;
+}
+
 void documents_add_text(struct documents *out, enum data_kind kind, const void *text,
                         uint64_t bytes)
 {
@@ -264,11 +259,12 @@ static uint32_t shard_width(const char *path, const uint8_t *data, uint64_t byte
     return width;
 }
 
-static bool check_ids(const char *path, const void *ids, uint64_t count, uint32_t width,
-                      uint32_t vocab_size)
+static bool check_ids(const struct documents *out, const char *path, const void *ids,
+                      uint64_t count, uint32_t width, uint32_t vocab_size)
 {
     for (uint64_t i = 0; i < count; i++) {
         const uint32_t id = shard_id(ids, i, width);
+        if (i % STEP_IDS == 0) corpus_room_touch(out->room, (uint64_t)STEP_IDS * width);
         if (id < vocab_size) continue;
         log_error("%s: token %llu is id %u, vocab_size is %u; wrong tokenizer for this config?",
                   path, (unsigned long long)i, id, vocab_size);
@@ -288,6 +284,7 @@ static void cut_shard(const struct collector *c, const uint8_t *ids, uint64_t co
 {
     struct documents *out = c->out;
     for (uint64_t begin = 0, i = 0; i <= count; i++) {
+        if (i % STEP_IDS == 0) corpus_room_touch(out->room, (uint64_t)STEP_IDS * width);
         if (i < count && shard_id(ids, i, width) != out->eot) continue;
         const uint8_t *start = ids + begin * width;
         if (i > begin)
@@ -305,7 +302,7 @@ static bool add_shard(const struct collector *c, const char *path, const uint8_t
     if (width == 0) return false;
     const uint8_t *ids = data + SHARD_HEADER_BYTES;
     const uint64_t count = (bytes - SHARD_HEADER_BYTES) / width;
-    if (!check_ids(path, ids, count, width, vocab_size)) return false;
+    if (!check_ids(c->out, path, ids, count, width, vocab_size)) return false;
     guess_eot(c->out, width, vocab_size);
     cut_shard(c, ids, count, width);
     return true;
@@ -313,19 +310,14 @@ static bool add_shard(const struct collector *c, const char *path, const uint8_t
 
 // ---- files and folders
 
-// What documents point at: a small file is copied, a large one stays mapped.
+// What documents point at: a small file is copied, a large one stays mapped. NULL after one line.
 static const uint8_t *keep(struct documents *out, struct file_map *map)
 {
-    if (map->bytes <= READ_LIMIT) {
-        uint8_t *copy = memcpy(arena_alloc(out->arena, map->bytes), map->data, map->bytes);
-        file_unmap(map);
-        return copy;
-    }
-    const size_t n = out->map_count++;
-    out->map = os_grow(out->map, n * sizeof *map, (n + 1) * sizeof *map);
-    out->map[n] = *map;
-    *map = (struct file_map){0};
-    return out->map[n].data;
+    if (map->bytes > READ_LIMIT) return corpus_room_map(out->room, map);
+    uint8_t *copy = corpus_room_alloc(out->room, map->bytes);
+    if (copy) memcpy(copy, map->data, map->bytes);
+    file_unmap(map);
+    return copy;
 }
 
 static bool refuse(const char *path, const char *why)
@@ -342,14 +334,23 @@ static bool is_other_json(const struct file_map *map)
     return !memmem(map->data, line, "\"text\"", 6) && !memmem(map->data, line, "\"messages\"", 10);
 }
 
+// Its texts are copied line by line; a large file leaves memory behind them.
+static bool read_json_lines(const struct collector *c, const char *path, struct file_map *map)
+{
+    const uint64_t bytes = map->bytes;
+    const uint8_t *text = bytes > READ_LIMIT ? corpus_room_map(c->out->room, map) : map->data;
+    return data_json_lines(c->out, c->params, path, (const char *)text, bytes);
+}
+
 // Adds what the mapped file holds; `map` is emptied where documents point into it.
 static bool add_mapped(const struct collector *c, const char *path, struct file_map *map,
                        bool named)
 {
     const uint64_t bytes = map->bytes;
+    const uint8_t *data;
     enum data_kind kind = kind_of_text(path, map->data, bytes);
     if (kind == KIND_TOKENS && (named || is_shard(map->data, bytes)))
-        return add_shard(c, path, keep(c->out, map), bytes);
+        return (data = keep(c->out, map)) && add_shard(c, path, data, bytes);
     // the lines of a .jsonl tell where they are none
     if (!(named && kind == KIND_JSONL) && !is_text(map->data, bytes))
         return !named || refuse(path, "not text (it has zero bytes, or more than a tenth is no "
@@ -357,9 +358,10 @@ static bool add_mapped(const struct collector *c, const char *path, struct file_
     if (!c->params->tokenizer) return refuse(path, "text, but no tokenizer; wanted .bin shards");
     if (kind == KIND_JSONL && !named && is_other_json(map)) return true;
     if (kind == KIND_JSONL) // its texts are copied line by line
-        return data_json_lines(c->out, c->params, path, (const char *)map->data, bytes);
-    documents_add_text(c->out, kind == KIND_TOKENS ? KIND_TEXT : kind, keep(c->out, map), bytes);
-    return true;
+        return read_json_lines(c, path, map);
+    data = keep(c->out, map);
+    if (data) documents_add_text(c->out, kind == KIND_TOKENS ? KIND_TEXT : kind, data, bytes);
+    return data != NULL;
 }
 
 static bool add_file(const struct collector *c, const char *path, bool named)
@@ -448,6 +450,7 @@ bool documents_collect(struct documents *out, const struct data_params *params)
     const struct collector collector = {out, params};
     const uint32_t count = params->tokenizer ? tokenizer_count(params->tokenizer) : 0;
     out->arena = arena_create("data");
+    out->room = corpus_room_create(params->corpus ? params->corpus : &config_defaults.corpus);
     out->eot = params->tokenizer ? tokenizer_eot(params->tokenizer) : TOKENIZER_NONE;
     out->eot_from_file = !params->tokenizer;
     if (params->path_count == 0) {
@@ -463,15 +466,19 @@ bool documents_collect(struct documents *out, const struct data_params *params)
         if (!add_source(&collector, (uint32_t)i)) return false;
     for (uint64_t i = 0; i < out->count; i++) {
         struct document *document = &out->document[i];
-        document->bytes = document_bytes(document, 0, document->count, params->tokenizer);
+        document->bytes = 0;
+        for (uint64_t at = 0; at < document->count; at += STEP_IDS) {
+            const uint64_t some = min_u64(STEP_IDS, document->count - at);
+            document->bytes += document_bytes(document, at, some, params->tokenizer);
+            if (document->width > 1) corpus_room_touch(out->room, some * document->width);
+        }
     }
     return true;
 }
 
 void documents_finish(struct documents *documents)
 {
-    for (uint32_t i = 0; i < documents->map_count; i++) file_unmap(&documents->map[i]);
-    free(documents->map);
+    corpus_room_destroy(&documents->room);
     free((void *)documents->name);
     free(documents->document);
     if (documents->arena) arena_destroy(&documents->arena);

@@ -26,14 +26,15 @@ struct document {
     uint8_t        split;  // 1 + enum data_split where the source decides it, else 0
 };
 
+struct corpus_room; // corpus_room.h
+
 struct documents {
     struct document *document;
     uint64_t         count, capacity;
-    struct file_map *map;          // of files too large to be read
-    uint32_t         map_count;
+    struct corpus_room *room;      // of text and ids, in memory or in files
     const char     **name;         // of domains that are no kind, see document_add
     uint32_t         name_count;
-    struct arena    *arena;        // of everything that was read
+    struct arena    *arena;        // of what is small
     uint32_t         eot;          // appended where a document ends; TOKENIZER_NONE: nothing is
     bool             eot_from_file; // no tokenizer: the first shard's width decides
 };
@@ -41,6 +42,9 @@ struct documents {
 // A document of text, which stays where it is; an empty one is none.
 void documents_add_text(struct documents *documents, enum data_kind kind, const void *text,
                         uint64_t bytes);
+// One that is copied. False after one line.
+bool documents_copy_text(struct documents *documents, enum data_kind kind, const void *text,
+                         uint64_t bytes);
 // The documents of a .jsonl; `path` stands for it in messages. False after one line.
 bool data_json_lines(struct documents *documents, const struct data_params *params,
                      const char *path, const char *text, uint64_t bytes);
@@ -57,9 +61,6 @@ uint64_t document_bytes(const struct document *document, uint64_t from, uint64_t
 // last of all.
 void documents_cut(struct documents *documents, uint64_t index, uint64_t front,
                    const struct tokenizer *tokenizer);
-// Text becomes ids, `bytes` stays that of the text: for tokenizers that are not byte by byte. The
-// split comes before, so that each part is encoded by itself. False after one line.
-bool documents_encode(struct documents *documents, const struct tokenizer *tokenizer);
 // Starts from zeroed `out`; documents_finish is due whether this succeeds or not.
 bool documents_collect(struct documents *out, const struct data_params *params);
 void documents_finish(struct documents *documents);

@@ -7,6 +7,9 @@
 #include <string.h>
 
 #include "runtime/os.h"
+#include "src/corpus_room.h"
+
+enum { TOUCHED = 128 << 10 }; // what the system brings around a place in a file, twice
 
 // ---- the documents of a window
 
@@ -135,6 +138,7 @@ void data_window_at(const struct data *data, enum data_split which, uint64_t ind
         if (data->copy && targets[i] != DATA_MASKED) targets[i] = inputs[i];
     }
     mask_targets(data, split, index, targets);
+    corpus_room_touch(data->documents.room, TOUCHED + 4ull * data->seq_len);
     if (begin == 0 && !first_token_too) targets[0] = DATA_MASKED;
 }
 

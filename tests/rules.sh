@@ -14,7 +14,7 @@ c_lines_warn=600
 rooms='.ci src shaders runtime tools tests assets'
 top_level="meson.build meson_options.txt README.md LICENSE .editorconfig $rooms"
 # headers of runtime/ that src/ and tools/ may include
-runtime_open='checksum|gpu|file|store|stream|cache|store|os|os_file|log|folder|folder_own|terminal'
+runtime_open='checksum|spill|gpu|file|store|stream|cache|store|os|os_file|log|folder|folder_own|terminal'
 
 list=$(mktemp) && found=$(mktemp) || exit 1
 trap 'rm -f "$list" "$found"' EXIT
