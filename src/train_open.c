@@ -41,9 +41,10 @@ static void extend(struct run_state *r, const char *const *tags, uint32_t count)
 static void add_tags(struct run_state *r)
 {
     for (int i = 0; r->tokenizer && i < r->params->data_count; i++) {
-        if (chat_is_there(r->params->data[i]) && chat_tag_missing(r->tokenizer))
+        const char *path = corpus_path(r->params->data[i]);
+        if (chat_is_there(path) && chat_tag_missing(r->tokenizer))
             extend(r, chat_tags, CHAT_TAGS);
-        if (fct_is(corpus_path(r->params->data[i])) && fct_tag_missing(r->tokenizer))
+        if (fct_is(path) && fct_tag_missing(r->tokenizer))
             extend(r, fct_tags, FCT_TAG_TOKENS);
     }
 }
@@ -53,7 +54,7 @@ static bool open_tokenizer(struct run_state *r)
 {
     const struct train_params *p = r->params;
     bool text = p->data_count == 0, bytes;
-    for (int i = 0; i < p->data_count; i++) text |= !data_without_text(p->data[i]);
+    for (int i = 0; i < p->data_count; i++) text |= !data_without_text(corpus_path(p->data[i]));
     r->tokenizer = choose_tokenizer(p, &bytes);
     add_tags(r);
     if (!r->tokenizer) return false;

@@ -24,9 +24,10 @@ static const struct command_help commands[] = {
      "[--dedup none|exact|near] [--dedup-threshold X]",
      "train a model; without --data on the text of the current folder"},
     {"generate",
-     "DIR|FILE --prompt TEXT [--weights NAME] [--max-tokens N] [--temperature T] [--top-k K] "
+     "DIR|FILE --prompt TEXT [--chat [--system TEXT]] [--weights NAME] [--max-tokens N] "
+     "[--temperature T] [--top-k K] "
      "[--top-p P] [--repetition-penalty R] [--seed N]",
-     "continue a text"},
+     "continue a text; with --chat answer it as a user's message"},
     {"export",
      "DIR --out FILE [--weights NAME] [--bits PATTERN=KIND,...] [--prune Q] [--level N] "
      "[--packing bits|bytes] [--data PATH... [--stride N]] [--json]",
@@ -111,6 +112,8 @@ enum option_id {
     OPTION_TEXT,
     OPTION_SPECIALS,
     OPTION_TEMPLATE,
+    OPTION_CHAT,
+    OPTION_SYSTEM,
     OPTION_OUT,
     OPTION_STEPS,
     OPTION_SEED,
@@ -178,6 +181,8 @@ static const struct { struct option option; const char *commands; } options[] = 
     {{"check", no_argument, NULL, OPTION_CHECK}, "t"},
     {{"quiet", no_argument, NULL, OPTION_QUIET}, "tsea"},
     {{"prompt", required_argument, NULL, OPTION_PROMPT}, "g"},
+    {{"chat", no_argument, NULL, OPTION_CHAT}, "g"},
+    {{"system", required_argument, NULL, OPTION_SYSTEM}, "g"},
     {{"max-tokens", required_argument, NULL, OPTION_MAX_TOKENS}, "gnea"},
     {{"temperature", required_argument, NULL, OPTION_TEMPERATURE}, "g"},
     {{"top-k", required_argument, NULL, OPTION_TOP_K}, "g"},
@@ -365,6 +370,8 @@ static bool take_option(struct cli *cli, int id, const char *value)
     case OPTION_CHECK: return cli->check = true;
     case OPTION_QUIET: return cli->quiet = true;
     case OPTION_PROMPT: cli->prompt = value; return true;
+    case OPTION_CHAT: return cli->chat = true;
+    case OPTION_SYSTEM: cli->system = value; return true;
     case OPTION_MAX_TOKENS: return parse_u32(cli, "max-tokens", value, &cli->max_tokens);
     case OPTION_TEMPERATURE:
         return parse_number(cli, "temperature", value, 0, 100, &cli->sampling.temperature);

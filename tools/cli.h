@@ -30,7 +30,8 @@ struct cli {
     int         special_count;
     const char *text;                  // tokenizer encode --text TEXT
     bool        specials, template;    // tokenizer encode --specials --template
-    const char *prompt;                // --prompt
+    const char *prompt, *system;       // --prompt, --system
+    bool        chat;                  // --chat: the prompt is a user's message
     const char *ids;                   // --ids
     const char *filter, *json_file;    // bench --filter, --json FILE
     const char *save, *compare;        // bench --save DIR, --compare FILE

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
-// vkmoe generate: continue a text, token by token as it comes.
+// vkmoe generate: continue a text, or with --chat answer it, token by token as it comes.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/log.h"
 #include "runtime/os.h"
+#include "src/data_chat.h"
 #include "src/experts.h"
 #include "src/vkmoe_internal.h"
 #include "tools/cli.h"
@@ -19,6 +20,7 @@ struct generation {
     struct vkmoe_session *session;
     uint32_t             *ids;      // of the prompt
     uint32_t              count, most;
+    uint32_t              stop[2];  // ids that end the text; in a conversation what is said
 };
 
 static bool open_all(struct generation *g)
@@ -30,8 +32,35 @@ static bool open_all(struct generation *g)
     return g->model != NULL;
 }
 
+// The conversation as training shows it: behind the token that ends the text before it, the prompt
+// as a user's message, and what a reply begins with.
+static bool encode_chat(struct generation *g)
+{
+    const struct cli *cli = g->cli;
+    const struct tokenizer *t = g->model->tokenizer;
+    const char *prompt = cli->prompt ? cli->prompt : "", *missing = t ? chat_tag_missing(t) : "";
+    const uint32_t stop = vkmoe_model_stop_id(g->model), first = stop != UINT32_MAX;
+    struct chat chat = {0};
+    if (missing) {
+        log_error("%s: the tokenizer has no special token %s; wanted a model that was trained on "
+                  "conversations", cli->operand[0], *missing ? missing : chat_tags[0]);
+        return false;
+    }
+    const bool ok =
+        (!cli->system ||
+         chat_message(&chat, t, CHAT_SYSTEM, cli->system, strlen(cli->system), false)) &&
+        chat_message(&chat, t, CHAT_USER, prompt, strlen(prompt), false) && chat_reply(&chat, t);
+    g->count = (uint32_t)chat.encoding.count + first;
+    g->ids = malloc(g->count * sizeof *g->ids);
+    if (first) g->ids[0] = stop;
+    if (ok) memcpy(g->ids + first, chat.encoding.id, chat.encoding.count * sizeof *g->ids);
+    g->stop[1] = tokenizer_id(t, chat_tags[CHAT_END]);
+    chat_free(&chat);
+    return ok;
+}
+
 // An empty prompt begins a text: the token that ends the one before.
-static bool encode_prompt(struct generation *g)
+static bool encode_text(struct generation *g)
 {
     const char *prompt = g->cli->prompt ? g->cli->prompt : "";
     const uint32_t stop = vkmoe_model_stop_id(g->model);
@@ -49,6 +78,12 @@ static bool encode_prompt(struct generation *g)
     }
     if (g->count == 0) g->ids[g->count++] = stop;
     return true;
+}
+
+static bool encode_prompt(struct generation *g)
+{
+    g->stop[0] = g->stop[1] = vkmoe_model_stop_id(g->model);
+    return g->cli->chat ? encode_chat(g) : encode_text(g);
 }
 
 static bool open_session(struct generation *g)
@@ -83,7 +118,7 @@ static bool generate(struct generation *g, uint32_t *made)
     for (*made = 0; *made < g->most && !os_interrupted();) {
         uint32_t id;
         if (!vkmoe_session_sample(g->session, &g->cli->sampling, &id)) return false;
-        if (id == vkmoe_model_stop_id(g->model)) break;
+        if (id == g->stop[0] || id == g->stop[1]) break;
         print_token(g, id);
         if (++*made < g->most && !vkmoe_session_feed(g->session, &id, 1)) return false;
     }
@@ -98,12 +133,16 @@ int command_generate(struct cli *cli)
                 cli->operand_count);
         return EXIT_USAGE;
     }
+    if (cli->system && !cli->chat) {
+        fprintf(stderr, "vkmoe generate: --system wants --chat; see vkmoe generate --help\n");
+        return EXIT_USAGE;
+    }
     struct generation g = {.cli = cli};
     uint32_t made = 0;
     os_interrupt_catch();
     bool ok = open_all(&g) && encode_prompt(&g) && open_session(&g);
     const double began = os_seconds();
-    if (ok && cli->prompt) fputs(cli->prompt, stdout);
+    if (ok && cli->prompt && !cli->chat) fputs(cli->prompt, stdout);
     ok = ok && generate(&g, &made);
     if (ok) {
         putchar('\n');
