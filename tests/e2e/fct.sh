@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Patterns with a curriculum: 9 steps and a resume to 20 in the middle of a domain, and a run that was killed,
 # equal 20 steps byte for byte in every order; what metrics and the trace tell; controls; what is refused.
+# The linter of patterns.
 #     fct.sh VKMOE CASE
 . tests/e2e/lib.sh
 case=$2
@@ -94,6 +95,22 @@ refusals()
     must train ref "$tmp/plain" --steps 1
     refused 1 'the tokenizer has no special token [OBSERVE]' -- eval "$tmp/plain" --data "$plain"
     echo "$refusals refusals"
+}
+
+# What is wrong with patterns, line by line, and the table at the end; the status says whether there was anything.
+lint()
+{
+    must on own fct lint assets/fct
+    grep -qx '290 patterns in 14 domains, 0 findings' "$tmp/out" || fail 'no count'
+    [ "$(grep -cE '^[a-z]+ +2[01]( +[0-9]+\.[0-9]){6}$' "$tmp/out")" = 14 ] || fail 'no table'
+    sed '3s/"update": "/&[ACT] /' assets/fct/time.jsonl >"$tmp/time.jsonl"
+    ! on own fct lint "$tmp/time.jsonl" assets/fct/scale.jsonl || fail 'a finding is no failure'
+    grep -q "^$tmp/time.jsonl:3: update: found the tag \[ACT\], wanted no tag" "$tmp/out" || fail 'no finding'
+    grep -qx '41 patterns in 2 domains, 1 findings' "$tmp/out" || fail 'no count of two files'
+    [ ! -s "$tmp/err" ] || fail 'findings are not on stdout'
+    refused 2 'wants lint and files or folders' -- fct lint
+    refused 2 'wants lint' -- fct
+    refused 1 'none.jsonl: cannot open' -- fct lint "$tmp/none.jsonl"
 }
 
 killed()
