@@ -180,6 +180,20 @@ static void unreadable_lines_are_findings(void **state)
     unit_assert_line("none.jsonl", "no such file");
 }
 
+// assets/fct: 290 patterns in the fourteen domains, and nothing to find.
+static void our_own_patterns_are_clean(void **state)
+{
+    (void)state;
+    static const char *const domain[] = {
+        "biology", "cognition", "complexity", "economics", "energy", "information", "language",
+        "mathematics", "philosophy", "physics", "scale", "social", "systems", "time"};
+    const struct fct_lint_report r = lint(UNIT_SOURCE_ROOT "/assets/fct");
+    if (told.count) fail_msg("%s", told.last);
+    assert_int_equal(r.patterns, 290);
+    assert_int_equal(r.domains, COUNT_OF(domain));
+    for (uint32_t i = 0; i < r.domains; i++) assert_string_equal(r.domain[i].name, domain[i]);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(void)
@@ -187,7 +201,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         TEST(a_good_set_has_none), TEST(each_fault_has_its_finding),
         TEST(names_and_openings_are_own), TEST(domains_are_balanced),
-        TEST(unreadable_lines_are_findings),
+        TEST(unreadable_lines_are_findings), TEST(our_own_patterns_are_clean),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
