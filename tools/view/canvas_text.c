@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Text: DejaVu (or another font) through SDL2_ttf, each glyph rendered once and kept as coverage.
+// Text: DejaVu (or another font) through FreeType, each glyph rendered once and kept as coverage.
 #include "tools/view/canvas_text.h"
 
-#include <SDL2/SDL.h>
-#include <SDL2/SDL_ttf.h>
+#include <ft2build.h>
+#include FT_FREETYPE_H
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,19 +16,20 @@ enum { UNKNOWN = 0xfffd, ELLIPSIS = 0x2026, FACES = 3 };
 
 struct glyph {
     uint32_t code;    // 0: free
-    int      x, w, h; // x: from the pen
+    int      x, y, w, h; // from the pen, from the top of the line
     int      advance;
     uint8_t *cover;   // [h][w]
 };
 
 struct face { // a font at one size
-    TTF_Font     *font;
+    FT_Face       font;
     struct glyph *glyph; // [room], open addressing
     uint32_t      count, room;
     int           height, ascent;
 };
 
 struct canvas_fonts {
+    FT_Library  library;
     char        path[FACES][1024]; // sans, bold, mono
     struct face face[FONT_COUNT];
 };
@@ -72,12 +73,12 @@ static bool find_fonts(struct canvas_fonts *f, const char *font)
 
 struct canvas_fonts *canvas_fonts_create(const char *font)
 {
-    if (TTF_Init() != 0) {
-        log_error("SDL2_ttf does not start: %s", TTF_GetError());
-        return NULL;
-    }
     struct canvas_fonts *f = os_alloc(sizeof *f);
-    if (!find_fonts(f, font)) canvas_fonts_destroy(&f);
+    if (FT_Init_FreeType(&f->library) != 0) {
+        log_error("FreeType does not start: out of memory");
+        f->library = NULL;
+    }
+    if (!f->library || !find_fonts(f, font)) canvas_fonts_destroy(&f);
     return f;
 }
 
@@ -85,7 +86,7 @@ static void close_face(struct face *face)
 {
     for (uint32_t i = 0; i < face->room; i++) free(face->glyph[i].cover);
     free(face->glyph);
-    if (face->font) TTF_CloseFont(face->font);
+    if (face->font) FT_Done_Face(face->font);
     *face = (struct face){0};
 }
 
@@ -93,10 +94,13 @@ void canvas_fonts_destroy(struct canvas_fonts **fonts)
 {
     if (!*fonts) return;
     for (uint32_t i = 0; i < FONT_COUNT; i++) close_face(&(*fonts)->face[i]);
+    if ((*fonts)->library) FT_Done_FreeType((*fonts)->library);
     free(*fonts);
-    TTF_Quit();
     *fonts = NULL;
 }
+
+// Lengths of FreeType are in 64ths of a pixel.
+static int ceil_64(FT_Pos length) { return (int)((length + 63) >> 6); }
 
 bool canvas_fonts_scale(struct canvas_fonts *f, float scale)
 {
@@ -104,44 +108,44 @@ bool canvas_fonts_scale(struct canvas_fonts *f, float scale)
         struct face *face = &f->face[i];
         const char *path = f->path[sizes[i].face];
         close_face(face);
-        face->font = TTF_OpenFont(path, (int)(sizes[i].size * scale + 0.5f));
-        if (!face->font) {
-            log_error("%s: no font that opens: %s; wanted a TrueType file", path, TTF_GetError());
+        const int size = (int)(sizes[i].size * scale + 0.5f);
+        int bad = FT_New_Face(f->library, path, 0, &face->font);
+        if (bad) face->font = NULL;
+        else bad = FT_Set_Char_Size(face->font, 0, size * 64, 0, 0);
+        if (bad) {
+            log_error("%s: no font that opens (FreeType error 0x%x); wanted a TrueType file", path,
+                      (unsigned)bad);
             return false;
         }
-        TTF_SetFontHinting(face->font, TTF_HINTING_LIGHT);
-        face->height = TTF_FontHeight(face->font);
-        face->ascent = TTF_FontAscent(face->font);
+        const FT_Face own = face->font;
+        const FT_Fixed unit = own->size->metrics.y_scale;
+        face->height = ceil_64(FT_MulFix(own->ascender - own->descender, unit));
+        face->ascent = ceil_64(FT_MulFix(own->ascender, unit));
     }
     return true;
 }
 
 // ---- glyphs
 
-static void keep_cover(struct glyph *g, SDL_Surface *surface)
+static void keep_cover(struct glyph *g, const FT_Bitmap *from)
 {
-    g->w = surface->w, g->h = surface->h;
+    g->w = (int)from->width, g->h = (int)from->rows;
     g->cover = os_alloc((size_t)g->w * (size_t)g->h + 1);
-    for (int y = 0; y < g->h; y++) {
-        const uint32_t *row =
-            (const uint32_t *)((const uint8_t *)surface->pixels + y * surface->pitch);
-        for (int x = 0; x < g->w; x++) g->cover[y * g->w + x] = (uint8_t)(row[x] >> 24);
-    }
+    for (int y = 0; y < g->h; y++)
+        memcpy(g->cover + y * g->w, from->buffer + y * from->pitch, (size_t)g->w);
 }
 
 static struct glyph render(struct face *face, uint32_t code)
 {
-    const SDL_Color white = {255, 255, 255, 255};
-    const uint32_t shown = TTF_GlyphIsProvided32(face->font, code) ? code
-                           : TTF_GlyphIsProvided32(face->font, UNKNOWN) ? UNKNOWN : '?';
+    const uint32_t shown = FT_Get_Char_Index(face->font, code)      ? code
+                           : FT_Get_Char_Index(face->font, UNKNOWN) ? UNKNOWN : '?';
     struct glyph g = {.code = code};
-    int low = 0;
-    if (TTF_GlyphMetrics32(face->font, shown, &low, NULL, NULL, NULL, &g.advance) != 0) return g;
-    SDL_Surface *surface = TTF_RenderGlyph32_Blended(face->font, shown, white);
-    if (!surface) return g; // a space has none
-    g.x = low < 0 ? low : 0;
-    keep_cover(&g, surface);
-    SDL_FreeSurface(surface);
+    const FT_GlyphSlot slot = face->font->glyph;
+    if (FT_Load_Char(face->font, shown, FT_LOAD_TARGET_LIGHT) != 0) return g;
+    g.advance = ceil_64(slot->metrics.horiAdvance);
+    if (FT_Render_Glyph(slot, FT_RENDER_MODE_NORMAL) != 0) return g;
+    g.x = slot->bitmap_left, g.y = face->ascent - slot->bitmap_top;
+    if (slot->bitmap.pixel_mode == FT_PIXEL_MODE_GRAY) keep_cover(&g, &slot->bitmap);
     return g;
 }
 
@@ -209,7 +213,7 @@ static void put_glyph(struct canvas *c, const struct glyph *g, int x, int y, col
     for (int j = 0; j < g->h; j++)
         for (int i = 0; i < g->w; i++)
             if (g->cover[j * g->w + i])
-                canvas_blend(c, x + g->x + i, y + j, over, g->cover[j * g->w + i]);
+                canvas_blend(c, x + g->x + i, y + g->y + j, over, g->cover[j * g->w + i]);
 }
 
 // Where the text is cut so that it and an ellipsis fit `room`; its width with that.
