@@ -1,76 +1,63 @@
 // SPDX-License-Identifier: MIT
-// Panels of a cairo image surface: axes with round ticks, then what is drawn. See plot.h. Colours
-// are Okabe and Ito's, which people who see fewer colours tell apart; after eight series lines are
-// dashed.
+// Panels of a canvas, the same that the viewer draws on: axes with round ticks, then what is drawn.
+// See plot.h. Colours are Okabe and Ito's, which people who see fewer colours tell apart; after
+// eight series lines are dashed.
 #include "tools/plot.h"
 
 #include "runtime/log.h"
 
-#ifdef HAVE_CAIRO
-#include <cairo.h>
+#ifdef HAVE_PICTURES
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "src/base.h"
+#include "tools/view/canvas.h"
+#include "tools/view/colours.h"
 
 struct plot {
-    cairo_surface_t *surface;
-    cairo_t         *cairo;
-    uint32_t         columns, width, height, next;
+    struct canvas *canvas;
+    uint32_t       columns, width, height, next;
 };
 
 // the data's rectangle of a panel, in pixels and in values
 struct frame { double left, top, right, bottom, x0, x1, y0, y1; };
 
-static const double colours[][3] = {{0.00, 0.45, 0.70}, {0.90, 0.62, 0.00}, {0.00, 0.62, 0.45},
-                                    {0.80, 0.47, 0.65}, {0.84, 0.37, 0.00}, {0.34, 0.71, 0.91},
-                                    {0.30, 0.30, 0.30}, {0.75, 0.70, 0.15}};
+static const float TEXT_SCALE = 1.1f; // sheets are looked at smaller than they are
+
+static const colour colours[] = {0xff0073b3, 0xffe69e00, 0xff009e73, 0xffcc78a6,
+                                 0xffd65e00, 0xff57b5e8, 0xff8a8f98, 0xffbfb326};
 
 struct plot *plot_create(uint32_t columns, uint32_t rows, uint32_t width, uint32_t height)
 {
+    struct canvas *canvas =
+        canvas_create((int)(columns * width), (int)(rows * height), TEXT_SCALE, NULL);
+    if (!canvas) return NULL;
     struct plot *plot = calloc(1, sizeof *plot);
-    *plot = (struct plot){.columns = columns, .width = width, .height = height};
-    plot->surface = cairo_image_surface_create(CAIRO_FORMAT_RGB24, (int)(columns * width),
-                                               (int)(rows * height));
-    plot->cairo = cairo_create(plot->surface);
-    cairo_set_source_rgb(plot->cairo, 1, 1, 1);
-    cairo_paint(plot->cairo);
-    cairo_select_font_face(plot->cairo, "sans-serif", CAIRO_FONT_SLANT_NORMAL,
-                           CAIRO_FONT_WEIGHT_NORMAL);
+    *plot = (struct plot){.canvas = canvas, .columns = columns, .width = width, .height = height};
+    canvas_fill(canvas, (struct rect){0, 0, canvas->width, canvas->height}, theme_light()->panel);
     return plot;
 }
 
+static colour colour_of(uint32_t i) { return colours[i % COUNT_OF(colours)]; }
+
 // ---- text
 
-enum align { LEFT, CENTRE, RIGHT };
-
-static double text_width(struct plot *plot, const char *text)
+// Around a height, before, around or behind a place; as wide as it is, at most `most`.
+static void write_text(struct plot *plot, enum canvas_font font, double x, double y, double most,
+                       enum canvas_align align, colour ink, const char *text)
 {
-    cairo_text_extents_t extents;
-    cairo_text_extents(plot->cairo, text, &extents);
-    return extents.x_advance;
+    const int width = (int)fmin(canvas_text_width(plot->canvas, font, text), most);
+    const int height = canvas_line_height(plot->canvas, font);
+    const int left = align == ALIGN_LEFT ? 0 : align == ALIGN_RIGHT ? width : width / 2;
+    const struct rect box = {(int)x - left, (int)y - height / 2, width, height};
+    canvas_text(plot->canvas, font, box, ALIGN_LEFT, ink, text);
 }
 
-static void draw_text(struct plot *plot, double x, double y, enum align align, const char *text)
+static void label(struct plot *plot, double x, double y, enum canvas_align align, const char *text)
 {
-    const double width = text_width(plot, text);
-    cairo_move_to(plot->cairo, x - (align == CENTRE ? width / 2 : align == RIGHT ? width : 0), y);
-    cairo_show_text(plot->cairo, text);
-}
-
-static void ink(struct plot *plot, double grey)
-{
-    cairo_set_source_rgb(plot->cairo, grey, grey, grey);
-}
-
-static void colour(struct plot *plot, uint32_t i)
-{
-    static const double dash[] = {6, 3};
-    const double *c = colours[i % COUNT_OF(colours)];
-    cairo_set_source_rgb(plot->cairo, c[0], c[1], c[2]);
-    cairo_set_dash(plot->cairo, dash, i < COUNT_OF(colours) ? 0 : 2, 0);
+    write_text(plot, FONT_SMALL, x, y, INFINITY, align, theme_light()->text, text);
 }
 
 // ---- axes
@@ -92,11 +79,17 @@ static double at_y(const struct frame *f, double y)
     return f->bottom - (y - f->y0) / (f->y1 - f->y0) * (f->bottom - f->top);
 }
 
-static void line(struct plot *plot, double x0, double y0, double x1, double y1)
+static void line(struct plot *plot, double x0, double y0, double x1, double y1, float width,
+                 colour ink)
 {
-    cairo_move_to(plot->cairo, x0, y0);
-    cairo_line_to(plot->cairo, x1, y1);
-    cairo_stroke(plot->cairo);
+    canvas_line(plot->canvas, (float)x0, (float)y0, (float)x1, (float)y1, width, ink);
+}
+
+// The rectangle between two corners, whole pixels.
+static struct rect rect_between(double left, double top, double right, double bottom)
+{
+    const int x = (int)lround(left), y = (int)lround(top);
+    return (struct rect){x, y, (int)lround(right) - x, (int)lround(bottom) - y};
 }
 
 static void axis_y(struct plot *plot, const struct frame *f)
@@ -105,10 +98,9 @@ static void axis_y(struct plot *plot, const struct frame *f)
     for (double v = ceil(f->y0 / step) * step; v <= f->y1 + 1e-9 * step; v += step) {
         char text[32];
         snprintf(text, sizeof text, "%.4g", fabs(v) < 1e-9 * step ? 0 : v);
-        ink(plot, 0.9);
-        line(plot, f->left, at_y(f, v), f->right, at_y(f, v));
-        ink(plot, 0.2);
-        draw_text(plot, f->left - 6, at_y(f, v) + 4, RIGHT, text);
+        const double y = floor(at_y(f, v));
+        canvas_fill(plot->canvas, rect_between(f->left, y, f->right, y + 1), theme_light()->grid);
+        label(plot, f->left - 6, y, ALIGN_RIGHT, text);
     }
 }
 
@@ -118,9 +110,10 @@ static void axis_x(struct plot *plot, const struct frame *f)
     for (double v = ceil(f->x0 / step) * step; v <= f->x1 + 1e-9 * step; v += step) {
         char text[32];
         snprintf(text, sizeof text, "%.6g", fabs(v) < 1e-9 * step ? 0 : v);
-        ink(plot, 0.2);
-        line(plot, at_x(f, v), f->bottom, at_x(f, v), f->bottom + 4);
-        draw_text(plot, at_x(f, v), f->bottom + 17, CENTRE, text);
+        const double x = floor(at_x(f, v));
+        canvas_fill(plot->canvas, rect_between(x, f->bottom, x + 1, f->bottom + 5),
+                    theme_light()->dim);
+        label(plot, x, f->bottom + 14, ALIGN_CENTER, text);
     }
 }
 
@@ -132,39 +125,32 @@ static void widen(double *low, double *high)
     if (*low == *high) *low -= 0.5, *high += 0.5;
 }
 
-// Title and labels of the next panel; room for `legend` lines of names on its right.
+// Title and labels of the next panel; room for names on its right.
 static struct frame next_frame(struct plot *plot, const struct plot_chart *chart, double right_room)
 {
+    const struct theme *t = theme_light();
     const double x = plot->next % plot->columns * plot->width;
     const double y = plot->next / plot->columns * plot->height;
     plot->next++;
     const struct frame f = {.left = x + 70,
-                            .top = y + 40,
+                            .top = y + 56,
                             .right = x + plot->width - 16 - right_room,
                             .bottom = y + plot->height - 56};
-    cairo_set_line_width(plot->cairo, 1);
-    cairo_set_dash(plot->cairo, NULL, 0, 0);
-    ink(plot, 0);
-    cairo_set_font_size(plot->cairo, 15);
-    draw_text(plot, x + 16, y + 24, LEFT, chart->title);
-    cairo_set_font_size(plot->cairo, 12);
+    write_text(plot, FONT_TITLE, x + 16, y + 20, plot->width - 32, ALIGN_LEFT, t->text,
+               chart->title);
+    if (chart->y_label)
+        write_text(plot, FONT_SMALL, x + 16, y + 41, plot->width - 32, ALIGN_LEFT, t->dim,
+                   chart->y_label);
     if (chart->x_label)
-        draw_text(plot, (f.left + f.right) / 2, f.bottom + 36, CENTRE, chart->x_label);
-    if (chart->y_label) {
-        cairo_save(plot->cairo);
-        cairo_translate(plot->cairo, x + 16, (f.top + f.bottom) / 2);
-        cairo_rotate(plot->cairo, -M_PI / 2);
-        draw_text(plot, 0, 0, CENTRE, chart->y_label);
-        cairo_restore(plot->cairo);
-    }
+        write_text(plot, FONT_SMALL, (f.left + f.right) / 2, f.bottom + 34, f.right - f.left,
+                   ALIGN_CENTER, t->dim, chart->x_label);
     return f;
 }
 
 static void box(struct plot *plot, const struct frame *f)
 {
-    ink(plot, 0.2);
-    cairo_rectangle(plot->cairo, f->left, f->top, f->right - f->left, f->bottom - f->top);
-    cairo_stroke(plot->cairo);
+    canvas_frame(plot->canvas, rect_between(f->left, f->top, f->right + 1, f->bottom + 1),
+                 theme_light()->dim);
 }
 
 // ---- what is drawn
@@ -176,13 +162,38 @@ static void stretch(double value, double *low, double *high)
     *high = fmax(*high, value);
 }
 
-static void draw_series(struct plot *plot, const struct frame *f, const struct plot_series *s)
+// Of series number i; after as many as there are colours dashed. `way`: how long the curve is.
+static void stroke(struct plot *plot, uint32_t i, const double from[2], const double to[2],
+                   double *way)
 {
-    cairo_new_path(plot->cairo); // text leaves its end as the current point
-    for (uint32_t i = 0; i < s->count; i++)
-        if (isfinite(s->x[i]) && isfinite(s->y[i]))
-            cairo_line_to(plot->cairo, at_x(f, s->x[i]), at_y(f, s->y[i]));
-    cairo_stroke(plot->cairo);
+    enum { DASH = 6, GAP = 3 };
+    const double length = hypot(to[0] - from[0], to[1] - from[1]);
+    const bool dashed = i >= COUNT_OF(colours);
+    for (double at = 0; at < length;) {
+        const double in_dash = fmod(*way + at, DASH + GAP);
+        const double next = (in_dash < DASH ? DASH : DASH + GAP) - in_dash + 1e-6;
+        const double end = dashed ? fmin(length, at + next) : length;
+        const double a = at / length, b = end / length;
+        if (!dashed || in_dash < DASH)
+            line(plot, from[0] + a * (to[0] - from[0]), from[1] + a * (to[1] - from[1]),
+                 from[0] + b * (to[0] - from[0]), from[1] + b * (to[1] - from[1]), 1.8f,
+                 colour_of(i));
+        at = end;
+    }
+    *way += length;
+}
+
+static void draw_series(struct plot *plot, const struct frame *f, const struct plot_series *s,
+                        uint32_t number)
+{
+    double from[2], way = 0;
+    bool some = false;
+    for (uint32_t i = 0; i < s->count; i++) {
+        if (!isfinite(s->x[i]) || !isfinite(s->y[i])) continue;
+        const double to[2] = {at_x(f, s->x[i]), at_y(f, s->y[i])};
+        if (some) stroke(plot, number, from, to, &way);
+        from[0] = to[0], from[1] = to[1], some = true;
+    }
 }
 
 static bool has_points(const struct plot_series *s)
@@ -197,8 +208,8 @@ void plot_lines(struct plot *plot, const struct plot_chart *chart, const struct 
 {
     if (!plot) return;
     double names = 0;
-    cairo_set_font_size(plot->cairo, 12);
-    for (uint32_t i = 0; i < count; i++) names = fmax(names, text_width(plot, series[i].name));
+    for (uint32_t i = 0; i < count; i++)
+        names = fmax(names, canvas_text_width(plot->canvas, FONT_SMALL, series[i].name));
     struct frame f = next_frame(plot, chart, names + 40);
     f.x0 = f.y0 = INFINITY, f.x1 = f.y1 = -INFINITY;
     for (uint32_t s = 0; s < count; s++)
@@ -212,14 +223,24 @@ void plot_lines(struct plot *plot, const struct plot_chart *chart, const struct 
     axis_y(plot, &f), axis_x(plot, &f), box(plot, &f);
     for (uint32_t s = 0, shown = 0; s < count; s++) {
         if (!has_points(&series[s])) continue; // a name without a line would be looked for
-        const double y = f.top + 10 + 18 * shown++;
-        colour(plot, s);
-        cairo_set_line_width(plot->cairo, 1.8);
-        draw_series(plot, &f, &series[s]);
-        line(plot, f.right + 8, y - 4, f.right + 28, y - 4);
-        ink(plot, 0);
-        draw_text(plot, f.right + 32, y, LEFT, series[s].name);
+        const double y = f.top + 8 + 18 * shown++;
+        const double from[] = {f.right + 8, y}, to[] = {f.right + 28, y};
+        draw_series(plot, &f, &series[s], s);
+        stroke(plot, s, from, to, &(double){0});
+        label(plot, f.right + 32, y, ALIGN_LEFT, series[s].name);
     }
+}
+
+static void draw_bar(struct plot *plot, const struct frame *f, const struct plot_bar *bar,
+                     double middle, double half, double base)
+{
+    const double end = at_y(f, bar->value);
+    canvas_fill(plot->canvas,
+                rect_between(middle - half, fmin(end, base), middle + half, fmax(end, base)),
+                colour_of(bar->colour));
+    if (bar->spread > 0)
+        line(plot, middle, at_y(f, bar->value - bar->spread), middle,
+             at_y(f, bar->value + bar->spread), 1, theme_light()->text);
 }
 
 void plot_bars(struct plot *plot, const struct plot_chart *chart, const struct plot_bar *bar,
@@ -242,38 +263,42 @@ void plot_bars(struct plot *plot, const struct plot_chart *chart, const struct p
     else f.y0 = f.y0 >= 0 && f.y0 < 0.5 * f.y1 ? 0 : f.y0 - 0.25 * (f.y1 - f.y0);
     axis_y(plot, &f), box(plot, &f);
     const double base = f.y0 < 0 && f.y1 > 0 ? at_y(&f, 0) : f.bottom; // where bars begin
+    const double each = (f.right - f.left) / count;
     for (uint32_t i = 0; i < count; i++) {
-        const double middle = at_x(&f, i + 0.5), half = 0.32 * (f.right - f.left) / count;
+        const double middle = at_x(&f, i + 0.5);
         if (!isfinite(bar[i].value)) continue;
-        colour(plot, bar[i].colour % (uint32_t)COUNT_OF(colours));
-        cairo_rectangle(plot->cairo, middle - half, at_y(&f, bar[i].value), 2 * half,
-                        base - at_y(&f, bar[i].value));
-        cairo_fill(plot->cairo);
-        ink(plot, 0);
-        if (bar[i].spread > 0)
-            line(plot, middle, at_y(&f, bar[i].value - bar[i].spread), middle,
-                 at_y(&f, bar[i].value + bar[i].spread));
+        draw_bar(plot, &f, &bar[i], middle, 0.32 * each, base);
         // names too long for their bar stand on two heights
-        draw_text(plot, middle, f.bottom + 16 + (i % 2 ? 15 : 0), CENTRE, bar[i].name);
+        const double room = fmin(2 * each - 4, 2 * (f.right + 14 - middle));
+        write_text(plot, FONT_SMALL, middle, f.bottom + 14 + (i % 2 ? 15 : 0), room, ALIGN_CENTER,
+                   theme_light()->text, bar[i].name);
     }
-    ink(plot, 0);
-    if (base < f.bottom) line(plot, f.left, base, f.right, base);
-}
-
-static void cell_text(struct plot *plot, double x, double y, double width, double shade,
-                      double value)
-{
-    char text[32];
-    snprintf(text, sizeof text, "%.3g", value);
-    if (text_width(plot, text) > width - 4) return;
-    ink(plot, shade > 0.5 ? 1 : 0);
-    draw_text(plot, x + width / 2, y, CENTRE, text);
+    if (base < f.bottom)
+        canvas_fill(plot->canvas, rect_between(f.left, base, f.right, base + 1),
+                    theme_light()->dim);
 }
 
 static const char *name_of(const char *const *names, uint32_t i, char number[16])
 {
     snprintf(number, 16, "%u", i);
     return names ? names[i] : number;
+}
+
+// The cells' values, where there is room for all of them.
+static void cell_texts(struct plot *plot, const struct frame *f, const double *value,
+                       const colour *cell, uint32_t rows, uint32_t columns)
+{
+    const double width = (f->right - f->left) / columns, height = (f->bottom - f->top) / rows;
+    if (height < 14) return;
+    for (uint32_t i = 0; i < rows * columns; i++) {
+        char text[32];
+        snprintf(text, sizeof text, "%.3g", value[i]);
+        if (!isfinite(value[i]) || canvas_text_width(plot->canvas, FONT_SMALL, text) > width - 4)
+            continue;
+        write_text(plot, FONT_SMALL, f->left + (i % columns + 0.5) * width,
+                   f->top + (i / columns + 0.5) * height, width, ALIGN_CENTER, colour_on(cell[i]),
+                   text);
+    }
 }
 
 void plot_grid(struct plot *plot, const struct plot_chart *chart, const double *value,
@@ -286,48 +311,32 @@ void plot_grid(struct plot *plot, const struct plot_chart *chart, const double *
     double low = INFINITY, high = -INFINITY;
     for (uint32_t i = 0; i < rows * columns; i++) stretch(value[i], &low, &high);
     widen(&low, &high);
+    colour *cell = calloc((size_t)rows * columns, sizeof *cell);
+    for (uint32_t i = 0; i < rows * columns; i++)
+        cell[i] = isfinite(value[i]) ? colour_between(theme_light()->panel, 0xff00408c,
+                                                      (float)((value[i] - low) / (high - low)))
+                                     : theme_light()->panel;
+    canvas_cells(plot->canvas, rect_between(f.left, f.top, f.right, f.bottom), cell, columns, rows);
+    cell_texts(plot, &f, value, cell, rows, columns);
+    free(cell);
     const double width = (f.right - f.left) / columns, height = (f.bottom - f.top) / rows;
-    for (uint32_t r = 0; r < rows; r++)
-        for (uint32_t c = 0; c < columns; c++) {
-            const double v = value[r * columns + c], shade = (v - low) / (high - low);
-            const double x = f.left + c * width, y = f.top + r * height;
-            if (!isfinite(v)) continue;
-            cairo_set_source_rgb(plot->cairo, 1 - shade, 1 - 0.75 * shade, 1 - 0.45 * shade);
-            cairo_rectangle(plot->cairo, x, y, width, height);
-            cairo_fill(plot->cairo);
-            if (height >= 14) cell_text(plot, x, y + height / 2 + 4, width, shade, v);
-        }
-    ink(plot, 0.2);
     const uint32_t every_row = (uint32_t)ceil(14 / height), every = (uint32_t)ceil(40 / width);
     for (uint32_t r = 0; r < rows; r += every_row)
-        draw_text(plot, f.left - 6, f.top + (r + 0.5) * height + 4, RIGHT,
-                  name_of(row_names, r, number));
+        label(plot, f.left - 6, f.top + (r + 0.5) * height, ALIGN_RIGHT,
+              name_of(row_names, r, number));
     for (uint32_t c = 0; c < columns; c += every)
-        draw_text(plot, f.left + (c + 0.5) * width, f.bottom + 17, CENTRE,
-                  name_of(column_names, c, number));
+        write_text(plot, FONT_SMALL, f.left + (c + 0.5) * width, f.bottom + 14, every * width - 2,
+                   ALIGN_CENTER, theme_light()->text, name_of(column_names, c, number));
     box(plot, &f);
-}
-
-static void plot_destroy(struct plot **plot)
-{
-    cairo_destroy((*plot)->cairo);
-    cairo_surface_destroy((*plot)->surface);
-    free(*plot);
-    *plot = NULL;
 }
 
 bool plot_save(struct plot **plot, const char *path)
 {
     if (!*plot) return true;
-    char beside[4200];
-    snprintf(beside, sizeof beside, "%.4100s.tmp", path);
-    const cairo_status_t status = cairo_surface_write_to_png((*plot)->surface, beside);
-    const bool ok = status == CAIRO_STATUS_SUCCESS && rename(beside, path) == 0;
-    if (!ok) {
-        log_error("%s: cannot write the picture: %s", path, cairo_status_to_string(status));
-        remove(beside);
-    }
-    plot_destroy(plot);
+    const bool ok = canvas_save_png((*plot)->canvas, path);
+    canvas_destroy(&(*plot)->canvas);
+    free(*plot);
+    *plot = NULL;
     return ok;
 }
 
@@ -336,7 +345,8 @@ bool plot_save(struct plot **plot, const char *path)
 struct plot *plot_create(uint32_t columns, uint32_t rows, uint32_t width, uint32_t height)
 {
     (void)columns, (void)rows, (void)width, (void)height;
-    log_warn("no pictures: built without cairo (Debian: libcairo2-dev, then build again)");
+    log_warn("no pictures: built without FreeType or libpng (Debian: libfreetype-dev libpng-dev, "
+             "then build again)");
     return 0;
 }
 

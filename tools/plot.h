@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Pictures of numbers as PNG, drawn by cairo: lines, bars with their spread, and grids, in panels
-// of one sheet. Where the program was built without cairo, plot_create says so once and gives NULL,
-// and all other calls take that NULL and do nothing.
+// Pictures of numbers as PNG, on the viewer's canvas: lines, bars with their spread, and grids, in
+// panels of one sheet. Where the program was built without FreeType or libpng, or there is no font,
+// plot_create says so and gives NULL, and all other calls take that NULL and do nothing.
 #pragma once
 
 #include <stdbool.h>

@@ -46,11 +46,10 @@ driver:any            mesa-vulkan-drivers     Vulkan drivers: AMD, Intel, and th
 needs_check='
 header:cmocka.h       libcmocka-dev           unit tests
 command:c++           g++                     the header as C++
-header:cairo/cairo.h  libcairo2-dev           pictures of sweeps
-header:SDL2/SDL.h     libsdl2-dev             window of the viewer
-header:SDL2/SDL_ttf.h libsdl2-ttf-dev         its text
-header:png.h          libpng-dev              its pictures
+header:png.h          libpng-dev              pictures of reports and of the viewer
+header:freetype2/ft2build.h libfreetype-dev   their text
 font:DejaVuSans.ttf   fonts-dejavu-core       its font
+header:SDL2/SDL.h     libsdl2-dev             window of the viewer
 command:Xvfb          xvfb                    a screen for its test
 command:xdotool       xdotool                 keys and mouse for its test
 layer:VkLayer_khronos_validation vulkan-validationlayers  Vulkan validation
