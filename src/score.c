@@ -46,12 +46,15 @@ void score_answers_destroy(struct score_answer **answers, const struct task *tas
     *answers = NULL;
 }
 
-// Whether the item's choices go behind a cache: by the item alone, so that it always does.
+// Whether the item's choices go behind a cache: by the item alone, so that it always does. With a
+// sliding window the keys that a tile of queries begins with depend on where the queries are cut,
+// and with them the last digits.
 static bool shares(const struct scoring *s, const struct score_requests *r, bool choices)
 {
     const struct config *c = &s->model->model->config;
     uint64_t apart = 0;
-    if (!choices || r->count < 2 || !c->causal || config_leaks(c)) return false;
+    if (!choices || r->count < 2 || !c->causal || config_leaks(c) || c->sliding_window)
+        return false;
     if (s->settings->sharing != SCORE_SHARE_WHERE_IT_PAYS)
         return s->settings->sharing == SCORE_SHARE_ALWAYS;
     for (uint32_t i = 0; i < r->count; i++)

@@ -10,7 +10,8 @@
 //
 // A continuation is a row of a batch whose length is the next power of two, so what it is worth
 // does not depend on what else is in the batch. Where the choices of an item share so much that
-// this saves half of the tokens, the shared part goes into a KV cache once.
+// this saves half of the tokens, the shared part goes into a KV cache once (not with a sliding
+// window, where that would move last digits).
 #pragma once
 
 #include "task.h"
