@@ -30,14 +30,19 @@ struct going {
     uint64_t          done;
 };
 
+static void show(const struct going *g)
+{
+    if (g->progress)
+        progress_update(g->progress, &(struct progress_state){.step = g->done, .loss = NAN,
+                                                              .bits_per_byte = NAN});
+}
+
 static bool take_answer(void *user, uint64_t index)
 {
     struct going *g = user;
     if (g->file && !eval_file_add(g->file, g->run, index)) return false;
     g->done++;
-    if (g->progress)
-        progress_update(g->progress, &(struct progress_state){.step = g->done, .loss = NAN,
-                                                              .bits_per_byte = NAN});
+    show(g);
     return !os_interrupted();
 }
 
@@ -62,6 +67,7 @@ static bool answer_all(struct eval_run *run, struct vkmoe_model *model, const ch
     if (!run->cli->quiet)
         g.progress = progress_create(&(struct progress_params){
             .verb = "eval", .out = stderr, .first = run->resumed, .total = run->task->count});
+    show(&g); // items come some at a time: the first of them is no measure of the others
     bool ok = score_task(model, run->task, &run->settings, run->answers, take_answer, &g);
     progress_destroy(&g.progress);
     if (os_interrupted() && g.done < run->task->count) {
