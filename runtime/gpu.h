@@ -14,7 +14,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { GPU_MAX_BINDINGS = 8, GPU_MAX_PUSH_BYTES = 128, GPU_MAX_SPEC = 16, GPU_MAX_MATRICES = 24 };
+enum { GPU_MAX_BINDINGS = 9, GPU_MAX_PUSH_BYTES = 128, GPU_MAX_SPEC = 16, GPU_MAX_MATRICES = 24 };
 
 // Optional abilities; each can be masked from the command line (--caps -f16,-address) by the name
 // that gpu_cap_name gives, so that every fallback can be forced on any machine.

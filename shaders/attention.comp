@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // KERNEL_ATTENTION (src/kernel.h) with an online softmax (Milakov & Gimelshein 2018; Dao et al.
 // 2022). A team holds HELD of the (query, head) rows that share keys, and walks over the keys BLOCK
-// at a time. Scores are kept in base 2.
+// at a time. Scores are kept in base 2. WITHIN: not past the
+// begin of a document (lib/within.glsl).
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
@@ -19,6 +20,7 @@ TILED_ROWS(k)
 TILED_ROWS(v)
 ROWS_IO(4, o)
 layout(set = 0, binding = 5, scalar) restrict buffer lse_buffer { float lse[]; };
+DOCUMENTS(6)
 
 #include "lib/attention_keys.glsl"
 
@@ -30,9 +32,10 @@ void main()
     if (index >= tiles * batch * kv_heads) return;
     const uint tile = tiles - 1 - index % tiles; // the longest first
     const uint b = index / tiles / kv_heads, kv = index / tiles % kv_heads;
+    DOCUMENTS_OF(b)
     const uint top = tile * TEAMS * HELD, last = min(top + TEAMS * HELD, rows) - 1;
     const uint end = pass_end(keys_end(last / group));
-    const uint begin = max(window_begin(keys_end(top / group)), first);
+    const uint begin = max(KEYS_BEGIN(top / group, keys_end(top / group)), first);
     if (begin >= end) return;
     const uint row0 = top + team() * HELD; // rows past the last compute it again, store nothing
     const uint at0 = b * seq * heads + kv * group;
@@ -51,7 +54,7 @@ void main()
     [[unroll]] for (uint o = 0; o < OWN; o++) {
         const uint row = min(row0 + own_row(o), last), i = row / group;
         own_end[o] = pass_end(keys_end(i));
-        own_begin[o] = max(window_begin(keys_end(i)), first);
+        own_begin[o] = max(KEYS_BEGIN(i, keys_end(i)), first);
         most[o] = NEVER;
         total[o] = 0.0;
         if (first > 0 && is_old(i)) { // goes on where the passes before ended

@@ -19,6 +19,7 @@ layout(set = 0, binding = 4, scalar) readonly restrict buffer lse_buffer { float
 layout(set = 0, binding = 5, scalar) readonly restrict buffer delta_buffer { float delta[]; };
 ROWS_IO(6, dk)
 ROWS_IO(7, dv)
+DOCUMENTS(8)
 
 // Walked over: (query, head) pairs, `pair` counting from the first query's first head.
 #ifdef TILE
@@ -48,6 +49,30 @@ vec4 of_row(PACK4 x, uint chunk)
 // the first query that sees key j, and one past the last
 uint queries_from(uint j) { return bidirectional != 0 ? 0 : j; }
 uint queries_of(uint j) { return window != 0 && window < seq - j ? j + window : seq; }
+#ifdef WITHIN
+// the first query behind the document of key j
+uint document_end(uint j)
+{
+    uint low = j + 1, high = queries_of(j);
+    while (low < high) {
+        const uint middle = low + (high - low) / 2;
+        if (begins[begins_at + middle] > j) high = middle;
+        else low = middle + 1;
+    }
+    return high;
+}
+// whether a query of this pass sees key j: the first that might does
+bool is_seen(uint j)
+{
+    const uint i = max(j, first);
+    return i < pass_end(queries_of(j)) && begins[begins_at + i] <= j;
+}
+#define QUERIES_END(j) document_end(j)
+#define IS_UNSEEN(j)   (!is_seen(j))
+#else
+#define QUERIES_END(j) queries_of(j)
+#define IS_UNSEEN(j)   (max(queries_from(j), first) >= pass_end(queries_of(j)))
+#endif
 
 void main()
 {
@@ -57,9 +82,10 @@ void main()
     if (index >= tiles * batch * kv_heads) return;
     const uint tile = index % tiles; // the longest first
     const uint b = index / tiles / kv_heads, kv = index / tiles % kv_heads;
+    DOCUMENTS_OF(b)
     const uint top = tile * TEAMS * HELD, last = min(top + TEAMS * HELD, seq) - 1;
     const uint queries_begin = max(queries_from(top), first);
-    const uint queries_end = pass_end(queries_of(last));
+    const uint queries_end = pass_end(QUERIES_END(last));
     if (queries_begin >= queries_end) return;
     const uint j0 = top + team() * HELD;
     const uint at0 = b * seq * heads + kv * group;
@@ -75,6 +101,11 @@ void main()
         }
     }
 
+#ifdef WITHIN
+    uint own_end[OWN];
+    [[unroll]] for (uint o = 0; o < OWN; o++)
+        own_end[o] = document_end(min(j0 + own_row(o), last));
+#endif
     uint i = queries_begin, h = 0; // query and head: a row of q, do, lse, delta
 #ifdef TILE
     const uint pairs = (queries_end - queries_begin) * group;
@@ -106,7 +137,11 @@ void main()
         const float row_lse = scalars.x * LOG2E, row_delta = scalars.y;
         [[unroll]] for (uint o = 0; o < OWN; o++) {
             const uint j = j0 + own_row(o);
+#ifdef WITHIN
+            const bool seen = j <= i && i < own_end[o];
+#else
             const bool seen = (bidirectional != 0 || j <= i) && (window == 0 || i - j < window);
+#endif
             prob[o] = seen ? exp2(prob[o] - row_lse) : 0.0;
             d_score[o] = prob[o] * (d_score[o] - row_delta);
         }
@@ -129,7 +164,7 @@ void main()
 
     [[unroll]] for (uint r = 0; r < HELD; r++) {
         const uint j = j0 + r, at = key0 + j * kv_heads;
-        if (j > last || max(queries_from(j), first) >= pass_end(queries_of(j))) continue;
+        if (j > last || IS_UNSEEN(j)) continue;
         [[unroll]] for (uint c = 0; c < CHUNKS; c++) {
             vec4 x = sum_k[r * CHUNKS + c] * scale, y = sum_v[r * CHUNKS + c];
             if (queries_from(j) < first) x += load_dk(at, c), y += load_dv(at, c);

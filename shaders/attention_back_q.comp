@@ -19,12 +19,13 @@ ROWS_IN(3, d_o)
 layout(set = 0, binding = 4, scalar) readonly restrict buffer lse_buffer { float lse[]; };
 layout(set = 0, binding = 5, scalar) readonly restrict buffer delta_buffer { float delta[]; };
 ROWS_IO(6, dq)
+DOCUMENTS(7)
 
 uint keys_end(uint i) { return bidirectional != 0 ? seq : i + 1; }
 // keys [x, y) that query i sees, of this pass
 uvec2 keys_of(uint i)
 {
-    return uvec2(max(window_begin(keys_end(i)), first), pass_end(keys_end(i)));
+    return uvec2(max(KEYS_BEGIN(i, keys_end(i)), first), pass_end(keys_end(i)));
 }
 
 void main()
@@ -35,6 +36,7 @@ void main()
     if (index >= tiles * batch * kv_heads) return;
     const uint tile = tiles - 1 - index % tiles; // the longest first
     const uint b = index / tiles / kv_heads, kv = index / tiles % kv_heads;
+    DOCUMENTS_OF(b)
     const uint top = tile * TEAMS * HELD, last = min(top + TEAMS * HELD, rows) - 1;
     const uint end = keys_of(last / group).y, begin = keys_of(top / group).x;
     if (begin >= end) return;
@@ -109,7 +111,7 @@ void main()
             // loaded in any case: with a branch around it lavapipe of Mesa 26.1.6 loses the stores
             // of some components (LLVM 21; f32 with 8 rows of 32, f16 with 8 of 128)
             const vec4 x = sum[r * CHUNKS + c] * scale, old = load_dq(at, c);
-            save_dq(at, c, window_begin(keys_end(i)) < first ? x + old : x);
+            save_dq(at, c, KEYS_BEGIN(i, keys_end(i)) < first ? x + old : x);
         }
     }
 }

@@ -29,6 +29,7 @@ layout(set = 0, binding = 2, scalar) readonly buffer k_eights { uvec4 k_8[]; };
 layout(set = 0, binding = 3, scalar) readonly buffer v_eights { uvec4 v_8[]; };
 layout(set = 0, binding = 4, scalar) buffer o_four { PACK4 o_4[]; };
 layout(set = 0, binding = 5, scalar) buffer lse_buffer { float lse[]; };
+DOCUMENTS(6)
 #include "lib/attention_keys.glsl"
 
 const uint PARTS = ROWS / MATRIX_M, THREADS = PARTS * SUBGROUP;
@@ -200,15 +201,17 @@ void main()
     if (index >= tiles * batch * kv_heads) return;
     const uint tile = tiles - 1 - index % tiles; // the longest first
     const uint b = index / tiles / kv_heads, kv = index / tiles % kv_heads;
+    DOCUMENTS_OF(b)
     const uint top = tile * ROWS, last = min(top + ROWS, rows) - 1;
     const uint end = pass_end(keys_end(last / group));
-    const uint begin = max(window_begin(keys_end(top / group)), first);
+    const uint begin = max(KEYS_BEGIN(top / group, keys_end(top / group)), first);
     if (begin >= end) return;
     const uint at0 = b * seq * heads + kv * group, key0 = b * stride * kv_heads + kv;
 
     const uint row = gl_SubgroupInvocationID / SHARE, part = gl_SubgroupInvocationID % SHARE;
     const uint own = top + gl_SubgroupID * MATRIX_M + row, i = min(own, last) / group;
-    const uint own_end = pass_end(keys_end(i)), own_begin = max(window_begin(keys_end(i)), first);
+    const uint own_end = pass_end(keys_end(i));
+    const uint own_begin = max(KEYS_BEGIN(i, keys_end(i)), first);
     const uint sub_end = subgroupMax(own_end), sub_begin = subgroupMin(own_begin);
     const uint slot = TILES + gl_SubgroupID * S_SLOT;
     const uint factor_slot = TILES + PARTS * S_SLOT + gl_SubgroupID * F_SLOT;

@@ -5,10 +5,12 @@
 #extension GL_GOOGLE_include_directive : require
 #include "lib/head.glsl"
 #include "lib/pack.glsl"
+#include "lib/within.glsl"
 
 STORE_IN(0, x)
 STORE_IN(1, gate)
 STORE_OUT(2, y)
+DOCUMENTS(3)
 layout(push_constant, scalar) uniform push_words { uint rows, cols, seq, first, back; };
 
 void main()
@@ -17,7 +19,11 @@ void main()
     if (t >= rows) return;
     const uint n = quads(cols), own = first + t;
     const uint edge = back != 0 ? t + 1 : t; // where a sequence begins, no share crosses
+#ifdef WITHIN
+    const bool shares = edge % seq != 0 && begins[edge] < edge % seq;
+#else
     const bool shares = first != 0 || edge % seq != 0;
+#endif
     const uint other = !shares ? own : back != 0 ? own + 1 : own - 1;
     for (uint i = LANE; i < n; i += LANES) {
         const vec4 g = 1.0 / (1.0 + exp(-unpack(gate_4[i])));

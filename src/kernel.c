@@ -258,6 +258,7 @@ const struct kernel_use *kernels_uses(const struct kernels *kernels, uint32_t *c
 void kernels_note(struct kernels *k, enum kernel_op op, enum dtype store,
                   const struct kernel_size *size, double flops)
 {
+    op = kernel_plain_of(op);
     for (uint32_t i = 0; i < k->use_count; i++)
         if (k->use[i].op == op && k->use[i].store == store &&
             memcmp(&k->use[i].size, size, sizeof *size) == 0) {
@@ -284,7 +285,7 @@ static uint32_t nearest(const struct kernels *kernels, enum kernel_op op, enum d
     for (uint32_t i = 0; i < kernels->choice_count; i++) {
         const struct kernel_choice *c = &kernels->choice[i];
         const double far = kernel_distance(size, &c->size);
-        if (c->op != op || c->store != store || far >= least) continue;
+        if (c->op != kernel_plain_of(op) || c->store != store || far >= least) continue;
         for (uint32_t j = 0; j < count; j++)
             if (memcmp(&c->shape, &list[j], sizeof *list) == 0) best = j, least = far;
     }

@@ -99,6 +99,12 @@ enum kernel_op {
     // dgate[c] += g (1 - g) * sum over rows of dy[t] * (x[t - 1] - x[t]). push_smear
     // r x STORE[R][C], r gate STORE[C], r dy STORE[R][C], m dgate f32[C]
     KERNEL_SMEAR_BACK_GATE,
+    // The two for sequences of documents, which end where a sequence does for them: `begins` as in
+    // attention_within; first is 0. push_smear
+    // r x STORE[R][C], r gate STORE[C], w y STORE[R][C], r begins u32[R]
+    KERNEL_SMEAR_WITHIN,
+    // r x, r gate, r dy STORE[R][C], m dgate f32[C], r begins u32[R]
+    KERNEL_SMEAR_BACK_GATE_WITHIN,
     // Every matmul ends in the same way (lib/epilogue.glsl):
     //     c = act(scale * sum + bias[column]) (+ r where add),
     // r may be c; bias is bound always (anything of its own range) and read only where push.bias.
@@ -162,6 +168,16 @@ enum kernel_op {
     // [first, first + count), and keys before `first` add. push_attention
     // r q, r k, r v, r do, r lse, r delta, m dk STORE[B*S][kv_heads][D], m dv like dk
     KERNEL_ATTENTION_BACK_KV,
+    // The three for sequences of several documents: query i sees no key before the place
+    // begins[i] in its sequence, where its document begins. begins never falls along a sequence
+    // and is at most i. step.base 0, step.length 0 or at least S, stride = S; not bidirectional.
+    // Tiles of keys that no row of a workgroup sees are not visited. push_attention
+    // r step, r q, r k, r v, m o, m lse, r begins u32[B*S]
+    KERNEL_ATTENTION_WITHIN,
+    // r q, r k, r v, r do, r lse, r delta, m dq, r begins u32[B*S]
+    KERNEL_ATTENTION_BACK_Q_WITHIN,
+    // r q, r k, r v, r do, r lse, r delta, m dk, m dv, r begins u32[B*S]
+    KERNEL_ATTENTION_BACK_KV_WITHIN,
     // One query at position step.base over the keys that it sees, in `parts` runs of
     // kernel_decode_chunk() keys (flash-decoding, Dao et al. 2023); the last ones may be empty.
     // With one part it writes o, else for each part that is not empty sum = {largest score / ln 2,

@@ -64,7 +64,7 @@ static uint32_t decode_held(const struct gpu_caps *caps, uint32_t head_dim, uint
 static bool tile_shape(const struct gpu_caps *caps, enum kernel_op op, enum dtype store,
                        uint32_t head_dim, struct kernel_shape *shape)
 {
-    const bool forward = op == KERNEL_ATTENTION; // backward keeps more of each row
+    const bool forward = kernel_plain_of(op) == KERNEL_ATTENTION; // backward keeps more of each row
     const uint32_t row = 2 * head_dim * (uint32_t)dtype_bytes(store);
     const uint32_t tiled = min_u32(TILE_BYTES / row / 4 * 4, MOST_TILED);
     *shape = forward ? shape_of(caps, head_dim, 4, 32) : shape_of(caps, head_dim, 2, 16);
@@ -143,10 +143,10 @@ uint32_t kernel_decode_parts(const struct gpu_caps *caps, const struct push_atte
 uint32_t kernel_attention_span(const struct gpu_caps *caps, enum kernel_op op,
                                const struct push_attention *p)
 {
-    const bool kv = op == KERNEL_ATTENTION_BACK_KV;
+    const bool kv = kernel_plain_of(op) == KERNEL_ATTENTION_BACK_KV;
     if (caps->type == GPU_TYPE_CPU)
         return kv ? max_u32(TURNS / (p->heads / p->kv_heads), 1) : TURNS;
-    const double flops = kv ? 8 : op == KERNEL_ATTENTION ? 4 : 6;
+    const double flops = kv ? 8 : kernel_plain_of(op) == KERNEL_ATTENTION ? 4 : 6;
     const double each = flops * p->batch * p->seq * p->heads * p->head_dim; // of a key
     return (uint32_t)(1 + (uint64_t)(pass_flops / each) / PASS_LEAST) * PASS_LEAST;
 }

@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "src/kernel_case_fill.h"
+#include "src/kernel_shape.h"
 #include "src/ref/ref.h"
 
 // ---- embedding, norms, elements
@@ -107,6 +108,13 @@ static void smear(struct kernel_case *c)
     output(c, 2, KERNEL_CASE_STORE, 6 * 75);
 }
 
+// Of two sequences of three rows, the second of which begins with a document of one.
+static void smear_begins(struct kernel_case *c, uint32_t b)
+{
+    static const uint32_t begins[] = {0, 0, 0, 0, 1, 1};
+    memcpy(words(c, b, COUNT_OF(begins)), begins, sizeof begins);
+}
+
 static void smear_back_gate(struct kernel_case *c)
 {
     PUSH(c, push_smear, .rows = 6, .cols = 75, .seq = 3);
@@ -114,6 +122,18 @@ static void smear_back_gate(struct kernel_case *c)
     numbers(c, 1, KERNEL_CASE_STORE, 75);
     numbers(c, 2, KERNEL_CASE_STORE, 6 * 75);
     numbers(c, 3, DTYPE_F32, 75);
+}
+
+static void smear_within(struct kernel_case *c)
+{
+    smear(c);
+    smear_begins(c, 3);
+}
+
+static void smear_back_gate_within(struct kernel_case *c)
+{
+    smear_back_gate(c);
+    smear_begins(c, 4);
 }
 
 static void cast(struct kernel_case *c)
@@ -157,6 +177,19 @@ static void attention(struct kernel_case *c)
     output(c, 5, DTYPE_F32, queries(&p));
 }
 
+// Documents of two, one and two tokens.
+static const uint32_t *attention_begins(struct kernel_case *c, uint32_t b)
+{
+    static const uint32_t begins[] = {0, 0, 2, 3, 3};
+    return memcpy(words(c, b, COUNT_OF(begins)), begins, sizeof begins);
+}
+
+static void attention_within(struct kernel_case *c)
+{
+    attention(c);
+    attention_begins(c, 6);
+}
+
 static void attention_delta(struct kernel_case *c)
 {
     PUSH(c, push_norm, .rows = 21, .cols = 37);
@@ -166,15 +199,17 @@ static void attention_delta(struct kernel_case *c)
 }
 
 // The log-sum-exp of the scores, from the reference of the forward.
-static void reference_lse(struct kernel_case *c, uint64_t q)
+static void reference_lse(struct kernel_case *c, uint64_t q, const uint32_t *begins)
 {
     static const struct step_words start;
     struct gpu_ref_call forward = {.push = c->push, .tag = (int)c->kernel->store};
     void *o = arena_alloc(c->arena, (size_t)q * 4);
     void *const buffers[] = {(void *)(uintptr_t)&start, c->binding[0].data, c->binding[1].data,
-                             c->binding[2].data, o, c->binding[4].data};
+                             c->binding[2].data, o, c->binding[4].data,
+                             (void *)(uintptr_t)begins};
     memcpy(forward.buffer, buffers, sizeof buffers);
-    ref_attention(&forward);
+    if (begins) ref_attention_within(&forward);
+    else ref_attention(&forward);
 }
 
 static void attention_back(struct kernel_case *c)
@@ -188,13 +223,13 @@ static void attention_back(struct kernel_case *c)
     // of a given size the scores are small: what an even softmax has is near enough
     fill(c, 4, DTYPE_F32, queries(&p), log(p.seq) + 1, 0);
     numbers(c, 5, DTYPE_F32, queries(&p));
-    if (!c->size.rows) reference_lse(c, q);
-    if (c->kernel->op == KERNEL_ATTENTION_BACK_Q) {
-        output(c, 6, KERNEL_CASE_STORE, q);
-        return;
-    }
-    output(c, 6, KERNEL_CASE_STORE, kv);
-    output(c, 7, KERNEL_CASE_STORE, kv);
+    const enum kernel_op op = kernel_plain_of(c->kernel->op);
+    const bool to_q = op == KERNEL_ATTENTION_BACK_Q;
+    output(c, 6, KERNEL_CASE_STORE, to_q ? q : kv);
+    if (!to_q) output(c, 7, KERNEL_CASE_STORE, kv);
+    const bool within = op != c->kernel->op;
+    const uint32_t *const begins = within ? attention_begins(c, to_q ? 7 : 8) : NULL;
+    if (!c->size.rows) reference_lse(c, q, begins);
 }
 
 // 67 keys in two parts
@@ -382,6 +417,9 @@ static kernel_case_fn *const fills[KERNEL_COUNT] = {
     [KERNEL_ATTENTION_DELTA] = attention_delta,
     [KERNEL_ATTENTION_BACK_Q] = attention_back,
     [KERNEL_ATTENTION_BACK_KV] = attention_back,
+    [KERNEL_ATTENTION_WITHIN] = attention_within,
+    [KERNEL_ATTENTION_BACK_Q_WITHIN] = attention_back,
+    [KERNEL_ATTENTION_BACK_KV_WITHIN] = attention_back,
     [KERNEL_ATTENTION_DECODE] = attention_decode,
     [KERNEL_ATTENTION_MERGE] = attention_merge,
     [KERNEL_ACTIVATE] = activate,
@@ -396,6 +434,8 @@ static kernel_case_fn *const fills[KERNEL_COUNT] = {
     [KERNEL_COLUMN_SUMF] = column_sum,
     [KERNEL_SMEAR] = smear,
     [KERNEL_SMEAR_BACK_GATE] = smear_back_gate,
+    [KERNEL_SMEAR_WITHIN] = smear_within,
+    [KERNEL_SMEAR_BACK_GATE_WITHIN] = smear_back_gate_within,
     [KERNEL_SUM] = sum,
     [KERNEL_CAST] = cast,
     [KERNEL_SAMPLE] = sample,

@@ -54,7 +54,14 @@ bool kernel_is_attention(enum kernel_op op)
 {
     return op == KERNEL_ATTENTION || op == KERNEL_ATTENTION_BACK_Q ||
            op == KERNEL_ATTENTION_BACK_KV || op == KERNEL_ATTENTION_DECODE ||
-           op == KERNEL_ATTENTION_MERGE;
+           op == KERNEL_ATTENTION_MERGE || kernel_plain_of(op) != op;
+}
+
+enum kernel_op kernel_plain_of(enum kernel_op op)
+{
+    if (op == KERNEL_ATTENTION_WITHIN) return KERNEL_ATTENTION;
+    if (op == KERNEL_ATTENTION_BACK_Q_WITHIN) return KERNEL_ATTENTION_BACK_Q;
+    return op == KERNEL_ATTENTION_BACK_KV_WITHIN ? KERNEL_ATTENTION_BACK_KV : op;
 }
 
 // ---- flat matmuls

@@ -10,6 +10,9 @@ bool kernel_is_matmul(enum kernel_op op);    // dense and grouped, without matve
 // The bindings that a variant reads as texel buffers, a bit each.
 uint32_t kernel_texels(enum kernel_op op, enum kernel_variant variant);
 bool kernel_is_attention(enum kernel_op op); // shapes hang on head_dim
+// What is measured in place of this operation, which takes the shapes that were chosen for it:
+// attention for attention_within, ...; else itself.
+enum kernel_op kernel_plain_of(enum kernel_op op);
 
 // How the operands of a matmul lie: constant FORM of the modules that several operations share.
 enum kernel_form { FORM_NT, FORM_NN, FORM_TN };

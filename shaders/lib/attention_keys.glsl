@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The keys that query i of attention sees; after attention_push.glsl and the step buffer `words`.
+// The keys that query i of attention sees; after attention_push.glsl and the step buffer `words`
+// (WITHIN: and begins, DOCUMENTS).
 // One past the last one:
 uint keys_end(uint i)
 {
@@ -11,6 +12,6 @@ uint keys_end(uint i)
 bool is_seen(uint i)
 {
     const uint end = keys_end(i);
-    return max(window_begin(end), first) < pass_end(end);
+    return max(KEYS_BEGIN(i, end), first) < pass_end(end);
 }
-bool is_old(uint i) { return window_begin(keys_end(i)) < first; }
+bool is_old(uint i) { return KEYS_BEGIN(i, keys_end(i)) < first; }

@@ -12,3 +12,15 @@ layout(push_constant, scalar) uniform push_words {
 };
 uint pass_end(uint end) { return count == 0 ? end : min(end, first + count); }
 uint window_begin(uint end) { return window != 0 && end > window ? end - window : 0; }
+
+// The first key that query i sees, where it sees none from `end` on. DOCUMENTS_OF(b): b is the
+// sequence that i counts in.
+#include "within.glsl"
+#ifdef WITHIN
+uint begins_at;
+#define DOCUMENTS_OF(b)    begins_at = b * seq;
+#define KEYS_BEGIN(i, end) max(window_begin(end), begins[begins_at + (i)])
+#else
+#define DOCUMENTS_OF(b)
+#define KEYS_BEGIN(i, end) window_begin(end)
+#endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // References of attention, its gradients, attention_decode and attention_merge: plain sums over the
-// visible keys.
+// visible keys; `begins` (or NULL) is where documents begin, for the operations within them.
 // p_ij = exp(scale q_i k_j - lse_i); delta_i = o_i do_i; ds_ij = p_ij (do_i v_j - delta_i);
 // dq_i = scale sum_j ds_ij k_j; dk_j = scale sum_i ds_ij q_i; dv_j = sum_i p_ij do_i.
 #include "src/kernel_attention.h"
@@ -15,6 +15,12 @@ static struct keys visible(size_t end, uint32_t window)
 }
 
 // those of them that this pass is for
+// those that the document of token `at` has
+static struct keys in_document(struct keys keys, const uint32_t *begins, size_t at)
+{
+    return (struct keys){begins ? max_u64(keys.first, begins[at]) : keys.first, keys.end};
+}
+
 static struct keys in_pass(struct keys keys, const struct push_attention *p)
 {
     const size_t end = p->count ? (size_t)p->first + p->count : keys.end;
@@ -71,7 +77,7 @@ static void finish_row(const struct gpu_ref_call *call, size_t row, const struct
     *lse = (float)(most + log(sum));
 }
 
-void ref_attention(const struct gpu_ref_call *call)
+static void attention(const struct gpu_ref_call *call, const uint32_t *begins)
 {
     const struct push_attention *p = call->push;
     const struct step_words *step = call->buffer[0];
@@ -83,13 +89,18 @@ void ref_attention(const struct gpu_ref_call *call)
                 const size_t seen = p->bidirectional ? valid : min_u64(i + 1, valid);
                 const size_t end = min_u64(step->base + seen, p->stride);
                 const size_t at = (b * p->stride * p->kv_heads + h / group) * p->head_dim;
-                const struct keys keys = visible(end, p->window), now = in_pass(keys, p);
+                const struct keys keys =
+                    in_document(visible(end, p->window), begins, b * p->seq + i);
+                const struct keys now = in_pass(keys, p);
                 if (now.first >= now.end) continue;
                 struct attended a;
                 attend(call, row * p->head_dim, now, at, &a);
                 finish_row(call, row, &a, keys.first < p->first);
             }
 }
+
+void ref_attention(const struct gpu_ref_call *call) { attention(call, NULL); }
+void ref_attention_within(const struct gpu_ref_call *call) { attention(call, call->buffer[6]); }
 
 // ---- attention_decode and attention_merge: part i of the keys, in [head][part] arrays
 
@@ -175,7 +186,7 @@ static struct pair pair_make(const struct gpu_ref_call *call, size_t b, size_t i
     return pair;
 }
 
-void ref_attention_back_q(const struct gpu_ref_call *call)
+static void attention_back_q(const struct gpu_ref_call *call, const uint32_t *begins)
 {
     const struct push_attention *p = call->push;
     double *sum = calloc(p->head_dim, sizeof *sum);
@@ -183,7 +194,9 @@ void ref_attention_back_q(const struct gpu_ref_call *call)
         for (size_t i = 0; i < p->seq; i++)
             for (size_t h = 0; h < p->heads; h++) {
                 const size_t seen = p->bidirectional ? p->seq : i + 1;
-                const struct keys keys = visible(seen, p->window), now = in_pass(keys, p);
+                const struct keys keys =
+                    in_document(visible(seen, p->window), begins, b * p->seq + i);
+                const struct keys now = in_pass(keys, p);
                 const size_t q = ((b * p->seq + i) * p->heads + h) * p->head_dim;
                 if (now.first >= now.end) continue;
                 for (size_t d = 0; d < p->head_dim; d++)
@@ -196,6 +209,12 @@ void ref_attention_back_q(const struct gpu_ref_call *call)
                 for (size_t d = 0; d < p->head_dim; d++) ref_store(call, 6, q + d, sum[d]);
             }
     free(sum);
+}
+
+void ref_attention_back_q(const struct gpu_ref_call *call) { attention_back_q(call, NULL); }
+void ref_attention_back_q_within(const struct gpu_ref_call *call)
+{
+    attention_back_q(call, call->buffer[7]);
 }
 
 // Adds dk and dv of key j of kv head g, from these queries, to sum[0 .. D) and sum[D .. 2D).
@@ -214,7 +233,17 @@ static void back_key(const struct gpu_ref_call *call, size_t b, size_t j, size_t
         }
 }
 
-void ref_attention_back_kv(const struct gpu_ref_call *call)
+// one past the last query of sequence b that key j's document has
+static size_t last_query(const struct push_attention *p, const uint32_t *begins, size_t b,
+                         size_t j)
+{
+    size_t end = p->window ? min_u64(p->seq, j + p->window) : p->seq;
+    for (size_t i = j; begins && i < end; i++)
+        if (begins[b * p->seq + i] > j) end = i;
+    return end;
+}
+
+static void attention_back_kv(const struct gpu_ref_call *call, const uint32_t *begins)
 {
     const struct push_attention *p = call->push;
     const size_t dim = p->head_dim;
@@ -223,7 +252,7 @@ void ref_attention_back_kv(const struct gpu_ref_call *call)
         for (size_t j = 0; j < p->seq; j++)
             for (size_t g = 0; g < p->kv_heads; g++) {
                 const size_t k = ((b * p->stride + j) * p->kv_heads + g) * dim;
-                const size_t end = p->window ? min_u64(p->seq, j + p->window) : p->seq;
+                const size_t end = last_query(p, begins, b, j);
                 const size_t begin = p->bidirectional ? 0 : j;
                 const struct keys queries = in_pass((struct keys){begin, end}, p);
                 if (queries.first >= queries.end) continue;
@@ -234,4 +263,10 @@ void ref_attention_back_kv(const struct gpu_ref_call *call)
                 for (size_t d = 0; d < dim; d++) ref_store(call, 7, k + d, sum[dim + d]);
             }
     free(sum);
+}
+
+void ref_attention_back_kv(const struct gpu_ref_call *call) { attention_back_kv(call, NULL); }
+void ref_attention_back_kv_within(const struct gpu_ref_call *call)
+{
+    attention_back_kv(call, call->buffer[8]);
 }

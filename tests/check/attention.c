@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // attention: odd head sizes, grouped heads, windows, cache prefill, large and tied scores, in the
-// shape of CPU drivers and in that of GPUs.
+// shape of CPU drivers and in that of GPUs; the same within documents.
 #include "attention.h"
 
 #include <math.h>
@@ -10,7 +10,9 @@ static void check_shape(struct check *t, struct attention_case c)
     if (c.scale == 0) c.scale = 1;
     const uint64_t q = (uint64_t)c.batch * c.seq * c.heads;
     const uint64_t k = (uint64_t)c.batch * c.stride * c.kv_heads;
-    check_begin(t, KERNEL_ATTENTION, c.head_dim, ATTENTION_FORMAT, ATTENTION_VALUES(c));
+    const bool within = c.documents != DOCUMENTS_NONE;
+    check_begin(t, within ? KERNEL_ATTENTION_WITHIN : KERNEL_ATTENTION, c.head_dim,
+                ATTENTION_FORMAT, ATTENTION_VALUES(c));
     const struct push_attention push = attention_push(c);
     if (!check_some_variant(t, &push)) return;
     check_step(t, 0, &(struct step_words){.base = c.base, .length = c.length});
@@ -19,6 +21,7 @@ static void check_shape(struct check *t, struct attention_case c)
     check_normal(t, 3, CHECK_STORE, k * c.head_dim, 1);
     check_output(t, 4, CHECK_STORE, q * c.head_dim);
     check_output(t, 5, DTYPE_F32, q);
+    if (within) check_begins(t, &c, 6);
     check_passes_before(t, &push);
     // an exponent of n has lost log2(n) bits before exp sees it
     check_run(t, &push, c.scale > 2 ? 1e-7 : 1e-10);
@@ -67,6 +70,14 @@ static void check_all(struct check *t)
     check_shape(t, (struct attention_case){1, 32, 64, 4, 2, 32, .base = 3, .length = 5}); // padded
 }
 
+static void check_documents(struct check *t)
+{
+    attention_documents_each(t, check_shape);
+    // as the evaluator says it: of all tokens of the batch
+    check_shape(t, (struct attention_case){3, 16, 16, 4, 2, 64, .length = 48,
+                                           .documents = DOCUMENTS_RANDOM});
+}
+
 // Padding must not pull in keys that were never written: here they are NaN.
 static void check_unwritten(struct check *t)
 {
@@ -94,5 +105,6 @@ static void check_unwritten(struct check *t)
 void check_attention(struct check *t)
 {
     check_both_shapes(t, check_all);
+    check_both_shapes(t, check_documents);
     check_unwritten(t);
 }

@@ -27,12 +27,16 @@ static void fill(struct check *t, const struct attention_case *c, const struct p
     check_output(t, 4, DTYPE_F32, rows);
     check_output(t, 5, DTYPE_F32, rows);
     struct step_words step = {.length = c->seq};
+    const bool within = c->documents != DOCUMENTS_NONE;
+    const int begins = t->op == KERNEL_ATTENTION_BACK_Q_WITHIN ? 7 : 8;
+    if (within) check_begins(t, c, begins);
     struct push_attention whole = *push;
     whole.first = whole.count = 0;
     uint8_t *o = malloc(q * dtype_bytes(t->store));
     const struct check_binding *in = t->binding;
-    ref_attention(&(struct gpu_ref_call){
-        .buffer = {&step, in[0].initial, in[1].initial, in[2].initial, o, in[4].initial},
+    kernel_info(within ? KERNEL_ATTENTION_WITHIN : KERNEL_ATTENTION)->ref(&(struct gpu_ref_call){
+        .buffer = {&step, in[0].initial, in[1].initial, in[2].initial, o, in[4].initial,
+                   within ? in[begins].initial : NULL},
         .push = &whole, .tag = (int)t->store});
     ref_attention_delta(&(struct gpu_ref_call){
         .buffer = {o, in[3].initial, in[5].initial},
@@ -40,19 +44,24 @@ static void fill(struct check *t, const struct attention_case *c, const struct p
         .tag = (int)t->store});
     free(o);
     // Where one key has all the probability, dp - delta is nothing but rounding: take any delta.
-    if (c->seq == 1 || c->window == 1 || c->scale > 2) check_normal(t, 5, DTYPE_F32, rows, 1);
+    const bool alone = c->seq == 1 || c->window == 1 || (within && attention_alone(t, begins));
+    if (alone || c->scale > 2) check_normal(t, 5, DTYPE_F32, rows, 1);
 }
 
-static void check_one(struct check *t, enum kernel_op op, const struct attention_case *c)
+static void check_one(struct check *t, bool kv, const struct attention_case *c)
 {
+    const enum kernel_op plain = kv ? KERNEL_ATTENTION_BACK_KV : KERNEL_ATTENTION_BACK_Q,
+                         within = kv ? KERNEL_ATTENTION_BACK_KV_WITHIN
+                                     : KERNEL_ATTENTION_BACK_Q_WITHIN,
+                         op = c->documents == DOCUMENTS_NONE ? plain : within;
     const uint64_t q = (uint64_t)c->batch * c->seq * c->heads * c->head_dim;
     const uint64_t k = (uint64_t)c->batch * c->seq * c->kv_heads * c->head_dim;
     const struct push_attention push = attention_push(*c);
     check_begin(t, op, c->head_dim, ATTENTION_FORMAT, ATTENTION_VALUES(*c));
     if (!check_some_variant(t, &push)) return;
     fill(t, c, &push);
-    check_output(t, 6, CHECK_STORE, op == KERNEL_ATTENTION_BACK_Q ? q : k);
-    if (op == KERNEL_ATTENTION_BACK_KV) check_output(t, 7, CHECK_STORE, k);
+    check_output(t, 6, CHECK_STORE, kv ? k : q);
+    if (kv) check_output(t, 7, CHECK_STORE, k);
     check_passes_before(t, &push);
     check_run(t, &push, c->scale > 2 ? 1e-6 : 1e-10);
 }
@@ -61,8 +70,8 @@ static void check_shape(struct check *t, struct attention_case c)
 {
     c.stride = c.seq;
     if (c.scale == 0) c.scale = 1;
-    check_one(t, KERNEL_ATTENTION_BACK_Q, &c);
-    check_one(t, KERNEL_ATTENTION_BACK_KV, &c);
+    check_one(t, false, &c);
+    check_one(t, true, &c);
 }
 
 static void check_all(struct check *t)
@@ -96,6 +105,8 @@ static void check_all(struct check *t)
     check_shape(t, (struct attention_case){1, 131, 0, 2, 1, 64});
 }
 
+static void check_documents(struct check *t) { attention_documents_each(t, check_shape); }
+
 void check_attention_back(struct check *t)
 {
     static const uint32_t cols[] = {1, 2, 3, 31, 32, 33, 64, 128, 256};
@@ -103,4 +114,5 @@ void check_attention_back(struct check *t)
     check_delta(t, 1, 64);
     check_delta(t, 4096, 64);
     check_both_shapes(t, check_all);
+    check_both_shapes(t, check_documents);
 }

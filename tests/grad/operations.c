@@ -115,13 +115,16 @@ static void mix(void)
 
 static void smear_forward(struct grad_case *c)
 {
-    GRAD_RUN(c, KERNEL_SMEAR, &s.push, s.x, s.w, s.y);
+    if (s.begins < 0) GRAD_RUN(c, KERNEL_SMEAR, &s.push, s.x, s.w, s.y);
+    else GRAD_RUN(c, KERNEL_SMEAR_WITHIN, &s.push, s.x, s.w, s.y, s.begins);
 }
 
-static void smear(void)
+static void smear(bool within)
 {
     enum { ROWS = 6, COLS = 5, SEQ = 3, COUNT = ROWS * COLS };
-    struct grad_case c = grad_begin("smear", 11);
+    static const uint32_t begins[ROWS] = {0, 1, 1, 0, 0, 2};
+    struct grad_case c = grad_begin(within ? "smear, documents" : "smear", 11);
+    s.begins = within ? grad_words(&c, "begins", begins, ROWS) : -1;
     s.push.smear = (struct push_smear){.rows = ROWS, .cols = COLS, .seq = SEQ};
     s.x = grad_normal(&c, "x", COUNT, 1);
     s.w = grad_normal(&c, "gate", COLS, 1);
@@ -132,8 +135,13 @@ static void smear(void)
     back.back = 1;
     c.forward = smear_forward;
     c.objective = weighted;
-    GRAD_RUN(&c, KERNEL_SMEAR, &back, s.weight, s.w, dx);
-    GRAD_RUN(&c, KERNEL_SMEAR_BACK_GATE, &s.push, s.x, s.w, s.weight, dw);
+    if (within) {
+        GRAD_RUN(&c, KERNEL_SMEAR_WITHIN, &back, s.weight, s.w, dx, s.begins);
+        GRAD_RUN(&c, KERNEL_SMEAR_BACK_GATE_WITHIN, &s.push, s.x, s.w, s.weight, dw, s.begins);
+    } else {
+        GRAD_RUN(&c, KERNEL_SMEAR, &back, s.weight, s.w, dx);
+        GRAD_RUN(&c, KERNEL_SMEAR_BACK_GATE, &s.push, s.x, s.w, s.weight, dw);
+    }
     tally(grad_compare(&c, s.x, dx));
     tally(grad_compare(&c, s.w, dw));
     grad_end(&c);
@@ -205,13 +213,19 @@ static void rope(void)
 
 static void attention_forward(struct grad_case *c)
 {
-    GRAD_RUN(c, KERNEL_ATTENTION, &s.push, s.step, s.q, s.k, s.v, s.y, s.lse);
+    if (s.begins < 0)
+        GRAD_RUN(c, KERNEL_ATTENTION, &s.push, s.step, s.q, s.k, s.v, s.y, s.lse);
+    else
+        GRAD_RUN(c, KERNEL_ATTENTION_WITHIN, &s.push, s.step, s.q, s.k, s.v, s.y, s.lse, s.begins);
 }
 
+// begins: u32[batch * seq] or NULL
 static void attention(bool bidirectional, uint32_t batch, uint32_t seq, uint32_t heads,
-                      uint32_t kv_heads, uint32_t dim, uint32_t window)
+                      uint32_t kv_heads, uint32_t dim, uint32_t window, const uint32_t *begins)
 {
-    struct grad_case c = grad_begin(window ? "attention, window" : "attention", 4);
+    struct grad_case c = grad_begin(begins   ? "attention, documents"
+                                    : window ? "attention, window"
+                                             : "attention", 4);
     const uint32_t tokens = batch * seq, q = tokens * heads * dim, kv = tokens * kv_heads * dim;
     s.push.attention = (struct push_attention){.batch = batch,
                                                .seq = seq,
@@ -229,6 +243,7 @@ static void attention(bool bidirectional, uint32_t batch, uint32_t seq, uint32_t
     s.y = grad_zeros(&c, "o", q);
     s.lse = grad_zeros(&c, "lse", tokens * heads);
     s.weight = grad_normal(&c, "do", q, 1);
+    s.begins = begins ? grad_words(&c, "begins", begins, tokens) : -1;
     const int delta = grad_zeros(&c, "delta", tokens * heads), dq = grad_zeros(&c, "dq", q),
               dk = grad_zeros(&c, "dk", kv), dv = grad_zeros(&c, "dv", kv);
     c.forward = attention_forward;
@@ -236,8 +251,16 @@ static void attention(bool bidirectional, uint32_t batch, uint32_t seq, uint32_t
     c.forward(&c);
     GRAD_RUN(&c, KERNEL_ATTENTION_DELTA, (&(struct push_norm){.rows = tokens * heads, .cols = dim}),
              s.y, s.weight, delta);
-    GRAD_RUN(&c, KERNEL_ATTENTION_BACK_Q, &s.push, s.q, s.k, s.v, s.weight, s.lse, delta, dq);
-    GRAD_RUN(&c, KERNEL_ATTENTION_BACK_KV, &s.push, s.q, s.k, s.v, s.weight, s.lse, delta, dk, dv);
+    if (begins) {
+        GRAD_RUN(&c, KERNEL_ATTENTION_BACK_Q_WITHIN, &s.push, s.q, s.k, s.v, s.weight, s.lse, delta,
+                 dq, s.begins);
+        GRAD_RUN(&c, KERNEL_ATTENTION_BACK_KV_WITHIN, &s.push, s.q, s.k, s.v, s.weight, s.lse,
+                 delta, dk, dv, s.begins);
+    } else {
+        GRAD_RUN(&c, KERNEL_ATTENTION_BACK_Q, &s.push, s.q, s.k, s.v, s.weight, s.lse, delta, dq);
+        GRAD_RUN(&c, KERNEL_ATTENTION_BACK_KV, &s.push, s.q, s.k, s.v, s.weight, s.lse, delta, dk,
+                 dv);
+    }
     tally(grad_compare(&c, s.q, dq));
     tally(grad_compare(&c, s.k, dk));
     tally(grad_compare(&c, s.v, dv));
@@ -348,13 +371,17 @@ int main(void)
     norm(6, 5, 3);
     norm(4, 5, KERNEL_NONE_ID);
     mix();
-    smear();
+    smear(false);
+    smear(true);
     matmul(3, 5, 4);
     matmul(1, 1, 1);
     rope();
-    attention(false, 2, 5, 4, 2, 6, 0);
-    attention(false, 1, 7, 2, 1, 3, 3);
-    attention(true, 2, 5, 4, 2, 6, 0);
+    static const uint32_t begins[] = {0, 0, 2, 3, 3, 0, 1, 1, 1, 4};
+    attention(false, 2, 5, 4, 2, 6, 0, NULL);
+    attention(false, 1, 7, 2, 1, 3, 3, NULL);
+    attention(true, 2, 5, 4, 2, 6, 0, NULL);
+    attention(false, 2, 5, 4, 2, 6, 0, begins);
+    attention(false, 2, 5, 4, 2, 6, 2, begins);
     for (uint32_t f = ACTIVATION_SILU; f < ACTIVATION_COUNT; f++) {
         activate(33, f, true);
         activate(33, f, false);

@@ -9,6 +9,7 @@ struct operation {
     int x, w, y, aux, r, v, k, q, lse, ids, gates, probs, logits, offsets, order, inverse, tiles,
         ranges, loss, step, counts, indirect;
     int weight; // of the objective
+    int begins; // where documents begin; -1: the operations that know of none
     union {
         struct push_norm norm;
         struct push_matmul matmul;
