@@ -29,6 +29,7 @@ struct batch_layout batch_layout(const struct config *config, uint32_t tokens, u
     l.step = put(&l.input_bytes, sizeof(struct step_words));
     l.ids = put(&l.input_bytes, words);
     l.targets = put(&l.input_bytes, words);
+    if (config->document_boundaries) l.begins = put(&l.input_bytes, words);
     l.order = put(&l.input_bytes, words);
     l.segment_begin = put(&l.input_bytes, words + 4);
     l.segment_id = put(&l.input_bytes, words);
@@ -123,6 +124,7 @@ struct network_io batch_io(const struct batch_layout *l, struct plan *plan,
         .stats = plan_external(plan, "stats", result, l->stats, l->stats_bytes),
         .rope = plan_external(plan, "rope", rope, 0, rope->params.bytes),
     };
+    if (l->begins) io.begins = plan_external(plan, "begins", input, l->begins, words);
     for (uint32_t i = 0; i < 2; i++) {
         if (!ngram_size(l->config, i)) continue;
         io.hash[i].ids = plan_external(plan, "hash", input, l->hash[i].ids, words);
@@ -166,13 +168,16 @@ void batch_fill(const struct batch_layout *l, uint8_t *block, const struct batch
 {
     memcpy(block + l->ids, batch->ids, 4ull * l->tokens);
     memcpy(block + l->targets, batch->targets, 4ull * l->tokens);
+    const uint32_t *const begins = l->begins ? batch->begins : NULL;
+    if (begins) memcpy(block + l->begins, begins, 4ull * l->tokens);
+    else if (l->begins) memset(block + l->begins, 0, 4ull * l->tokens);
     step.segments =
         fill_segments(batch->ids, l->tokens, words_at(block, l->order),
                       words_at(block, l->segment_begin), words_at(block, l->segment_id));
     for (uint32_t i = 0; i < 2; i++) {
         if (!ngram_size(l->config, i)) continue;
         uint32_t *rows = words_at(block, l->hash[i].ids);
-        ngram_rows(l->config, i, batch->ids, l->tokens, l->seq, rows);
+        ngram_rows(l->config, i, batch->ids, begins, l->tokens, l->seq, rows);
         const uint32_t segments =
             fill_segments(rows, l->tokens, words_at(block, l->hash[i].order),
                           words_at(block, l->hash[i].segment_begin),

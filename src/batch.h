@@ -6,14 +6,16 @@
 
 #include "plan_model.h"
 
-// u32[tokens] each; targets KERNEL_NONE_ID are not scored.
-struct batch { const uint32_t *ids, *targets; };
+// u32[tokens] each; targets KERNEL_NONE_ID are not scored. begins: of each token, the place in its
+// sequence where its document begins (data_window_begins); it never falls and is not past its
+// token. NULL: a sequence is one document. Read only where the config has document_boundaries.
+struct batch { const uint32_t *ids, *targets, *begins; };
 
 // Byte offsets in the two blocks, each a multiple of 256.
 struct batch_layout {
     const struct config *config;
     uint32_t tokens, seq, stats_stride, moe_layers;
-    uint64_t step, ids, targets, order, segment_begin, segment_id, input_bytes;
+    uint64_t step, ids, targets, begins, order, segment_begin, segment_id, input_bytes;
     struct { uint64_t ids, order, segment_begin, segment_id; } hash[2]; // as in network_io
     uint64_t loss, norm, stats, stats_bytes, result_bytes;
     // of batch_layout_picks, else 0: where picks begin, tokens whose picks come back

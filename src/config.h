@@ -186,6 +186,7 @@ struct config {
     bool     mlp_bias;                  // of both matrices of bodies that are not gated
     bool     router_bias, lm_head_bias;
     enum config_task task;              // "next_token", or "copy": targets are the inputs
+    bool     document_boundaries;       // attention, smear_gate and hashes end where documents do
     // ---- training
     enum config_packing packing;        // "stream", "whole"; default "auto": see data.h
     uint32_t seq_len, batch_size;       // batch_size sequences of seq_len tokens a micro-batch

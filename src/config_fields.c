@@ -172,6 +172,7 @@ const struct config_field config_fields[] = {
     {"pad_token_id", NULL, CONFIG_TOKEN, CONFIG_MODEL, AT(pad_token_id)},
 
     {"task", NULL, CONFIG_CHOICE, 0, AT(task), .names = task_names},
+    {"document_boundaries", NULL, CONFIG_BOOL, 0, AT(document_boundaries)},
     {"seq_len", NULL, CONFIG_U32, 0, AT(seq_len), 1, 1 << 24},
     {"packing", NULL, CONFIG_CHOICE, 0, AT(packing), .names = packing_names},
     {"batch_size", NULL, CONFIG_U32, 0, AT(batch_size), 1, 1 << 20},

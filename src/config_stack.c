@@ -60,6 +60,8 @@ static bool attention_fault(const struct config *c, struct config_fault *fault)
                         "true for task \"next_token\" (the next token would be seen)");
     if (!c->causal && c->sliding_window)
         return fault_of(fault, "sliding_window", "null where causal is false");
+    if (!c->causal && c->document_boundaries)
+        return fault_of(fault, "document_boundaries", "false where causal is false");
     if (!c->attention_out_proj && c->num_attention_heads * c->head_dim != c->hidden_size)
         return fault_of(fault, "attention_out_proj",
                         "true where the heads have %u columns and hidden_size is %u",

@@ -19,7 +19,7 @@ struct evaluator {
     struct plan        *plan;
     struct run         *run;
     uint32_t            batch, seq;
-    uint32_t           *ids, *targets;
+    uint32_t           *ids, *targets, *begins; // NULL: documents are not kept apart
 };
 
 enum wanted { LOSS, PICKS, ROWS }; // of a batch
@@ -52,6 +52,7 @@ static struct evaluator *create_once(struct gpu *gpu, struct kernels *kernels,
     if (wanted == ROWS) batch_layout_rows(&e->layout);
     e->ids = calloc(e->layout.tokens, sizeof *e->ids);
     e->targets = calloc(e->layout.tokens, sizeof *e->targets);
+    if (config->document_boundaries) e->begins = calloc(e->layout.tokens, sizeof *e->begins);
     const struct gpu_buffer_params in = {.name = "inputs of eval", .bytes = e->layout.input_bytes,
                                          .memory = GPU_MEMORY_UPLOAD};
     const struct gpu_buffer_params out = {.name = "results of eval",
@@ -103,6 +104,7 @@ void evaluator_destroy(struct evaluator **evaluator)
     gpu_buffer_destroy(e->gpu, &e->rope);
     free(e->ids);
     free(e->targets);
+    free(e->begins);
     free(e);
     *evaluator = NULL;
 }
@@ -146,6 +148,18 @@ static uint64_t count_rows(const struct evaluator *e, const struct data *data,
     return windows > group ? windows - group + 1 : min_u64(windows, 1);
 }
 
+// Where the documents of row `b` begin, whose windows are those from `first` on; what is behind the
+// last of them begins by itself.
+static void load_begins(struct evaluator *e, const struct data *data, enum data_split split,
+                        uint32_t b, uint64_t first)
+{
+    const uint64_t windows = data_windows(data, split), group = e->seq / data_seq_len(data);
+    uint32_t *begins = e->begins + (size_t)b * e->seq;
+    for (uint32_t i = 0; i < e->seq; i++) begins[i] = i;
+    if (first < windows)
+        data_window_begins(data, split, first, (uint32_t)min_u64(group, windows - first), begins);
+}
+
 // Row `b` of the batch: as many windows as fit, from window `first` on. The first row scores all of
 // its windows, any other the last alone, behind the others as its context: every token once. Rows
 // beyond the end are masked. Returns the bytes of text that are scored.
@@ -184,11 +198,13 @@ bool evaluator_run(struct evaluator *e, const struct data *data, enum data_split
     if (max_batches) end = min_u64(end, (uint64_t)max_batches * e->batch);
     for (uint64_t first = 0; first < end; first += e->batch) {
         if (os_interrupted()) return false;
-        const struct batch batch = {e->ids, e->targets};
+        const struct batch batch = {e->ids, e->targets, e->begins};
         double loss_sum;
         uint64_t targets;
-        for (uint32_t b = 0; b < e->batch; b++)
+        for (uint32_t b = 0; b < e->batch; b++) {
             out->bytes += load_row(e, data, split, b, first + b);
+            if (e->begins) load_begins(e, data, split, b, first + b);
+        }
         if (batch_scored(&e->layout, &batch) == 0) {
             out->passed++;
             continue;

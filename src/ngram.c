@@ -21,11 +21,11 @@ uint32_t ngram_row(const struct config *config, uint32_t which, const uint32_t *
     return (961u * at[-2] + 31u * at[-1] + at[0]) % size;
 }
 
-void ngram_rows(const struct config *config, uint32_t which, const uint32_t *ids, uint32_t count,
-                uint32_t seq, uint32_t *rows)
+void ngram_rows(const struct config *config, uint32_t which, const uint32_t *ids,
+                const uint32_t *begins, uint32_t count, uint32_t seq, uint32_t *rows)
 {
     for (uint32_t i = 0; i < count; i++) {
-        const uint32_t place = i % seq;
+        const uint32_t place = i % seq - (begins ? begins[i] : 0);
         const uint32_t at[] = {place > 1 ? ids[i - 2] : KERNEL_NONE_ID,
                                place > 0 ? ids[i - 1] : KERNEL_NONE_ID, ids[i]};
         rows[i] = ngram_row(config, which, at + NGRAM_BEFORE);

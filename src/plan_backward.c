@@ -109,6 +109,15 @@ static struct attention_grads attend_back(struct network *n, int32_t layer, stru
         network_temp_f32(n, n->tokens, c->num_attention_heads, "delta", layer);
     const struct push_norm rows = {.rows = n->tokens * c->num_attention_heads, .cols = c->head_dim};
     plan_add(n->plan, KERNEL_ATTENTION_DELTA, 0, &rows, PLAN_BIND(v->o, d_o, delta));
+    if (n->io.begins.tensor) {
+        network_attention(
+            n, KERNEL_ATTENTION_BACK_Q_WITHIN, push, n->seq,
+            PLAN_BIND(v->q, v->k, v->v, d_o, v->lse, delta, g.dq, n->io.begins));
+        network_attention(
+            n, KERNEL_ATTENTION_BACK_KV_WITHIN, push, n->seq,
+            PLAN_BIND(v->q, v->k, v->v, d_o, v->lse, delta, g.dk, g.dv, n->io.begins));
+        return g;
+    }
     network_attention(n, KERNEL_ATTENTION_BACK_Q, push, n->seq,
                       PLAN_BIND(v->q, v->k, v->v, d_o, v->lse, delta, g.dq));
     network_attention(n, KERNEL_ATTENTION_BACK_KV, push, n->seq,

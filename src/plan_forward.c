@@ -227,8 +227,12 @@ void network_attend(struct network *n, int32_t layer)
         decode(n, layer, push, k, values);
         return;
     }
-    network_attention(n, KERNEL_ATTENTION, push, push.stride,
-                      PLAN_BIND(n->io.step, v->q, k, values, v->o, v->lse));
+    if (n->io.begins.tensor)
+        network_attention(n, KERNEL_ATTENTION_WITHIN, push, push.stride,
+                          PLAN_BIND(n->io.step, v->q, k, values, v->o, v->lse, n->io.begins));
+    else
+        network_attention(n, KERNEL_ATTENTION, push, push.stride,
+                          PLAN_BIND(n->io.step, v->q, k, values, v->o, v->lse));
 }
 
 // Through the cache: the three weights lie side by side, so one product gives all, and one step

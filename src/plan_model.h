@@ -20,6 +20,7 @@ struct network_io {
     struct plan_range step;          // struct step_words
     struct plan_range ids;           // u32 [T]; network_lead() more in front
     struct plan_range targets;       // u32 [T]: train, eval
+    struct plan_range begins;        // u32 [T]: where documents begin; {0}: nothing is kept apart
     struct plan_range order, segment_begin, segment_id; // embed_back: u32 [T], [T+1], [T]
     // rows of the hash tables, for bigrams and trigrams; the same of these
     struct { struct plan_range ids, order, segment_begin, segment_id; } hash[2];

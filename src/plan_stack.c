@@ -86,14 +86,22 @@ static bool has_hash(const struct network *n, uint32_t which)
     return which == 0 ? n->config->bigram_hash_size > 0 : n->config->trigram_hash_size > 0;
 }
 
+static void smear_add(struct network *n, const struct push_smear *push, struct plan_range x,
+                      struct plan_range y)
+{
+    const struct plan_range gate = network_weight(n, ROLE_SMEAR, -1);
+    if (n->io.begins.tensor)
+        plan_add(n->plan, KERNEL_SMEAR_WITHIN, 0, push, PLAN_BIND(x, gate, y, n->io.begins));
+    else plan_add(n->plan, KERNEL_SMEAR, 0, push, PLAN_BIND(x, gate, y));
+}
+
 static void smear(struct network *n)
 {
     const uint32_t lead = network_lead(n->config, n->mode);
     const struct push_smear push = {.rows = n->tokens, .cols = n->config->hidden_size,
                                     .seq = n->seq, .first = lead};
     const struct plan_range y = hidden_temp(n, "x_smeared", -1);
-    plan_add(n->plan, KERNEL_SMEAR, 0, &push,
-             PLAN_BIND(n->x, network_weight(n, ROLE_SMEAR, -1), y));
+    smear_add(n, &push, n->x, y);
     n->x = y;
 }
 
@@ -165,10 +173,15 @@ static void smear_back(struct network *n)
     const struct push_smear push = {.rows = n->tokens, .cols = n->config->hidden_size,
                                     .seq = n->seq, .back = 1};
     const struct plan_range gate = network_weight(n, ROLE_SMEAR, -1),
+                            grad = network_grad(n, ROLE_SMEAR, -1),
                             dx = hidden_temp(n, "dx_smeared", -1);
-    plan_add(n->plan, KERNEL_SMEAR_BACK_GATE, 0, &push,
-             PLAN_BIND(n->x_normed, gate, n->dx, network_grad(n, ROLE_SMEAR, -1)));
-    plan_add(n->plan, KERNEL_SMEAR, 0, &push, PLAN_BIND(n->dx, gate, dx));
+    if (n->io.begins.tensor)
+        plan_add(n->plan, KERNEL_SMEAR_BACK_GATE_WITHIN, 0, &push,
+                 PLAN_BIND(n->x_normed, gate, n->dx, grad, n->io.begins));
+    else
+        plan_add(n->plan, KERNEL_SMEAR_BACK_GATE, 0, &push,
+                 PLAN_BIND(n->x_normed, gate, n->dx, grad));
+    smear_add(n, &push, n->dx, dx);
     n->dx = dx;
 }
 

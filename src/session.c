@@ -460,7 +460,7 @@ static void write_all_ids(const struct config *config, const uint32_t *ids, uint
     memcpy(buffer[1]->data, ids, 4ull * count);
     for (uint32_t i = 0; i < 2; i++) {
         uint32_t *rows = (uint32_t *)(void *)((uint8_t *)buffer[1]->data + (i + 1) * part);
-        if (ngram_size(config, i)) ngram_rows(config, i, ids, count, count, rows);
+        if (ngram_size(config, i)) ngram_rows(config, i, ids, NULL, count, count, rows);
     }
 }
 

@@ -82,6 +82,16 @@ static uint64_t windows_of_step(const struct config *c)
     return (uint64_t)c->batch_size * c->gradient_accumulation_steps;
 }
 
+// The window at a place in the run, to the tokens from `to` on.
+static void fill_row(const struct data *data, uint64_t at, const struct batch *batch, size_t to)
+{
+    data_window(data, DATA_TRAIN, at, (uint32_t *)batch->ids + to,
+                (uint32_t *)batch->targets + to);
+    if (batch->begins)
+        data_window_begins(data, DATA_TRAIN, data_window_index(data, DATA_TRAIN, at), 1,
+                           (uint32_t *)batch->begins + to);
+}
+
 // How many of the targets are scored.
 static uint64_t fill_windows(struct run_state *r, const struct train_part *part)
 {
@@ -89,9 +99,7 @@ static uint64_t fill_windows(struct run_state *r, const struct train_part *part)
     uint64_t scored = 0, at = part->first;
     for (uint32_t i = 0; i < r->config->gradient_accumulation_steps; i++) {
         for (uint32_t b = 0; b < r->config->batch_size; b++)
-            data_window(part->data, DATA_TRAIN, at++,
-                        (uint32_t *)r->batch[i].ids + (size_t)b * seq,
-                        (uint32_t *)r->batch[i].targets + (size_t)b * seq);
+            fill_row(part->data, at++, &r->batch[i], (size_t)b * seq);
         for (uint32_t t = 0; t < tokens; t++) scored += r->batch[i].targets[t] != DATA_MASKED;
     }
     return scored;

@@ -82,6 +82,7 @@ struct data_params train_data_params(const struct run_state *r)
                                 .seq_len = c->seq_len,
                                 .copy = c->task == CONFIG_COPY,
                                 .packing = (enum data_packing)c->packing,
+                                .boundaries = c->document_boundaries,
                                 .fct_control = c->fct_control,
                                 .held_out_fraction = c->held_out_fraction,
                                 .seed = c->seed,
@@ -288,6 +289,7 @@ static void make_batch(struct run_state *r)
     for (uint32_t i = 0; i < r->config->gradient_accumulation_steps; i++) {
         r->batch[i].ids = calloc(tokens, sizeof(uint32_t));
         r->batch[i].targets = calloc(tokens, sizeof(uint32_t));
+        if (r->config->document_boundaries) r->batch[i].begins = calloc(tokens, sizeof(uint32_t));
     }
     r->layers = calloc(config_moe_layers(r->config) + 1, sizeof *r->layers);
 }
@@ -322,6 +324,7 @@ void train_close(struct run_state *r)
     for (uint32_t i = 0; r->batch && i < r->config->gradient_accumulation_steps; i++) {
         free((void *)r->batch[i].ids);
         free((void *)r->batch[i].targets);
+        free((void *)r->batch[i].begins);
     }
     free(r->batch);
     free(r->layers);

@@ -525,6 +525,8 @@ static void each_rule_refuses_in_one_line(void **state)
         {{"layer_repeats=[0,1,2]", "unet_skips=true"}, "layer_repeats: found [0,1,2]",
          "null where unet_skips is true"},
         {{"norm=none", "qk_norm=true"}, "qk_norm: found true", "false where norm is \"none\""},
+        {{"causal=false", "task=copy", "document_boundaries=true"},
+         "document_boundaries: found true", "false where causal is false"},
         {{"attention_out_proj=false", "head_dim=16"}, "attention_out_proj: found false",
          "the heads have 48 columns and hidden_size is 96"},
         {{"torch_dtype=float16", "master_weights=false"}, "master_weights: found false",

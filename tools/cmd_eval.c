@@ -49,6 +49,7 @@ bool eval_model(const struct cli *cli, struct vkmoe_device *device, struct vkmoe
                                                         .seq_len = stride,
                                                         .copy = c->task == CONFIG_COPY,
                                                         .packing = (enum data_packing)c->packing,
+                                                        .boundaries = c->document_boundaries,
                                                         .held_out_fraction = 1});
     if (!data) return false;
     struct evaluator *e = evaluator_create(device->gpu, device->kernels, m->params,

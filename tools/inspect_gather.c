@@ -28,7 +28,7 @@ struct gather {
     struct evaluator *evaluator;
     uint32_t          batch;    // windows
     uint32_t          windows;  // that are used, of those there are
-    uint32_t         *ids, *targets, *picks; // of a batch
+    uint32_t         *ids, *targets, *begins, *picks; // of a batch
     float            *gates;
 };
 
@@ -61,6 +61,7 @@ static struct data *open_split(const struct gather *g, const struct inspect_para
                                            .vocab_size = g->config->vocab_size,
                                            .seq_len = g->inspect->seq_len,
                                            .packing = (enum data_packing)g->config->packing,
+                                           .boundaries = g->config->document_boundaries,
                                            .held_out_fraction = fraction,
                                            .seed = g->config->seed,
                                            .corpus = fraction < 1 ? &g->config->corpus : NULL});
@@ -126,6 +127,7 @@ static void make_room(struct gather *g, uint32_t max_tokens)
     const size_t batch = (size_t)g->batch * in->seq_len;
     g->ids = arena_array(in->arena, batch, sizeof *g->ids);
     g->targets = arena_array(in->arena, batch, sizeof *g->targets);
+    g->begins = arena_array(in->arena, batch, sizeof *g->begins);
     g->picks = arena_array(in->arena, batch * most_k, sizeof *g->picks);
     g->gates = arena_array(in->arena, batch * most_k, sizeof *g->gates);
 }
@@ -143,9 +145,13 @@ static uint32_t load_batch(struct gather *g, uint32_t first)
     const uint32_t seq = g->inspect->seq_len, rows = min_u32(g->batch, g->windows - first);
     for (uint32_t b = 0; b < g->batch; b++) {
         uint32_t *ids = g->ids + (size_t)b * seq, *targets = g->targets + (size_t)b * seq;
-        if (b < rows)
+        if (b < rows) {
             data_window_at(g->data, g->split, window_at(g, first + b), ids, targets, true);
-        for (uint32_t i = 0; b >= rows && i < seq; i++) ids[i] = 0, targets[i] = DATA_MASKED;
+            data_window_begins(g->data, g->split, window_at(g, first + b), 1,
+                               g->begins + (size_t)b * seq);
+        }
+        for (uint32_t i = 0; b >= rows && i < seq; i++)
+            ids[i] = g->begins[(size_t)b * seq + i] = 0, targets[i] = DATA_MASKED;
     }
     return rows;
 }
@@ -174,7 +180,7 @@ static bool run_text(struct gather *g, uint32_t **picks, double *loss)
     *loss = 0;
     for (uint32_t first = 0; first < g->windows; first += g->batch) {
         const uint32_t rows = load_batch(g, first);
-        const struct batch batch = {g->ids, g->targets};
+        const struct batch batch = {g->ids, g->targets, g->begins};
         double sum;
         uint64_t targets;
         if (os_interrupted() || !evaluator_batch(g->evaluator, &batch, &sum, &targets))

@@ -27,7 +27,7 @@ struct reading {
     struct evaluator    *evaluator;
     struct trace_writer *trace;
     FILE                *metrics;
-    uint32_t            *ids, *targets, *domains, *documents, *picks;
+    uint32_t            *ids, *targets, *domains, *documents, *begins, *picks;
     float               *gates, *counts;
 };
 
@@ -59,6 +59,7 @@ static bool open_text(struct reading *r)
                                               .vocab_size = c->vocab_size,
                                               .seq_len = seq,
                                               .packing = (enum data_packing)c->packing,
+                                              .boundaries = c->document_boundaries,
                                               .held_out_fraction = 1});
     if (!r->data) return false;
     const uint64_t windows = data_windows(r->data, DATA_HELD_OUT);
@@ -100,6 +101,7 @@ static void make_rooms(struct reading *r)
     r->targets = os_alloc(tokens * sizeof *r->targets);
     r->domains = os_alloc(tokens * sizeof *r->domains);
     r->documents = os_alloc(tokens * sizeof *r->documents);
+    r->begins = os_alloc(tokens * sizeof *r->begins);
     r->picks = os_alloc(tokens * most * sizeof *r->picks);
     r->gates = os_alloc(tokens * most * sizeof *r->gates);
     r->counts = os_alloc(r->config.num_experts * sizeof *r->counts);
@@ -131,7 +133,7 @@ static bool read_step(struct reading *r, uint32_t step)
 {
     const uint32_t count = r->config.batch_size;
     const uint32_t first = min_u32((step - 1) * count, r->windows - count);
-    const struct batch batch = {r->ids, r->targets};
+    const struct batch batch = {r->ids, r->targets, r->begins};
     double sum;
     uint64_t targets;
     for (uint32_t w = 0; w < count; w++) {
@@ -139,6 +141,7 @@ static bool read_step(struct reading *r, uint32_t step)
         data_window_at(r->data, DATA_HELD_OUT, first + w, r->ids + at, r->targets + at, true);
         data_window_domains(r->data, DATA_HELD_OUT, first + w, r->domains + at,
                             r->documents + at);
+        data_window_begins(r->data, DATA_HELD_OUT, first + w, 1, r->begins + at);
     }
     if (!evaluator_batch(r->evaluator, &batch, &sum, &targets)) return false;
     fprintf(r->metrics, "{\"step\": %u, \"loss\": %.9g}\n", step,
@@ -172,7 +175,7 @@ bool view_read_text(const struct view_options *o, char *folder, size_t bytes)
     data_close(&r.data);
     vkmoe_model_close(&r.model);
     vkmoe_device_close(&r.device);
-    free(r.ids), free(r.targets), free(r.domains), free(r.documents);
+    free(r.ids), free(r.targets), free(r.domains), free(r.documents), free(r.begins);
     free(r.picks), free(r.gates), free(r.counts);
     if (!ok) view_forget_text(folder);
     return ok;
