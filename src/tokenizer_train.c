@@ -29,6 +29,9 @@ struct pair {
     uint32_t  words, room;
 };
 
+// Which item of an array has a hash: open addressing, at most half full.
+struct table { uint32_t *slot; uint64_t slots; };
+
 struct tokenizer_trainer {
     struct tokenizer_training params;
     struct pattern           *pattern;
@@ -37,13 +40,14 @@ struct tokenizer_trainer {
     // unique words
     struct bytes  text;
     struct word  *word;
-    uint32_t     *slot; // hash table of words
-    uint64_t      words, room, slots;
+    struct table  by_text;
+    uint64_t      words, room;
     // their symbols, one after the other; a word's get fewer
     uint32_t     *symbol;
     // pairs
     struct pair  *pair;
-    uint32_t     *pair_slot, pairs, pair_room, pair_slots;
+    struct table  by_pair;
+    uint32_t      pairs, pair_room;
     uint32_t     *heap, heap_count; // of pairs
     int64_t      *heap_value;       // [heap_count] the count an entry was put in with
     uint32_t      heap_room;
@@ -101,10 +105,10 @@ void tokenizer_trainer_destroy(struct tokenizer_trainer **trainer)
     pattern_scratch_destroy(&t->scratch);
     bytes_free(&t->text);
     free(t->word);
-    free(t->slot);
+    free(t->by_text.slot);
     free(t->symbol);
     free(t->pair);
-    free(t->pair_slot);
+    free(t->by_pair.slot);
     free(t->heap);
     free(t->heap_value);
     arena_destroy(&t->arena);
@@ -114,20 +118,34 @@ void tokenizer_trainer_destroy(struct tokenizer_trainer **trainer)
 
 // ---- words
 
+// Twice the slots, and all of them free. Returns how many items there may be.
+static uint64_t table_grow(struct table *table)
+{
+    table->slots = table->slots ? 2 * table->slots : 1 << 16;
+    free(table->slot);
+    table->slot = os_alloc(table->slots * sizeof *table->slot);
+    memset(table->slot, 0xff, table->slots * sizeof *table->slot); // TOKENIZER_NONE
+    return table->slots / 2;
+}
+
+static uint32_t *table_slot(const struct table *table, uint64_t hash)
+{
+    return &table->slot[hash & (table->slots - 1)];
+}
+
+static void table_put(struct table *table, uint64_t hash, uint32_t item)
+{
+    while (*table_slot(table, hash) != TOKENIZER_NONE) hash++;
+    *table_slot(table, hash) = item;
+}
+
 static void grow_words(struct tokenizer_trainer *t)
 {
-    const uint64_t slots = t->slots ? 2 * t->slots : 1 << 16;
-    free(t->slot);
-    t->slot = os_alloc(slots * sizeof *t->slot);
-    memset(t->slot, 0xff, slots * sizeof *t->slot);
-    t->word = os_grow(t->word, t->room * sizeof *t->word, slots / 2 * sizeof *t->word);
-    t->slots = slots;
-    t->room = slots / 2;
-    for (uint64_t w = 0; w < t->words; w++) {
-        uint64_t at = t->word[w].hash;
-        while (t->slot[at & (slots - 1)] != TOKENIZER_NONE) at++;
-        t->slot[at & (slots - 1)] = (uint32_t)w;
-    }
+    const uint64_t room = table_grow(&t->by_text);
+    t->word = os_grow(t->word, t->room * sizeof *t->word, room * sizeof *t->word);
+    t->room = room;
+    for (uint64_t w = 0; w < t->words; w++)
+        table_put(&t->by_text, t->word[w].hash, (uint32_t)w);
 }
 
 static bool add_word(struct tokenizer_trainer *t, const uint8_t *text, size_t length)
@@ -137,7 +155,7 @@ static bool add_word(struct tokenizer_trainer *t, const uint8_t *text, size_t le
     t->total++;
     const uint64_t hash = text_hash(text, length);
     for (uint64_t at = hash;; at++) {
-        uint32_t *slot = &t->slot[at & (t->slots - 1)];
+        uint32_t *slot = table_slot(&t->by_text, at);
         if (*slot == TOKENIZER_NONE) {
             if (t->words + 1 >= TOKENIZER_NONE || length >= TOKENIZER_NONE) {
                 log_error("tokenizer training: too many words, or one of 4 GiB");
@@ -197,25 +215,18 @@ static uint64_t hash_pair(uint32_t left, uint32_t right)
 
 static void grow_pairs(struct tokenizer_trainer *t)
 {
-    const uint32_t slots = t->pair_slots ? 2 * t->pair_slots : 1 << 16;
-    free(t->pair_slot);
-    t->pair_slot = os_alloc(slots * sizeof *t->pair_slot);
-    memset(t->pair_slot, 0xff, slots * sizeof *t->pair_slot);
-    t->pair = os_grow(t->pair, t->pair_room * sizeof *t->pair, slots / 2 * sizeof *t->pair);
-    t->pair_slots = slots;
-    t->pair_room = slots / 2;
-    for (uint32_t p = 0; p < t->pairs; p++) {
-        uint64_t at = hash_pair(t->pair[p].left, t->pair[p].right);
-        while (t->pair_slot[at & (slots - 1)] != TOKENIZER_NONE) at++;
-        t->pair_slot[at & (slots - 1)] = p;
-    }
+    const uint64_t room = table_grow(&t->by_pair);
+    t->pair = os_grow(t->pair, t->pair_room * sizeof *t->pair, room * sizeof *t->pair);
+    t->pair_room = (uint32_t)room;
+    for (uint32_t p = 0; p < t->pairs; p++)
+        table_put(&t->by_pair, hash_pair(t->pair[p].left, t->pair[p].right), p);
 }
 
 static uint32_t find_pair(struct tokenizer_trainer *t, uint32_t left, uint32_t right)
 {
     if (t->pairs == t->pair_room) grow_pairs(t);
     for (uint64_t at = hash_pair(left, right);; at++) {
-        uint32_t *slot = &t->pair_slot[at & (t->pair_slots - 1)];
+        uint32_t *slot = table_slot(&t->by_pair, at);
         if (*slot == TOKENIZER_NONE) {
             *slot = t->pairs;
             t->pair[t->pairs] = (struct pair){.left = left, .right = right};
