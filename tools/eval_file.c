@@ -114,20 +114,22 @@ static uint64_t read_lines(const char *text, uint64_t bytes, const char *fingerp
 }
 
 static bool resume(struct eval_file *f, const char *fingerprint, struct eval_run *run,
-                   void *text, uint64_t bytes)
+                   void *text, uint64_t bytes, uint64_t *whole)
 {
-    uint64_t whole = 0;
     bool other = false;
-    const uint64_t wrong = read_lines(text, bytes, fingerprint, run, &whole, &other);
+    const uint64_t wrong = read_lines(text, bytes, fingerprint, run, whole, &other);
     if (wrong) {
         log_error("%s:%llu: %s; remove it, or give another --out", f->answers,
                   (unsigned long long)wrong,
                   other ? "answers of another task, model, device or setting" : "no answer");
         return false;
     }
-    if (whole == bytes) return true;
+    if (*whole == bytes) return true;
     struct file_writer *writer = file_writer_open(f->answers);
-    return writer && file_writer_write(writer, text, whole) && file_writer_commit(&writer);
+    if (!writer) return false;
+    if (file_writer_write(writer, text, *whole)) return file_writer_commit(&writer);
+    file_writer_abort(&writer);
+    return false;
 }
 
 static bool print_line(struct eval_file *f, const char *line)
@@ -141,19 +143,19 @@ struct eval_file *eval_file_open(const char *out, const char *fingerprint, struc
 {
     struct eval_file *f = os_alloc(sizeof *f);
     void *text = NULL;
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, whole = 0;
     char first[80];
     snprintf(f->out, sizeof f->out, "%s", out);
     snprintf(f->answers, sizeof f->answers, "%s.answers.jsonl", f->out);
     bool ok = !file_exists(f->answers) || file_read(f->answers, 0, &text, &bytes);
-    if (ok && bytes) ok = resume(f, fingerprint, run, text, bytes);
+    if (ok && bytes) ok = resume(f, fingerprint, run, text, bytes, &whole);
     free(text);
     if (ok && !(f->stream = fopen(f->answers, "ab"))) {
         log_error("%s: cannot write: %s", f->answers, strerror(errno));
         ok = false;
     }
     snprintf(first, sizeof first, "{\"vkmoe_eval\": 1, \"fingerprint\": \"%s\"}", fingerprint);
-    if (ok && (bytes == 0 || ftell(f->stream) == 0)) ok = print_line(f, first);
+    if (ok && whole == 0) ok = print_line(f, first);
     if (!ok) eval_file_close(&f);
     return f;
 }

@@ -43,7 +43,7 @@ static bool take_answer(void *user, uint64_t index)
     if (g->file && !eval_file_add(g->file, g->run, index)) return false;
     g->done++;
     show(g);
-    return !os_interrupted();
+    return g->done == g->run->task->count || !os_interrupted();
 }
 
 static void tell_interrupt(const struct going *g, const char *out)

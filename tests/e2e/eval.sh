@@ -66,6 +66,9 @@ print(a["task_fingerprint"] + "-" + a["model_fingerprint"] + "-0")' "$tmp/a.json
 must on ref eval "$run" --task "$task" --out "$tmp/half.json"
 grep -q '5 of 9 answers are there' "$tmp/err" || fail 'nothing was taken up'
 same "$tmp/a.json" "$tmp/half.json"
+printf '{"vkmoe_ev' >"$tmp/half.json.answers.jsonl" # not even its first line
+must on ref eval "$run" --task "$task" --out "$tmp/half.json" --quiet
+same "$tmp/a.json" "$tmp/half.json"
 # by a signal: wherever it comes, the next run ends with the same bytes
 "$vkmoe" eval "$run" --task "$task" --out "$tmp/stopped.json" --device ref --untuned >"$tmp/out" 2>"$tmp/err" &
 children=$!
