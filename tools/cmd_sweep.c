@@ -35,6 +35,7 @@ static char *settings_of(const struct sweep *sweep, const struct sweep_run *run)
     struct bytes text = {0};
     for (uint32_t i = 0; i < run->set_count; i++) bytes_printf(&text, "%s\n", run->set[i]);
     for (int i = 0; i < sweep->data_count; i++) bytes_printf(&text, "data %s\n", sweep->data[i]);
+    if (sweep->tokenizer) bytes_printf(&text, "tokenizer %s\n", sweep->tokenizer);
     return (char *)text.data;
 }
 
@@ -78,6 +79,7 @@ static bool train(const struct cli *cli, const struct sweep *sweep, const struct
         .data = sweep->data,
         .data_count = sweep->data_count,
         .out = folder,
+        .tokenizer = sweep->tokenizer,
         .resume = true,
         .quiet = cli->quiet,
     };

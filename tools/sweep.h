@@ -3,11 +3,12 @@
 // it. The file is one JSON object:
 //
 //   {"about": "one sentence", "config": "tiny.json", "data": ["toy:all"], "steps": 300,
-//    "seeds": [1, 2, 3], "inspect": false, "optimizer_state": false, "equal": "parameters",
+//    "seeds": [1, 2, 3], "tokenizer": "tokenizer.json", "inspect": false, "optimizer_state": false, "equal": "parameters",
 //    "set": {"key": value ... for all},
 //    "runs": [{"name": "none", "config": "other.json", "set": {"router_aux_loss_coef": 0}}, ...]}
 //
-// Paths of configs are relative to the file, those of data to the current folder as in train. Each
+// Paths of configs are relative to the file, those of data and of the tokenizer (bytes without) to the current folder as in
+// train. Each
 // run lies in OUT/NAME/seed-S; "inspect": true inspects it too (tools/inspect.h), with a report in
 // its folder and the information of its experts on the domains in the table. "optimizer_state":
 // true adds its bytes and how many experts it was needed for. "equal": "parameters" or "active"
@@ -53,6 +54,7 @@ struct sweep {
     const char *path, *name, *about; // name: of the file, without folder and extension
     const char *data[64];
     int         data_count;
+    const char *tokenizer;             // NULL: bytes
     uint32_t    steps, run_count, seed_count;
     bool        inspect, optimizer_state;
     enum sweep_equal equal;

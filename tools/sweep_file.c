@@ -210,12 +210,16 @@ static bool read_switch(struct reader *r, const char *key, bool *value)
 static bool read_all(struct reader *r)
 {
     static const char *const known[] = {"about", "config", "data", "steps", "seeds", "inspect",
-                                        "optimizer_state", "equal", "set", "runs", NULL};
+                                        "optimizer_state", "equal", "tokenizer", "set", "runs",
+                                        NULL};
     struct sweep *s = r->sweep;
     if (!known_keys(r, r->root, known)) return false;
     const char *about = cJSON_GetStringValue(get(r->root, "about"));
     s->about = arena_strdup(s->arena, about ? about : "");
     r->config = cJSON_GetStringValue(get(r->root, "config"));
+    const char *tokenizer = cJSON_GetStringValue(get(r->root, "tokenizer"));
+    if (get(r->root, "tokenizer") && !tokenizer) return refuse(r, "tokenizer", "a path");
+    s->tokenizer = tokenizer ? arena_strdup(s->arena, tokenizer) : NULL;
     const cJSON *steps = get(r->root, "steps"), *runs = get(r->root, "runs"), *item;
     const double count = cJSON_IsNumber(steps) ? steps->valuedouble : 0;
     if (!(count >= 1 && count <= 1e9 && count == (double)(uint32_t)count))
