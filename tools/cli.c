@@ -74,6 +74,8 @@ static const struct command_help commands[] = {
     {"tokenizer", "info FILE|DIR", "what a tokenizer.json is"},
     {"fct", "lint PATH...",
      "patterns of a curriculum: what is wrong with which line, and a table of their domains"},
+    {"fct", "report DIR... [--json]",
+     "runs with a curriculum: losses by domain, and what is left of them against controls"},
     {"info",
      "[DIR|FILE|CONFIG.json] [--devices] [--plan [--device-budget BYTES] [--expert-slots N]] "
      "[--json]",
@@ -194,7 +196,7 @@ static const struct { struct option option; const char *commands; } options[] = 
     {{"prune", required_argument, NULL, OPTION_PRUNE}, "x"},
     {{"level", required_argument, NULL, OPTION_LEVEL}, "x"},
     {{"packing", required_argument, NULL, OPTION_PACKING}, "x"},
-    {{"json", no_argument, NULL, OPTION_JSON}, "keixnmpPca"},
+    {{"json", no_argument, NULL, OPTION_JSON}, "keixnmpPcaf"},
     {{"json", required_argument, NULL, OPTION_JSON}, "b"},
     {{"ids", required_argument, NULL, OPTION_IDS}, "lk"},
     {{"filter", required_argument, NULL, OPTION_FILTER}, "b"},

@@ -5,6 +5,7 @@
 
 #include "src/fct_lint.h"
 #include "tools/cli.h"
+#include "tools/fct_report.h"
 
 static int wrong_usage(const char *wants)
 {
@@ -61,8 +62,18 @@ static int lint(const struct cli *cli)
     return read && report.findings == 0 ? EXIT_DONE : EXIT_FAILED;
 }
 
+// ---- report
+
+static int report(const struct cli *cli)
+{
+    if (cli->operand_count < 2) return wrong_usage("report and run folders");
+    return fct_report(cli->operand + 1, cli->operand_count - 1, cli->json) ? EXIT_DONE
+                                                                           : EXIT_FAILED;
+}
+
 int command_fct(struct cli *cli)
 {
     if (cli->operand_count && strcmp(cli->operand[0], "lint") == 0) return lint(cli);
-    return wrong_usage("lint");
+    if (cli->operand_count && strcmp(cli->operand[0], "report") == 0) return report(cli);
+    return wrong_usage("lint or report");
 }

@@ -3,17 +3,18 @@
 // it. The file is one JSON object:
 //
 //   {"about": "one sentence", "config": "tiny.json", "data": ["toy:all"], "steps": 300,
-//    "seeds": [1, 2, 3], "tokenizer": "tokenizer.json", "inspect": false, "optimizer_state": false, "equal": "parameters",
+//    "seeds": [1, 2, 3], "tokenizer": "tokenizer.json", "inspect": false,
+//    "optimizer_state": false, "equal": "parameters",
 //    "set": {"key": value ... for all},
 //    "runs": [{"name": "none", "config": "other.json", "set": {"router_aux_loss_coef": 0}}, ...]}
 //
-// Paths of configs are relative to the file, those of data and of the tokenizer (bytes without) to the current folder as in
-// train. Each
-// run lies in OUT/NAME/seed-S; "inspect": true inspects it too (tools/inspect.h), with a report in
-// its folder and the information of its experts on the domains in the table. "optimizer_state":
-// true adds its bytes and how many experts it was needed for. "equal": "parameters" or "active"
-// (those of a token) refuses a list whose runs differ in that by more than 3 %. A run that is
-// finished is not trained again, one that was stopped goes on from its checkpoint.
+// Paths of configs are relative to the file, those of data and of the tokenizer (without: bytes) to
+// the current folder as in train. Each run lies in OUT/NAME/seed-S; "inspect": true inspects it too
+// (tools/inspect.h), with a report in its folder and the information of its experts on the domains
+// in the table. "optimizer_state": true adds its bytes and how many experts it was needed for.
+// "equal": "parameters" or "active" (those of a token) refuses a list whose runs differ in that by
+// more than 3 %. A run that is finished is not trained again, one that was stopped goes on from its
+// checkpoint.
 #pragma once
 
 #include <stdbool.h>

@@ -62,6 +62,11 @@ told()
         --set 'curriculum_domains={"physics":{"bonus":1}}'
     grep -qE '"reward": [13]\.5, "novelty": 1, "weakness": 0\.5, "improvement": 0, "bonus": [01]}' \
         "$tmp/drawn/metrics.jsonl" || fail 'no terms of the reward'
+    must on own fct report "$tmp/run" "$tmp/drawn"
+    grep -qE '^\| physics \| - \| - \| [0-9.]+ \| [0-9.]+ \|$' "$tmp/out" || fail 'a domain that is held out'
+    grep -qE '^- fixed, patterns: payloads behind .* cost -?[0-9.]+' "$tmp/out" || fail 'what is read from the inputs'
+    must on own fct report "$tmp/run" "$tmp/drawn" --json
+    grep -q '"order":[[:space:]]*"dopamine"' "$tmp/out" || fail 'the report as JSON'
     must on ref eval "$tmp/run" --data "$text" --json
     grep -q '"bpb": [0-9.]*,' "$tmp/out" || fail 'eval of patterns'
     for control in shuffle tags; do # what is trained on differs, what is held out does not
@@ -93,6 +98,9 @@ refusals()
     head -c 1000 LICENSE >"$tmp/plain.txt"
     plain=$text text=$tmp/plain.txt
     must train ref "$tmp/plain" --steps 1
+    refuse_on=own
+    refused 1 'no domain was measured in this run' -- fct report "$tmp/plain"
+    refuse_on=ref
     refused 1 'the tokenizer has no special token [OBSERVE]' -- eval "$tmp/plain" --data "$plain"
     echo "$refusals refusals"
 }
