@@ -29,7 +29,9 @@ enum config_curriculum { // see curriculum.h
     CONFIG_DOPAMINE
 };
 // What is done to patterns that are trained on, to see what of them was learnt (fct_source.h).
-enum config_fct_control { CONFIG_FCT_AS_IT_IS, CONFIG_FCT_SHUFFLE, CONFIG_FCT_TAGS };
+enum config_fct_control {
+    CONFIG_FCT_AS_IT_IS, CONFIG_FCT_SHUFFLE, CONFIG_FCT_SHUFFLE_ALL, CONFIG_FCT_TAGS
+};
 enum config_packing { // of data.h
     CONFIG_PACKING_AUTO, CONFIG_PACKING_STREAM, CONFIG_PACKING_WHOLE,
 };
@@ -200,7 +202,7 @@ struct config {
     double   dopamine_power;
     struct config_domain domain[CONFIG_MAX_DOMAINS]; // curriculum_domains
     uint32_t domain_count;
-    enum config_fct_control fct_control; // "none", "shuffle", "tags"
+    enum config_fct_control fct_control; // "none", "shuffle", "shuffle_all", "tags"
     uint32_t lr_decay_steps;            // horizon of the schedule; default the config file's steps
                                         // (--steps does not move it)
     uint32_t warmup_steps;

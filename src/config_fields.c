@@ -27,8 +27,8 @@ static const char *const curriculum_names[] = {
     [CONFIG_RANDOM_ORDER] = "random", [CONFIG_INTERLEAVED] = "interleaved",
     [CONFIG_DOPAMINE] = "dopamine", NULL};
 static const char *const control_names[] = {
-    [CONFIG_FCT_AS_IT_IS] = "none", [CONFIG_FCT_SHUFFLE] = "shuffle", [CONFIG_FCT_TAGS] = "tags",
-    NULL};
+    [CONFIG_FCT_AS_IT_IS] = "none", [CONFIG_FCT_SHUFFLE] = "shuffle",
+    [CONFIG_FCT_SHUFFLE_ALL] = "shuffle_all", [CONFIG_FCT_TAGS] = "tags", NULL};
 static const char *const packing_names[] = {
     [CONFIG_PACKING_AUTO] = "auto", [CONFIG_PACKING_STREAM] = "stream",
     [CONFIG_PACKING_WHOLE] = "whole", NULL};

@@ -152,10 +152,11 @@ static void scramble_lesson(const struct lessons *all, struct lesson *lesson)
 
 static void apply_controls(struct lessons *all, const struct data_params *params)
 {
-    if (params->fct_control == CONFIG_FCT_SHUFFLE) exchange(all, 0, all->count, false);
+    if (params->fct_control == CONFIG_FCT_SHUFFLE_ALL) exchange(all, 0, all->count, false);
     if (params->fct_exchange == DATA_EXCHANGE_ALL) exchange(all, 0, all->count, true);
     for (uint64_t from = 0, end; from < all->count; from = end) {
         end = domain_end(all, from);
+        if (params->fct_control == CONFIG_FCT_SHUFFLE) exchange(all, from, end, false);
         if (params->fct_exchange == DATA_EXCHANGE_IN_DOMAIN) exchange(all, from, end, true);
     }
 }

@@ -10,8 +10,11 @@
 // Controls change what is trained on, never what is held out, so that all runs are measured on the
 // same text:
 //
-//   shuffle  the payload is that of another pattern, the same for its four tasks: what can be
-//            learnt is tags, style, words, and nothing of what follows from what
+//   shuffle  the payload is that of another pattern of the domain, the same for its four tasks:
+//            what can be learnt is tags, style, the domain's words, and nothing of what follows
+//            from what
+//   shuffle_all  that of another pattern of any domain: so words of domains that were not visited
+//            yet, and of those that are held out, are seen in payloads
 //   tags     each letter and digit of each text is another at random, by case: what can be learnt
 //            is tags, spaces, punctuation and lengths of words
 //

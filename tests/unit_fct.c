@@ -233,7 +233,8 @@ static void controls_change_one_split(void **state)
         bool train, held_out, in_domain; // that are permuted
     } cases[] = {
         {CONFIG_FCT_AS_IT_IS, DATA_EXCHANGE_NONE, false, false, false},
-        {CONFIG_FCT_SHUFFLE, DATA_EXCHANGE_NONE, true, false, false},
+        {CONFIG_FCT_SHUFFLE, DATA_EXCHANGE_NONE, true, false, true},
+        {CONFIG_FCT_SHUFFLE_ALL, DATA_EXCHANGE_NONE, true, false, false},
         {CONFIG_FCT_AS_IT_IS, DATA_EXCHANGE_ALL, false, true, false},
         {CONFIG_FCT_AS_IT_IS, DATA_EXCHANGE_IN_DOMAIN, false, true, true},
     };
@@ -246,7 +247,7 @@ static void controls_change_one_split(void **state)
         collect(&own, cases[c].control, cases[c].exchange, 0.4, 3);
         pairs_of(&own, 1 + DATA_TRAIN, train);
         pairs_of(&own, 1 + DATA_HELD_OUT, held_out);
-        if (cases[c].train) assert_permuted(train, 9, false);
+        if (cases[c].train) assert_permuted(train, 9, cases[c].in_domain);
         else assert_as_it_is(train);
         if (cases[c].held_out) assert_permuted(held_out, 6, cases[c].in_domain);
         else assert_as_it_is(held_out);

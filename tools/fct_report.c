@@ -37,7 +37,7 @@ struct run {
 };
 
 static const char *const order_names[] = {"none", "fixed", "random", "interleaved", "dopamine"};
-static const char *const control_names[] = {"patterns", "shuffle", "tags"};
+static const char *const control_names[] = {"patterns", "shuffle", "shuffle_all", "tags"};
 
 // ---- reading
 

@@ -69,7 +69,7 @@ told()
     grep -q '"order":[[:space:]]*"dopamine"' "$tmp/out" || fail 'the report as JSON'
     must on ref eval "$tmp/run" --data "$text" --json
     grep -q '"bpb": [0-9.]*,' "$tmp/out" || fail 'eval of patterns'
-    for control in shuffle tags; do # what is trained on differs, what is held out does not
+    for control in shuffle shuffle_all tags; do # what is trained on differs, what is held out does not
         must train ref "$tmp/$control" --steps 1 $fct --set fct_control=$control --set learning_rate=0
         must train ref "$tmp/none" --steps 1 $fct --set learning_rate=0
         for run in none $control; do grep -o '"eval_loss".*' "$tmp/$run/metrics.jsonl" >"$tmp/$run.eval"; done
