@@ -73,16 +73,14 @@ bool folder_is(const char *path)
 
 bool folder_can_write(const char *path)
 {
-    char *part = os_strdup(path);
-    while (access(part, F_OK) != 0 && errno == ENOENT && strchr(part, '/') != part) {
-        char *slash = strrchr(part, '/');
-        if (!slash) {
-            strcpy(part, ".");
-            break;
-        }
+    char *part = os_strdup(path), *slash;
+    while (access(part, F_OK) != 0 && errno == ENOENT && (slash = strrchr(part, '/')) > part)
         *slash = 0;
-    }
-    const bool can = folder_is(part) && access(part, W_OK | X_OK) == 0;
+    // what is left: a folder that is there, or a first name, to be made here or in the root
+    const bool is_there = access(part, F_OK) == 0;
+    const char *folder = is_there ? part : part[0] == '/' ? "/" : ".";
+    const bool other = !is_there && strrchr(part, '/') > part; // a file stands in the way, for one
+    const bool can = !other && folder_is(folder) && access(folder, W_OK | X_OK) == 0;
     free(part);
     return can;
 }

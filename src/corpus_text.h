@@ -6,7 +6,7 @@
 
 #include "data_source.h"
 
-enum { CORPUS_TEXT_PART = 8 << 20, CORPUS_TEXT_OVERLAP = 16 << 10 };
+enum { CORPUS_TEXT_PART = 1 << 20, CORPUS_TEXT_OVERLAP = 16 << 10 };
 
 typedef bool corpus_take_ids(void *user, const uint32_t *ids, uint64_t count);
 // False after one line, or where `take` returned false.

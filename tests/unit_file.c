@@ -9,6 +9,7 @@
 #include "unit.h"
 
 #include "runtime/file.h"
+#include "runtime/folder.h"
 #include "runtime/os.h"
 
 static int entries_in(const char *folder)
@@ -179,10 +180,22 @@ static void the_system_is_asked(void **state)
     assert_true(os_resident_peak() >= before + size / 2);
 }
 
+static void what_can_be_written_is_told_silently(void **state)
+{
+    (void)state;
+    unit_write_text("file", "");
+    assert_true(folder_can_write(unit_folder) && folder_can_write(unit_path("a/b/c")));
+    assert_true(folder_can_write("no-such-name-here") && folder_can_write("/"));
+    assert_false(folder_can_write(unit_path("file")) || folder_can_write(unit_path("file/a")));
+    assert_false(file_exists(unit_path("a")));
+    unit_assert_silent();
+}
+
 static void the_cache_folder_follows_the_environment(void **state)
 {
     (void)state;
     char path[4096], small[8];
+    unsetenv("VKMOE_CACHE");
     setenv("HOME", "/home/somebody", 1);
     setenv("XDG_CACHE_HOME", "/somewhere", 1);
     assert_true(os_cache_folder(path, sizeof path));
@@ -194,6 +207,10 @@ static void the_cache_folder_follows_the_environment(void **state)
     unsetenv("XDG_CACHE_HOME");
     unsetenv("HOME");
     assert_false(os_cache_folder(path, sizeof path));
+    setenv("VKMOE_CACHE", "own/folder", 1);
+    assert_true(os_cache_folder(path, sizeof path));
+    assert_string_equal(path, "own/folder");
+    unsetenv("VKMOE_CACHE");
 }
 
 static void an_interrupt_sets_a_flag_and_the_second_ends(void **state)
@@ -223,6 +240,7 @@ int main(void)
         UNIT(failures_are_one_line),
         UNIT(folders_are_made_with_their_parents),
         UNIT(the_system_is_asked),
+        UNIT(what_can_be_written_is_told_silently),
         UNIT(the_cache_folder_follows_the_environment),
         UNIT(an_interrupt_sets_a_flag_and_the_second_ends),
     };

@@ -56,6 +56,70 @@ dropped()
     must on ref inspect "$tmp/run" --data "$tmp/texts" --out "$tmp/report" --max-tokens 64
 }
 
+# With a tokenizer of its own: a run that keeps tokens, one that finds them, one without them, and one that is killed
+# and goes on with damaged ones are the same.
+tokens()
+{
+    seq 1 3000 | sed 's/$/ times a text/' >"$b"
+    must on own tokenizer train --data "$text" --vocab 300 --out "$tmp/tok.json"
+    set -- --tokenizer "$tmp/tok.json" --set vocab_size=300 --set final_eval_batches=4
+    must mixed "$tmp/none" --steps 30 "$@" --set token_cache=off
+    [ ! -e "$tmp/cache/vkmoe/tokens" ] || fail 'tokens were kept that nobody wanted'
+    must mixed "$tmp/kept" --steps 30 "$@" --set token_cache=on
+    grep -q '^tokens: .*, kept in ' "$tmp/err" || fail 'it does not say where the tokens are'
+    must mixed "$tmp/found" --steps 15 "$@" --set token_cache=on
+    grep -q '^tokens: from ' "$tmp/err" || fail 'they were not found'
+    tokens_file=$(echo "$tmp"/cache/vkmoe/tokens/*.tokens)
+    head -c 2000 "$tokens_file" >"$tmp/torn"
+    mv "$tmp/torn" "$tokens_file"
+    must mixed "$tmp/found" --steps 30 --resume "$@" --set token_cache=on
+    grep -q "tokens_file: damaged" "$tmp/err" || grep -q 'damaged, or not of these texts: made anew' "$tmp/err" ||
+        fail 'a torn file is not told'
+    for run in kept found; do
+        steady "$tmp/none/metrics.jsonl" >"$tmp/metrics.a"
+        steady "$tmp/$run/metrics.jsonl" >"$tmp/metrics.b"
+        same "$tmp/metrics.a" "$tmp/metrics.b"
+        same "$tmp/none/model.safetensors" "$tmp/$run/model.safetensors"
+    done
+    refuse_on=ref
+    : >"$tmp/file"
+    export VKMOE_CACHE="$tmp/file"
+    refused 1 "$tmp/file: cannot make the folder" -- train "$config" --data "$text" --quiet --out "$tmp/no" --steps 1 "$@" \
+        --set token_cache=on
+    unset VKMOE_CACHE
+}
+
+peak() { grep -o '"host_peak_bytes": [0-9]*' "$1/metrics.jsonl" | tail -n 1 | sed 's/.* //'; }
+
+# 32 MB of texts, of which 4 MiB may be in memory, as text and as ids: what a run takes at most is near to what it
+# takes with a little text (VmHWM, pages of files included), and it learns the same as one that has all in memory.
+large()
+{
+    mkdir "$tmp/many"
+    seq 1 1700000 >"$tmp/many/a.txt"
+    seq 1700000 -1 1 >"$tmp/many/c.txt"
+    seq 4000000 4999999 | paste -s -d '                                                                     \n' |
+        sed 's/.*/{"text": "&"}/' >"$tmp/many/b.jsonl"
+    [ "$(cat "$tmp/many"/* | wc -c)" -gt 32000000 ] || fail 'too little text'
+    head -c 100000 "$tmp/many/a.txt" >"$tmp/few.txt"
+    must on own tokenizer train --data "$tmp/few.txt" --vocab 300 --out "$tmp/tok.json"
+    few='--steps 10 --set final_eval_batches=2 --set vocab_size=300 --set held_out_fraction=0.001 --quiet'
+    must on ref train "$config" --data "$tmp/few.txt" --out "$tmp/few" $few
+    must on ref train "$config" --data "$tmp/few.txt" --out "$tmp/few-ids" $few --tokenizer "$tmp/tok.json"
+    must on ref train "$config" --data "$tmp/many" --out "$tmp/memory" $few
+    must on ref train "$config" --data "$tmp/many" --out "$tmp/files" $few --set data_memory_mib=4
+    must on ref train "$config" --data "$tmp/many" --out "$tmp/ids" $few --set data_memory_mib=4 --tokenizer "$tmp/tok.json"
+    grep -q '^tokens: .*kept in' "$tmp/err" || fail 'the tokens of much text are kept'
+    same "$tmp/memory/model.safetensors" "$tmp/files/model.safetensors"
+    [ -z "$(ls -A "$tmp/cache/vkmoe/spill")" ] || fail 'something is left of what lay in files'
+    few=$(peak "$tmp/few") memory=$(peak "$tmp/memory") files=$(peak "$tmp/files")
+    few_ids=$(peak "$tmp/few-ids") ids=$(peak "$tmp/ids")
+    echo "most bytes in memory: a little text $few, much $memory, much in files $files; ids of these: $few_ids, $ids"
+    [ $((memory - few)) -gt 25000000 ] || fail 'what is in memory takes none: this test shows nothing'
+    [ $((files - few)) -lt 12000000 ] || fail 'text in files is in memory'
+    [ $((ids - few_ids)) -lt 30000000 ] || fail 'ids in files, or what makes them, are in memory'
+}
+
 refusals()
 {
     refuse_on=ref

@@ -15,6 +15,7 @@ refuse_on=own # the device of `refused`
 export LC_ALL=C
 # an empty cache folder in $tmp: what a test says depends on nothing outside
 export XDG_CACHE_HOME="$tmp/cache"
+unset VKMOE_CACHE
 
 clean()
 {
