@@ -13,6 +13,7 @@
 #include "src/corpus_mix.h"
 #include "src/corpus_room.h"
 #include "src/data_toy.h"
+#include "src/data_wiki.h"
 #include "src/fct_source.h"
 
 enum {
@@ -27,6 +28,7 @@ enum {
 struct collector {
     struct documents         *out;
     const struct data_params *params;
+    bool                      wiki; // the path says that its files are WikiText's
 };
 
 static void add_document(struct documents *out, const struct document *document)
@@ -148,7 +150,7 @@ static enum data_kind kind_of_name(const char *path)
         {".c", KIND_C}, {".h", KIND_C}, {".cc", KIND_C}, {".cpp", KIND_C}, {".hpp", KIND_C},
         {".comp", KIND_GLSL}, {".glsl", KIND_GLSL}, {".vert", KIND_GLSL}, {".frag", KIND_GLSL},
         {".md", KIND_MARKDOWN}, {".json", KIND_JSON}, {".sh", KIND_SHELL}, {".py", KIND_PYTHON},
-        {".jsonl", KIND_JSONL}, {".bin", KIND_TOKENS},
+        {".jsonl", KIND_JSONL}, {".bin", KIND_TOKENS}, {".tokens", KIND_WIKI},
     };
     const char *name = base_name(path), *dot = strrchr(name, '.');
     if (strcmp(name, "meson.build") == 0 || strncmp(name, "meson_options", 13) == 0)
@@ -342,13 +344,25 @@ static bool read_json_lines(const struct collector *c, const char *path, struct 
     return data_json_lines(c->out, c->params, path, (const char *)text, bytes);
 }
 
+// A file that is only called like WikiText's is text like any other.
+static bool add_wiki(const struct collector *c, const char *path, const uint8_t *text,
+                     uint64_t bytes)
+{
+    if (wiki_documents(c->out, (const char *)text, bytes)) return true;
+    if (c->wiki)
+        return refuse(path, "no title of an article; wanted a WikiText file, with lines "
+                            "\" = Title = \" between blank ones");
+    documents_add_text(c->out, KIND_TEXT, text, bytes);
+    return true;
+}
+
 // Adds what the mapped file holds; `map` is emptied where documents point into it.
 static bool add_mapped(const struct collector *c, const char *path, struct file_map *map,
                        bool named)
 {
     const uint64_t bytes = map->bytes;
     const uint8_t *data;
-    enum data_kind kind = kind_of_text(path, map->data, bytes);
+    enum data_kind kind = c->wiki ? KIND_WIKI : kind_of_text(path, map->data, bytes);
     if (kind == KIND_TOKENS && (named || is_shard(map->data, bytes)))
         return (data = keep(c->out, map)) && add_shard(c, path, data, bytes);
     // the lines of a .jsonl tell where they are none
@@ -360,6 +374,7 @@ static bool add_mapped(const struct collector *c, const char *path, struct file_
     if (kind == KIND_JSONL) // its texts are copied line by line
         return read_json_lines(c, path, map);
     data = keep(c->out, map);
+    if (data && kind == KIND_WIKI) return add_wiki(c, path, data, bytes);
     if (data) documents_add_text(c->out, kind == KIND_TOKENS ? KIND_TEXT : kind, data, bytes);
     return data != NULL;
 }
@@ -428,6 +443,8 @@ static bool add_path(const struct collector *c, const char *path)
     if (toy_is(path)) return toy_generate(path, c->out->arena, add_example, c->out);
     if (ids_is(path))
         return ids_generate(path, c->params->vocab_size, c->out->arena, add_ids, c->out);
+    struct collector own = *c;
+    if (wiki_path(path)) own.wiki = true, path = wiki_path(path), c = &own;
     const bool is_folder = folder_is(path);
     if (is_folder ? !add_folder(c, path, 0) : !add_file(c, path, true)) return false;
     if (c->out->count > before) return true;
@@ -447,7 +464,7 @@ static bool add_source(const struct collector *c, uint32_t index)
 
 bool documents_collect(struct documents *out, const struct data_params *params)
 {
-    const struct collector collector = {out, params};
+    const struct collector collector = {.out = out, .params = params};
     const uint32_t count = params->tokenizer ? tokenizer_count(params->tokenizer) : 0;
     out->arena = arena_create("data");
     out->room = corpus_room_create(params->corpus ? params->corpus : &config_defaults.corpus);

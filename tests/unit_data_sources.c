@@ -111,6 +111,41 @@ static void bad_json_lines_name_file_and_line(void **state)
     }
 }
 
+// An article is a document; what only looks like a title is none.
+static void wiki_articles_are_documents(void **state)
+{
+    (void)state;
+    static const char *const wanted[] = {
+        " = One = \n \n First . \n = not a title = \n \n = = Part = = \n \n 1 = 2 = \n \n",
+        " = = = \n\n", "= T\xc3\xa9 =\r\n\r\n x = 1 \n = at the end = "};
+    struct bytes text = {0};
+    bytes_printf(&text, " \n%s%s%s", wanted[0], wanted[1], wanted[2]);
+    for (int i = 0; i < 2; i++) { // " = = = " is no title, so it is of the first article
+        const char *name = i ? unit_path("wiki.txt") : NULL, *path =
+            unit_write(i ? "wiki.txt" : "wiki.test.tokens", text.data, text.count);
+        struct bytes prefixed = {0}, first = {0};
+        bytes_printf(&prefixed, "wiki:%s", name ? name : path);
+        bytes_printf(&first, "%s%s", wanted[0], wanted[1]);
+        struct data *data = open_good(i ? (const char *)prefixed.data : path, 7, 0, 1);
+        const char *const both[] = {(const char *)first.data, wanted[2]};
+        assert_stream(data, DATA_TRAIN, both, 2);
+        assert_string_equal(data_domain_name(data, 0), "wiki");
+        data_close(&data);
+        bytes_free(&prefixed);
+        bytes_free(&first);
+    }
+    bytes_free(&text);
+    struct data *data = open_good(unit_write_text("plain.tokens", "no title\n"), 7, 0, 1);
+    assert_string_equal(data_domain_name(data, 0), "text");
+    data_close(&data);
+    unit_write_text("plain.txt", "no title\n");
+    struct bytes path = {0};
+    bytes_printf(&path, "wiki:%s", unit_path("plain.txt"));
+    assert_null(open_with((const char *)path.data, 7, 0, 1));
+    unit_assert_line("plain.txt: no title of an article", "WikiText");
+    bytes_free(&path);
+}
+
 static void assert_ids(const struct data *data, enum data_split split, uint32_t context,
                        const uint32_t *ids, uint64_t count)
 {
@@ -256,6 +291,7 @@ int main(void)
         UNIT(several_paths_follow_each_other),
         UNIT(json_lines_give_their_texts),
         UNIT(bad_json_lines_name_file_and_line),
+        UNIT(wiki_articles_are_documents),
         UNIT(shards_of_both_widths_are_read),
         UNIT(shards_need_no_tokenizer),
         UNIT(bad_shards_are_refused_in_one_line),
