@@ -50,9 +50,9 @@ struct config_corpus; // config.h
 enum data_exchange { DATA_EXCHANGE_NONE, DATA_EXCHANGE_IN_DOMAIN, DATA_EXCHANGE_ALL };
 
 struct data_params {
-    // text files, folders, .jsonl with "text" or "messages", WikiText files, .bin shards, toy tasks and ids (data_toy.h),
-    // patterns (fct:PATH, fct_source.h); each with a weight in front of it or
-    // none: "3*PATH" (corpus_mix.h)
+    // text files, folders, .jsonl with "text" or "messages", WikiText files, .bin shards, patterns
+    // (fct_source.h), toy tasks and ids (data_toy.h); each with a weight in front of it or none:
+    // "3*PATH" (corpus_mix.h)
     const char *const *path;
     int                path_count;
     // Kept by reference. NULL: shards only, cut at 50256 (16-bit ids) or 128000 (32-bit ids).

@@ -104,6 +104,14 @@ bool chat_reply(struct chat *chat, const struct tokenizer *tokenizer)
 
 struct turn { enum chat_tag role; const char *content; bool scored; };
 
+// How much of a name can be shown in a line.
+static int printable(const char *name)
+{
+    int count = 0;
+    while (count < 20 && name[count] > 32 && name[count] < 127) count++;
+    return count;
+}
+
 // What is wrong with a message, NULL: nothing.
 static const char *read_turn(const cJSON *message, int number, struct turn *turn, char text[200])
 {
@@ -125,16 +133,15 @@ static const char *read_turn(const cJSON *message, int number, struct turn *turn
     else return NULL;
     if (problem) snprintf(text, 200, "message %d %s", number, problem);
     else
-        snprintf(text, 200, "message %d has the role \"%.20s\"; wanted system, user, assistant or "
-                            "tool", number, name);
+        snprintf(text, 200, "message %d has a role that is none of system, user, assistant and "
+                            "tool: \"%.*s\"", number, printable(name), name);
     return text;
 }
 
 // The contents alone, to train a tokenizer on.
-static void add_contents(struct documents *out, const struct turn *turn)
+static bool add_contents(struct documents *out, const struct turn *turn)
 {
-    const size_t bytes = strlen(turn->content);
-    documents_add_text(out, KIND_CHAT, arena_strdup(out->arena, turn->content), bytes);
+    return documents_copy_text(out, KIND_CHAT, turn->content, strlen(turn->content));
 }
 
 static bool any_scored(const struct chat *chat)
@@ -160,17 +167,16 @@ const char *chat_document(struct documents *out, const struct data_params *param
         struct turn turn;
         problem = read_turn(message, ++number, &turn, text);
         if (problem) break;
-        if (params->text_only) add_contents(out, &turn);
-        else if (!chat_message(&chat, params->tokenizer, turn.role, turn.content,
-                               strlen(turn.content), turn.scored)) {
-            problem = "cannot be encoded (the line before says why)";
-            break;
-        }
+        if (params->text_only ? !add_contents(out, &turn)
+                              : !chat_message(&chat, params->tokenizer, turn.role, turn.content,
+                                              strlen(turn.content), turn.scored))
+            problem = params->text_only ? data_told : "cannot be encoded (see the line before)";
+        if (problem) break;
     }
     const bool scored = any_scored(&chat);
-    if (!problem && scored)
-        document_add(out, chat.encoding.id, chat.scored, chat.encoding.count,
-                     data_kind_name(KIND_CHAT));
+    if (!problem && scored && !document_add(out, chat.encoding.id, chat.scored,
+                                            chat.encoding.count, data_kind_name(KIND_CHAT)))
+        problem = data_told;
     *unscored += !problem && !scored && !params->text_only;
     chat_free(&chat);
     return problem;

@@ -34,7 +34,7 @@ static size_t valid_bytes(const char *text, size_t bytes)
     return utf8_valid((const uint8_t *)text, bytes);
 }
 
-static const char told[] = ""; // a problem that has its line already
+const char data_told[] = "";
 
 // What is wrong with the line; NULL: nothing, and its documents are there.
 static const char *read_object(struct documents *out, const struct data_params *params,
@@ -47,7 +47,7 @@ static const char *read_object(struct documents *out, const struct data_params *
     if (messages && text) return "has both \"text\" and \"messages\"";
     if (messages) return chat_document(out, params, messages, unscored, words);
     if (!text) return "has no string \"text\" and no \"messages\"";
-    return documents_copy_text(out, KIND_JSONL, text, strlen(text)) ? NULL : told;
+    return documents_copy_text(out, KIND_JSONL, text, strlen(text)) ? NULL : data_told;
 }
 
 static const char *read_line(struct documents *out, const struct data_params *params,
@@ -97,7 +97,7 @@ bool data_json_lines(struct documents *out, const struct data_params *params, co
         const size_t length = (size_t)(stop - line);
         const char *problem = is_blank(line, length) ? NULL
                               : read_line(out, params, line, length, &unscored, words);
-        if (problem == told) return false;
+        if (problem == data_told) return false;
         if (problem) return refuse_line(path, number, problem, line, length);
         line = stop + 1;
         corpus_room_touch(out->room, length);

@@ -82,15 +82,17 @@ void documents_cut(struct documents *documents, uint64_t index, uint64_t front,
 }
 
 // Copies ids, in 16 bits where they all fit.
-static void keep_ids(struct documents *documents, struct document *document, const uint32_t *ids,
+static bool keep_ids(struct documents *documents, struct document *document, const uint32_t *ids,
                      uint64_t count, bool narrow)
 {
     document->width = narrow ? 2 : 4;
     document->count = count;
-    void *own = arena_array(documents->arena, count, document->width);
+    void *own = corpus_room_alloc(documents->room, count * document->width);
+    if (!own) return false;
     for (uint64_t i = 0; narrow && i < count; i++) ((uint16_t *)own)[i] = (uint16_t)ids[i];
-    if (!narrow && count) memcpy(own, ids, count * sizeof *ids);
+    if (!narrow) memcpy(own, ids, count * sizeof *ids);
     document->start = own;
+    return true;
 }
 
 // The kind of a name, a new one where it is neither a kind of file nor known.
@@ -109,18 +111,22 @@ static uint16_t kind_of_domain(struct documents *documents, const char *name)
     return (uint16_t)(KIND_COUNT + count);
 }
 
-void document_add(struct documents *documents, const uint32_t *ids, const uint8_t *scored,
+bool document_add(struct documents *documents, const uint32_t *ids, const uint8_t *scored,
                   uint64_t count, const char *domain)
 {
     struct document document = {.kind = kind_of_domain(documents, domain),
                                 .ends = documents->eot != TOKENIZER_NONE};
     uint32_t largest = 0;
-    if (count == 0) return;
+    if (count == 0) return true;
     for (uint64_t i = 0; i < count; i++) largest = max_u32(largest, ids[i]);
-    keep_ids(documents, &document, ids, count, largest <= UINT16_MAX);
-    if (scored)
-        document.scored = memcpy(arena_alloc(documents->arena, count), scored, count);
+    if (!keep_ids(documents, &document, ids, count, largest <= UINT16_MAX)) return false;
+    if (scored) {
+        void *own = corpus_room_alloc(documents->room, count);
+        if (!own) return false;
+        document.scored = memcpy(own, scored, count);
+    }
     add_document(documents, &document);
+    return true;
 }
 
 // ---- what kind of file

@@ -45,12 +45,14 @@ void documents_add_text(struct documents *documents, enum data_kind kind, const 
 // One that is copied. False after one line.
 bool documents_copy_text(struct documents *documents, enum data_kind kind, const void *text,
                          uint64_t bytes);
+extern const char data_told[]; // a problem of a line that has its own line already
 // The documents of a .jsonl; `path` stands for it in messages. False after one line.
 bool data_json_lines(struct documents *documents, const struct data_params *params,
                      const char *path, const char *text, uint64_t bytes);
 // A document that its source has rendered itself. scored: see struct document. Both are copied.
-// domain: the name under which routing is told apart; one that a kind has is that kind's.
-void document_add(struct documents *documents, const uint32_t *ids, const uint8_t *scored,
+// domain: the name under which routing is told apart; one that a kind has is that kind's. False
+// after one line: there is no room.
+bool document_add(struct documents *documents, const uint32_t *ids, const uint8_t *scored,
                   uint64_t count, const char *domain);
 uint64_t document_scored(const struct document *document); // tokens, the end included
 // Bytes of text that the scored tokens among [from, from + count) of a document stand for; the part

@@ -171,9 +171,10 @@ static bool add_lesson(struct documents *out, const struct data_params *params,
     const char *domain = (own.held_out ? own.payload : own.input)->field[FCT_DOMAIN];
     if (params->fct_control == CONFIG_FCT_TAGS && !own.held_out) scramble_lesson(all, &own);
     for (enum fct_task task = 0; task < FCT_TASKS; task++) {
-        if (!fct_render(params->tokenizer, own.input, own.payload, task, sequence)) return false;
-        document_add(out, sequence->encoding.id, sequence->scored, sequence->encoding.count,
-                     domain);
+        if (!fct_render(params->tokenizer, own.input, own.payload, task, sequence) ||
+            !document_add(out, sequence->encoding.id, sequence->scored, sequence->encoding.count,
+                          domain))
+            return false;
         out->document[out->count - 1].split =
             (uint8_t)(1 + (own.held_out ? DATA_HELD_OUT : DATA_TRAIN));
     }

@@ -13,12 +13,20 @@
         "\xe2\x82\xac", " = a = \n", " \n", "\\u0041", "\\ud83d\\ude00", "\"tool_calls\""
 #include "tests/fuzz.h"
 
+#include "src/config_fields.h"
+#include "src/corpus_room.h"
 #include "src/data_chat.h"
 #include "src/data_wiki.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct tokenizer *tokenizer; // of bytes, with the tags
+
+static struct documents open_documents(uint32_t eot)
+{
+    return (struct documents){.arena = arena_create("fuzz"), .eot = eot,
+                              .room = corpus_room_create(&config_defaults.corpus)};
+}
 
 static void check_conversation(const struct document *d)
 {
@@ -54,7 +62,7 @@ static void check_documents(const struct documents *documents)
 // The articles follow each other and are all of the text but blank ends.
 static void check_wiki(const char *text, size_t size)
 {
-    struct documents documents = {.arena = arena_create("fuzz"), .eot = TOKENIZER_NONE};
+    struct documents documents = open_documents(TOKENIZER_NONE);
     const uint64_t articles = wiki_documents(&documents, text, size);
     const char *at = text;
     require(documents.count <= articles + 1, "more documents than articles");
@@ -78,7 +86,7 @@ static int try_one(const uint8_t *data, size_t size)
     char *exact = malloc(size ? size : 1); // so that one byte too far is seen
     memcpy(exact, data, size);
     const struct data_params params = {.tokenizer = tokenizer, .vocab_size = 264};
-    struct documents documents = {.arena = arena_create("fuzz"), .eot = tokenizer_eot(tokenizer)};
+    struct documents documents = open_documents(tokenizer_eot(tokenizer));
     lines = 0;
     const bool taken = data_json_lines(&documents, &params, "fuzz", exact, size);
     require(taken ? lines <= 1 : lines == 1, "not one line for a refused file");

@@ -184,7 +184,7 @@ static void bad_lines_name_file_and_line(void **state)
     (void)state;
     static const struct { const char *text, *place, *message; } cases[] = {
         {LINE(USER("a")) LINE("{\"role\": \"human\", \"content\": \"a\"}"), "b.jsonl:2:",
-         "message 1 has the role \"human\"; wanted system, user, assistant or tool"},
+         "message 1 has a role that is none of system, user, assistant and tool: \"human\""},
         {LINE(USER("a") ", {\"role\": \"assistant\"}"), "b.jsonl:1:",
          "message 2 has no string \"content\""},
         {LINE("{\"role\": \"user\", \"content\": 5}"), "b.jsonl:1:", "no string \"content\""},

@@ -96,7 +96,7 @@ refusals()
     t="train $config --quiet --steps 2 --out $tmp/run --set seq_len=32"
     refused 1 'vocab_size: found 259, wanted at least 264' 'tags' -- $t --data "$chat" --set vocab_size=259
     echo '{"messages": [{"role": "bot", "content": "a"}]}' >>"$chat"
-    refused 1 'chat.jsonl:201: the line message 1 has the role "bot"' -- $t --data "$chat" --set vocab_size=264
+    refused 1 'chat.jsonl:201: the line message 1 has a role that is none of system, user, assistant and tool: "bot"' -- $t --data "$chat" --set vocab_size=264
     refused 1 'packing: found "tight"' '"auto" or "stream" or "whole"' -- $t --data "$chat" --set packing=tight
     must train ref "$tmp/plain" --steps 1
     refused 1 'the tokenizer has no special token <|system|>' -- generate "$tmp/plain" --chat --prompt a
