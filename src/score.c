@@ -7,6 +7,7 @@
 #include "runtime/log.h"
 #include "runtime/os.h"
 #include "src/score_internal.h"
+#include "src/tokenizer_internal.h"
 
 enum { BLOCK = 32 }; // items whose requests are put into batches together
 
@@ -146,6 +147,11 @@ bool score_task(struct vkmoe_model *model, const struct task *task,
                         .answers = answers, .done = done, .user = user};
     if (!model->tokenizer) {
         log_error("the model has no tokenizer.json, so a task cannot be read");
+        return false;
+    }
+    if (settings->template && model->tokenizer->after_count) {
+        log_error("--template: this tokenizer puts tokens behind a text too, where an answer goes "
+                  "on");
         return false;
     }
     if (c->task == CONFIG_COPY) {

@@ -25,6 +25,7 @@ struct score_settings {
     uint32_t max_tokens;         // generated; 0: the item's own, else 256
     uint32_t stride;             // of a sliding window over a text; 0: the context
     uint32_t context;            // 0: the model's
+    bool     template;           // what the tokenizer's file puts in front of a text ("<s>")
     enum score_sharing sharing;
 };
 

@@ -33,10 +33,24 @@ static bool check_ids(const struct vkmoe_model *m, const struct task_item *item,
     return e->count < UINT32_MAX / 2 || fail_at(item, "more tokens than 32 bits count");
 }
 
-static bool encode(const struct vkmoe_model *m, const struct task_item *item, const void *text,
-                   size_t bytes, struct encoding *out)
+// What encodes an item's texts.
+struct encoder_of {
+    const struct vkmoe_model *model;
+    const struct task_item   *item;
+    unsigned                  flags;
+};
+
+static struct encoder_of encoder_of(const struct vkmoe_model *m, const struct task *task,
+                                    uint64_t index, const struct score_settings *settings)
 {
-    return tokenizer_encode(m->tokenizer, text, bytes, 0, out) && check_ids(m, item, out);
+    return (struct encoder_of){m, &task->item[index], settings->template ? TOKENIZER_TEMPLATE : 0};
+}
+
+static bool encode(const struct encoder_of *by, const void *text, size_t bytes,
+                   struct encoding *out)
+{
+    return tokenizer_encode(by->model->tokenizer, text, bytes, by->flags, out) &&
+           check_ids(by->model, by->item, out);
 }
 
 static void put_front(struct encoding *e, uint32_t id)
@@ -57,17 +71,18 @@ static size_t common(const struct encoding *a, const struct encoding *b)
 }
 
 // Ids of the prompt with each choice; how many at their front are the prompt's in all of them.
-static bool encode_choices(const struct vkmoe_model *m, const struct task_item *item,
-                           struct bytes *prompt, struct encoding *whole, size_t *shared)
+static bool encode_choices(const struct encoder_of *by, struct bytes *prompt,
+                           struct encoding *whole, size_t *shared)
 {
+    const struct task_item *item = by->item;
     struct encoding alone = {0};
     const size_t length = prompt->count;
-    bool ok = encode(m, item, prompt->data, length, &alone);
+    bool ok = encode(by, prompt->data, length, &alone);
     *shared = alone.count;
     for (uint32_t i = 0; ok && i < item->choice_count; i++) {
         prompt->count = length;
         bytes_append(prompt, item->choice[i], strlen(item->choice[i]));
-        ok = encode(m, item, prompt->data, prompt->count, &whole[i]);
+        ok = encode(by, prompt->data, prompt->count, &whole[i]);
         *shared = min_u64(*shared, common(&alone, &whole[i]));
         // a choice that adds nothing but changes to the prompt's last token
         if (ok && *shared == whole[i].count && *shared) --*shared;
@@ -116,13 +131,14 @@ static bool make_requests(const struct vkmoe_model *m, const struct task_item *i
     return true;
 }
 
-static bool encode_item(const struct vkmoe_model *m, const struct task_item *item,
-                        struct bytes *prompt, uint32_t context, struct score_requests *out)
+static bool encode_item(const struct encoder_of *by, struct bytes *prompt, uint32_t context,
+                        struct score_requests *out)
 {
+    const struct task_item *item = by->item;
     struct encoding whole[TASK_MOST_CHOICES] = {{0}};
     size_t shared;
-    const bool ok = encode_choices(m, item, prompt, whole, &shared) &&
-                    make_requests(m, item, whole, shared, context, out);
+    const bool ok = encode_choices(by, prompt, whole, &shared) &&
+                    make_requests(by->model, item, whole, shared, context, out);
     for (uint32_t i = 0; i < item->choice_count; i++) encoding_free(&whole[i]);
     return ok;
 }
@@ -149,13 +165,14 @@ static void make_windows(struct encoding *all, uint32_t context, uint32_t stride
     }
 }
 
-static bool encode_text(const struct vkmoe_model *m, const struct task_item *item,
-                        uint32_t context, uint32_t stride, struct score_requests *out)
+static bool encode_text(const struct encoder_of *by, uint32_t context, uint32_t stride,
+                        struct score_requests *out)
 {
+    const struct task_item *item = by->item;
     struct encoding all = {0};
-    const uint32_t eot = tokenizer_eot(m->tokenizer);
-    bool ok = encode(m, item, item->choice[0], strlen(item->choice[0]), &all);
-    if (ok && eot != TOKENIZER_NONE) put_front(&all, eot);
+    const uint32_t eot = tokenizer_eot(by->model->tokenizer);
+    bool ok = encode(by, item->choice[0], strlen(item->choice[0]), &all);
+    if (ok && eot != TOKENIZER_NONE && !by->flags) put_front(&all, eot);
     if (ok && all.count < 2) ok = fail_at(item, "a text of one token that nothing stands before");
     if (ok) make_windows(&all, context, stride ? min_u32(stride, context) : context, out);
     encoding_free(&all);
@@ -166,14 +183,14 @@ bool score_encode(const struct vkmoe_model *m, const struct task *task, uint64_t
                   const struct score_settings *settings, uint32_t context,
                   struct score_requests *out)
 {
-    const struct task_item *item = &task->item[index];
+    const struct encoder_of by = encoder_of(m, task, index, settings);
     struct bytes prompt = {0};
     *out = (struct score_requests){.arena = arena_create("requests")};
     const bool ok =
-        item->kind == TASK_TEXT
-            ? encode_text(m, item, context, settings->stride, out)
+        by.item->kind == TASK_TEXT
+            ? encode_text(&by, context, settings->stride, out)
             : task_prompt(task, index, settings->shots, settings->seed, &prompt) &&
-                  encode_item(m, item, &prompt, context, out);
+                  encode_item(&by, &prompt, context, out);
     bytes_free(&prompt);
     if (!ok) score_requests_free(out);
     return ok;
@@ -183,14 +200,14 @@ bool score_encode_prompt(const struct vkmoe_model *m, const struct task *task, u
                          const struct score_settings *settings, uint32_t most,
                          struct encoding *out, uint64_t *cut)
 {
-    const struct task_item *item = &task->item[index];
+    const struct encoder_of by = encoder_of(m, task, index, settings);
     const uint32_t eot = tokenizer_eot(m->tokenizer);
     struct bytes prompt = {0};
     bool ok = task_prompt(task, index, settings->shots, settings->seed, &prompt) &&
-              encode(m, item, prompt.data, prompt.count, out);
+              encode(&by, prompt.data, prompt.count, out);
     bytes_free(&prompt);
     if (ok && out->count == 0) {
-        if (eot == TOKENIZER_NONE) ok = fail_at(item, "no prompt to generate from");
+        if (eot == TOKENIZER_NONE) ok = fail_at(by.item, "no prompt to generate from");
         else put_front(out, eot);
     }
     *cut = ok && out->count > most ? out->count - most : 0;

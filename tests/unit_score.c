@@ -285,6 +285,49 @@ static void test_meeting(void **state)
     close_world(w);
 }
 
+// "<s>" of the tokenizer's file, in front of prompts and texts; where it would stand behind them
+// too it is refused.
+static void test_template(void **state)
+{
+    (void)state;
+    if (!device_name) return;
+    struct world *w = open_world("");
+    static const char head[] =
+        "{\"added_tokens\":[{\"id\":3,\"content\":\"<s>\",\"special\":true}],\"model\":{\"type\":"
+        "\"BPE\",\"vocab\":{\"a\":1,\"b\":2,\"<s>\":3},\"merges\":[]},\"decoder\":"
+        "{\"type\":\"Fuse\"},"
+        "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":"
+        "\"<s>\"}},{\"Sequence\":{\"id\":\"A\"}}%s],\"special_tokens\":{\"<s>\":{\"id\":\"<s>\","
+        "\"ids\":[3]}}}}";
+    static const char *const ends[] = {"", ",{\"SpecialToken\":{\"id\":\"<s>\"}}"};
+    const struct score_settings with = {.template = true};
+    struct task *task = parse("{\"prompt\":\"ab\",\"choices\":[\"a\",\"b\"],\"answer\":0}\n"
+                              "{\"good\":\"a\",\"bad\":\"b\"}\n{\"text\":\"ab\"}");
+    for (int i = 0; i < 2; i++) {
+        char file[600];
+        snprintf(file, sizeof file, head, ends[i]);
+        tokenizer_destroy(&w->model.tokenizer);
+        w->model.tokenizer = tokenizer_parse("test", file, strlen(file));
+        if (!w->model.tokenizer) fail_msg("%s", unit_log.last);
+        static const uint32_t count[] = {4, 2, 3}, scored[] = {1, 1, 2};
+        for (uint64_t k = 0; i == 0 && k < 3; k++) {
+            struct score_requests r;
+            assert_true(score_encode(&w->model, task, k, &with, 150, &r));
+            assert_int_equal(r.request[0].ids[0], 3);
+            assert_int_equal(r.request[0].count, count[k]);
+            assert_int_equal(r.request[0].scored, scored[k]);
+            score_requests_free(&r);
+        }
+        if (i == 0) continue;
+        struct score_answer *answers = score_answers_create(task);
+        assert_false(score_task(&w->model, task, &with, answers, go_on, NULL));
+        unit_assert_line("--template", "behind a text too");
+        score_answers_destroy(&answers, task);
+    }
+    task_close(&task);
+    close_world(w);
+}
+
 static void test_room(void **state)
 {
     (void)state;
@@ -315,7 +358,8 @@ static void test_room(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {UNIT(test_batches), UNIT(test_kinds), UNIT(test_sums),
-                                       UNIT(test_texts), UNIT(test_meeting), UNIT(test_room)};
+                                       UNIT(test_texts), UNIT(test_meeting), UNIT(test_template),
+                                       UNIT(test_room)};
     device_name = argc > 1 && strcmp(argv[1], "default") ? argv[1] : NULL;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -37,7 +37,8 @@ static const struct command_help commands[] = {
      "loss, perplexity and bits per byte of a text"},
     {"eval",
      "DIR|FILE --task FILE [--format NAME] [--shots N] [--dev FILE] [--limit N] [--seed N] "
-     "[--max-tokens N] [--stride N] [--context N] [--out FILE.json] [--json] [--quiet]",
+     "[--max-tokens N] [--stride N] [--context N] [--template] [--out FILE.json] [--json] "
+     "[--quiet]",
      "pairs, multiple choice, generated answers, texts: each score beside chance and its 95 % "
      "interval; NAME is vkmoe, mmlu, arc, hellaswag, gsm8k, humaneval or text"},
     {"compare", "A B --task FILE [the options of eval --task but --out]",
@@ -175,7 +176,7 @@ static const struct { struct option option; const char *commands; } options[] = 
     {{"special", required_argument, NULL, OPTION_SPECIAL}, "k"},
     {{"text", required_argument, NULL, OPTION_TEXT}, "k"},
     {{"specials", no_argument, NULL, OPTION_SPECIALS}, "k"},
-    {{"template", no_argument, NULL, OPTION_TEMPLATE}, "k"},
+    {{"template", no_argument, NULL, OPTION_TEMPLATE}, "kea"},
     {{"out", required_argument, NULL, OPTION_OUT}, "ktlsxnmpPe"},
     {{"steps", required_argument, NULL, OPTION_STEPS}, "t"},
     {{"seed", required_argument, NULL, OPTION_SEED}, "tgmea"},

@@ -29,7 +29,7 @@ struct cli {
     const char *special[CLI_MAX_LIST]; // tokenizer train --special TEXT
     int         special_count;
     const char *text;                  // tokenizer encode --text TEXT
-    bool        specials, template;    // tokenizer encode --specials --template
+    bool        specials, template;    // tokenizer encode --specials; --template
     const char *prompt, *system;       // --prompt, --system
     bool        chat;                  // --chat: the prompt is a user's message
     const char *ids;                   // --ids

@@ -85,9 +85,9 @@ static void print_task_fingerprint(struct eval_run *run)
     char text[200];
     const struct score_settings *s = &run->settings;
     const int length =
-        snprintf(text, sizeof text, "%016llx %u %llu %u %u",
+        snprintf(text, sizeof text, "%016llx %u %llu %u %u%s",
                  (unsigned long long)run->task->fingerprint, s->shots, (unsigned long long)s->seed,
-                 s->max_tokens, s->stride);
+                 s->max_tokens, s->stride, s->template ? " template" : "");
     snprintf(run->task_fingerprint, sizeof run->task_fingerprint, "%016llx",
              (unsigned long long)checksum_xxh64(text, (size_t)length));
 }
@@ -119,7 +119,7 @@ bool eval_task_run(struct eval_run *run, const struct cli *cli, const struct tas
         .cli = cli, .task = task, .model_path = model_path,
         .settings = {.shots = cli->shots, .seed = cli->sampling.seed,
                      .max_tokens = cli->max_tokens, .stride = cli->stride,
-                     .context = cli->context}};
+                     .context = cli->context, .template = cli->template}};
     run->answers = score_answers_create(task);
     print_task_fingerprint(run);
     return eval_file_is(model_path) ? eval_file_read(model_path, run) : run_model(run, out);
