@@ -128,6 +128,8 @@ def attention(c, w, prefix, x):
     i, j = torch.arange(seq)[:, None], torch.arange(seq)[None]
     seen = (j <= i) & ((i - j < c.window) if c.window else True) if c.causal else i + j >= 0
     scores = (q @ k.transpose(-1, -2)) / math.sqrt(c.head_dim)
+    if c.begins is not None:  # blocks along the diagonal
+        seen = (seen & (c.begins[:, :, None] == c.begins[:, None, :]))[:, None]
     out = scores.masked_fill(~seen, -math.inf).softmax(-1) @ v
     out = out.transpose(1, 2).reshape(batch, seq, -1)
     return linear(w, prefix + "o_proj", out) if c.out_proj else out
@@ -391,15 +393,20 @@ def shifted(x, steps):
     return torch.cat([torch.zeros_like(x[:, :steps]), x[:, :x.shape[1] - steps]], 1)
 
 
-def hash_rows(which, ids, size):
+def places(c, ids):
+    """[batch, seq]: of each token in its document."""
+    return torch.arange(ids.shape[1])[None] - (torch.zeros_like(ids) if c.begins is None else c.begins)
+
+
+def hash_rows(which, ids, size, place):
     """Table rows of the last two (the three last) tokens, as PR 660 of openai/parameter-golf hashes them."""
     before, earlier = shifted(ids, 1), shifted(ids, 2)
     if which == "bigram":
         rows = torch.bitwise_xor(36313 * ids, 27191 * before) % (size - 1)
-        rows[:, 0] = size - 1
+        rows[place == 0] = size - 1
     else:
         rows = (961 * earlier + 31 * before + ids) % size
-        rows[:, :2] = 0
+        rows[place < 2] = 0
     return rows
 
 
@@ -408,13 +415,13 @@ def embed(c, w, ids):
     for which in ("bigram", "trigram"):
         size, p = getattr(c, which + "_hash_size"), f"model.{which}."
         if size:
-            rows = w[p + "embed.weight"][hash_rows(which, ids, size)]
+            rows = w[p + "embed.weight"][hash_rows(which, ids, size, places(c, ids))]
             x = x + w[p + "scale"] * (rows @ w[p + "proj.weight"].T)
     if c.embedding_norm:
         x = rms_norm(x, 1.0, c.rms_norm_eps)
     if c.smear_gate:
         gate = w["model.smear.gate"].sigmoid()
-        x = (1 - gate) * x + gate * shifted(x, 1)
+        x = (1 - gate) * x + gate * shifted(x, 1) * (places(c, ids) > 0)[:, :, None]
     return x
 
 
@@ -632,6 +639,8 @@ def main():
         scored = sum((targets != -100).sum() for _, targets in batches)
         total = 0.0
         for c.micro, (ids, targets) in enumerate(batches):
+            begins = step["micro"][c.micro].get("begins")
+            c.begins = None if begins is None else torch.tensor(begins).view(shape)
             logits, aux = forward(c, w, ids, touched)
             loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum") / scored
             total += loss.item()

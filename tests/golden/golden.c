@@ -35,7 +35,8 @@ static void expect(const char *what, int step, double got, double want, double t
     failures++;
 }
 
-// ---- batches: seeded ids, targets are the next id, every 17th target masked
+// ---- batches: seeded ids, targets are the next id, every 17th target masked; where the case keeps
+// documents apart, one begins at every fourth token or so
 
 static void make_ids(const struct config *c, uint32_t step, uint32_t micro, uint32_t *ids,
                      uint32_t *targets)
@@ -50,6 +51,19 @@ static void make_ids(const struct config *c, uint32_t step, uint32_t micro, uint
         }
 }
 
+static uint32_t *make_begins(const struct config *c, uint32_t step, uint32_t micro)
+{
+    const uint32_t seq = c->seq_len;
+    if (!c->document_boundaries) return NULL;
+    uint32_t *begins = calloc(c->batch_size * seq, 4);
+    for (uint32_t b = 0; b < c->batch_size; b++)
+        for (uint32_t i = 0, begin = 0; i < seq; i++) {
+            if (rng_below(8, step * 100 + micro, b * 1000 + i, 4) == 0) begin = i;
+            begins[b * seq + i] = begin;
+        }
+    return begins;
+}
+
 static struct batch *make_batches(const struct config *c, uint32_t step)
 {
     struct batch *batch = calloc(c->gradient_accumulation_steps, sizeof *batch);
@@ -57,7 +71,7 @@ static struct batch *make_batches(const struct config *c, uint32_t step)
         uint32_t *ids = calloc(c->batch_size * c->seq_len, 4),
                  *targets = calloc(c->batch_size * c->seq_len, 4);
         make_ids(c, step, i, ids, targets);
-        batch[i] = (struct batch){ids, targets};
+        batch[i] = (struct batch){ids, targets, make_begins(c, step, i)};
     }
     return batch;
 }
@@ -67,6 +81,7 @@ static void free_batches(const struct config *c, struct batch *batch)
     for (uint32_t i = 0; i < c->gradient_accumulation_steps; i++) {
         free((void *)batch[i].ids);
         free((void *)batch[i].targets);
+        free((void *)batch[i].begins);
     }
     free(batch);
 }
@@ -104,6 +119,9 @@ static int export_case(struct model *model, const char *dir)
                                   words_json(batch[i].ids, c->batch_size * c->seq_len));
             cJSON_AddItemToObject(micro, "targets",
                                   words_json(batch[i].targets, c->batch_size * c->seq_len));
+            if (batch[i].begins)
+                cJSON_AddItemToObject(micro, "begins",
+                                      words_json(batch[i].begins, c->batch_size * c->seq_len));
             cJSON_AddItemToArray(micros, micro);
         }
         cJSON_AddItemToArray(steps, json);
