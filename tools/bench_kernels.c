@@ -1,28 +1,14 @@
 // SPDX-License-Identifier: MIT
 // The kernels of the benchmark that are no matmul: every other row of the kernel table at the
-// shapes of real models (bench_shapes.c).
+// shapes of real models (bench_shapes.c); those of the update are in bench_update.c.
 #include <math.h>
 #include <stdlib.h>
 
-#include "src/codes.h"
 #include "src/kernel_attention.h"
-#include "tools/bench.h"
+#include "tools/bench_kernels.h"
 
-// ---- the other rows of the table, at the shape of a model
-
-struct at {
-    struct bench       *bench;
-    const struct bench_model *shape;
-    enum dtype          store;
-    enum bench_level    level;
-    uint32_t            tokens;
-};
-
-static bool begin(struct bench_case *c, const struct at *at, const char *family, enum kernel_op op,
-                  uint32_t rows, const void *push, const char *shape, ...)
-    __attribute__((format(printf, 7, 8)));
-static bool begin(struct bench_case *c, const struct at *at, const char *family, enum kernel_op op,
-                  uint32_t rows, const void *push, const char *shape, ...)
+bool at_begin(struct bench_case *c, const struct at *at, const char *family, enum kernel_op op,
+              uint32_t rows, const void *push, const char *shape, ...)
 {
     char text[64];
     va_list args;
@@ -40,7 +26,7 @@ static bool begin(struct bench_case *c, const struct at *at, const char *family,
                             "%s", text);
 }
 
-static uint32_t step_words(struct bench_case *c, const struct step_words *words)
+uint32_t at_words(struct bench_case *c, const struct step_words *words)
 {
     return bench_case_words(c, words, sizeof *words / 4);
 }
@@ -53,7 +39,7 @@ static uint32_t counting_words(struct bench_case *c, uint32_t count, uint32_t mo
     return bench_case_words(c, words, count);
 }
 
-static uint32_t constant(struct bench_case *c, uint64_t count, float value)
+uint32_t at_constant(struct bench_case *c, uint64_t count, float value)
 {
     float *values = arena_array(c->bench->arena, count, sizeof *values);
     for (uint64_t i = 0; i < count; i++) values[i] = value;
@@ -66,7 +52,8 @@ static bool embed(const struct at *at)
 {
     const struct push_embed push = {at->tokens, at->shape->hidden, at->shape->vocab};
     struct bench_case c;
-    if (!begin(&c, at, "embed", KERNEL_EMBED, 0, &push, "%ux%u", push.rows, push.cols)) return true;
+    if (!at_begin(&c, at, "embed", KERNEL_EMBED, 0, &push, "%ux%u", push.rows, push.cols))
+        return true;
     const uint32_t ids = counting_words(&c, push.rows, push.vocab);
     const uint32_t table = bench_case_normal(&c, BENCH_STORE, (uint64_t)push.vocab * push.cols, 1);
     const uint32_t x = bench_case_zero(&c, BENCH_STORE, (uint64_t)push.rows * push.cols);
@@ -78,13 +65,13 @@ static bool embed_back(const struct at *at)
 {
     const struct push_embed push = {at->tokens, at->shape->hidden, at->shape->vocab};
     struct bench_case c;
-    if (!begin(&c, at, "embed", KERNEL_EMBED_BACK, 0, &push, "%ux%u", push.rows, push.cols))
+    if (!at_begin(&c, at, "embed", KERNEL_EMBED_BACK, 0, &push, "%ux%u", push.rows, push.cols))
         return true;
     const uint32_t segments = min_u32(push.rows / 2, push.vocab - 4);
     uint32_t *first = arena_array(at->bench->arena, push.rows + 1, sizeof *first);
     for (uint32_t i = 0; i <= segments; i++)
         first[i] = (uint32_t)((uint64_t)i * push.rows / segments);
-    const uint32_t step = step_words(&c, &(struct step_words){.segments = segments});
+    const uint32_t step = at_words(&c, &(struct step_words){.segments = segments});
     const uint32_t order = counting_words(&c, push.rows, push.rows);
     const uint32_t segment_begin = bench_case_words(&c, first, push.rows + 1);
     const uint32_t segment_id = counting_words(&c, push.rows, push.vocab);
@@ -99,9 +86,9 @@ static bool select_row(const struct at *at)
 {
     const struct push_embed push = {64, at->shape->hidden, 0};
     struct bench_case c;
-    if (!begin(&c, at, "embed", KERNEL_SELECT_ROW, 0, &push, "%ux%u", push.rows, push.cols))
+    if (!at_begin(&c, at, "embed", KERNEL_SELECT_ROW, 0, &push, "%ux%u", push.rows, push.cols))
         return true;
-    const uint32_t step = step_words(&c, &(struct step_words){.length = push.rows});
+    const uint32_t step = at_words(&c, &(struct step_words){.length = push.rows});
     const uint32_t x = bench_case_normal(&c, BENCH_STORE, (uint64_t)push.rows * push.cols, 1);
     const uint32_t y = bench_case_zero(&c, BENCH_STORE, push.cols);
     bench_case_step(&c, BENCH_BIND(step, x, y), BENCH_DIRECT);
@@ -115,8 +102,9 @@ static bool norm_case(const struct at *at, enum kernel_op op, uint32_t rows)
     const struct push_norm push = {rows, at->shape->hidden, op == KERNEL_NORM_BACK, 1e-5f};
     const uint64_t count = (uint64_t)rows * push.cols;
     struct bench_case c;
-    if (!begin(&c, at, "norm", op, 0, &push, "%ux%u", rows, push.cols)) return true;
-    const uint32_t x = bench_case_normal(&c, BENCH_STORE, count, 1), rstd = constant(&c, rows, 1);
+    if (!at_begin(&c, at, "norm", op, 0, &push, "%ux%u", rows, push.cols)) return true;
+    const uint32_t x = bench_case_normal(&c, BENCH_STORE, count, 1);
+    const uint32_t rstd = at_constant(&c, rows, 1);
     const uint32_t weight = bench_case_normal(&c, BENCH_STORE, push.cols, 1);
     if (op == KERNEL_NORM) {
         const uint32_t y = bench_case_zero(&c, BENCH_STORE, count);
@@ -150,12 +138,12 @@ static bool rope(const struct at *at)
                                    .head_dim = s->head_dim,
                                    .seq = s->seq};
     struct bench_case c;
-    if (!begin(&c, at, "rope", KERNEL_ROPE, 0, &push, "T%u h%u d%u", push.tokens, push.heads,
-               push.head_dim))
+    if (!at_begin(&c, at, "rope", KERNEL_ROPE, 0, &push, "T%u h%u d%u", push.tokens, push.heads,
+                  push.head_dim))
         return true;
     const uint32_t count = push.tokens * push.heads * push.head_dim;
-    const uint32_t step = step_words(&c, &(struct step_words){0});
-    const uint32_t table = constant(&c, (uint64_t)s->context * s->head_dim, 0.7071f);
+    const uint32_t step = at_words(&c, &(struct step_words){0});
+    const uint32_t table = at_constant(&c, (uint64_t)s->context * s->head_dim, 0.7071f);
     const uint32_t x = bench_case_normal(&c, BENCH_STORE, count, 1);
     const uint32_t y = bench_case_zero(&c, BENCH_STORE, count);
     bench_case_step(&c, BENCH_BIND(step, table, x, y), BENCH_DIRECT);
@@ -167,9 +155,9 @@ static bool cache_write(const struct at *at)
     const struct bench_model *s = at->shape;
     const struct push_cache_write push = {64, s->kv_heads * s->head_dim, s->context};
     struct bench_case c;
-    if (!begin(&c, at, "rope", KERNEL_CACHE_WRITE, 0, &push, "%ux%u", push.rows, push.cols))
+    if (!at_begin(&c, at, "rope", KERNEL_CACHE_WRITE, 0, &push, "%ux%u", push.rows, push.cols))
         return true;
-    const uint32_t step = step_words(&c, &(struct step_words){.base = 64, .length = push.rows});
+    const uint32_t step = at_words(&c, &(struct step_words){.base = 64, .length = push.rows});
     const uint32_t x = bench_case_normal(&c, BENCH_STORE, push.rows * push.cols, 1);
     const uint32_t cache = bench_case_zero(&c, BENCH_STORE, push.capacity * push.cols);
     bench_case_step(&c, BENCH_BIND(step, x, cache), BENCH_DIRECT);
@@ -190,8 +178,8 @@ static struct push_attention attention_push(const struct bench_model *s)
 static bool attention_begin(struct bench_case *c, const struct at *at, enum kernel_op op,
                             const struct push_attention *push)
 {
-    return begin(c, at, "attention", op, push->head_dim, push, "B%u S%u h%u kv%u d%u", push->batch,
-                 push->seq, push->heads, push->kv_heads, push->head_dim);
+    return at_begin(c, at, "attention", op, push->head_dim, push, "B%u S%u h%u kv%u d%u",
+                    push->batch, push->seq, push->heads, push->kv_heads, push->head_dim);
 }
 
 static bool attention(const struct at *at)
@@ -201,7 +189,7 @@ static bool attention(const struct at *at)
     const uint64_t kv_count = (uint64_t)at->tokens * push.kv_heads * push.head_dim;
     struct bench_case c;
     if (!attention_begin(&c, at, KERNEL_ATTENTION, &push)) return true;
-    const uint32_t step = step_words(&c, &(struct step_words){.length = at->tokens});
+    const uint32_t step = at_words(&c, &(struct step_words){.length = at->tokens});
     const uint32_t q = bench_case_normal(&c, BENCH_STORE, q_count, 1);
     const uint32_t k = bench_case_normal(&c, BENCH_STORE, kv_count, 1),
                    v = bench_case_normal(&c, BENCH_STORE, kv_count, 1);
@@ -222,8 +210,8 @@ static bool attention_back(const struct at *at, enum kernel_op op)
     const uint32_t k = bench_case_normal(&c, BENCH_STORE, kv_count, 1),
                    v = bench_case_normal(&c, BENCH_STORE, kv_count, 1);
     const uint32_t d_o = bench_case_normal(&c, BENCH_STORE, q_count, 1e-3);
-    const uint32_t lse = constant(&c, (uint64_t)at->tokens * push.heads, logf((float)push.seq));
-    const uint32_t delta = constant(&c, (uint64_t)at->tokens * push.heads, 0);
+    const uint32_t lse = at_constant(&c, (uint64_t)at->tokens * push.heads, logf((float)push.seq));
+    const uint32_t delta = at_constant(&c, (uint64_t)at->tokens * push.heads, 0);
     const uint32_t dq = bench_case_zero(&c, BENCH_STORE, q_count),
                    dk = bench_case_zero(&c, BENCH_STORE, kv_count);
     const uint32_t dv = bench_case_zero(&c, BENCH_STORE, kv_count);
@@ -248,8 +236,8 @@ static bool attention_delta(const struct at *at)
                                    .cols = at->shape->head_dim};
     const uint64_t count = (uint64_t)push.rows * push.cols;
     struct bench_case c;
-    if (!begin(&c, at, "attention", KERNEL_ATTENTION_DELTA, 0, &push, "%ux%u", push.rows,
-               push.cols))
+    if (!at_begin(&c, at, "attention", KERNEL_ATTENTION_DELTA, 0, &push, "%ux%u", push.rows,
+                  push.cols))
         return true;
     const uint32_t o = bench_case_normal(&c, BENCH_STORE, count, 1),
                    d_o = bench_case_normal(&c, BENCH_STORE, count, 1);
@@ -268,11 +256,11 @@ static bool attention_decode_case(const struct at *at, uint32_t context)
     const uint32_t q_count = push.heads * push.head_dim;
     const uint64_t kv_count = (uint64_t)push.stride * push.kv_heads * push.head_dim;
     struct bench_case c;
-    if (!begin(&c, at, "attention", KERNEL_ATTENTION_DECODE, push.head_dim, &push,
-               "S%u h%u kv%u d%u", push.stride, push.heads, push.kv_heads, push.head_dim))
+    if (!at_begin(&c, at, "attention", KERNEL_ATTENTION_DECODE, push.head_dim, &push,
+                  "S%u h%u kv%u d%u", push.stride, push.heads, push.kv_heads, push.head_dim))
         return true;
     const uint32_t step =
-        step_words(&c, &(struct step_words){.base = push.stride - 1, .length = 1});
+        at_words(&c, &(struct step_words){.base = push.stride - 1, .length = 1});
     const uint32_t q = bench_case_normal(&c, BENCH_STORE, q_count, 1);
     const uint32_t k = bench_case_normal(&c, BENCH_STORE, kv_count, 1),
                    v = bench_case_normal(&c, BENCH_STORE, kv_count, 1);
@@ -299,8 +287,8 @@ static bool activate_case(const struct at *at, enum kernel_op op)
     const struct push_activate push = {at->tokens * at->shape->top_k * at->shape->inner,
                                        ACTIVATION_SILU, 1};
     struct bench_case c;
-    if (!begin(&c, at, "activate", op, 0, &push, "%ux%u", at->tokens * at->shape->top_k,
-               at->shape->inner))
+    if (!at_begin(&c, at, "activate", op, 0, &push, "%ux%u", at->tokens * at->shape->top_k,
+                  at->shape->inner))
         return true;
     const uint32_t gate = bench_case_normal(&c, BENCH_STORE, push.count, 1);
     const uint32_t up = bench_case_normal(&c, BENCH_STORE, push.count, 1);
@@ -328,8 +316,8 @@ static struct push_router router_push(const struct at *at)
 static bool router_begin(struct bench_case *c, const struct at *at, enum kernel_op op,
                          const struct push_router *push)
 {
-    return begin(c, at, "router", op, 0, push, "E%u k%u T%u", push->experts, push->top_k,
-                 push->tokens);
+    return at_begin(c, at, "router", op, 0, push, "E%u k%u T%u", push->experts, push->top_k,
+                    push->tokens);
 }
 
 static bool router(const struct at *at)
@@ -362,12 +350,12 @@ static bool router_back(const struct at *at)
     const uint32_t scores = push.tokens * push.experts, pairs = push.tokens * push.top_k;
     struct bench_case c;
     if (!router_begin(&c, at, KERNEL_ROUTER_BACK, &push)) return true;
-    const uint32_t probs = constant(&c, scores, 1.0f / (float)push.experts),
+    const uint32_t probs = at_constant(&c, scores, 1.0f / (float)push.experts),
                    ids = counting_words(&c, pairs, push.experts);
     const uint32_t dgates = bench_case_normal(&c, DTYPE_F32, pairs, 1e-3),
-                   lse = constant(&c, push.tokens, 1),
-                   slope = constant(&c, 2 * push.experts, 0.01f);
-    const uint32_t step = step_words(&c, &(struct step_words){.aux_scale = 1});
+                   lse = at_constant(&c, push.tokens, 1),
+                   slope = at_constant(&c, 2 * push.experts, 0.01f);
+    const uint32_t step = at_words(&c, &(struct step_words){.aux_scale = 1});
     const uint32_t dlogits = bench_case_zero(&c, BENCH_STORE, scores);
     bench_case_step(&c, BENCH_BIND(probs, ids, dgates, lse, slope, step, probs, dlogits),
                     BENCH_DIRECT);
@@ -380,9 +368,9 @@ static bool router_stats(const struct at *at)
     struct bench_case c;
     if (!router_begin(&c, at, KERNEL_ROUTER_STATS, &push)) return true;
     const uint32_t probs =
-        constant(&c, (uint64_t)push.tokens * push.experts, 1.0f / (float)push.experts);
+        at_constant(&c, (uint64_t)push.tokens * push.experts, 1.0f / (float)push.experts);
     const uint32_t offsets = even_offsets(&c, &push);
-    const uint32_t lse = constant(&c, push.tokens, 1);
+    const uint32_t lse = at_constant(&c, push.tokens, 1);
     const uint32_t stats = bench_case_zero(&c, DTYPE_F32,
                                            ROUTER_STATS_HEAD + 3 * (uint64_t)push.experts),
                    sums = bench_case_zero(&c, DTYPE_F32, push.experts);
@@ -390,14 +378,15 @@ static bool router_stats(const struct at *at)
     return bench_case_run(&c);
 }
 
-// ---- loss, update, sampling
+// ---- loss, sampling
 
 static bool loss(const struct at *at)
 {
     const struct push_loss push = {at->shape->logit_rows, at->shape->vocab, 1};
     struct bench_case c;
-    if (!begin(&c, at, "loss", KERNEL_LOSS, 0, &push, "%ux%u", push.rows, push.vocab)) return true;
-    const uint32_t step = step_words(&c, &(struct step_words){.loss_scale = 1 / (float)push.rows});
+    if (!at_begin(&c, at, "loss", KERNEL_LOSS, 0, &push, "%ux%u", push.rows, push.vocab))
+        return true;
+    const uint32_t step = at_words(&c, &(struct step_words){.loss_scale = 1 / (float)push.rows});
     const uint32_t logits = bench_case_normal(&c, BENCH_STORE, (uint64_t)push.rows * push.vocab, 1);
     const uint32_t targets = counting_words(&c, push.rows, push.vocab),
                    losses = bench_case_zero(&c, DTYPE_F32, push.rows);
@@ -409,141 +398,10 @@ static bool sum(const struct at *at)
 {
     const struct push_sum push = {.count = at->tokens};
     struct bench_case c;
-    if (!begin(&c, at, "loss", KERNEL_SUM, 0, &push, "%u", push.count)) return true;
+    if (!at_begin(&c, at, "loss", KERNEL_SUM, 0, &push, "%u", push.count)) return true;
     const uint32_t x = bench_case_normal(&c, DTYPE_F32, push.count, 1),
                    out = bench_case_zero(&c, DTYPE_F32, 1);
     bench_case_step(&c, BENCH_BIND(x, out), BENCH_DIRECT);
-    return bench_case_run(&c);
-}
-
-enum { NORM_BLOCK = 1 << 14 }; // as in src/plan_update.c
-
-static bool grad_norm(const struct at *at)
-{
-    const struct push_sum push = {.count = at->shape->parameters, .block = NORM_BLOCK};
-    struct bench_case c;
-    if (!begin(&c, at, "update", KERNEL_GRAD_NORM, 0, &push, "%u", push.count)) return true;
-    const uint32_t g = bench_case_normal(&c, DTYPE_F32, push.count, 1e-3);
-    const uint32_t partial = bench_case_zero(&c, DTYPE_F32, ceil_div(push.count, push.block));
-    bench_case_step(&c, BENCH_BIND(g, partial), BENCH_DIRECT);
-    return bench_case_run(&c);
-}
-
-static bool grad_clip(const struct at *at)
-{
-    const struct push_sum push = {.count = ceil_div(at->shape->parameters, NORM_BLOCK)};
-    struct bench_case c;
-    if (!begin(&c, at, "update", KERNEL_GRAD_CLIP, 0, &push, "%u", push.count)) return true;
-    const uint32_t step = step_words(&c, &(struct step_words){.unscale = 1, .max_grad_norm = 1});
-    const uint32_t partial = constant(&c, push.count, 0.01f),
-                   out = bench_case_zero(&c, DTYPE_F32, 4);
-    bench_case_step(&c, BENCH_BIND(step, partial, out), BENCH_DIRECT);
-    return bench_case_run(&c);
-}
-
-static struct push_optimizer adamw_push(const struct at *at, bool copy)
-{
-    return (struct push_optimizer){.count = at->shape->parameters,
-                                   .matrices = 1,
-                                   .copy = copy,
-                                   .rate = 1,
-                                   .beta1 = 0.9f,
-                                   .beta2 = 0.95f,
-                                   .eps = 1e-8f,
-                                   .log_beta1 = kernel_log_beta(0.9),
-                                   .log_beta2 = kernel_log_beta(0.95),
-                                   .weight_decay = 0.1f};
-}
-
-struct adamw { uint32_t step, clip, p, g, m, v, codes; };
-
-static struct adamw adamw_bindings(struct bench_case *c, uint32_t count, int weights, bool codes)
-{
-    static const float norm_values[4] = {1, 1, 1, 0};
-    struct adamw a;
-    a.step = step_words(
-        c, &(struct step_words){.step = 100, .learning_rate = 1e-4f, .unscale = 1});
-    a.clip = bench_case_words(c, norm_values, 4);
-    a.p = bench_case_normal(c, weights, count, 1);
-    a.g = bench_case_normal(c, DTYPE_F32, count, 1e-3);
-    a.codes = codes ? bench_case_zero(c, DTYPE_U32, CODES_WORDS * ceil_div(count, CODES_ELEMENTS))
-                    : 0;
-    a.m = codes ? 0 : bench_case_zero(c, DTYPE_F32, count);
-    a.v = codes ? 0 : bench_case_zero(c, DTYPE_F32, count);
-    return a;
-}
-
-static bool adamw(const struct at *at)
-{
-    const bool copy = at->store != DTYPE_F32;
-    const struct push_optimizer push = adamw_push(at, copy);
-    struct bench_case c;
-    if (!begin(&c, at, "update", KERNEL_ADAMW, 0, &push, "%u", push.count)) return true;
-    const struct adamw a = adamw_bindings(&c, push.count, DTYPE_F32, false);
-    const uint32_t to = copy ? bench_case_zero(&c, BENCH_STORE, push.count) : a.p;
-    bench_case_step(&c, BENCH_BIND(a.step, a.clip, a.p, a.g, a.m, a.v, to, a.clip), BENCH_DIRECT);
-    return bench_case_run(&c);
-}
-
-static bool adamw_8bit(const struct at *at)
-{
-    const bool copy = at->store != DTYPE_F32;
-    const struct push_adamw_8bit push = {.each = adamw_push(at, copy)};
-    struct bench_case c;
-    if (!begin(&c, at, "update", KERNEL_ADAMW_8BIT, 0, &push, "%u", push.each.count)) return true;
-    const struct adamw a = adamw_bindings(&c, push.each.count, DTYPE_F32, true);
-    const uint32_t to = copy ? bench_case_zero(&c, BENCH_STORE, push.each.count) : a.p;
-    bench_case_step(&c, BENCH_BIND(a.step, a.clip, a.p, a.g, a.codes, to, a.clip), BENCH_DIRECT);
-    return bench_case_run(&c);
-}
-
-// Weights in bf16 alone.
-static bool adamw_stochastic(const struct at *at)
-{
-    const struct push_adamw_stochastic push = {.each = adamw_push(at, false)};
-    struct bench_case c;
-    if (at->store != DTYPE_BF16 || !begin(&c, at, "update", KERNEL_ADAMW_STOCHASTIC, 0, &push,
-                                          "%u", push.each.count))
-        return true;
-    const struct adamw a = adamw_bindings(&c, push.each.count, BENCH_STORE, false);
-    bench_case_step(&c, BENCH_BIND(a.step, a.clip, a.p, a.g, a.m, a.v, a.clip, a.clip),
-                    BENCH_DIRECT);
-    return bench_case_run(&c);
-}
-
-static bool adamw_8bit_stochastic(const struct at *at)
-{
-    const struct push_adamw_stochastic push = {.each = adamw_push(at, false)};
-    struct bench_case c;
-    if (at->store != DTYPE_BF16 || !begin(&c, at, "update", KERNEL_ADAMW_8BIT_STOCHASTIC, 0, &push,
-                                          "%u", push.each.count))
-        return true;
-    const struct adamw a = adamw_bindings(&c, push.each.count, BENCH_STORE, true);
-    bench_case_step(&c, BENCH_BIND(a.step, a.clip, a.p, a.g, a.codes, a.clip, a.clip),
-                    BENCH_DIRECT);
-    return bench_case_run(&c);
-}
-
-static bool average(const struct at *at)
-{
-    const struct push_count push = {at->shape->parameters};
-    struct bench_case c;
-    if (!begin(&c, at, "update", KERNEL_AVERAGE, 0, &push, "%u", push.count)) return true;
-    const uint32_t step = step_words(&c, &(struct step_words){.average = 0.002f});
-    const uint32_t p = bench_case_normal(&c, DTYPE_F32, push.count, 1),
-                   mean = bench_case_zero(&c, DTYPE_F32, push.count);
-    bench_case_step(&c, BENCH_BIND(step, p, mean), BENCH_DIRECT);
-    return bench_case_run(&c);
-}
-
-static bool cast(const struct at *at)
-{
-    const struct push_count push = {at->shape->parameters};
-    struct bench_case c;
-    if (!begin(&c, at, "update", KERNEL_CAST, 0, &push, "%u", push.count)) return true;
-    const uint32_t from = bench_case_normal(&c, DTYPE_F32, push.count, 1);
-    const uint32_t to = bench_case_zero(&c, BENCH_STORE, push.count);
-    bench_case_step(&c, BENCH_BIND(from, to), BENCH_DIRECT);
     return bench_case_run(&c);
 }
 
@@ -551,8 +409,8 @@ static bool sample(const struct at *at)
 {
     const struct push_loss push = {.rows = 1, .vocab = at->shape->vocab};
     struct bench_case c;
-    if (!begin(&c, at, "sample", KERNEL_SAMPLE, 0, &push, "%u", push.vocab)) return true;
-    const uint32_t step = step_words(&c, &(struct step_words){.length = 1,
+    if (!at_begin(&c, at, "sample", KERNEL_SAMPLE, 0, &push, "%u", push.vocab)) return true;
+    const uint32_t step = at_words(&c, &(struct step_words){.length = 1,
                                                               .temperature = 0.8f,
                                                               .top_k = 40,
                                                               .top_p = 0.95f,
@@ -566,8 +424,7 @@ static bool sample(const struct at *at)
 
 // ---- the list
 
-static const struct { bool (*run)(const struct at *at); bool f32_only;
-} kernels[] = {
+static const struct { bench_kernel *run; bool f32_only; } kernels[] = {
     {embed},
     {embed_back},
     {select_row},
@@ -590,14 +447,14 @@ static const struct { bool (*run)(const struct at *at); bool f32_only;
     {router_stats, true},
     {loss},
     {sum, true},
-    {grad_norm, true},
-    {grad_clip, true},
-    {adamw},
-    {adamw_8bit},
-    {adamw_stochastic},
-    {adamw_8bit_stochastic},
-    {average, true},
-    {cast},
+    {bench_grad_norm, true},
+    {bench_grad_clip, true},
+    {bench_adamw},
+    {bench_adamw_8bit},
+    {bench_adamw_stochastic},
+    {bench_adamw_8bit_stochastic},
+    {bench_average, true},
+    {bench_cast},
     {sample, true},
 };
 
