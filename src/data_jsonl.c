@@ -12,17 +12,6 @@
 
 enum { LINE_LIMIT = 64 << 20 }; // bytes: a document of more is no line of a .jsonl
 
-// cJSON's strings end at a zero byte, so an escaped one would silently cut the text.
-static bool has_zero_escape(const char *line, size_t bytes)
-{
-    for (size_t i = 0; i + 1 < bytes; i++) {
-        if (line[i] != '\\') continue;
-        if (bytes - i >= 6 && memcmp(line + i, "\\u0000", 6) == 0) return true;
-        i++; // what follows a backslash is no backslash of its own
-    }
-    return false;
-}
-
 static bool is_blank(const char *line, size_t bytes)
 {
     while (bytes && line[bytes - 1] && strchr(" \t\r", line[bytes - 1])) bytes--;
@@ -59,7 +48,7 @@ static const char *read_line(struct documents *out, const struct data_params *pa
                  valid);
         return words;
     }
-    if (has_zero_escape(line, bytes)) return "has a zero character (\\u0000)";
+    if (json_has_zero(line, bytes)) return "has a zero character (\\u0000)";
     cJSON *root = cJSON_ParseWithLength(line, bytes);
     const char *problem = read_object(out, params, root, unscored, words);
     cJSON_Delete(root);

@@ -147,17 +147,6 @@ static const char *read_field(struct reader *r, const cJSON *root, enum fct_fiel
 
 // ---- a line
 
-// cJSON's strings end at a zero character, so an escaped one would silently cut the text.
-static bool has_zero_escape(const char *line, size_t bytes)
-{
-    for (size_t i = 0; i + 1 < bytes; i++) {
-        if (line[i] != '\\') continue;
-        if (bytes - i >= 6 && memcmp(line + i, "\\u0000", 6) == 0) return true;
-        i++; // what follows a backslash is no backslash of its own
-    }
-    return false;
-}
-
 static bool check_line(struct reader *r, const char *line, size_t bytes)
 {
     char found[96], wanted[40];
@@ -172,7 +161,7 @@ static bool check_line(struct reader *r, const char *line, size_t bytes)
                  (uint8_t)line[valid], (unsigned long long)valid + 1);
         return refuse(r, "line", found, "UTF-8");
     }
-    if (memchr(line, 0, bytes) || has_zero_escape(line, bytes))
+    if (memchr(line, 0, bytes) || json_has_zero(line, bytes))
         return refuse(r, "line", "a zero character", "text");
     return true;
 }

@@ -61,17 +61,6 @@ static bool check_text(const struct task_reader *r, const char *text, uint64_t b
     return !memchr(text, 0, bytes) || task_refuse(r, "a zero byte in the line");
 }
 
-// cJSON's strings end at a zero byte, so an escaped one would silently cut the text.
-static bool has_zero_escape(const char *line, size_t bytes)
-{
-    for (size_t i = 0; i + 1 < bytes; i++) {
-        if (line[i] != '\\') continue;
-        if (bytes - i >= 6 && memcmp(line + i, "\\u0000", 6) == 0) return true;
-        i++; // what follows a backslash is no backslash of its own
-    }
-    return false;
-}
-
 static size_t blank(const char *text, size_t bytes)
 {
     size_t i = 0;
@@ -84,7 +73,7 @@ static bool read_line(struct task_reader *r, const char *line, size_t bytes)
     const char *end = NULL;
     if (!check_text(r, line, bytes)) return false;
     if (blank(line, bytes) == bytes) return true;
-    if (has_zero_escape(line, bytes)) return task_refuse(r, "a zero character (\\u0000)");
+    if (json_has_zero(line, bytes)) return task_refuse(r, "a zero character (\\u0000)");
     char *own = os_alloc(bytes + 1); // cJSON may look at a byte behind a number
     memcpy(own, line, bytes);
     cJSON *root = cJSON_ParseWithOpts(own, &end, false);

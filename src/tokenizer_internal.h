@@ -117,6 +117,8 @@ void         byte_to_text(uint32_t byte, char out[3]);
 bool         text_to_bytes(const char *text, uint8_t *out, size_t *count); // byte characters
 uint32_t     utf8_length(const uint8_t *text, size_t count); // of the character here, 0: broken
 size_t       utf8_valid(const uint8_t *text, size_t count);  // bytes until something is broken
+// JSON with \u0000 in it: cJSON's strings end there, so it would silently cut the text.
+bool         json_has_zero(const char *text, size_t count);
 uint32_t     utf8_code(const uint8_t *text, uint32_t length);
 bool         is_white_space(uint32_t code);
 const char  *shown_text(char out[104], const char *text); // for a log line: at most 100 bytes

@@ -86,6 +86,16 @@ size_t utf8_valid(const uint8_t *text, size_t count)
     return i;
 }
 
+bool json_has_zero(const char *text, size_t count)
+{
+    for (size_t i = 0; i + 1 < count; i++) {
+        if (text[i] != '\\') continue;
+        if (count - i >= 6 && memcmp(text + i, "\\u0000", 6) == 0) return true;
+        i++; // what follows a backslash is no backslash of its own
+    }
+    return false;
+}
+
 uint32_t utf8_code(const uint8_t *text, uint32_t length)
 {
     if (length == 1) return text[0];
