@@ -80,7 +80,24 @@ struct fuzz {
     // as m picks; m NULL: the case is whole. whole: the bytes that it had.
     int       (*attempt)(struct mutator *m, uint8_t *data, size_t size, uint64_t which,
                          size_t whole);
+    // Where whole cases are texts, and any bytes are a case as they are.
+    const char *const *text;
+    int              (*try_one)(const uint8_t *data, size_t size);
 };
+
+static inline size_t fuzz_seed(const struct fuzz *f, uint8_t *out, uint64_t which)
+{
+    if (f->make_seed) return f->make_seed(out, which);
+    const size_t length = strlen(f->text[which]);
+    memcpy(out, f->text[which], length);
+    return length;
+}
+
+static inline int fuzz_attempt(const struct fuzz *f, struct mutator *m, uint8_t *data, size_t size,
+                               uint64_t which, size_t whole)
+{
+    return f->attempt ? f->attempt(m, data, size, which, whole) : f->try_one(data, size);
+}
 
 // FUZZ_NAME [SECONDS] [SEED]
 static inline int fuzz_run(const struct fuzz *f, int argc, char **argv)
@@ -93,9 +110,9 @@ static inline int fuzz_run(const struct fuzz *f, int argc, char **argv)
     uint64_t taken = 0;
     log_set(count_line, NULL, LOG_DEBUG);
     for (uint64_t i = 0; i < f->seeds; i++) {
-        size[i] = f->make_seed(seed + i * MOST_BYTES, i);
+        size[i] = fuzz_seed(f, seed + i * MOST_BYTES, i);
         memcpy(bytes, seed + i * MOST_BYTES, size[i]);
-        require(f->attempt(NULL, bytes, size[i], i, size[i]), "what is whole was refused");
+        require(fuzz_attempt(f, NULL, bytes, size[i], i, size[i]), "what is whole was refused");
     }
     for (m.stream = 1; clock() < end; m.stream++) {
         m.index = 0;
@@ -103,7 +120,7 @@ static inline int fuzz_run(const struct fuzz *f, int argc, char **argv)
         size_t count = size[which];
         memcpy(bytes, seed + which * MOST_BYTES, count);
         for (uint64_t i = 0; i < times; i++) count = mutate(&m, bytes, count);
-        taken += (uint64_t)f->attempt(&m, bytes, count, which, size[which]);
+        taken += (uint64_t)fuzz_attempt(f, &m, bytes, count, which, size[which]);
     }
     printf(FUZZ_NAME ": seed %llu, %llu %s, %llu %s\n", (unsigned long long)m.seed,
            (unsigned long long)m.stream - 1, f->cases, (unsigned long long)taken, f->taken);

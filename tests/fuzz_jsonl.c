@@ -116,13 +116,6 @@ static const char *const files[] = {
     " \n = a = \n \n b \n = = c = = \n \n = d = \n \n e",
 };
 
-static size_t make_seed(uint8_t *out, uint64_t which)
-{
-    const size_t length = strlen(files[which]);
-    memcpy(out, files[which], length);
-    return length;
-}
-
 static int attempt(struct mutator *m, uint8_t *data, size_t size, uint64_t which, size_t whole)
 {
     (void)whole;
@@ -132,7 +125,8 @@ static int attempt(struct mutator *m, uint8_t *data, size_t size, uint64_t which
 
 int main(int argc, char **argv)
 {
-    const struct fuzz fuzz = {"files", "taken", COUNT_OF(files), 3, 1, make_seed, attempt};
+    const struct fuzz fuzz = {"files", "taken", COUNT_OF(files), 3, 1, .text = files,
+                              .attempt = attempt};
     const int status = fuzz_run(&fuzz, argc, argv);
     tokenizer_destroy(&tokenizer);
     return status;

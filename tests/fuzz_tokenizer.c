@@ -100,22 +100,10 @@ static const char *const files[] = {
     VOCAB "}}",
 };
 
-static size_t make_seed(uint8_t *out, uint64_t which)
-{
-    const size_t length = strlen(files[which]);
-    memcpy(out, files[which], length);
-    return length;
-}
-
-static int attempt(struct mutator *m, uint8_t *data, size_t size, uint64_t which, size_t whole)
-{
-    (void)m, (void)which, (void)whole;
-    return try_one(data, size);
-}
-
 int main(int argc, char **argv)
 {
-    const struct fuzz fuzz = {"files", "taken", COUNT_OF(files), 3, 2, make_seed, attempt};
+    const struct fuzz fuzz = {"files", "taken", COUNT_OF(files), 3, 2, .text = files,
+                              .try_one = try_one};
     return fuzz_run(&fuzz, argc, argv);
 }
 
