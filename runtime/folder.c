@@ -74,12 +74,15 @@ bool folder_is(const char *path)
 bool folder_can_write(const char *path)
 {
     char *part = os_strdup(path), *slash;
-    while (access(part, F_OK) != 0 && errno == ENOENT && (slash = strrchr(part, '/')) > part)
+    while (access(part, F_OK) != 0 && errno == ENOENT) {
+        slash = strrchr(part, '/');
+        if (!slash || slash == part) break;
         *slash = 0;
+    }
     // what is left: a folder that is there, or a first name, to be made here or in the root
     const bool is_there = access(part, F_OK) == 0;
     const char *folder = is_there ? part : part[0] == '/' ? "/" : ".";
-    const bool other = !is_there && strrchr(part, '/') > part; // a file stands in the way, for one
+    const bool other = !is_there && strchr(part + 1, '/'); // a file stands in the way, for one
     const bool can = !other && folder_is(folder) && access(folder, W_OK | X_OK) == 0;
     free(part);
     return can;

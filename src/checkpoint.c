@@ -182,8 +182,8 @@ static bool remove_others(struct checkpoint *c)
 static bool is_left_over(const char *name)
 {
     static const char *const files[] = {MODEL, "config.json", "tokenizer.json", "metrics.jsonl",
-                                        "kernels.json", "routing.trace", "residency.trace",
-                                        "plan.json"};
+                                        "kernels.json", "data.json", "routing.trace",
+                                        "residency.trace", "plan.json"};
     for (size_t i = 0; i < COUNT_OF(files); i++) {
         const size_t length = strlen(files[i]);
         if (strncmp(name, files[i], length) == 0 && strncmp(name + length, ".tmp-", 5) == 0)

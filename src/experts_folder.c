@@ -54,8 +54,8 @@ void folder_source_close(struct folder_source *s)
 
 bool folder_copy_run(const struct folder_source *s, struct checkpoint *to, struct arena *arena)
 {
-    static const char *const names[] = {"tokenizer.json", "kernels.json", "metrics.jsonl",
-                                        "routing.trace"};
+    static const char *const names[] = {"tokenizer.json", "kernels.json", "data.json",
+                                        "metrics.jsonl", "routing.trace"};
     for (size_t i = 0; i < COUNT_OF(names); i++) {
         const char *path = arena_printf(arena, "%s/%s", s->folder, names[i]);
         if (file_exists(path) && !checkpoint_run_copy(to, path, names[i])) return false;

@@ -28,7 +28,7 @@ bool experts_in_store(const char *checkpoint);
 // Paths of the manifests of all checkpoints of a run folder, the newest one last.
 const char **experts_manifests(const char *dir, struct arena *arena, uint32_t *count);
 
-// tokenizer.json, kernels.json, metrics.jsonl, routing.trace, as far as they are there.
+// tokenizer.json, kernels.json, data.json, metrics.jsonl, routing.trace, as far as they are there.
 bool folder_copy_run(const struct folder_source *source, struct checkpoint *to,
                      struct arena *arena);
 // state.json; false where there is none to copy.

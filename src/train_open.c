@@ -16,6 +16,7 @@
 #include "src/fct_render.h"
 #include "src/fct_source.h"
 #include "src/train_host.h"
+#include "src/train_paths.h"
 #include "src/tune.h"
 
 // The one that was asked for, that of the run that goes on, or bytes.
@@ -275,6 +276,9 @@ static bool write_run_files(struct run_state *r)
     char *kernels = tune_print(r->kernels);
     ok = ok && checkpoint_run_write(r->folder, "kernels.json", kernels);
     free(kernels);
+    char *paths = train_paths_print(r->params->data, r->params->data_count);
+    ok = ok && checkpoint_run_write(r->folder, "data.json", paths);
+    free(paths);
     if (!ok) return false;
     r->metrics = metrics_open(checkpoint_run_path(r->folder, "metrics.jsonl"), r->step);
     if (!r->metrics || !config_moe_layers(r->config) || !r->config->trace_mib)

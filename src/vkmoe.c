@@ -15,6 +15,7 @@
 #include "src/experts_need.h"
 #include "src/export.h"
 #include "src/train.h"
+#include "src/train_paths.h"
 #include "src/tune.h"
 #include "src/weights.h"
 
@@ -364,6 +365,21 @@ void vkmoe_session_reset(struct vkmoe_session *s) { session_reset(s->session); }
 
 // ---- training
 
+// What was given, else that of the run that goes on, else the text of the current folder.
+static bool train_on_paths(struct train_params *params, struct train_outcome *done)
+{
+    static const char *const here[] = {"."};
+    struct train_paths own = {0};
+    bool ok = params->data_count || !params->resume || train_paths_read(params->out, &own);
+    if (params->data_count == 0) {
+        params->data = own.count ? own.path : here;
+        params->data_count = own.count ? own.count : 1;
+    }
+    ok = ok && train_run(params, done);
+    train_paths_free(&own);
+    return ok;
+}
+
 bool vkmoe_train(const struct vkmoe_train_params *p, struct vkmoe_train_outcome *outcome)
 {
     struct config config;
@@ -379,7 +395,7 @@ bool vkmoe_train(const struct vkmoe_train_params *p, struct vkmoe_train_outcome 
     if (!cache_policy_parse(p->cache_policy ? p->cache_policy : "least-stale", &streaming.policy) ||
         !experts_prefetch_parse(p->prefetch, &streaming.prefetch))
         return false;
-    const struct train_params params = {
+    struct train_params params = {
         .config = &config,
         .data = p->data,
         .data_count = p->data_count,
@@ -394,7 +410,7 @@ bool vkmoe_train(const struct vkmoe_train_params *p, struct vkmoe_train_outcome 
         .untuned = p->device.untuned,
         .streaming = streaming,
     };
-    if (!train_run(&params, &done)) return false;
+    if (!train_on_paths(&params, &done)) return false;
     *outcome = (struct vkmoe_train_outcome){
         .steps = done.steps,
         .interrupted = done.interrupted,

@@ -139,8 +139,9 @@ struct vkmoe_train_params {
     int                set_count;
     uint32_t
         steps; // total optimizer steps; 0: the config's (the schedule's horizon stays the config's)
-    const char *const *data;        // text files, folders, .jsonl, .bin shards
-    int                data_count;
+    // text files, folders, .jsonl, .bin shards, each with a weight before it ("3*PATH") or none
+    const char *const *data;
+    int                data_count;  // 0: the run's own where it goes on, else the current folder
     const char        *out;         // run folder, made if missing
     const char        *tokenizer;   // a tokenizer.json; NULL: the run's own, else byte-level
     bool               resume;      // go on from the newest checkpoint in `out`

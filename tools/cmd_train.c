@@ -32,7 +32,6 @@ static void print_outcome(const struct vkmoe_train_outcome *o, const char *out)
 
 int command_train(struct cli *cli)
 {
-    static const char *const here[] = {"."};
     if (cli->operand_count != 1) {
         fprintf(stderr,
                 "vkmoe train: wants one CONFIG.json, found %d operands; see vkmoe train --help\n",
@@ -47,8 +46,8 @@ int command_train(struct cli *cli)
         .set = cli->set,
         .set_count = cli->set_count,
         .steps = cli->steps,
-        .data = cli->data_count ? cli->data : here,
-        .data_count = cli->data_count ? cli->data_count : 1,
+        .data = cli->data,
+        .data_count = cli->data_count,
         .out = chosen,
         .tokenizer = cli->tokenizer,
         .resume = cli->resume,
