@@ -35,8 +35,16 @@ static void expect(const char *what, int step, double got, double want, double t
     failures++;
 }
 
-// ---- batches: seeded ids, targets are the next id, every 17th target masked; where the case keeps
-// documents apart, one begins at every fourth token or so
+// ---- batches: seeded ids, targets are the next id, every 17th target masked; or, with packing
+// "whole", as of lessons: runs of four are scored, some sequences and a micro-batch not at all.
+// Where the case keeps documents apart, one begins at every fourth token or so.
+
+static bool is_masked(const struct config *c, uint32_t step, uint32_t micro, uint32_t place)
+{
+    const uint32_t row = place / c->seq_len;
+    if (c->packing != CONFIG_PACKING_WHOLE) return (place + 1) % MASK_EVERY == 0;
+    return place / 4 % 2 == 0 || (step + micro + row) % 3 == 0 || (step == 4 && micro == 1);
+}
 
 static void make_ids(const struct config *c, uint32_t step, uint32_t micro, uint32_t *ids,
                      uint32_t *targets)
@@ -47,7 +55,8 @@ static void make_ids(const struct config *c, uint32_t step, uint32_t micro, uint
             const uint32_t id =
                 (uint32_t)rng_below(7, step * 100 + micro, b * 1000 + i, c->vocab_size);
             if (i < seq) ids[b * seq + i] = id;
-            if (i > 0) targets[b * seq + i - 1] = (b * seq + i) % MASK_EVERY ? id : KERNEL_NONE_ID;
+            const uint32_t place = b * seq + i - 1;
+            if (i > 0) targets[place] = is_masked(c, step, micro, place) ? KERNEL_NONE_ID : id;
         }
 }
 
