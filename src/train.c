@@ -164,6 +164,12 @@ static struct metrics_turn turn_of(const struct run_state *r, const struct train
                                  .terms = part->step.terms};
 }
 
+// What a step computes, whether it is scored or not.
+static uint64_t step_tokens(const struct config *c)
+{
+    return (uint64_t)c->batch_size * c->gradient_accumulation_steps * c->seq_len;
+}
+
 static bool collect(struct run_state *r)
 {
     struct trainer_result result;
@@ -172,7 +178,7 @@ static bool collect(struct run_state *r)
                  between = result.step == r->plan_step + 1 ? r->plan_seconds : 0,
                  took = now - r->last_collect - between;
     r->last_collect = now;
-    r->run_tokens += result.targets;
+    r->run_tokens += step_tokens(r->config);
     const double tokens_per_s = (double)r->run_tokens / (now - r->began);
     const double metrics_began = os_seconds();
     const struct train_part *part = &r->part[result.step % COUNT_OF(r->part)];
@@ -191,7 +197,7 @@ static bool collect(struct run_state *r)
                                       .lr = r->rate[result.step % COUNT_OF(r->rate)],
                                       .grad_norm = result.grad_norm,
                                       .tokens_per_s =
-                                          (double)result.targets / (took > 0 ? took : 1e-9),
+                                          (double)step_tokens(r->config) / (took > 0 ? took : 1e-9),
                                       .device_bytes = gpu_memory_bytes(r->gpu),
                                       .host_bytes = os_resident_bytes(),
                                       .device_peak = gpu_memory_account(r->gpu, false).peak,

@@ -52,6 +52,10 @@ bool eval_model(const struct cli *cli, struct vkmoe_device *device, struct vkmoe
                                                         .boundaries = c->document_boundaries,
                                                         .held_out_fraction = 1});
     if (!data) return false;
+    if (data_scored(data, DATA_HELD_OUT) < data_tokens(data, DATA_HELD_OUT))
+        log_info("%llu tokens, %llu of them scored",
+                 (unsigned long long)data_tokens(data, DATA_HELD_OUT),
+                 (unsigned long long)data_scored(data, DATA_HELD_OUT));
     struct evaluator *e = evaluator_create(device->gpu, device->kernels, m->params,
                                            max_u32(BATCH_TOKENS / seq, 1), seq);
     const bool ok = e && evaluator_run(e, data, DATA_HELD_OUT, 0, out);

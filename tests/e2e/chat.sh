@@ -53,6 +53,7 @@ counts()
     must on ref generate "$tmp/run" --chat --system 'Be kind.' --prompt 'say a' --max-tokens 3
     must on ref eval "$tmp/run" --data "$chat" --json
     # 133 answers of three letters, 67 of two, each with its end; two bytes of text for a letter and its dot
+    grep -q ' tokens, 733 of them scored$' "$tmp/err" || fail 'eval does not tell scored tokens apart'
     grep -q '"tokens": 733, "bytes": 533' "$tmp/out" || fail 'eval does not score what the assistant says'
 }
 
