@@ -84,6 +84,7 @@ sparse()
     }' >"$chat"
     must taught ref "$tmp/whole" --steps 40 --set packing=stream --set batch_size=1 --set seq_len=8
     grep -q 'none of the targets of windows .* is scored: passed over' "$tmp/err" || fail 'it passes over without a word'
+    grep -q ' batches without a scored target were passed over' "$tmp/err" || fail 'evaluation says no word'
     must taught ref "$tmp/parts" --steps 20 --set packing=stream --set batch_size=1 --set seq_len=8
     must taught ref "$tmp/parts" --steps 40 --set packing=stream --set batch_size=1 --set seq_len=8 --resume
     same_run "$tmp/whole" "$tmp/parts"
