@@ -17,15 +17,7 @@ head -c 300 LICENSE >"$tmp/some.txt"
 cp -r src "$tmp/text" # nothing that is written meanwhile
 
 # ---- limits: limited BYTES COMMAND...: with at most so much memory; its peak resident set in $peak, its status in $status
-group=
-for folder in /sys/fs/cgroup /sys/fs/cgroup/memory; do # version 2, version 1
-    [ -z "$group" ] && mkdir "$folder/vkmoe-$$" 2>/dev/null || continue
-    for file in memory.max memory.limit_in_bytes; do
-        [ -w "$folder/vkmoe-$$/$file" ] && group=$folder/vkmoe-$$ && limit_file=$group/$file
-    done
-    [ -n "$group" ] || rmdir "$folder/vkmoe-$$"
-done
-trap 'clean; [ -z "$group" ] || { sleep 1; rmdir "$group"; }' EXIT
+memory_group
 
 limited()
 {

@@ -4,15 +4,7 @@
 # go, and the losses are those of a run that holds them all. A memory cgroup makes the machine, and so the device, small.
 #     experts_found.sh VKMOE
 . tests/e2e/lib.sh
-group=
-for folder in /sys/fs/cgroup /sys/fs/cgroup/memory; do # version 2, version 1
-    [ -z "$group" ] && mkdir "$folder/vkmoe-$$" 2>/dev/null || continue
-    for file in memory.max memory.limit_in_bytes; do
-        [ -w "$folder/vkmoe-$$/$file" ] && group=$folder/vkmoe-$$ && limit_file=$group/$file
-    done
-    [ -n "$group" ] || rmdir "$folder/vkmoe-$$"
-done
-trap 'clean; [ -z "$group" ] || { sleep 1; rmdir "$group"; }' EXIT
+memory_group
 [ -n "$group" ] || skip 'no memory cgroup can be made here'
 
 within() # LIMIT COMMAND...

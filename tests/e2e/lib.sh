@@ -26,6 +26,20 @@ clean()
 trap clean EXIT
 trap 'exit 1' HUP INT TERM
 
+# A memory cgroup of this test's own in $group and the file of its limit in $limit_file; empty where none can be made.
+memory_group()
+{
+    group=
+    for folder in /sys/fs/cgroup /sys/fs/cgroup/memory; do # version 2, version 1
+        [ -z "$group" ] && mkdir "$folder/vkmoe-$$" 2>/dev/null || continue
+        for file in memory.max memory.limit_in_bytes; do
+            [ -w "$folder/vkmoe-$$/$file" ] && group=$folder/vkmoe-$$ && limit_file=$group/$file
+        done
+        [ -n "$group" ] || rmdir "$folder/vkmoe-$$"
+    done
+    trap 'clean; [ -z "$group" ] || { sleep 1; rmdir "$group"; }' EXIT
+}
+
 fail()
 {
     echo "FAIL: $*" >&2
