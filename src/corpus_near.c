@@ -58,11 +58,17 @@ uint64_t corpus_hash(const struct document *document)
     return chain(hash, chunk, held);
 }
 
+static bool equal_ids(const struct document *a, const struct document *b)
+{
+    if (a->count != b->count || memcmp(a->start, b->start, a->count * a->width) != 0) return false;
+    if (!a->scored || !b->scored) return a->scored == b->scored;
+    return memcmp(a->scored, b->scored, a->count) == 0;
+}
+
 bool corpus_equal(const struct document *a, const struct document *b)
 {
     if (a->width != b->width) return false;
-    if (a->width != 1)
-        return a->count == b->count && memcmp(a->start, b->start, a->count * a->width) == 0;
+    if (a->width != 1) return equal_ids(a, b);
     struct normal left = normal_of(a), right = normal_of(b);
     int c;
     do {
@@ -326,7 +332,8 @@ enum corpus_twin corpus_seen_add(struct corpus_seen *seen, uint64_t index, uint6
     const struct document *document = &seen->document[index];
     const uint64_t hash = corpus_hash(document);
     if (find_exact(seen, index, hash, of)) return CORPUS_EXACT_TWIN;
-    const bool near = seen->threshold > 0 && document->count * document->width <= CORPUS_NEAR_MOST;
+    const bool near = seen->threshold > 0 && !document->scored &&
+                      document->count * document->width <= CORPUS_NEAR_MOST;
     if (near && add_near(seen, index, of) == CORPUS_NEAR_TWIN) return CORPUS_NEAR_TWIN;
     table_add(&seen->exact, hash, index);
     return CORPUS_NEW;

@@ -4,8 +4,9 @@
 // (lower case, without punctuation; of ids: five ids in a row) is at least the threshold. MinHash
 // with locality-sensitive hashing (Broder 1997; Leskovec, Rajaraman, Ullman, ch. 3) proposes
 // pairs, and what it proposes is computed exactly: nothing under the threshold is ever dropped, and
-// a pair at it is missed with a chance below 1 in 1000. Documents above 64 MiB are compared exactly
-// only.
+// a pair at it is missed with a chance below 1 in 1000. Compared exactly only are documents above
+// 64 MiB, and rendered ones of which only a part is scored: another part of the same one is another
+// lesson.
 #pragma once
 
 #include "data_source.h"

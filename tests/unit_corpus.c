@@ -342,6 +342,32 @@ static void near_texts_are_found_from_the_threshold_on(void **state)
     }
 }
 
+// What is scored makes another document; which is near to no other.
+static void lessons_are_not_near(void **state)
+{
+    (void)state;
+    uint16_t ids[100];
+    uint8_t first[100] = {1}, second[100] = {0, 1};
+    for (uint16_t i = 0; i < 100; i++) ids[i] = i;
+    struct document document[5];
+    for (int i = 0; i < 5; i++)
+        document[i] = (struct document){.start = ids, .count = i == 3 ? 99 : 100, .width = 2};
+    document[1].scored = document[3].scored = first;
+    document[2].scored = second;
+    struct corpus_seen *seen = corpus_seen_create(document, 0.5);
+    uint64_t of;
+    for (uint64_t i = 0; i < 4; i++) assert_int_equal(corpus_seen_add(seen, i, &of), CORPUS_NEW);
+    assert_int_equal(corpus_seen_add(seen, 4, &of), CORPUS_EXACT_TWIN);
+    assert_int_equal(of, 0);
+    document[4].scored = second;
+    assert_int_equal(corpus_seen_add(seen, 4, &of), CORPUS_EXACT_TWIN);
+    assert_int_equal(of, 2);
+    document[4] = document[0];
+    document[4].count = 98; // without a mask it is near
+    assert_int_equal(corpus_seen_add(seen, 4, &of), CORPUS_NEAR_TWIN);
+    corpus_seen_destroy(&seen);
+}
+
 // Many documents: the tables grow, the first of each set of duplicates stays, in order.
 static void the_first_of_many_stays(void **state)
 {
@@ -383,6 +409,7 @@ int main(void)
         UNIT(white_space_makes_no_other_text),
         UNIT(the_jaccard_index_is_exact),
         UNIT(near_texts_are_found_from_the_threshold_on),
+        UNIT(lessons_are_not_near),
         UNIT(the_first_of_many_stays),
     };
     return cmocka_run_group_tests(tests, make_tokenizer, drop_tokenizer);
