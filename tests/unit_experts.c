@@ -165,7 +165,10 @@ static void test_counts(void **state)
     free(streamed(&h, LAYERS * EXPERTS, 0, true, &guessed));
     assert_true(guessed.used > LAYERS && guessed.used <= guessed.guessed);
     assert_true(guessed.misses < all.misses && guessed.hits + guessed.misses == 2 * all.hits);
-    assert_int_equal(guessed.bytes, (guessed.misses + guessed.guessed) * SLOT_ELEMENTS * 4);
+    // a guess that nobody needed may still be on its way
+    assert_int_equal(guessed.bytes % (SLOT_ELEMENTS * 4), 0);
+    assert_in_range(guessed.bytes / (SLOT_ELEMENTS * 4), guessed.misses + guessed.used,
+                    guessed.misses + guessed.guessed);
     assert_int_equal(all.guessed, 0);
     assert_int_equal(all.bytes, all.misses * SLOT_ELEMENTS * 4);
     assert_int_equal(one.hits + one.misses, all.hits + all.misses);
