@@ -47,7 +47,7 @@ needs_check='
 header:cmocka.h       libcmocka-dev           unit tests
 command:c++           g++                     the header as C++
 header:png.h          libpng-dev              pictures of reports and of the viewer
-header:freetype2/ft2build.h libfreetype-dev   their text
+header:ft2build.h     libfreetype-dev         their text
 font:DejaVuSans.ttf   fonts-dejavu-core       its font
 header:SDL2/SDL.h     libsdl2-dev             window of the viewer
 command:Xvfb          xvfb                    a screen for its test
@@ -59,6 +59,7 @@ has_header()
 {
     case $1 in # cmocka.h wants others in front
     pcre2.h) printf '#define PCRE2_CODE_UNIT_WIDTH 8\n#include <pcre2.h>\n' | cc -E -x c - >/dev/null 2>&1; return ;;
+    ft2build.h) printf '#include <ft2build.h>\n' | cc -E $(pkg-config --cflags freetype2 2>/dev/null) -x c - >/dev/null 2>&1; return ;;
     cmocka.h) includes='stdarg.h stddef.h stdint.h setjmp.h cmocka.h' ;;
     *) includes=$1 ;;
     esac
