@@ -70,7 +70,9 @@ static uint64_t good_begin(const char *text, uint64_t at, uint64_t least)
     uint64_t from = at;
     while (from > least && at - from < 256 && text[from - 1] != '\n') from--;
     if (from > least && text[from - 1] == '\n') return from;
-    while (at > least && ((uint8_t)text[at] & 0xc0) == 0x80) at--;
+    // a character has at most three bytes that are no first one; what has more is broken
+    for (from = at; from > least && at - from < 4; from--)
+        if (((uint8_t)text[from] & 0xc0) != 0x80) return from;
     return at;
 }
 
@@ -86,7 +88,8 @@ bool corpus_text_encode_parts(const struct document *document, uint64_t part_byt
     const char *text = document->start;
     const uint64_t bytes = document->count;
     struct part part[2] = {0}, *now = &part[0], *next = &part[1];
-    bool ok = encode_part(now, 0, good_begin(text, min_u64(part_bytes, bytes), 0), text, tokenizer);
+    const uint64_t first = part_bytes < bytes ? good_begin(text, part_bytes, 0) : bytes;
+    bool ok = encode_part(now, 0, first, text, tokenizer);
     while (ok && now->end < bytes) {
         const uint64_t begin = good_begin(text, now->end - overlap, now->begin + 1);
         uint64_t end = begin + part_bytes;
