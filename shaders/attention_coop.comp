@@ -3,8 +3,9 @@
 // rows that share keys, a subgroup MATRIX_M of them; keys and values come KEYS at a time through
 // shared memory. Scores S = Q K^T leave the matrices through shared memory for the online softmax
 // (lanes SUBGROUP / MATRIX_M a row), probabilities return as f16, O += P V stays in matrices and is
-// multiplied by a matrix of the rows' factors first (always: behind a branch, where no factor is
-// other than 1, lavapipe of Mesa 26.1 lost the stores at the end).
+// multiplied by a matrix of the rows' factors first. No part of that is behind a branch, also where
+// no factor is other than 1 or no row of a subgroup sees a key of the tile: lavapipe of Mesa 26.1
+// then lost sums of some columns.
 // bf16 goes through f16: each tile is scaled by a power of two so that its largest value is below
 // 2^8; what is 2^30 times smaller than that counts as 0.
 #version 450
@@ -212,20 +213,18 @@ void main()
     const uint own = top + gl_SubgroupID * MATRIX_M + row, i = min(own, last) / group;
     const uint own_end = pass_end(keys_end(i));
     const uint own_begin = max(KEYS_BEGIN(i, keys_end(i)), first);
-    const uint sub_end = subgroupMax(own_end), sub_begin = subgroupMin(own_begin);
     const uint slot = TILES + gl_SubgroupID * S_SLOT;
     const uint factor_slot = TILES + PARTS * S_SLOT + gl_SubgroupID * F_SLOT;
 
     query_load(at0, top, last, group);
     keys_fetch(key0 + begin * kv_heads, end - begin);
     [[unroll]] for (uint j = 0; j < HEAD_DIM / MATRIX_N; j++) sums[j] = SUMS(0.0);
-    float most = NEVER, total = 0.0, behind = 1.0;
+    float most = NEVER, total = 0.0;
     for (uint at = begin; at < end; at += KEYS) {
         barrier();
-        behind *= keys_keep();
+        const float rescale = keys_keep();
         barrier();
         if (at + KEYS < end) keys_fetch(key0 + (at + KEYS) * kv_heads, end - at - KEYS);
-        if (at >= sub_end || at + KEYS <= sub_begin) continue; // no row here sees them
         scores(slot);
         const float factor = scale * LOG2E / q_scale / k_scale;
         float next = most;
@@ -239,10 +238,9 @@ void main()
         }
         [[unroll]] for (uint s = 1; s < SHARE; s *= 2)
             next = max(next, subgroupShuffleXor(next, s));
-        const float shrink = exp2(most - next) * behind;
+        const float shrink = exp2(most - next) * rescale;
         total *= exp2(most - next);
         most = next;
-        behind = 1.0;
         subgroupBarrier(); // all scores are read
         [[unroll]] for (uint c = 0; c < OWN / 4; c++) {
             x[c] = mix(exp2(x[c] - most), vec4(0.0), equal(x[c], vec4(NEVER)));
@@ -268,8 +266,7 @@ void main()
         most = next;
         total = total * mine + before;
     }
-    // `behind`: the scale fell in tiles that this subgroup skipped
-    const float share = mine / total / v_scale * behind, old_share = before / total;
+    const float share = mine / total / v_scale, old_share = before / total;
     [[unroll]] for (uint j = 0; j < HEAD_DIM / MATRIX_N; j++) {
         subgroupBarrier();
         coopMatStore(sums[j], stage, factor_slot, F_STRIDE, gl_CooperativeMatrixLayoutRowMajor);

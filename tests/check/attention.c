@@ -45,6 +45,9 @@ static void check_all(struct check *t)
         check_shape(t, (struct attention_case){2, 50, 50, 4, 2, 32, .window = w});
         check_shape(t, (struct attention_case){1, 9, 80, 4, 2, 32, .window = w, .base = 40});
     }
+    // the last tile of keys is of the second half of a tile of rows, which begin as far apart
+    check_shape(t, (struct attention_case){2, 97, 97, 4, 2, 64, .window = 27});
+    check_shape(t, (struct attention_case){2, 97, 97, 4, 2, 64, .window = 51});
     for (size_t i = 0; i < COUNT_OF(attention_passes); i++)
         for (uint32_t w = 0; w <= 21; w += 7) {
             const uint32_t first = attention_passes[i].first, count = attention_passes[i].count;
