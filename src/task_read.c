@@ -223,6 +223,10 @@ bool task_read(struct task_reader *r, const char *text, uint64_t bytes)
                   "lines=True)\"", r->name);
         return false;
     }
+    if (bytes >= 2 && memcmp(text, "\x1f\x8b", 2) == 0) {
+        log_error("%s: compressed; unpack it first: gunzip --keep FILE", r->name);
+        return false;
+    }
     const size_t front = blank(text, min_u64(bytes, TASK_MOST_LINE));
     const bool object = front < bytes && text[front] == '{';
     if (front == bytes) {

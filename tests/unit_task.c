@@ -187,6 +187,7 @@ static void test_refused(void **state)
     refuse("", "task.jsonl:", "empty");
     refuse(" \n\n", "task.jsonl:", "empty");
     refuse("PAR1....", "task.jsonl:", "parquet is not read");
+    refuse("\x1f\x8b....", "task.jsonl:", "gunzip");
     refuse("hello", "task.jsonl:", "neither lines of JSON objects nor .csv");
     refuse("{\"good\": \"a\", \"bad\": \"b\", \"dev\": true}", "task.jsonl:", "nothing to score");
     static const struct { const char *text, *place, *why; } csv[] = {
