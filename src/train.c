@@ -77,11 +77,6 @@ static bool save(struct run_state *r)
 
 // ---- steps
 
-static uint64_t windows_of_step(const struct config *c)
-{
-    return (uint64_t)c->batch_size * c->gradient_accumulation_steps;
-}
-
 // The window at a place in the run, to the tokens from `to` on.
 static void fill_row(const struct data *data, uint64_t at, const struct batch *batch, size_t to)
 {
@@ -110,7 +105,7 @@ static uint64_t fill_windows(struct run_state *r, const struct train_part *part)
 static void fill_batches(struct run_state *r)
 {
     const uint32_t step = r->step + 1;
-    const uint64_t windows = windows_of_step(r->config);
+    const uint64_t windows = train_step_windows(r->config);
     struct train_part *part = &r->part[step % COUNT_OF(r->part)];
     for (r->windows += windows; fill_windows(r, part) == 0; r->windows += windows) {
         log_info("step %u: none of the targets of windows %llu to %llu is scored: passed over",
@@ -167,7 +162,7 @@ static struct metrics_turn turn_of(const struct run_state *r, const struct train
 // What a step computes, whether it is scored or not.
 static uint64_t step_tokens(const struct config *c)
 {
-    return (uint64_t)c->batch_size * c->gradient_accumulation_steps * c->seq_len;
+    return train_step_windows(c) * c->seq_len;
 }
 
 static bool collect(struct run_state *r)

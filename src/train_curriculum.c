@@ -23,11 +23,6 @@ struct train_curriculum {
 
 // ---- opening
 
-static uint64_t windows_of_step(const struct config *c)
-{
-    return (uint64_t)c->batch_size * c->gradient_accumulation_steps;
-}
-
 static const struct config_domain *said_of(const struct config *c, const char *name)
 {
     for (uint32_t i = 0; i < c->domain_count; i++)
@@ -61,7 +56,7 @@ static bool open_domains(struct train_curriculum *t, const struct config *c,
         const char *name = data_domain_name(data, d);
         const struct config_domain *said = said_of(c, name);
         t->data[d] = data_of_domain(data, d);
-        const uint64_t windows = data_windows(t->data[d], DATA_TRAIN), step = windows_of_step(c);
+        const uint64_t windows = data_windows(t->data[d], DATA_TRAIN), step = train_step_windows(c);
         t->about[d] = (struct curriculum_domain){
             .name = name, .epoch_steps = (uint32_t)((windows + step - 1) / step),
             .held_out = said && said->held_out, .bonus = said ? said->bonus : 0};
@@ -186,7 +181,7 @@ bool train_part_next(struct run_state *r)
     part->step = curriculum_next(t->state);
     const uint32_t d = part->step.domain;
     part->data = t->data[d];
-    part->first = part->step.index * windows_of_step(r->config);
+    part->first = part->step.index * train_step_windows(r->config);
     part->domain = t->about[d].name;
     if (!part->step.begins) return true;
     return train_drain(r) &&

@@ -126,13 +126,6 @@ static void drop_plans(void *user)
     trainer_destroy(&r->trainer);
 }
 
-static uint64_t budget_of(const struct run_state *r)
-{
-    const struct train_streaming *s = &r->params->streaming;
-    if (!r->store || s->slots) return 0;
-    return s->device_budget ? s->device_budget : experts_found_budget(r->gpu);
-}
-
 static bool make_plans_for(void *user, uint32_t slots, bool state_out)
 {
     struct run_state *r = user;
@@ -143,7 +136,7 @@ static bool make_plans_for(void *user, uint32_t slots, bool state_out)
         .prefetch = s->prefetch,
         .slots = slots,
         .state_out = state_out,
-        .budget = budget_of(r)};
+        .budget = r->slots_budget};
     r->trainer = r->store ? trainer_create_streamed(r->gpu, r->kernels, r->model, &experts)
                           : trainer_create(r->gpu, r->kernels, r->model);
     if (!r->trainer) return false;
@@ -166,7 +159,7 @@ static uint64_t plans_held(void *user)
 
 static bool make_plans(struct run_state *r)
 {
-    const struct experts_fit_plans plans = {.budget = budget_of(r),
+    const struct experts_fit_plans plans = {.budget = r->slots_budget,
                                             .make = make_plans_for,
                                             .drop = drop_plans,
                                             .fits = plans_fit,
@@ -232,8 +225,10 @@ static bool open_model(struct run_state *r)
     log_info("%llu parameters, %llu active a token", (unsigned long long)r->model->parameters,
              (unsigned long long)r->model->active);
     if (!asked && !model_is_streamed(r->model)) return true;
-    if (!r->params->streaming.device_budget)
-        gpu_memory_expect(r->gpu, experts_found_budget(r->gpu));
+    const struct train_streaming *s = &r->params->streaming;
+    const uint64_t budget = s->device_budget ? s->device_budget : experts_found_budget(r->gpu);
+    gpu_memory_expect(r->gpu, budget);
+    if (!s->slots) r->slots_budget = budget;
     r->store = train_store_open(r->model, r->params->out, from);
     return r->store != NULL;
 }

@@ -26,6 +26,7 @@ struct run_state {
     struct kernels            *kernels;
     struct model              *model;
     struct checkpoint_found    found;   // where it goes on from; step 0 without a path: nowhere
+    uint64_t                   slots_budget; // of the device, given or found once; 0: no matter
     struct train_store        *store;   // of the experts that come and go; NULL: all stay
     struct trainer            *trainer;
     struct evaluator          *evaluator;
@@ -53,6 +54,12 @@ struct run_state {
     struct train_curriculum   *curriculum; // NULL: none
     struct train_outcome      *outcome;
 };
+
+// Of the data, that one step takes.
+static inline uint64_t train_step_windows(const struct config *c)
+{
+    return (uint64_t)c->batch_size * c->gradient_accumulation_steps;
+}
 
 // Everything, up to where the first step can be made: at step 0, or where the newest checkpoint
 // left off. False after one line; train_close takes what is there.

@@ -84,8 +84,10 @@ static bool make_params(struct vkmoe_model *m, const struct config *config, bool
     struct gpu *gpu = m->device->gpu;
     m->model = whole ? model_create(config, gpu->caps.max_allocation)
                      : experts_need_model(gpu, config, false, m->in_store || limited(&m->limits));
-    if (m->model && model_is_streamed(m->model) && !m->limits.device_budget)
-        gpu_memory_expect(gpu, experts_found_budget(gpu));
+    if (m->model && model_is_streamed(m->model) && !m->limits.device_budget) {
+        m->limits.device_budget = experts_found_budget(gpu);
+        gpu_memory_expect(gpu, m->limits.device_budget);
+    }
     m->params = m->model ? params_create(m->device->gpu, m->model, false) : NULL;
     m->untuned = !m->device->untuned &&
                  !tune_is_kept(m->device->kernels,
@@ -106,15 +108,13 @@ static bool make_experts(struct vkmoe_model *m, const char *path)
                       : experts_source_files(&source, m->model, path)))
         return false;
     const uint32_t slots = m->limits.expert_slots;
-    const uint64_t budget = m->limits.device_budget ? m->limits.device_budget
-                                                    : experts_found_budget(m->device->gpu);
     m->params->experts =
         experts_create(&(struct experts_params){.gpu = m->device->gpu,
                                                 .model = m->model,
                                                 .source = source,
                                                 .policy = policy,
                                                 .prefetch = prefetch,
-                                                .budget = slots ? 0 : budget,
+                                                .budget = slots ? 0 : m->limits.device_budget,
                                                 .slots = slots});
     return m->params->experts != NULL;
 }

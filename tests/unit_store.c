@@ -161,19 +161,27 @@ static int sync_files(void *user, int fd)
     return -1;
 }
 
-// A commit that fails behind its rename may be the one that is found: its bytes stay too.
-static void test_commit_unsynced(void **state)
+// A store whose syncs may fail: record 1 is committed once and has changed since.
+static struct store *make_between_commits(struct os_file *file)
 {
-    (void)state;
-    struct os_file file = os_file_system;
     struct store_params params = store_test_params();
-    file.sync = sync_files;
-    params.file = &file;
+    *file = os_file_system;
+    file->sync = sync_files;
+    params.file = file;
     struct store *store = store_create(&params);
     assert_non_null(store);
     put_record(store, 1, 1);
     assert_true(store_commit(store, make_folder("commit")));
     put_record(store, 1, 2);
+    return store;
+}
+
+// A commit that fails behind its rename may be the one that is found: its bytes stay too.
+static void test_commit_unsynced(void **state)
+{
+    (void)state;
+    struct os_file file;
+    struct store *store = make_between_commits(&file);
     folders_fail = true;
     assert_false(store_commit(store, unit_path("commit")));
     unit_assert_line("commit", "sync the folder");
@@ -189,15 +197,8 @@ static void test_commit_unsynced(void **state)
 static void test_commit_lost(void **state)
 {
     (void)state;
-    struct os_file file = os_file_system;
-    struct store_params params = store_test_params();
-    file.sync = sync_files;
-    params.file = &file;
-    struct store *store = store_create(&params);
-    assert_non_null(store);
-    put_record(store, 1, 1);
-    assert_true(store_commit(store, make_folder("commit")));
-    put_record(store, 1, 2);
+    struct os_file file;
+    struct store *store = make_between_commits(&file);
     files_fail = true;
     assert_false(store_commit(store, unit_path("commit")));
     unit_assert_line("segment", "sync");
