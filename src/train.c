@@ -174,7 +174,9 @@ static bool collect(struct run_state *r)
                  took = now - r->last_collect - between;
     r->last_collect = now;
     r->run_tokens += step_tokens(r->config);
-    const double tokens_per_s = (double)r->run_tokens / (now - r->began);
+    // what ended before plan.json was made took none of the time that r->began leaves out
+    const double left_out = result.step <= r->plan_step ? r->plan_seconds : 0;
+    const double tokens_per_s = (double)r->run_tokens / (now - r->began + left_out);
     const double metrics_began = os_seconds();
     const struct train_part *part = &r->part[result.step % COUNT_OF(r->part)];
     train_part_observe(r, result.step, result.skipped ? NAN : result.loss, result.targets);
