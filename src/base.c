@@ -2,6 +2,7 @@
 // Arenas, growing byte buffers and the counter-based random generator.
 #include "src/base.h"
 
+#include <cjson/cJSON.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -131,6 +132,15 @@ void bytes_printf(struct bytes *bytes, const char *format, ...)
     bytes->count += (size_t)length;
     va_end(again);
     va_end(args);
+}
+
+void bytes_json(struct bytes *bytes, struct cJSON *value)
+{
+    char *text = cJSON_PrintUnformatted(value);
+    if (!text) out_of_memory("JSON as text", 1);
+    bytes_append(bytes, text, strlen(text));
+    cJSON_free(text);
+    cJSON_Delete(value);
 }
 
 void bytes_free(struct bytes *bytes)

@@ -43,6 +43,8 @@ struct bytes { uint8_t *data; size_t count, capacity; };
 void bytes_append(struct bytes *bytes, const void *data, size_t count);
 void bytes_printf(struct bytes *bytes, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+struct cJSON;
+void bytes_json(struct bytes *bytes, struct cJSON *value); // as text of one line; takes the value
 void bytes_free(struct bytes *bytes);
 
 // Philox 4x32-10 (Salmon et al. 2011): four random words for (key, counter), the same on the

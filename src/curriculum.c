@@ -254,12 +254,10 @@ static void print_visit(struct bytes *out, const struct curriculum_visit *v)
 
 static void print_place(struct bytes *out, const struct place *p)
 {
-    cJSON *name = cJSON_CreateString(p->about.name);
-    char *text = cJSON_PrintUnformatted(name);
-    bytes_printf(out, "{\"name\": %s, \"steps\": %llu, \"visit\": %u, \"in_epoch\": %u", text,
+    bytes_printf(out, "{\"name\": ");
+    bytes_json(out, cJSON_CreateString(p->about.name));
+    bytes_printf(out, ", \"steps\": %llu, \"visit\": %u, \"in_epoch\": %u",
                  (unsigned long long)p->steps, p->visit, p->in_epoch);
-    cJSON_free(text);
-    cJSON_Delete(name);
     put_number(out, "sum", p->sum);
     bytes_printf(out, ", \"targets\": %llu, \"done\": %s, \"visits\": %u",
                  (unsigned long long)p->targets, p->done ? "true" : "false", p->history.visits);

@@ -252,14 +252,10 @@ static void add_experts(struct bytes *line, const struct metrics_experts *x)
     bytes_printf(line, "}");
 }
 
-// A string as JSON has it.
 static void add_string(struct bytes *line, const char *key, const char *text)
 {
-    cJSON *item = cJSON_CreateString(text);
-    char *own = cJSON_PrintUnformatted(item);
-    bytes_printf(line, "%s%s", key, own);
-    cJSON_free(own);
-    cJSON_Delete(item);
+    bytes_printf(line, "%s", key);
+    bytes_json(line, cJSON_CreateString(text));
 }
 
 static void add_turn(struct bytes *line, const struct metrics_turn *turn)

@@ -4,6 +4,8 @@
 // 16-bit value.
 #include "tests/unit.h"
 
+#include <cjson/cJSON.h>
+
 #include "src/dtype.h"
 
 static void arena_gives_zeroed_aligned_memory(void **state)
@@ -63,6 +65,20 @@ static void bytes_grow(void **state)
     bytes_free(&bytes);
     assert_null(bytes.data);
     assert_int_equal(bytes.count, 0);
+}
+
+static void bytes_take_json(void **state)
+{
+    (void)state;
+    struct bytes bytes = {0};
+    bytes_printf(&bytes, "a: ");
+    bytes_json(&bytes, cJSON_CreateString("\"\n\x01\\ \xc3\xa9"));
+    bytes_printf(&bytes, ", ");
+    bytes_json(&bytes, cJSON_Parse("{\"b\": [1, null]}"));
+    assert_string_equal((const char *)bytes.data, // with the zero behind
+                        "a: \"\\\"\\n\\u0001\\\\ \xc3\xa9\", {\"b\":[1,null]}");
+    assert_int_equal(bytes.count, strlen((const char *)bytes.data));
+    bytes_free(&bytes);
 }
 
 // Random123's kat_vectors, philox4x32 with 10 rounds; the lower word of a pair comes first.
@@ -232,6 +248,7 @@ int main(void)
         cmocka_unit_test(arena_gives_zeroed_aligned_memory),
         cmocka_unit_test(sizes_are_checked),
         cmocka_unit_test(bytes_grow),
+        cmocka_unit_test(bytes_take_json),
         cmocka_unit_test(philox_gives_known_answers),
         cmocka_unit_test(random_numbers_have_their_moments),
         cmocka_unit_test(half_floats_survive_a_round_trip),

@@ -83,36 +83,18 @@ static cJSON *peaks_json(const struct bench_peaks *p)
 
 // ---- text
 
-struct text { char *data; size_t length, capacity; };
-
-static void append(struct text *text, const char *more)
-{
-    const size_t length = strlen(more);
-    while (text->length + length + 1 > text->capacity) {
-        text->capacity = text->capacity ? 2 * text->capacity : 1 << 16;
-        text->data = realloc(text->data, text->capacity);
-        if (!text->data) abort();
-    }
-    memcpy(text->data + text->length, more, length + 1);
-    text->length += length;
-}
-
 // `"name": VALUE` and what comes behind it; takes the value.
-static void append_member(struct text *text, const char *name, cJSON *value, const char *end)
+static void append_member(struct bytes *text, const char *name, cJSON *value, const char *end)
 {
-    char *one = cJSON_PrintUnformatted(value);
-    if (!one) abort();
-    append(text, name);
-    append(text, one);
-    append(text, end);
-    free(one);
-    cJSON_Delete(value);
+    bytes_printf(text, "%s", name);
+    bytes_json(text, value);
+    bytes_printf(text, "%s", end);
 }
 
 char *bench_json(const struct bench *bench, const char *commit)
 {
-    struct text text = {0};
-    append(&text, "{\n");
+    struct bytes text = {0};
+    bytes_printf(&text, "{\n");
     append_member(&text, "\"device\": ", cJSON_CreateString(bench->gpu->caps.name), ",\n");
     append_member(&text, "\"driver\": ", cJSON_CreateString(bench->gpu->caps.driver), ",\n");
     append_member(&text, "\"commit\": ", cJSON_CreateString(commit), ",\n");
@@ -120,11 +102,11 @@ char *bench_json(const struct bench *bench, const char *commit)
     append_member(&text, "\"peaks\": ", peaks_json(&bench->peaks), ",\n\"results\": [");
     for (uint32_t i = 0; i < bench->count; i++)
         append_member(&text, i ? ",\n  " : "\n  ", result_json(bench, &bench->result[i]), "");
-    append(&text, "\n],\n\"profiles\": [");
+    bytes_printf(&text, "\n],\n\"profiles\": [");
     for (uint32_t i = 0; i < bench->profile_count; i++)
         append_member(&text, i ? ",\n  " : "\n  ", profile_json(bench, &bench->profile[i]), "");
-    append(&text, "\n]\n}");
-    return text.data;
+    bytes_printf(&text, "\n]\n}");
+    return (char *)text.data;
 }
 
 // ---- a file's name

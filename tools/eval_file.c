@@ -296,10 +296,8 @@ static bool write_samples(const struct eval_file *f, const struct eval_run *run)
         cJSON *sample = cJSON_CreateObject();
         cJSON_AddStringToObject(sample, "task_id", run->task->item[i].id);
         cJSON_AddStringToObject(sample, "completion", run->answers[i].text);
-        char *line = cJSON_PrintUnformatted(sample);
-        bytes_printf(&all, "%s%s", all.count ? "\n" : "", line);
-        cJSON_free(line);
-        cJSON_Delete(sample);
+        if (all.count) bytes_printf(&all, "\n");
+        bytes_json(&all, sample);
     }
     const bool ok = all.count == 0 || write_text(path, (const char *)all.data, all.count);
     if (ok && all.count) log_info("samples for the official scorer: %s", path);
