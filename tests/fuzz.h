@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT
-// What the fuzzers of file readers share: the log lines of one try, what must hold, and where there
-// is no libFuzzer the loop that mutates a small corpus, seeded. Before it is included FUZZ_NAME
-// names the program and FUZZ_WORDS the pieces of its format's JSON.
+// What the fuzzers of file readers share: the log lines of one try, what must hold, libFuzzer's
+// entry (build with -DVKMOE_LIBFUZZER -fsanitize=fuzzer,address) and without it the loop that
+// mutates a small corpus, seeded, for a few seconds: FUZZ_NAME [SECONDS] [SEED]. Before it is
+// included FUZZ_NAME names the program and FUZZ_WORDS the pieces of its format's JSON; try_one
+// returns 1 where a case was taken. No case may be read outside: run them under ASan.
 #pragma once
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "runtime/log.h"
 #include "src/base.h"
@@ -27,7 +31,35 @@ static void require(bool condition, const char *what)
     abort();
 }
 
-#ifndef VKMOE_LIBFUZZER
+// A copy that ends where the case does, so that ASan sees one byte too far. To be freed.
+static inline void *fuzz_exact(const uint8_t *data, size_t size)
+{
+    void *exact = malloc(size ? size : 1);
+    require(exact != NULL, "no memory");
+    memcpy(exact, data, size);
+    return exact;
+}
+
+// The case as a file without a folder, for what reads files only. To be closed.
+static inline int fuzz_file(const uint8_t *data, size_t size, char path[40])
+{
+    const int file = memfd_create("fuzz", 0);
+    require(file >= 0 && write(file, data, size) == (ssize_t)size, "no memory for a file");
+    snprintf(path, 40, "/proc/self/fd/%d", file);
+    return file;
+}
+
+#ifdef VKMOE_LIBFUZZER
+static int try_one(const uint8_t *data, size_t size);
+int        LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    log_set(count_line, NULL, LOG_DEBUG);
+    try_one(data, size);
+    return 0;
+}
+#else
 enum { MOST_BYTES = 4096 };
 
 struct mutator { uint64_t seed, stream, index; };
@@ -99,7 +131,6 @@ static inline int fuzz_attempt(const struct fuzz *f, struct mutator *m, uint8_t 
     return f->attempt ? f->attempt(m, data, size, which, whole) : f->try_one(data, size);
 }
 
-// FUZZ_NAME [SECONDS] [SEED]
 static inline int fuzz_run(const struct fuzz *f, int argc, char **argv)
 {
     const double seconds = argc > 1 ? atof(argv[1]) : 2;

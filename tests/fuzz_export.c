@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: MIT
-// The reader of exports against damaged files. LLVMFuzzerTestOneInput is libFuzzer's entry (build
-// with -DVKMOE_LIBFUZZER -fsanitize=fuzzer,address); without libFuzzer main mutates its own small
-// corpus, seeded, for a few seconds: fuzz_export [SECONDS] [SEED]. The checksum of most is put
-// right again, else nothing behind it would be tried. What must hold for any input: no access
-// outside the file (run it under ASan), one log line if it is refused, while it is opened or while
-// it is read, none if it is taken, and in a taken file tensors that cover the data exactly.
+// The reader of exports against damaged files. The checksum of most is put right again, else
+// nothing behind it would be tried. What must hold for any input: no access outside the file, one
+// log line if it is refused, while it is opened or while it is read, none if it is taken, and in a
+// taken file tensors that cover the data exactly.
 #define FUZZ_NAME "fuzz_export"
 #define FUZZ_WORDS "\"int4\"", "\"f32\"", "\"kind\"", "\"zstd\""
 #include "tests/fuzz.h"
 
 #include "src/export.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { MOST_TENSOR = 1 << 20 }; // a model's own shapes bound it outside of this test
 
@@ -55,8 +51,7 @@ static int read_all(struct export_file *file)
 // Returns 1 where the file was taken (libFuzzer wants 0).
 static int try_one(const uint8_t *data, size_t size)
 {
-    uint8_t *exact = malloc(size ? size : 1);
-    memcpy(exact, data, size);
+    uint8_t *exact = fuzz_exact(data, size);
     lines = 0;
     struct export_file *file = export_file_parse("fuzz", exact, size);
     require(lines == (file ? 0 : 1),
@@ -66,13 +61,6 @@ static int try_one(const uint8_t *data, size_t size)
     export_file_close(&file);
     free(exact);
     return taken > 0;
-}
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
-    log_set(count_line, NULL, LOG_DEBUG);
-    try_one(data, size);
-    return 0;
 }
 
 #ifndef VKMOE_LIBFUZZER

@@ -1,14 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The reader of curriculum patterns, and their linter, against damaged files. A case is a .jsonl.
-// LLVMFuzzerTestOneInput is libFuzzer's entry (build with -DVKMOE_LIBFUZZER
-// -fsanitize=fuzzer,address); without libFuzzer main mutates its own small corpus, seeded, for a
-// few seconds: fuzz_fct [SECONDS] [SEED]. What must hold for any input: no access outside (run it
-// under ASan), one log line if the text is refused and none else; the reader that tells all faults
-// takes and refuses the same; every field of a pattern that was taken is text.
-#include <sys/mman.h>
-#include <time.h>
-#include <unistd.h>
-
+// What must hold for any input: no access outside, one log line if the text is refused and none
+// else; the reader that tells all faults takes and refuses the same; every field of a pattern that
+// was taken is text.
 #define FUZZ_NAME "fuzz_fct"
 #define FUZZ_WORDS                                                                            \
     "\"trigger\":", "\"ripple\":", "\"domain\":\"d\"", "[\"a\",\"b.\"]", "[UPDATE]", "[/ACT]",  \
@@ -16,8 +10,6 @@
 #include "tests/fuzz.h"
 
 #include "src/fct_lint.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void count_fault(void *user, const struct fct_fault *fault)
 {
@@ -40,9 +32,7 @@ static void check_linter(const uint8_t *data, size_t size, uint64_t patterns, ui
 {
     char path[40];
     const char *const paths[] = {path};
-    const int file = memfd_create("patterns", 0);
-    require(file >= 0 && write(file, data, size) == (ssize_t)size, "no memory for a file");
-    snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+    const int file = fuzz_file(data, size, path);
     struct arena *arena = arena_create("fuzz");
     struct fct_lint_report report;
     uint64_t findings = 0;
@@ -56,8 +46,7 @@ static void check_linter(const uint8_t *data, size_t size, uint64_t patterns, ui
 // Returns 1 where the file was taken (libFuzzer wants 0).
 static int try_one(const uint8_t *data, size_t size)
 {
-    char *exact = malloc(size ? size : 1); // so that one byte too far is seen
-    memcpy(exact, data, size);
+    char *exact = fuzz_exact(data, size);
     struct arena *arena = arena_create("fuzz");
     struct fct_patterns strict = {0}, told = {0};
     uint64_t faults = 0;
@@ -74,13 +63,6 @@ static int try_one(const uint8_t *data, size_t size)
     arena_destroy(&arena);
     free(exact);
     return good;
-}
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
-    log_set(count_line, NULL, LOG_DEBUG);
-    try_one(data, size);
-    return 0;
 }
 
 #ifndef VKMOE_LIBFUZZER

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT
 // The reader of .jsonl, texts and conversations, against damaged files, and WikiText's on the same
-// bytes. LLVMFuzzerTestOneInput is libFuzzer's entry (build with -DVKMOE_LIBFUZZER
-// -fsanitize=fuzzer,address); without libFuzzer main mutates its own small corpus, seeded:
-// fuzz_jsonl [SECONDS] [SEED]. What must hold for any input: no access outside (run it under ASan);
-// one log line where the file is refused, at most one (what was left out) where it is taken; ids
-// are the tokenizer's; scored is 0 or 1 and some of each conversation is; no special token stands
-// in a document of text, and in a conversation tags come in pairs: whose turn it is, and its end.
+// bytes. What must hold for any input: no access outside; one log line where the file is refused,
+// at most one (what was left out) where it is taken; ids are the tokenizer's; scored is 0 or 1 and
+// some of each conversation is; no special token stands in a document of text, and in a
+// conversation tags come in pairs: whose turn it is, and its end.
 #define FUZZ_NAME "fuzz_jsonl"
 #define FUZZ_WORDS                                                                              \
     "\"messages\"", "\"text\"", "\"role\"", "\"content\"", "\"user\"", "\"assistant\"",           \
@@ -17,8 +15,6 @@
 #include "src/corpus_room.h"
 #include "src/data_chat.h"
 #include "src/data_wiki.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct tokenizer *tokenizer; // of bytes, with the tags
 
@@ -83,8 +79,7 @@ static int try_one(const uint8_t *data, size_t size)
         tokenizer = tokenizer_extend(bytes, chat_tags, CHAT_TAGS);
         tokenizer_destroy(&bytes);
     }
-    char *exact = malloc(size ? size : 1); // so that one byte too far is seen
-    memcpy(exact, data, size);
+    char *exact = fuzz_exact(data, size);
     const struct data_params params = {.tokenizer = tokenizer, .vocab_size = 264};
     struct documents documents = open_documents(tokenizer_eot(tokenizer));
     lines = 0;
@@ -95,13 +90,6 @@ static int try_one(const uint8_t *data, size_t size)
     check_wiki(exact, size);
     free(exact);
     return taken;
-}
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
-    log_set(count_line, NULL, LOG_DEBUG);
-    try_one(data, size);
-    return 0;
 }
 
 #ifndef VKMOE_LIBFUZZER

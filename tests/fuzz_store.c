@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: MIT
 // The readers of the store's manifest and index against damaged ones. A case is 8 bytes of length,
-// the manifest, the index. LLVMFuzzerTestOneInput is libFuzzer's entry (build with
-// -DVKMOE_LIBFUZZER -fsanitize=fuzzer,address); without libFuzzer main mutates its own small
-// corpus, seeded, for a few seconds: fuzz_store [SECONDS] [SEED]. The checksums of most are put
-// right again, else nothing behind them would be tried. What must hold for any input: no access
-// outside (run it under ASan), one log line if it is refused and none if it is taken; a taken
-// manifest, printed, is taken as the same; of a taken index each record has a place of its own
-// inside its segment, and printed it is the same bytes.
+// the manifest, the index. The checksums of most are put right again, else nothing behind them
+// would be tried. What must hold for any input: no access outside, one log line if it is refused
+// and none if it is taken; a taken manifest, printed, is taken as the same; of a taken index each
+// record has a place of its own inside its segment, and printed it is the same bytes.
 #define FUZZ_NAME "fuzz_store"
 #define FUZZ_WORDS "\"records\"", "\"bytes\"", "segment-00000002.bin", "4096", "\"xxh64\""
 #include "tests/fuzz.h"
@@ -15,8 +12,6 @@
 
 #include "runtime/checksum.h"
 #include "runtime/store_internal.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { LENGTH = 8, SUM_LINE = 12, SUM_TAIL = SUM_LINE + 16 + 4 };
 
@@ -65,16 +60,15 @@ static void check_index(const struct store_manifest *m, const struct store_named
 }
 
 // Returns 1 where both were taken (libFuzzer wants 0). `fix`: the index is the one that is meant.
-static int try_one(const uint8_t *data, size_t size, bool fix)
+static int try_store(const uint8_t *data, size_t size, bool fix)
 {
     uint64_t length = 0;
     if (size < LENGTH) return 0;
     memcpy(&length, data, LENGTH);
     length = min_u64(length, size - LENGTH);
     const size_t index_size = size - LENGTH - (size_t)length;
-    uint8_t *text = malloc(length ? length : 1), *index = malloc(index_size ? index_size : 1);
-    memcpy(text, data + LENGTH, length); // so that one byte too far is seen
-    memcpy(index, data + LENGTH + length, index_size);
+    uint8_t *text = fuzz_exact(data + LENGTH, (size_t)length),
+            *index = fuzz_exact(data + LENGTH + length, index_size);
     struct store_manifest manifest;
     lines = 0;
     const bool taken = store_manifest_parse("fuzz", text, length, &manifest);
@@ -94,14 +88,14 @@ static int try_one(const uint8_t *data, size_t size, bool fix)
     return both;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+#ifdef VKMOE_LIBFUZZER
+
+static int try_one(const uint8_t *data, size_t size)
 {
-    log_set(count_line, NULL, LOG_DEBUG);
-    try_one(data, size, size % 2);
-    return 0;
+    return try_store(data, size, size % 2);
 }
 
-#ifndef VKMOE_LIBFUZZER
+#else
 
 static size_t make_seed(uint8_t *out, uint64_t which)
 {
@@ -152,9 +146,9 @@ static int attempt(struct mutator *m, uint8_t *data, size_t size, uint64_t which
 {
     (void)which, (void)whole;
     const bool fix = m && pick(m, 4) > 0;
-    if (!m) require(try_one(data, size, false), "an undamaged store was refused");
+    if (!m) require(try_store(data, size, false), "an undamaged store was refused");
     if (!m || fix) fix_manifest(data, size); // what is put right is what was right
-    return try_one(data, size, fix);
+    return try_store(data, size, fix);
 }
 
 int main(int argc, char **argv)

@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: MIT
-// The readers of evaluation tasks against damaged files. LLVMFuzzerTestOneInput is libFuzzer's
-// entry (build with -DVKMOE_LIBFUZZER -fsanitize=fuzzer,address); without libFuzzer main mutates
-// its own small corpus, seeded: fuzz_task [SECONDS] [SEED]. What must hold for any input, in any
-// format: no access outside (run it under ASan), one log line if the file is refused and none if it
-// is taken; in a taken one every item has its choices, none of them empty, and its answer among
-// them, or something to compare with.
-#include <time.h>
-
+// The readers of evaluation tasks against damaged files. What must hold for any input, in any
+// format: no access outside, one log line if the file is refused and none if it is taken; in a
+// taken one every item has its choices, none of them empty, and its answer among them, or something
+// to compare with.
 #define FUZZ_NAME "fuzz_task"
 #define FUZZ_WORDS                                                                              \
     "\"good\"", "\"choices\"", "\"answer\"", "\"answerKey\"", "\"endings\"", "\"label\"",          \
@@ -16,8 +12,6 @@
 #include "tests/fuzz.h"
 
 #include "src/task.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_item(const struct task *task, uint64_t index)
 {
@@ -45,8 +39,7 @@ static int try_one(const uint8_t *data, size_t size)
 {
     static const char *const names[] = {"fuzz.csv", "fuzz.jsonl"};
     int taken = 0;
-    char *exact = malloc(size ? size : 1); // so that one byte too far is seen
-    memcpy(exact, data, size);
+    char *exact = fuzz_exact(data, size);
     for (int f = 0; f < TASK_FORMATS; f++) {
         lines = 0;
         struct task *task = task_parse(names[f % 2 ? 1 : size % 2], exact, size,
@@ -58,13 +51,6 @@ static int try_one(const uint8_t *data, size_t size)
     }
     free(exact);
     return taken;
-}
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
-    log_set(count_line, NULL, LOG_DEBUG);
-    try_one(data, size);
-    return 0;
 }
 
 #ifndef VKMOE_LIBFUZZER

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
-// The reader of tokenizer.json against damaged files, and whatever it takes against texts.
-// LLVMFuzzerTestOneInput is libFuzzer's entry (build with -DVKMOE_LIBFUZZER
-// -fsanitize=fuzzer,address); without libFuzzer main mutates its own small corpus, seeded:
-// fuzz_tokenizer [SECONDS] [SEED]. What must hold for any input: no access outside (run it under
-// ASan), one log line if the file is refused and none if it is taken; a taken one encodes any bytes
-// with spans inside the text and in order, twice alike, and the ids decode.
+// The reader of tokenizer.json against damaged files, and whatever it takes against texts. What
+// must hold for any input: no access outside, one log line if the file is refused and none if it is
+// taken; a taken one encodes any bytes with spans inside the text and in order, twice alike, and
+// the ids decode.
 #define FUZZ_NAME "fuzz_tokenizer"
 #define FUZZ_WORDS                                                                               \
     "\"a b\"", "[\"a\",\"b\"]", "\"merges\"", "\"ByteLevel\"", "\"Metaspace\"", "\"Split\"",     \
@@ -13,8 +11,6 @@
 #include "tests/fuzz.h"
 
 #include "src/tokenizer.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_encoding(const struct tokenizer *t, const char *text, size_t bytes)
 {
@@ -47,8 +43,7 @@ static int try_one(const uint8_t *data, size_t size)
                                "\xe4\xb8\x80 <unk>"
                                "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
                                "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaabababab ";
-    char *exact = malloc(size ? size : 1); // so that one byte too far is seen
-    memcpy(exact, data, size);
+    char *exact = fuzz_exact(data, size);
     lines = 0;
     struct tokenizer *t = tokenizer_parse("fuzz", exact, size);
     require(lines == (t ? 0 : 1), "not exactly one line for a refused file, none for a good one");
@@ -59,13 +54,6 @@ static int try_one(const uint8_t *data, size_t size)
     check_encoding(t, text + 3, 1);
     tokenizer_destroy(&t);
     return 1;
-}
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
-    log_set(count_line, NULL, LOG_DEBUG);
-    try_one(data, size);
-    return 0;
 }
 
 #ifndef VKMOE_LIBFUZZER

@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: MIT
-// The reader of routing.trace against damaged files. A case is a file. LLVMFuzzerTestOneInput is
-// libFuzzer's entry (build with -DVKMOE_LIBFUZZER -fsanitize=fuzzer,address); without libFuzzer
-// main mutates its own small corpus, seeded, for a few seconds: fuzz_trace [SECONDS] [SEED]. The
-// checks of most records are put right again, else nothing behind them would be tried. What must
-// hold for any input: no access outside (run it under ASan), one log line if the file is refused
-// and none else; a record has as many values as the shape says, and each names something that is
-// there; the index is in order, inside the file, and finds what reading in order finds.
-#include <sys/mman.h>
-#include <unistd.h>
-
+// The reader of routing.trace against damaged files. A case is a file. The checks of most records
+// are put right again, else nothing behind them would be tried. What must hold for any input: no
+// access outside, one log line if the file is refused and none else; a record has as many values as
+// the shape says, and each names something that is there; the index is in order, inside the file,
+// and finds what reading in order finds.
 #define FUZZ_NAME "fuzz_trace"
 #define FUZZ_WORDS "vkmoetrc", "\377\377", "\200\200\200\200\200\200", "\1", "\2"
 #include "tests/fuzz.h"
@@ -17,8 +12,6 @@
 
 #include "src/trace_format.h"
 #include "tests/fuzz_trace.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static uint32_t top_k_of(const struct trace_shape *s, uint16_t layer)
 {
@@ -83,9 +76,7 @@ static void check_index(struct trace_reader *r, size_t size, uint64_t records)
 static int try_one(const uint8_t *data, size_t size)
 {
     char path[40];
-    const int file = memfd_create("trace", 0);
-    require(file >= 0 && write(file, data, size) == (ssize_t)size, "no memory for a file");
-    snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+    const int file = fuzz_file(data, size, path);
     lines = 0;
     struct trace_reader *r = trace_open(path);
     require(lines == !r, "not exactly one line for a refused trace, none for a good one");
@@ -100,13 +91,6 @@ static int try_one(const uint8_t *data, size_t size)
     trace_finish(&r);
     close(file);
     return records > 0;
-}
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
-    log_set(count_line, NULL, LOG_DEBUG);
-    try_one(data, size);
-    return 0;
 }
 
 #ifndef VKMOE_LIBFUZZER
