@@ -2,11 +2,10 @@
 // document_boundaries: documents packed into sequences have the losses and the gradients that each
 // has alone, through attention, smear_gate and the hashes of n-grams; without the key they have
 // not.
-#include "tests/unit.h"
+#include "tests/unit_world.h"
 
 #include "src/evaluator.h"
 #include "src/ngram.h"
-#include "src/trainer.h"
 
 #define CONFIG                                                                               \
     "\"model_type\": \"vkmoe\", \"hidden_size\": 12, \"intermediate_size\": 14, "            \
@@ -17,7 +16,7 @@
     "\"smear_gate\": true, \"bigram_hash_size\": 17, \"trigram_hash_size\": 23, "            \
     "\"hash_dim\": 5, \"max_grad_norm\": 0, \"steps\": 9, \"seed\": 5"
 
-enum { SEQ = 24, ROWS = 3, TOKENS = ROWS * SEQ, VOCAB = 31 };
+enum { SEQ = 24, ROWS = 3, PACKED = ROWS * SEQ, VOCAB = 31 };
 
 // whole sequences, documents of one token, at the edges too
 static const uint32_t lengths[] = {1, 7, 4, 12, SEQ, 11, 1, 1, 11};
@@ -27,13 +26,6 @@ enum { DOCUMENTS = COUNT_OF(lengths), ALONE = DOCUMENTS * SEQ };
 struct device {
     struct gpu     *gpu;
     struct kernels *kernels;
-};
-
-struct side {
-    struct gpu     *gpu;
-    struct kernels *kernels;
-    struct model   *model;
-    struct trainer *trainer;
 };
 
 static struct device open_device(const char *name)
@@ -49,24 +41,11 @@ static void close_device(struct device *d)
     gpu_destroy(&d->gpu);
 }
 
-static struct side open_side(const struct device *device, const char *keys)
+static struct world enter(const struct device *device, const char *keys)
 {
-    struct config config;
-    struct side s = {.gpu = device->gpu, .kernels = device->kernels};
     char json[1600];
     snprintf(json, sizeof json, "{" CONFIG ", %s}", keys);
-    assert_true(config_parse(&config, "test.json", json, NULL, 0));
-    s.model = model_create(&config, 1 << 30);
-    s.trainer = trainer_create(s.gpu, s.kernels, s.model);
-    assert_non_null(s.trainer);
-    assert_true(params_init(trainer_params(s.trainer)));
-    return s;
-}
-
-static void close_side(struct side *s)
-{
-    trainer_destroy(&s->trainer);
-    model_destroy(&s->model);
+    return enter_world(device->gpu, device->kernels, make_model_of(json));
 }
 
 struct tokens { uint32_t ids[ALONE], targets[ALONE], begins[ALONE]; };
@@ -107,7 +86,7 @@ static double loss_of(struct evaluator *e, const struct batch *batch)
 // The loss of document `d` among the packed ones.
 static double loss_within(struct evaluator *e, const struct tokens *packed, uint32_t d)
 {
-    static uint32_t targets[TOKENS];
+    static uint32_t targets[PACKED];
     uint32_t first = 0;
     for (uint32_t i = 0; i < d; i++) first += lengths[i];
     memset(targets, 0xff, sizeof targets);
@@ -119,7 +98,7 @@ static double loss_within(struct evaluator *e, const struct tokens *packed, uint
     "\"vocab_size\": 31, \"seq_len\": 24, \"batch_size\": " #batch ", " \
     "\"document_boundaries\": " #on
 
-static struct evaluator *evaluator_of(struct side *s, uint32_t batch)
+static struct evaluator *evaluator_of(struct world *s, uint32_t batch)
 {
     struct evaluator *e =
         evaluator_create(s->gpu, s->kernels, trainer_params(s->trainer), batch, SEQ);
@@ -134,7 +113,7 @@ static void losses_are_those_alone(void **state)
 {
     static struct tokens packed, alone;
     make_tokens(&packed, &alone);
-    struct side on = open_side(*state, KEYS(3, true)), off = open_side(*state, KEYS(3, false));
+    struct world on = enter(*state, KEYS(3, true)), off = enter(*state, KEYS(3, false));
     struct evaluator *within = evaluator_of(&on, ROWS), *across = evaluator_of(&off, ROWS),
                      *one = evaluator_of(&off, 1);
     double farthest = 0;
@@ -153,8 +132,8 @@ static void losses_are_those_alone(void **state)
     evaluator_destroy(&within);
     evaluator_destroy(&across);
     evaluator_destroy(&one);
-    close_side(&on);
-    close_side(&off);
+    leave_world(&on);
+    leave_world(&off);
 }
 
 // No bit of another document gets in: the losses of one stay when all others change.
@@ -162,25 +141,18 @@ static void neighbours_change_nothing(void **state)
 {
     static struct tokens packed, alone;
     make_tokens(&packed, &alone);
-    struct side s = open_side(*state, KEYS(3, true));
+    struct world s = enter(*state, KEYS(3, true));
     struct evaluator *e = evaluator_of(&s, ROWS);
     for (uint32_t d = 1, first = lengths[0]; d < DOCUMENTS; first += lengths[d++]) {
         struct tokens other = packed;
-        for (uint32_t t = 0; t < TOKENS; t++)
+        for (uint32_t t = 0; t < PACKED; t++)
             if (t < first || t >= first + lengths[d]) other.ids[t] = (packed.ids[t] + 7) % VOCAB;
         // not to the bit: experts' rows go through other tiles
         unit_assert_near(loss_within(e, &other, d), loss_within(e, &packed, d),
                          1e-6 * lengths[d]);
     }
     evaluator_destroy(&e);
-    close_side(&s);
-}
-
-static float *gradient_of(struct side *s, const struct model_tensor *t)
-{
-    float *values = calloc(t->count, sizeof *values);
-    assert_true(params_read(trainer_params(s->trainer), PARAMS_GRAD, t, 0, t->count, values));
-    return values;
+    leave_world(&s);
 }
 
 static double distance(const float *a, const float *b, uint64_t count)
@@ -194,7 +166,7 @@ static double distance(const float *a, const float *b, uint64_t count)
 }
 
 // The largest distance of a tensor's gradients, after one step on each side.
-static double gradients_apart(struct side *a, const struct batch *of_a, struct side *b,
+static double gradients_apart(struct world *a, const struct batch *of_a, struct world *b,
                               const struct batch *of_b)
 {
     struct trainer_result result[2];
@@ -205,7 +177,7 @@ static double gradients_apart(struct side *a, const struct batch *of_a, struct s
     assert_true(trainer_collect(b->trainer, &result[1]));
     for (uint32_t t = 0; t < a->model->tensor_count; t++) {
         const struct model_tensor *const tensor = &a->model->tensor[t];
-        float *x = gradient_of(a, tensor), *y = gradient_of(b, tensor);
+        float *x = values_of(a, PARAMS_GRAD, tensor), *y = values_of(b, PARAMS_GRAD, tensor);
         most = fmax(most, distance(x, y, tensor->count));
         free(x);
         free(y);
@@ -217,14 +189,14 @@ static void gradients_are_those_alone(void **state)
 {
     static struct tokens packed, alone;
     make_tokens(&packed, &alone);
-    struct side on = open_side(*state, KEYS(3, true)), one = open_side(*state, KEYS(9, false));
+    struct world on = enter(*state, KEYS(3, true)), one = enter(*state, KEYS(9, false));
     const struct batch packs = batch_of(&packed), ones = batch_of(&alone);
     const double within = gradients_apart(&on, &packs, &one, &ones);
     if (!(within < 1e-4)) fail_msg("gradients are %g apart", within);
     const struct batch unknown = {packed.ids, packed.targets, NULL}; // one document a sequence
     assert_true(gradients_apart(&on, &unknown, &one, &ones) > 0.1);
-    close_side(&on);
-    close_side(&one);
+    leave_world(&on);
+    leave_world(&one);
 }
 
 // Two micro-batches have begins of their own.
@@ -234,18 +206,18 @@ static void micro_batches_have_their_own(void **state)
     static uint32_t other[ALONE];
     make_tokens(&packed, &alone);
     for (uint32_t i = 0; i < SEQ; i++) other[i] = i < 5 ? 0 : 5;
-    struct side two =
-        open_side(*state, "\"vocab_size\": 31, \"seq_len\": 24, \"batch_size\": 1, "
+    struct world two =
+        enter(*state, "\"vocab_size\": 31, \"seq_len\": 24, \"batch_size\": 1, "
                           "\"gradient_accumulation_steps\": 2, \"document_boundaries\": true");
-    struct side one = open_side(*state, KEYS(2, true));
+    struct world one = enter(*state, KEYS(2, true));
     const struct batch parts[] = {{packed.ids, packed.targets, packed.begins},
                                   {packed.ids + SEQ, packed.targets + SEQ, other}};
     memcpy(packed.begins + SEQ, other, SEQ * sizeof *other);
     const struct batch whole = batch_of(&packed);
     const double apart = gradients_apart(&two, parts, &one, &whole);
     if (!(apart < 1e-4)) fail_msg("gradients are %g apart", apart);
-    close_side(&two);
-    close_side(&one);
+    leave_world(&two);
+    leave_world(&one);
 }
 
 // ---- the parts
@@ -270,8 +242,8 @@ static void off_takes_no_room(void **state)
 {
     (void)state;
     struct config on = {.seq_len = SEQ, .document_boundaries = true}, off = {.seq_len = SEQ};
-    const struct batch_layout with = batch_layout(&on, TOKENS, SEQ),
-                              without = batch_layout(&off, TOKENS, SEQ);
+    const struct batch_layout with = batch_layout(&on, PACKED, SEQ),
+                              without = batch_layout(&off, PACKED, SEQ);
     assert_int_equal(without.begins, 0);
     assert_true(with.begins > 0 && with.input_bytes > without.input_bytes);
 }
@@ -293,7 +265,7 @@ static struct data *open_text(const struct tokenizer *tokenizer)
 }
 
 // The sum of the losses of all documents of a split, each alone.
-static double losses_alone(struct side *s, const struct data *data)
+static double losses_alone(struct world *s, const struct data *data)
 {
     uint32_t ids[MOST], targets[MOST], begins[MOST], count = 0;
     struct evaluator *e =
@@ -325,15 +297,15 @@ static void windows_that_cut_documents(void **state)
     struct tokenizer *tokenizer = tokenizer_create_bytes();
     struct data *data = open_text(tokenizer);
     assert_non_null(data);
-    struct side s =
-        open_side(*state, "\"vocab_size\": 260, \"seq_len\": 16, \"document_boundaries\": true");
+    struct world s =
+        enter(*state, "\"vocab_size\": 260, \"seq_len\": 16, \"document_boundaries\": true");
     struct evaluation result;
     struct evaluator *e =
         evaluator_create(s.gpu, s.kernels, trainer_params(s.trainer), 3, STRIDE_SEQ);
     assert_true(evaluator_run(e, data, DATA_HELD_OUT, 0, &result));
     unit_assert_near(result.loss_sum, losses_alone(&s, data), 1e-5 * result.loss_sum);
     evaluator_destroy(&e);
-    close_side(&s);
+    leave_world(&s);
     data_close(&data);
     tokenizer_destroy(&tokenizer);
 }

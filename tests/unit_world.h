@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What the tests of small models in training share: a device with a model of two layers, 14 tokens
-// a step, and the values of a tensor.
+// What the tests of small models in training share: a device with a model, their own or one of two
+// layers that takes 14 tokens a step, and the values of a tensor.
 #pragma once
 
 #include "tests/unit.h"
@@ -16,35 +16,50 @@ struct world {
     struct trainer *trainer;
 };
 
-// `keys` as in a config, behind those of the small model. NULL where the model is refused.
-UNIT_HELPER struct model *make_model(const char *keys)
+// NULL where the model is refused.
+UNIT_HELPER struct model *make_model_of(const char *json)
 {
     struct config config;
+    assert_true(config_parse(&config, "test.json", json, NULL, 0));
+    return model_create(&config, 1 << 30);
+}
+
+// `keys` as in a config, behind those of the small model.
+UNIT_HELPER struct model *make_model(const char *keys)
+{
     char json[900];
     snprintf(json, sizeof json,
              "{\"model_type\": \"vkmoe\", \"vocab_size\": 31, \"hidden_size\": 12, "
              "\"intermediate_size\": 10, \"num_hidden_layers\": 2, \"num_attention_heads\": 2, "
              "\"max_position_embeddings\": 16, \"initializer_range\": 0.3, \"seq_len\": 7, "
              "\"batch_size\": 2, \"steps\": 9, \"seed\": 5, %s}", keys);
-    assert_true(config_parse(&config, "test.json", json, NULL, 0));
-    return model_create(&config, 1 << 30);
+    return make_model_of(json);
 }
 
-UNIT_HELPER struct world open_world(const char *device, const char *keys)
+// On a device that stays open; takes the model.
+UNIT_HELPER struct world enter_world(struct gpu *gpu, struct kernels *kernels, struct model *model)
 {
-    struct world w = {.gpu = gpu_create(&(struct gpu_params){.device = device})};
-    w.kernels = kernels_create(w.gpu);
-    w.model = make_model(keys);
-    w.trainer = trainer_create(w.gpu, w.kernels, w.model);
+    struct world w = {gpu, kernels, model, trainer_create(gpu, kernels, model)};
     assert_non_null(w.trainer);
     assert_true(params_init(trainer_params(w.trainer)));
     return w;
 }
 
-UNIT_HELPER void close_world(struct world *w)
+UNIT_HELPER void leave_world(struct world *w)
 {
     trainer_destroy(&w->trainer);
     model_destroy(&w->model);
+}
+
+UNIT_HELPER struct world open_world(const char *device, const char *keys)
+{
+    struct gpu *gpu = gpu_create(&(struct gpu_params){.device = device});
+    return enter_world(gpu, kernels_create(gpu), make_model(keys));
+}
+
+UNIT_HELPER void close_world(struct world *w)
+{
+    leave_world(w);
     kernels_destroy(&w->kernels);
     gpu_destroy(&w->gpu);
 }
