@@ -358,14 +358,15 @@ static struct tuner *tuner_create(struct arena *arena, struct kernels *kernels,
     return t;
 }
 
-bool tune(struct kernels *kernels, const struct tune_params *params, struct tune_report *report)
+// With what is kept already taken.
+static bool tune_rest(struct kernels *kernels, const struct tune_params *params,
+                      struct tune_report *report)
 {
     const struct gpu *gpu = kernels_gpu(kernels);
     *report = (struct tune_report){0};
     if (gpu_is_reference(gpu)) return true; // one way to compute each
     struct arena *arena = arena_create("tuner");
     const bool keep = tune_path(params, &gpu->caps, report->path, sizeof report->path);
-    tune_is_kept(kernels, params);
     struct tuner *t = tuner_create(arena, kernels, params, report);
     tune_all(t);
     report->seconds = os_seconds() - t->began;
@@ -374,6 +375,12 @@ bool tune(struct kernels *kernels, const struct tune_params *params, struct tune
     if (ok && keep && t->item_count) tune_write(kernels, report->path);
     arena_destroy(&arena);
     return ok;
+}
+
+bool tune(struct kernels *kernels, const struct tune_params *params, struct tune_report *report)
+{
+    tune_is_kept(kernels, params);
+    return tune_rest(kernels, params, report);
 }
 
 // ---- at the start of a run
@@ -399,7 +406,7 @@ bool tune_at_start(struct kernels *kernels, enum dtype store, bool quiet, bool *
     struct tune_report report;
     *changed = false;
     params.use = kernels_uses(kernels, &params.use_count);
-    const bool ok = tune(kernels, &params, &report);
+    const bool ok = tune_rest(kernels, &params, &report);
     progress_destroy(&shown.progress);
     *changed = report.changed > 0;
     if (ok && report.sizes)

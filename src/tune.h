@@ -36,8 +36,9 @@ struct tune_report {
 bool tune(struct kernels *kernels, const struct tune_params *params, struct tune_report *report);
 // Reads what is kept, of all types; whether something is of this type.
 bool tune_is_kept(struct kernels *kernels, const struct tune_params *params);
-// tune() for the plans that were just built, with a progress line and what it found in the log.
-// `changed`: they have to be built again to gain from it.
+// tune() for the plans that were just built, behind tune_is_kept(), so that a kept result that is
+// of no use is told once; with a progress line and what it found in the log. `changed`: they have
+// to be built again to gain from it.
 bool tune_at_start(struct kernels *kernels, enum dtype store, bool quiet, bool *changed);
 
 // The choices in force, as JSON for the run folder (to be freed), and back. tune_take returns false

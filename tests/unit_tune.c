@@ -339,6 +339,34 @@ static void a_damaged_file_is_measured_anew(void **state)
     assert_int_equal(report.sizes, 1);
 }
 
+static void count_of_other_kernels(void *user, enum log_level level, const char *line)
+{
+    (void)level;
+    *(uint32_t *)user += strstr(line, "of other kernels or damaged") != NULL;
+}
+
+// The start of a run asks what is kept before its plans are made, and measures behind them.
+static void that_is_told_once(void **state)
+{
+    struct round *round = *state;
+    const struct kernel_use use = use_of(KERNEL_MATMUL_NT, square);
+    const struct tune_params params = params_of(&use, 1, NULL);
+    char path[4096];
+    uint32_t lines = 0;
+    bool changed;
+    setenv("VKMOE_CACHE", unit_folder, 1);
+    assert_true(tune_path(&params, &round->gpu->caps, path, sizeof path));
+    assert_string_equal(unit_write_text(strrchr(path, '/') + 1, "{\"device\": 7}"), path);
+    log_set(count_of_other_kernels, &lines, LOG_DEBUG);
+    assert_false(tune_is_kept(fresh(round), &params));
+    kernels_note(round->kernels, use.op, DTYPE_F32, &square, use.flops);
+    assert_true(tune_at_start(round->kernels, DTYPE_F32, true, &changed));
+    assert_int_equal(lines, 1);
+    assert_true(tune_is_kept(fresh(round), &params)); // what was measured took its place
+    assert_int_equal(lines, 1);
+    unsetenv("VKMOE_CACHE");
+}
+
 static void choices_of_others_are_refused(void **state)
 {
     struct round *round = *state;
@@ -378,6 +406,7 @@ int main(void)
         ROUND(the_result_is_kept, &vulkan),
         ROUND(parts_are_kept, &vulkan),
         ROUND(a_damaged_file_is_measured_anew, &vulkan),
+        ROUND(that_is_told_once, &vulkan),
         ROUND(choices_of_others_are_refused, &vulkan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

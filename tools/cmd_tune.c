@@ -85,7 +85,6 @@ static bool tune_model(struct vkmoe_device *device, const char *path, struct tun
         model ? trainer_create(device->gpu, device->kernels, model) : NULL;
     bool ok = trainer != NULL;
     trainer_destroy(&trainer);
-    tune_is_kept(device->kernels, &(struct tune_params){.store = config.torch_dtype});
     ok = ok && tune_store(device->kernels, config.torch_dtype, true, sum);
     model_destroy(&model);
     return ok;
