@@ -55,12 +55,15 @@ static void write_text(struct plot *plot, enum canvas_font font, double x, doubl
     canvas_text(plot->canvas, font, box, ALIGN_LEFT, ink, text);
 }
 
-static void label(struct plot *plot, double x, double y, enum canvas_align align, const char *text)
+static void label(struct plot *plot, double x, double y, double most, enum canvas_align align,
+                  const char *text)
 {
-    write_text(plot, FONT_SMALL, x, y, INFINITY, align, theme_light()->text, text);
+    write_text(plot, FONT_SMALL, x, y, most, align, theme_light()->text, text);
 }
 
 // ---- axes
+
+enum { LEFT_ROOM = 70, LEFT_GAP = 6, LEFT_MOST = LEFT_ROOM - LEFT_GAP - 2 }; // of a panel
 
 // The step of round ticks: 1, 2 or 5 times a power of ten.
 static double tick_step(double range, double wanted)
@@ -100,7 +103,7 @@ static void axis_y(struct plot *plot, const struct frame *f)
         snprintf(text, sizeof text, "%.4g", fabs(v) < 1e-9 * step ? 0 : v);
         const double y = floor(at_y(f, v));
         canvas_fill(plot->canvas, rect_between(f->left, y, f->right, y + 1), theme_light()->grid);
-        label(plot, f->left - 6, y, ALIGN_RIGHT, text);
+        label(plot, f->left - LEFT_GAP, y, LEFT_MOST, ALIGN_RIGHT, text);
     }
 }
 
@@ -113,7 +116,7 @@ static void axis_x(struct plot *plot, const struct frame *f)
         const double x = floor(at_x(f, v));
         canvas_fill(plot->canvas, rect_between(x, f->bottom, x + 1, f->bottom + 5),
                     theme_light()->dim);
-        label(plot, x, f->bottom + 14, ALIGN_CENTER, text);
+        label(plot, x, f->bottom + 14, INFINITY, ALIGN_CENTER, text);
     }
 }
 
@@ -132,7 +135,7 @@ static struct frame next_frame(struct plot *plot, const struct plot_chart *chart
     const double x = plot->next % plot->columns * plot->width;
     const double y = plot->next / plot->columns * plot->height;
     plot->next++;
-    const struct frame f = {.left = x + 70,
+    const struct frame f = {.left = x + LEFT_ROOM,
                             .top = y + 56,
                             .right = x + plot->width - 16 - right_room,
                             .bottom = y + plot->height - 56};
@@ -183,24 +186,54 @@ static void stroke(struct plot *plot, uint32_t i, const double from[2], const do
     *way += length;
 }
 
+static bool is_point(const struct plot_series *s, uint32_t i)
+{
+    return isfinite(s->x[i]) && isfinite(s->y[i]);
+}
+
 static void draw_series(struct plot *plot, const struct frame *f, const struct plot_series *s,
                         uint32_t number)
 {
     double from[2], way = 0;
-    bool some = false;
+    uint32_t points = 0;
     for (uint32_t i = 0; i < s->count; i++) {
-        if (!isfinite(s->x[i]) || !isfinite(s->y[i])) continue;
+        if (!is_point(s, i)) continue;
         const double to[2] = {at_x(f, s->x[i]), at_y(f, s->y[i])};
-        if (some) stroke(plot, number, from, to, &way);
-        from[0] = to[0], from[1] = to[1], some = true;
+        if (points++) stroke(plot, number, from, to, &way);
+        from[0] = to[0], from[1] = to[1];
     }
+    if (points == 1)
+        canvas_disc(plot->canvas, (float)from[0], (float)from[1], 2.5f, colour_of(number));
 }
 
 static bool has_points(const struct plot_series *s)
 {
     for (uint32_t i = 0; i < s->count; i++)
-        if (isfinite(s->y[i])) return true;
+        if (is_point(s, i)) return true;
     return false;
+}
+
+// Behind the axes, as far down as there is room.
+static void draw_names(struct plot *plot, const struct frame *f, const struct plot_series *series,
+                       uint32_t count, double most)
+{
+    enum { LINE = 18 };
+    const uint32_t room = (uint32_t)((f->bottom - f->top) / LINE);
+    uint32_t named = 0, shown = 0;
+    for (uint32_t s = 0; s < count; s++) named += has_points(&series[s]);
+    for (uint32_t s = 0; s < count; s++) {
+        if (!has_points(&series[s])) continue; // a name without a line would be looked for
+        const double y = f->top + 8 + LINE * shown;
+        const double from[] = {f->right + 8, y}, to[] = {f->right + 28, y};
+        if (++shown == room && named > room) {
+            char text[32];
+            snprintf(text, sizeof text, "and %u more", named - shown + 1);
+            label(plot, from[0], y, most, ALIGN_LEFT, text);
+            return;
+        }
+        stroke(plot, s, from, to, &(double){0});
+        label(plot, f->right + 32, y, most, ALIGN_LEFT, series[s].name);
+    }
 }
 
 void plot_lines(struct plot *plot, const struct plot_chart *chart, const struct plot_series *series,
@@ -210,10 +243,12 @@ void plot_lines(struct plot *plot, const struct plot_chart *chart, const struct 
     double names = 0;
     for (uint32_t i = 0; i < count; i++)
         names = fmax(names, canvas_text_width(plot->canvas, FONT_SMALL, series[i].name));
+    names = fmin(names, plot->width / 3.0);
     struct frame f = next_frame(plot, chart, names + 40);
     f.x0 = f.y0 = INFINITY, f.x1 = f.y1 = -INFINITY;
     for (uint32_t s = 0; s < count; s++)
         for (uint32_t i = 0; i < series[s].count; i++) {
+            if (!is_point(&series[s], i)) continue;
             stretch(series[s].x[i], &f.x0, &f.x1);
             stretch(series[s].y[i], &f.y0, &f.y1);
         }
@@ -221,14 +256,8 @@ void plot_lines(struct plot *plot, const struct plot_chart *chart, const struct 
     const double margin = 0.04 * (f.y1 - f.y0);
     f.y0 -= margin, f.y1 += margin;
     axis_y(plot, &f), axis_x(plot, &f), box(plot, &f);
-    for (uint32_t s = 0, shown = 0; s < count; s++) {
-        if (!has_points(&series[s])) continue; // a name without a line would be looked for
-        const double y = f.top + 8 + 18 * shown++;
-        const double from[] = {f.right + 8, y}, to[] = {f.right + 28, y};
-        draw_series(plot, &f, &series[s], s);
-        stroke(plot, s, from, to, &(double){0});
-        label(plot, f.right + 32, y, ALIGN_LEFT, series[s].name);
-    }
+    for (uint32_t s = 0; s < count; s++) draw_series(plot, &f, &series[s], s);
+    draw_names(plot, &f, series, count, names);
 }
 
 static void draw_bar(struct plot *plot, const struct frame *f, const struct plot_bar *bar,
@@ -251,8 +280,9 @@ void plot_bars(struct plot *plot, const struct plot_chart *chart, const struct p
     f.y0 = INFINITY, f.y1 = -INFINITY, f.x0 = 0, f.x1 = count;
     bool below = false;
     for (uint32_t i = 0; i < count; i++) {
-        stretch(bar[i].value - bar[i].spread, &f.y0, &f.y1);
-        stretch(bar[i].value + bar[i].spread, &f.y0, &f.y1);
+        const double spread = bar[i].spread > 0 ? bar[i].spread : 0; // NAN: of one alone
+        stretch(bar[i].value - spread, &f.y0, &f.y1);
+        stretch(bar[i].value + spread, &f.y0, &f.y1);
         below |= bar[i].value < 0;
     }
     if (below) stretch(0, &f.y0, &f.y1);
@@ -269,7 +299,8 @@ void plot_bars(struct plot *plot, const struct plot_chart *chart, const struct p
         if (!isfinite(bar[i].value)) continue;
         draw_bar(plot, &f, &bar[i], middle, 0.32 * each, base);
         // names too long for their bar stand on two heights
-        const double room = fmin(2 * each - 4, 2 * (f.right + 14 - middle));
+        const double room = fmin(2 * each - 4, 2 * fmin(f.right + 14 - middle,
+                                                        middle - f.left + LEFT_MOST));
         write_text(plot, FONT_SMALL, middle, f.bottom + 14 + (i % 2 ? 15 : 0), room, ALIGN_CENTER,
                    theme_light()->text, bar[i].name);
     }
@@ -322,7 +353,7 @@ void plot_grid(struct plot *plot, const struct plot_chart *chart, const double *
     const double width = (f.right - f.left) / columns, height = (f.bottom - f.top) / rows;
     const uint32_t every_row = (uint32_t)ceil(14 / height), every = (uint32_t)ceil(40 / width);
     for (uint32_t r = 0; r < rows; r += every_row)
-        label(plot, f.left - 6, f.top + (r + 0.5) * height, ALIGN_RIGHT,
+        label(plot, f.left - LEFT_GAP, f.top + (r + 0.5) * height, LEFT_MOST, ALIGN_RIGHT,
               name_of(row_names, r, number));
     for (uint32_t c = 0; c < columns; c += every)
         write_text(plot, FONT_SMALL, f.left + (c + 0.5) * width, f.bottom + 14, every * width - 2,

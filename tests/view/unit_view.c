@@ -2,19 +2,13 @@
 // The viewer's pictures, on pixels: known loads give known colours in known rows, a dead and an
 // overloaded expert are both seen, no text leaves its place at any size, what the mouse is over is
 // told, and a run that lacks something says so.
+#include "tests/view/pixels.h"
 #include "tests/view/planted.h"
 #include "src/tokenizer.h"
 #include "tools/view/main.h"
 
 enum { EXPERTS = 6, STEPS = 40 };
 static const float uneven[EXPERTS] = {24, 0, 6, 6, 6, 6}; // of 48: 3 times a fair load, none, 0.75
-
-static struct canvas *canvas_of(int width, int height, float scale)
-{
-    struct canvas *c = canvas_create(width, height, scale, NULL);
-    assert_non_null(c);
-    return c;
-}
 
 static void write_metrics(uint32_t steps, bool alarm)
 {
@@ -212,29 +206,6 @@ static void places_have_their_colours(void **state)
 }
 
 // ---- lines by their names
-
-// Whether a text stands somewhere in a picture, pixel by pixel.
-static bool is_written(struct canvas *c, enum canvas_font font, colour ground, colour ink,
-                       const char *text)
-{
-    struct canvas *own = canvas_of(canvas_text_width(c, font, text) + 1,
-                                   canvas_line_height(c, font), c->scale);
-    const struct rect all = {0, 0, own->width, own->height};
-    bool found = false;
-    canvas_fill(own, all, ground);
-    assert_true(canvas_text(own, font, all, ALIGN_LEFT, ink, text) > 0);
-    for (int y = 0; y + all.h <= c->height && !found; y++)
-        for (int x = 0; x + all.w <= c->width && !found; x++) {
-            int row = 0;
-            while (row < all.h && !memcmp(own->pixels + row * all.w,
-                                          c->pixels + (y + row) * c->width + x,
-                                          (size_t)all.w * sizeof *own->pixels))
-                row++;
-            found = row == all.h;
-        }
-    canvas_destroy(&own);
-    return found;
-}
 
 static void lines_have_their_names(void **state)
 {
