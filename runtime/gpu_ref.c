@@ -74,6 +74,7 @@ static struct gpu_buffer *ref_buffer_create(struct gpu *gpu, const struct gpu_bu
     const bool mapped = params->memory != GPU_MEMORY_DEVICE || gpu->caps.mask & GPU_CAP_MAPPED;
     buffer->buffer.data = mapped ? memory : NULL;
     buffer->buffer.host = params->memory != GPU_MEMORY_DEVICE;
+    buffer->buffer.direct = mapped && params->pages;
     return &buffer->buffer;
 }
 

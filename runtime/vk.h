@@ -44,6 +44,7 @@ struct vk_block {
     bool             own;        // holds one buffer only
     bool             host;       // memory of the host (struct gpu_buffer)
     uint8_t         *data;       // mapping, or NULL
+    bool             pages;      // data is pages of the process, imported
     struct vk_range *free;
     uint32_t         free_count, free_capacity;
 };
@@ -166,6 +167,13 @@ void vk_name(struct vk_gpu *vk, VkObjectType type, uint64_t handle, const char *
 enum vk_memory_result { VK_MEMORY_OK, VK_MEMORY_NONE, VK_MEMORY_FAILED };
 enum vk_memory_result vk_memory_alloc(struct vk_gpu *vk, const VkMemoryRequirements *need,
                                       enum gpu_memory memory, struct vk_span *out);
+// Pages of the process as memory of one of these types; *type: which. Not VK_SUCCESS: *out is none.
+VkResult vk_memory_import(struct vk_gpu *vk, uint32_t types, void *data, uint64_t bytes,
+                          uint32_t *type, VkDeviceMemory *out);
+// The same for os_pages of so many bytes, which are counted as the device's and given back with the
+// span. False: they stay the caller's.
+bool vk_memory_pages(struct vk_gpu *vk, uint32_t types, void *data, uint64_t bytes,
+                     struct vk_span *out);
 void vk_memory_free(struct vk_gpu *vk, struct vk_span *span);
 void vk_memory_finish(struct vk_gpu *vk);
 uint64_t vk_memory_held(const struct gpu *gpu, bool host);

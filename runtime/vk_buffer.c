@@ -66,11 +66,78 @@ static VkResult handle_make(struct vk_gpu *vk, uint64_t bytes, const void *chain
     return made;
 }
 
+// ---- pages of the process
+
+static const VkExternalMemoryBufferCreateInfo external_host = {
+    .sType = VK_STRUCTURE_TYPE_EXTERNAL_MEMORY_BUFFER_CREATE_INFO,
+    .handleTypes = VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT,
+};
+
+// Memory types that can hold it, best first by the lowest number; 0: none.
+static uint32_t import_types(struct vk_gpu *vk, VkBuffer handle, void *data)
+{
+    VkMemoryHostPointerPropertiesEXT pointer = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_HOST_POINTER_PROPERTIES_EXT};
+    VkMemoryRequirements need;
+    vk->fn.vkGetBufferMemoryRequirements(vk->device, handle, &need);
+    const VkResult result = vk->fn.vkGetMemoryHostPointerPropertiesEXT(
+        vk->device, VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT, data, &pointer);
+    return result == VK_SUCCESS ? pointer.memoryTypeBits & need.memoryTypeBits : 0;
+}
+
+static uint32_t coherent_types(const struct vk_gpu *vk)
+{
+    uint32_t types = 0;
+    for (uint32_t i = 0; i < vk->memory.memoryTypeCount; i++)
+        if (vk->memory.memoryTypes[i].propertyFlags & VK_MEMORY_PROPERTY_HOST_COHERENT_BIT)
+            types |= 1u << i;
+    return types;
+}
+
+// The device's memory where that is the host's. NULL without a word: the driver does not take it.
+static struct gpu_buffer *pages_create(struct vk_gpu *vk, const struct gpu_buffer_params *params)
+{
+    const struct gpu_caps *caps = &vk->base.gpu.caps;
+    const uint64_t unit = caps->import_alignment > PAGE ? caps->import_alignment : PAGE,
+                   bytes = (params->bytes + unit - 1) / unit * unit;
+    struct vk_span span = {0};
+    VkBuffer       handle = VK_NULL_HANDLE;
+    void          *data = os_pages(bytes);
+    bool ok = (uintptr_t)data % unit == 0 &&
+              handle_make(vk, bytes, &external_host, &handle) == VK_SUCCESS;
+    const uint32_t types = ok ? import_types(vk, handle, data) & coherent_types(vk) : 0;
+    ok = types && vk_memory_pages(vk, types, data, bytes, &span);
+    if (!ok)
+        os_pages_free(data, bytes);
+    if (ok && vk->fn.vkBindBufferMemory(vk->device, handle, span.block->memory, 0) == VK_SUCCESS) {
+        struct vk_buffer *buffer = os_alloc(sizeof *buffer);
+        *buffer = (struct vk_buffer){
+            .buffer = {.data = data, .direct = true}, .handle = handle, .span = span};
+        vk_name(vk, VK_OBJECT_TYPE_BUFFER, (uint64_t)handle, params->name);
+        return &buffer->buffer;
+    }
+    vk->fn.vkDestroyBuffer(vk->device, handle, NULL);
+    vk_memory_free(vk, &span);
+    return NULL;
+}
+
+static bool pages_wanted(const struct gpu *gpu, const struct gpu_buffer_params *params)
+{
+    const uint32_t needed = GPU_CAP_HOSTMEM | GPU_CAP_MAPPED;
+    return params->pages && params->memory == GPU_MEMORY_DEVICE && gpu->caps.unified &&
+           (gpu->caps.mask & needed) == needed;
+}
+
+// ---- create, destroy
+
 struct gpu_buffer *vk_buffer_create(struct gpu *gpu, const struct gpu_buffer_params *params)
 {
     struct vk_gpu *vk = vk_gpu(gpu);
     VkBuffer       handle = VK_NULL_HANDLE;
     vk_retire_collect(vk);
+    struct gpu_buffer *pages = pages_wanted(gpu, params) ? pages_create(vk, params) : NULL;
+    if (pages)
+        return pages;
     const VkResult made = handle_make(vk, params->bytes, NULL, &handle);
     struct vk_span span = {0};
     const enum vk_memory_result got =
@@ -99,56 +166,18 @@ struct gpu_buffer *vk_buffer_create(struct gpu *gpu, const struct gpu_buffer_par
 
 // ---- memory of the caller
 
-// Memory types that can hold it, best first by the lowest number; 0: none.
-static uint32_t import_types(struct vk_gpu *vk, VkBuffer handle, void *data)
-{
-    VkMemoryHostPointerPropertiesEXT pointer = {
-        .sType = VK_STRUCTURE_TYPE_MEMORY_HOST_POINTER_PROPERTIES_EXT};
-    VkMemoryRequirements need;
-    vk->fn.vkGetBufferMemoryRequirements(vk->device, handle, &need);
-    const VkResult result = vk->fn.vkGetMemoryHostPointerPropertiesEXT(
-        vk->device, VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT, data, &pointer);
-    return result == VK_SUCCESS ? pointer.memoryTypeBits & need.memoryTypeBits : 0;
-}
-
-static VkResult import_memory(struct vk_gpu *vk, uint32_t type, void *data, uint64_t bytes,
-                              VkDeviceMemory *out)
-{
-    const VkImportMemoryHostPointerInfoEXT pointer = {
-        .sType = VK_STRUCTURE_TYPE_IMPORT_MEMORY_HOST_POINTER_INFO_EXT,
-        .handleType = VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT,
-        .pHostPointer = data,
-    };
-    const VkResult result =
-        vk->fn.vkAllocateMemory(vk->device,
-                                &(VkMemoryAllocateInfo){
-                                    .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
-                                    .pNext = &pointer,
-                                    .allocationSize = bytes,
-                                    .memoryTypeIndex = type,
-                                },
-                                NULL, out);
-    if (result != VK_SUCCESS)
-        *out = VK_NULL_HANDLE;
-    return result;
-}
-
 struct gpu_buffer *vk_buffer_import(struct gpu *gpu, const struct gpu_buffer_params *params,
                                     void *data)
 {
     struct vk_gpu *vk = vk_gpu(gpu);
-    const VkExternalMemoryBufferCreateInfo external = {
-        .sType = VK_STRUCTURE_TYPE_EXTERNAL_MEMORY_BUFFER_CREATE_INFO,
-        .handleTypes = VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT,
-    };
     VkBuffer       handle = VK_NULL_HANDLE;
     VkDeviceMemory memory = VK_NULL_HANDLE;
+    uint32_t       type;
     vk_retire_collect(vk);
-    VkResult       result = handle_make(vk, params->bytes, &external, &handle);
+    VkResult       result = handle_make(vk, params->bytes, &external_host, &handle);
     const uint32_t types = result == VK_SUCCESS ? import_types(vk, handle, data) : 0;
-    for (uint32_t type = 0; type < vk->memory.memoryTypeCount && !memory; type++)
-        if (types & (1u << type))
-            result = import_memory(vk, type, data, params->bytes, &memory);
+    if (types)
+        result = vk_memory_import(vk, types, data, params->bytes, &type, &memory);
     if (memory)
         result = vk->fn.vkBindBufferMemory(vk->device, handle, memory, 0);
     if (memory && result == VK_SUCCESS) {

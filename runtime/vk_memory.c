@@ -86,6 +86,8 @@ static void block_free(struct vk_gpu *vk, struct vk_block *block)
     vk->block_bytes -= block->bytes;
     vk->host_bytes -= block->host ? block->bytes : 0;
     vk->fn.vkFreeMemory(vk->device, block->memory, NULL); // unmaps
+    if (block->pages)
+        os_pages_free(block->data, block->bytes);
     free(block->free);
     free(block);
 }
@@ -98,12 +100,29 @@ static bool type_is_host(const struct vk_gpu *vk, uint32_t type, enum gpu_memory
     return !(vk->memory.memoryTypes[type].propertyFlags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT);
 }
 
+// A CPU driver takes whatever the host overcommits and the program is killed later: stop here.
+static bool has_room(const struct vk_gpu *vk, uint64_t bytes)
+{
+    return vk->base.gpu.caps.type != GPU_TYPE_CPU ||
+           vk->block_bytes + bytes <= vk->base.gpu.caps.heap_bytes;
+}
+
+static struct vk_block *block_keep(struct vk_gpu *vk, const struct vk_block *values)
+{
+    struct vk_block *block = os_alloc(sizeof *block);
+    *block = *values;
+    block->next = vk->blocks;
+    free_insert(block, 0, (struct vk_range){0, block->bytes});
+    vk->blocks = block;
+    vk->block_bytes += block->bytes;
+    vk->host_bytes += block->host ? block->bytes : 0;
+    return block;
+}
+
 static enum vk_memory_result block_new(struct vk_gpu *vk, uint32_t type, bool host, uint64_t bytes,
                                        bool own, struct vk_block **out)
 {
-    // a CPU driver takes whatever the host overcommits and the program is killed later: stop here
-    if (vk->base.gpu.caps.type == GPU_TYPE_CPU &&
-        vk->block_bytes + bytes > vk->base.gpu.caps.heap_bytes)
+    if (!has_room(vk, bytes))
         return VK_MEMORY_NONE;
     VkDeviceMemory memory = VK_NULL_HANDLE;
     const VkResult result = vk->fn.vkAllocateMemory(
@@ -122,20 +141,56 @@ static enum vk_memory_result block_new(struct vk_gpu *vk, uint32_t type, bool ho
         vk->fn.vkFreeMemory(vk->device, memory, NULL);
         return VK_MEMORY_NONE; // no address space left: as good as no memory
     }
-    struct vk_block *block = os_alloc(sizeof *block);
-    *block = (struct vk_block){.next = vk->blocks,
-                               .memory = memory,
-                               .bytes = bytes,
-                               .type = type,
-                               .own = own,
-                               .host = host,
-                               .data = data};
-    free_insert(block, 0, (struct vk_range){0, bytes});
-    vk->blocks = block;
-    vk->block_bytes += bytes;
-    vk->host_bytes += host ? bytes : 0;
-    *out = block;
+    *out = block_keep(vk, &(struct vk_block){.memory = memory,
+                                             .bytes = bytes,
+                                             .type = type,
+                                             .own = own,
+                                             .host = host,
+                                             .data = data});
     return VK_MEMORY_OK;
+}
+
+VkResult vk_memory_import(struct vk_gpu *vk, uint32_t types, void *data, uint64_t bytes,
+                          uint32_t *type, VkDeviceMemory *out)
+{
+    const VkImportMemoryHostPointerInfoEXT pointer = {
+        .sType = VK_STRUCTURE_TYPE_IMPORT_MEMORY_HOST_POINTER_INFO_EXT,
+        .handleType = VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT,
+        .pHostPointer = data,
+    };
+    VkResult result = VK_ERROR_OUT_OF_DEVICE_MEMORY;
+    for (*type = 0; *type < vk->memory.memoryTypeCount; ++*type) {
+        if (!(types & 1u << *type))
+            continue;
+        result = vk->fn.vkAllocateMemory(vk->device,
+                                         &(VkMemoryAllocateInfo){
+                                             .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+                                             .pNext = &pointer,
+                                             .allocationSize = bytes,
+                                             .memoryTypeIndex = *type,
+                                         },
+                                         NULL, out);
+        if (result == VK_SUCCESS)
+            return result;
+    }
+    *out = VK_NULL_HANDLE;
+    return result;
+}
+
+bool vk_memory_pages(struct vk_gpu *vk, uint32_t types, void *data, uint64_t bytes,
+                     struct vk_span *out)
+{
+    VkDeviceMemory memory = VK_NULL_HANDLE;
+    uint32_t       type;
+    if (!has_room(vk, bytes) || vk_memory_import(vk, types, data, bytes, &type, &memory))
+        return false;
+    struct vk_block *block = block_keep(vk, &(struct vk_block){.memory = memory,
+                                                               .bytes = bytes,
+                                                               .type = type,
+                                                               .own = true,
+                                                               .data = data,
+                                                               .pages = true});
+    return block_take(block, bytes, 1, out);
 }
 
 // ---- which type

@@ -207,9 +207,46 @@ static void files_are_read_into_mapped_memory(void **state)
     if (!(gpu->caps.mask & GPU_CAP_MAPPED)) skip();
     struct gpu_buffer *buffer = make_pages(gpu, "slot", BYTES, GPU_MEMORY_DEVICE);
     stream_into(gpu, buffer, BYTES, 0);
-    if (gpu->caps.type == GPU_TYPE_CPU) // a card's mapping may not take it
+    if (gpu->caps.type == GPU_TYPE_CPU || buffer->direct) // a card's mapping may not take it
         stream_into(gpu, buffer, BYTES, O_DIRECT);
     gpu_buffer_destroy(gpu, &buffer);
+    unit_assert_silent();
+}
+
+// Where the device's memory is the host's, pages of the process are made the device's: it works on
+// what files were read into, and they are counted as its memory, until nothing uses them.
+static void pages_are_the_devices(void **state)
+{
+    struct round *round = *state;
+    struct gpu *gpu = round->gpu;
+    enum { COUNT = 5 * PAGE / 4 + 3, BYTES = COUNT * 4 };
+    const uint32_t needed = GPU_CAP_MAPPED | GPU_CAP_HOSTMEM;
+    const uint64_t before = gpu_memory_account(gpu, false).held;
+    struct gpu_buffer *slot = make_pages(gpu, "slot", BYTES, GPU_MEMORY_DEVICE);
+    const uint64_t held = gpu_memory_account(gpu, false).held - before;
+    struct gpu_buffer *to = make_buffer(gpu, "to", BYTES, GPU_MEMORY_READBACK);
+    if (gpu->caps.unified && (gpu->caps.mask & needed) == needed) {
+        assert_true(slot->direct);
+        assert_false(slot->host);
+        assert_int_equal((uintptr_t)slot->data % PAGE, 0);
+        assert_in_range(held, BYTES, BYTES + PAGE);
+        float *data = slot->data;
+        for (int i = 0; i < COUNT; i++) data[i] = (float)(i * 7 % 1000);
+        const struct push_count push = {COUNT};
+        const struct gpu_dispatch dispatch = copy_dispatch(round, &push, slot, to);
+        struct gpu_commands *commands = make_commands(gpu, 0);
+        gpu_commands_dispatch(commands, &dispatch);
+        assert_true(gpu_commands_end(commands));
+        const uint64_t ticket = gpu_submit(gpu, &commands, 1);
+        gpu_buffer_destroy(gpu, &slot); // in flight
+        assert_true(gpu_wait(gpu, ticket));
+        for (int i = 0; i < COUNT; i++)
+            assert_true(((float *)to->data)[i] == (float)(i * 7 % 1000));
+        gpu_commands_destroy(gpu, &commands);
+    } else if (!gpu_is_reference(gpu)) {
+        assert_false(slot->direct);
+    }
+    gpu_buffer_destroy(gpu, &slot), gpu_buffer_destroy(gpu, &to);
     unit_assert_silent();
 }
 
@@ -368,6 +405,7 @@ static int run_ways(bool validate)
             WAY(buffers_may_go_while_copied, &ways[i]),
             WAY(mistakes_are_refused, &ways[i]),
             WAY(import_is_used_in_place, &ways[i]),
+            WAY(pages_are_the_devices, &ways[i]),
         };
         failed += cmocka_run_group_tests_name(ways[i].label, tests, NULL, NULL);
     }
@@ -395,6 +433,7 @@ static int run_rounds(bool validate)
             ROUND(pages_are_aligned, &rounds[i]),
             ROUND(files_are_read_into_mapped_memory, &rounds[i]),
             ROUND(import_is_used_in_place, &rounds[i]),
+            ROUND(pages_are_the_devices, &rounds[i]),
             ROUND(a_mapped_file_is_a_buffer, &rounds[i]),
             ROUND(import_refuses_what_it_cannot, &rounds[i]),
         };
