@@ -36,29 +36,40 @@ static inline uint64_t merge(uint64_t acc, uint64_t lane)
     return (acc ^ round64(0, lane)) * prime1 + prime4;
 }
 
-// Stripes of 32 bytes in four lanes; returns what they come to.
-static uint64_t stripes(const uint8_t *at, size_t count)
+struct checksum checksum_begin(void)
 {
-    uint64_t a = prime1 + prime2, b = prime2, c = 0, d = 0 - prime1;
-    for (; count; count--, at += 32) {
+    return (struct checksum){.lane = {prime1 + prime2, prime2, 0, 0 - prime1}};
+}
+
+void checksum_add(struct checksum *sum, const void *data, size_t bytes)
+{
+    const uint8_t *at = data;
+    uint64_t a = sum->lane[0], b = sum->lane[1], c = sum->lane[2], d = sum->lane[3];
+    for (size_t count = bytes / CHECKSUM_BLOCK; count; count--, at += CHECKSUM_BLOCK) {
         a = round64(a, word64(at));
         b = round64(b, word64(at + 8));
         c = round64(c, word64(at + 16));
         d = round64(d, word64(at + 24));
     }
-    const uint64_t acc = rotate(a, 1) + rotate(b, 7) + rotate(c, 12) + rotate(d, 18);
-    return merge(merge(merge(merge(acc, a), b), c), d);
+    *sum = (struct checksum){.lane = {a, b, c, d}, .bytes = sum->bytes + bytes};
 }
 
-uint64_t checksum_xxh64(const void *data, size_t bytes)
+static uint64_t lanes(const struct checksum *sum)
+{
+    static const int by[4] = {1, 7, 12, 18};
+    uint64_t acc = 0;
+    if (sum->bytes < CHECKSUM_BLOCK) return prime5;
+    for (int i = 0; i < 4; i++) acc += rotate(sum->lane[i], by[i]);
+    for (int i = 0; i < 4; i++) acc = merge(acc, sum->lane[i]);
+    return acc;
+}
+
+uint64_t checksum_end(struct checksum *sum, const void *data, size_t bytes)
 {
     const uint8_t *at = data, *const end = at + bytes;
-    uint64_t acc = prime5;
-    if (bytes >= 32) {
-        acc = stripes(at, bytes / 32);
-        at += bytes / 32 * 32;
-    }
-    acc += bytes;
+    checksum_add(sum, at, bytes / CHECKSUM_BLOCK * CHECKSUM_BLOCK);
+    at += bytes / CHECKSUM_BLOCK * CHECKSUM_BLOCK;
+    uint64_t acc = lanes(sum) + sum->bytes + (uint64_t)(end - at);
     for (; end - at >= 8; at += 8)
         acc = rotate(acc ^ round64(0, word64(at)), 27) * prime1 + prime4;
     if (end - at >= 4) {
@@ -69,4 +80,10 @@ uint64_t checksum_xxh64(const void *data, size_t bytes)
     acc = (acc ^ acc >> 33) * prime2;
     acc = (acc ^ acc >> 29) * prime3;
     return acc ^ acc >> 32;
+}
+
+uint64_t checksum_xxh64(const void *data, size_t bytes)
+{
+    struct checksum sum = checksum_begin();
+    return checksum_end(&sum, data, bytes);
 }

@@ -7,3 +7,10 @@
 #include <stdint.h>
 
 uint64_t checksum_xxh64(const void *data, size_t bytes);
+
+// The same of data in pieces: begin, add for each piece but the last (whole CHECKSUM_BLOCKs), end.
+enum { CHECKSUM_BLOCK = 32 };
+struct checksum { uint64_t lane[4], bytes; };
+struct checksum checksum_begin(void);
+void            checksum_add(struct checksum *sum, const void *data, size_t bytes);
+uint64_t        checksum_end(struct checksum *sum, const void *data, size_t bytes);

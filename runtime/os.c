@@ -91,10 +91,10 @@ uint64_t os_memory_for_buffers(void)
     return limit - limit / 8;
 }
 
-// A line of /proc/self/status such as "VmRSS:    1234 kB".
-static uint64_t status_bytes(const char *key)
+// A line of such a file of /proc as "VmRSS:    1234 kB".
+static uint64_t line_bytes(const char *path, const char *key)
 {
-    FILE *file = fopen("/proc/self/status", "r");
+    FILE *file = fopen(path, "r");
     if (!file)
         return 0;
     const size_t length = strlen(key);
@@ -109,12 +109,12 @@ static uint64_t status_bytes(const char *key)
 
 uint64_t os_resident_bytes(void)
 {
-    return status_bytes("VmRSS:");
+    return line_bytes("/proc/self/status", "VmRSS:");
 }
 
 uint64_t os_resident_peak(void)
 {
-    return status_bytes("VmHWM:");
+    return line_bytes("/proc/self/status", "VmHWM:");
 }
 
 uint64_t os_resident_of(const void *memory, uint64_t bytes)
@@ -130,6 +130,15 @@ uint64_t os_resident_of(const void *memory, uint64_t bytes)
         for (uint64_t i = 0; i < some / page; i++) resident += there[i] & 1;
     }
     return resident * page;
+}
+
+// Of a group with a limit, what this process has is taken; what others of the group have is not
+// known.
+uint64_t os_memory_available(void)
+{
+    const uint64_t limit = os_memory_limit(), own = os_resident_bytes(),
+                   machine = line_bytes("/proc/meminfo", "MemAvailable:");
+    return smaller_limit(limit > own ? limit - own : 0, machine);
 }
 
 bool os_cache_folder(char *path, size_t bytes)

@@ -11,6 +11,7 @@ double   os_seconds(void); // monotonic
 
 uint64_t os_memory_bytes(void);   // of the machine
 uint64_t os_memory_limit(void);   // this process may use: cgroup or machine
+uint64_t os_memory_available(void); // free now, or taken only by what files have cached
 uint64_t os_memory_for_buffers(void); // seven eighths of that: the system must go on living
 uint64_t os_resident_bytes(void); // in memory now (VmRSS), 0 if unknown
 uint64_t os_resident_peak(void);  // most ever (VmHWM), 0 if unknown

@@ -83,26 +83,53 @@ const struct os_file os_file_system = {
     .remove = system_remove,
 };
 
-bool os_file_read_all(const struct os_file *file, int fd, void *data, size_t bytes,
-                      uint64_t offset, size_t *done)
+uint32_t os_file_pieces_take(struct iovec *pieces, uint32_t count, size_t bytes)
+{
+    uint32_t used = 0;
+    while (used < count && bytes >= pieces[used].iov_len) {
+        bytes -= pieces[used].iov_len;
+        pieces[used++].iov_len = 0;
+    }
+    if (used < count) {
+        pieces[used].iov_base = (uint8_t *)pieces[used].iov_base + bytes;
+        pieces[used].iov_len -= bytes;
+    }
+    return used;
+}
+
+// The system reads all pieces at once; other calls are asked for each.
+static ssize_t read_some(const struct os_file *file, int fd, struct iovec *pieces, uint32_t count,
+                         uint64_t offset)
+{
+    if (file == &os_file_system) return preadv(fd, pieces, (int)count, (off_t)offset);
+    return file->read(file->user, fd, pieces->iov_base, pieces->iov_len, offset);
+}
+
+bool os_file_read_pieces(const struct os_file *file, int fd, struct iovec *pieces, uint32_t count,
+                         uint64_t offset, size_t *done)
 {
     size_t at = 0;
     file = os_file_or_system(file);
-    while (at < bytes) {
-        const size_t  part = bytes - at < CALL_MOST ? bytes - at : CALL_MOST;
-        const ssize_t got = file->read(file->user, fd, (uint8_t *)data + at, part, offset + at);
-        if (got < 0 && errno == EINTR)
-            continue;
+    for (uint32_t first = 0; first < count;) {
+        const ssize_t got = read_some(file, fd, pieces + first, count - first, offset + at);
+        if (got < 0 && errno == EINTR) continue;
         // direct access goes no further where the file ended inside a block
-        if (got == 0 || (got < 0 && errno == EINVAL && at % 512))
-            errno = ENODATA;
-        if (got <= 0)
-            break;
+        if (got == 0 || (got < 0 && errno == EINVAL && at % 512)) errno = ENODATA;
+        if (got <= 0) {
+            if (done) *done = at;
+            return false;
+        }
         at += (size_t)got;
+        first += os_file_pieces_take(pieces + first, count - first, (size_t)got);
     }
-    if (done)
-        *done = at;
-    return at == bytes;
+    if (done) *done = at;
+    return true;
+}
+
+bool os_file_read_all(const struct os_file *file, int fd, void *data, size_t bytes,
+                      uint64_t offset, size_t *done)
+{
+    return os_file_read_pieces(file, fd, &(struct iovec){data, bytes}, 1, offset, done);
 }
 
 bool os_file_write_all(const struct os_file *file, int fd, const void *data, size_t bytes,

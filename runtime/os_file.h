@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 enum { OS_FILE_ALIGNMENT = 4096 }; // of offset, bytes and memory of direct access
 
@@ -37,6 +38,11 @@ static inline const struct os_file *os_file_or_system(const struct os_file *file
 // `*done` bytes in (done may be NULL).
 bool os_file_read_all(const struct os_file *file, int fd, void *data, size_t bytes,
                       uint64_t offset, size_t *done);
+// The same into pieces of memory, one behind the other, which are used up by it.
+bool os_file_read_pieces(const struct os_file *file, int fd, struct iovec *pieces, uint32_t count,
+                         uint64_t offset, size_t *done);
+// Takes so many bytes from the front of the pieces; returns how many of these are used up.
+uint32_t os_file_pieces_take(struct iovec *pieces, uint32_t count, size_t bytes);
 bool os_file_write_all(const struct os_file *file, int fd, const void *data, size_t bytes,
                        uint64_t offset, size_t *done);
 

@@ -178,6 +178,23 @@ static struct stream_list *queue_next(struct stream_own *own)
     return NULL;
 }
 
+// The memory of `bytes` of a request, from `begin` on.
+static void part_pieces(const struct stream_request *r, size_t begin, size_t bytes,
+                        struct stream_part *out)
+{
+    const struct iovec whole = {r->memory, r->bytes}, *piece = r->memory ? &whole : r->piece;
+    for (out->pieces = 0; bytes; piece++) {
+        if (begin >= piece->iov_len) {
+            begin -= piece->iov_len;
+            continue;
+        }
+        const size_t rest = piece->iov_len - begin, own = rest < bytes ? rest : bytes;
+        out->piece[out->pieces++] = (struct iovec){(uint8_t *)piece->iov_base + begin, own};
+        bytes -= own;
+        begin = 0;
+    }
+}
+
 bool stream_take(struct stream_own *own, struct stream_part *out)
 {
     struct stream_list *queue = queue_next(own);
@@ -186,10 +203,13 @@ bool stream_take(struct stream_own *own, struct stream_part *out)
     struct stream_item          *item = queue->first;
     const struct stream_request *request = &item->request;
     const size_t rest = request->bytes - item->taken, most = own->stream.params.part_bytes;
-    *out = (struct stream_part){.item = item,
-                                .memory = (uint8_t *)request->memory + item->taken,
-                                .offset = request->offset + item->taken,
-                                .bytes = rest < most ? rest : most};
+    out->item = item;
+    out->offset = request->offset + item->taken;
+    out->bytes = rest < most ? rest : most;
+    out->done = 0;
+    out->used = 0;
+    out->error = 0;
+    part_pieces(request, item->taken, out->bytes, out);
     item->taken += out->bytes;
     item->running++;
     if (item->taken == request->bytes) {
@@ -230,12 +250,7 @@ static void run_plain(struct stream_own *own)
     struct stream_part part;
     while (stream_take(own, &part)) {
         const struct stream_request *r = &part.item->request;
-        const bool ok = r->kind == STREAM_WRITE
-                            ? os_file_write_all(own->file, r->fd, part.memory, part.bytes,
-                                                part.offset, &part.done)
-                            : os_file_read_all(own->file, r->fd, part.memory, part.bytes,
-                                               part.offset, &part.done);
-        part.error = ok ? 0 : errno;
+        stream_do_part(own->file, r->kind == STREAM_WRITE, r->fd, &part);
         stream_give(own, &part);
     }
 }
@@ -332,10 +347,29 @@ void stream_destroy(struct stream **stream)
 
 // ---- submit
 
+// Whether all pieces are what direct access wants; false with *bytes where they are no memory for
+// the request.
+static bool pieces_check(const struct stream_request *r, uint64_t *misaligned)
+{
+    uint64_t bytes = 0;
+    if (r->memory) *misaligned |= (uint64_t)(uintptr_t)r->memory;
+    if (r->memory) return true;
+    for (uint32_t i = 0; i < r->pieces; i++) {
+        *misaligned |= (uint64_t)(uintptr_t)r->piece[i].iov_base | r->piece[i].iov_len;
+        bytes += r->piece[i].iov_len;
+    }
+    return r->kind != STREAM_WRITE && r->pieces <= STREAM_PIECES && bytes == r->bytes;
+}
+
 static bool request_check(const struct stream_request *r)
 {
-    const uint64_t misaligned =
-        (r->offset | r->bytes | (uint64_t)(uintptr_t)r->memory) % OS_FILE_ALIGNMENT;
+    uint64_t misaligned = r->offset | r->bytes;
+    if (!pieces_check(r, &misaligned)) {
+        log_error("stream: %u pieces of memory for a request of %zu bytes; wanted a read, as many "
+                  "bytes, at most %d pieces", r->pieces, r->bytes, STREAM_PIECES);
+        return false;
+    }
+    misaligned %= OS_FILE_ALIGNMENT;
     if (!r->bytes || r->bytes > INT64_MAX || r->offset > INT64_MAX - r->bytes) {
         log_error("stream: a request of %zu bytes at %" PRIu64, r->bytes, r->offset);
         return false;

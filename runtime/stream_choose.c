@@ -38,6 +38,7 @@ struct measure {
     uint64_t       moved[STREAM_WAYS];
     double         seconds[STREAM_WAYS];
     uint64_t       place;                // the next one
+    uint64_t       all, room;            // read again and again; in the page cache
 };
 
 static bool measure_open(struct measure *m, const char *path)
@@ -146,6 +147,14 @@ static void tell(const struct measure *m, struct stream_choice *out)
                  m->depth, m->request / 1024);
 }
 
+static void take_cache(const struct measure *m, struct stream_choice *out)
+{
+    out->way = STREAM_THREADS_CACHED;
+    out->backend = ways[out->way].backend;
+    snprintf(out->text, sizeof out->text, "%s: all of it, %.1f MiB, fits into the %.0f MiB free",
+             ways[out->way].name, (double)m->all / 1048576, (double)m->room / 1048576);
+}
+
 // The first way there is; a later one where it is a tenth faster.
 static bool choose(const struct measure *m, struct stream_choice *out)
 {
@@ -178,7 +187,8 @@ static bool way_named(const char *wanted, int *only)
     return *only >= 0;
 }
 
-bool stream_choose(const char *path, size_t bytes, const char *wanted, struct stream_choice *out)
+bool stream_choose(const char *path, size_t bytes, uint64_t all, const char *wanted,
+                   struct stream_choice *out)
 {
     struct measure m = {.fd = {-1, -1}, .request = bytes ? bytes : STREAM_PART_BYTES};
     int            only;
@@ -188,10 +198,14 @@ bool stream_choose(const char *path, size_t bytes, const char *wanted, struct st
     m.request = (m.request + OS_FILE_ALIGNMENT - 1) / OS_FILE_ALIGNMENT * OS_FILE_ALIGNMENT;
     m.depth = m.request < MEMORY_MOST / DEPTH ? DEPTH : (uint32_t)(MEMORY_MOST / m.request);
     m.depth = m.depth < 2 ? 2 : m.depth;
-    bool ok = measure_streams(&m, only);
-    if (ok && only < 0 && path && !m.folder && m.bytes >= MEASURE_LEAST && m.bytes >= m.request)
-        ok = measure_all(&m);
-    if (ok && !choose(&m, out)) {
+    m.all = all;
+    m.room = all ? os_memory_available() : 0;
+    const bool fits = only < 0 && all && all <= m.room / 2;
+    bool ok = fits || measure_streams(&m, only);
+    const bool large = path && !m.folder && m.bytes >= MEASURE_LEAST && m.bytes >= m.request;
+    if (ok && !fits && only < 0 && large) ok = measure_all(&m);
+    if (ok && fits) take_cache(&m, out);
+    else if (ok && !choose(&m, out)) {
         log_error("stream: \"%s\" cannot be had %s%s; auto takes what can", wanted,
                   path ? "for " : "here", path ? path : "");
         ok = false;

@@ -33,7 +33,9 @@ struct stream_list { struct stream_item *first, *last; };
 
 struct stream_part {
     struct stream_item *item;
-    uint8_t            *memory;
+    struct iovec        piece[STREAM_PIECES];
+    uint32_t            pieces; // writes: one
+    uint32_t            used;   // of these, up to done (io_uring's)
     uint64_t            offset;
     size_t              bytes;
     size_t              done; // the worker's
@@ -75,6 +77,8 @@ void stream_give(struct stream_own *own, const struct stream_part *part);
 bool stream_threads_start(struct stream_own *own, uint32_t count, void *(*run)(void *own));
 void stream_threads_join(struct stream_own *own);
 void *stream_threads_run(void *own); // worker of the pool
+// The whole part, by calls that wait.
+void stream_do_part(const struct os_file *file, bool write, int fd, struct stream_part *part);
 
 // stream_uring.c. Create: false, with the reason in `why`, where the kernel refuses.
 bool stream_uring_create(struct stream_own *own, char *why, size_t why_bytes);

@@ -43,11 +43,12 @@ void stream_threads_join(struct stream_own *own)
     own->threads = 0;
 }
 
-static void part_do(const struct os_file *file, bool write, int fd, struct stream_part *part)
+void stream_do_part(const struct os_file *file, bool write, int fd, struct stream_part *part)
 {
-    const bool ok =
-        write ? os_file_write_all(file, fd, part->memory, part->bytes, part->offset, &part->done)
-              : os_file_read_all(file, fd, part->memory, part->bytes, part->offset, &part->done);
+    const bool ok = write ? os_file_write_all(file, fd, part->piece->iov_base, part->bytes,
+                                              part->offset, &part->done)
+                          : os_file_read_pieces(file, fd, part->piece, part->pieces, part->offset,
+                                                &part->done);
     part->error = ok ? 0 : errno;
 }
 
@@ -61,7 +62,7 @@ void *stream_threads_run(void *stream)
             const bool write = part.item->request.kind == STREAM_WRITE;
             const int  fd = part.item->request.fd;
             pthread_mutex_unlock(&own->lock);
-            part_do(own->file, write, fd, &part);
+            stream_do_part(own->file, write, fd, &part);
             pthread_mutex_lock(&own->lock);
             stream_give(own, &part);
         } else if (own->ending) {

@@ -56,14 +56,23 @@ static void part_put(struct stream_uring *uring, struct stream_part *part)
 {
     const struct stream_request *r = &part->item->request;
     struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->ring);
-    uint8_t             *memory = part->memory + part->done;
     const uint32_t       rest = (uint32_t)(part->bytes - part->done);
     const uint64_t       offset = part->offset + part->done;
+    const struct iovec  *piece = part->piece + part->used;
+    const uint32_t       pieces = part->pieces - part->used;
     if (r->kind == STREAM_WRITE)
-        io_uring_prep_write(sqe, r->fd, memory, rest, offset);
+        io_uring_prep_write(sqe, r->fd, piece->iov_base, rest, offset);
+    else if (pieces == 1)
+        io_uring_prep_read(sqe, r->fd, piece->iov_base, rest, offset);
     else
-        io_uring_prep_read(sqe, r->fd, memory, rest, offset);
+        io_uring_prep_readv(sqe, r->fd, piece, pieces, offset);
     io_uring_sqe_set_data(sqe, part);
+}
+
+static void part_progress(struct stream_part *part, size_t bytes)
+{
+    part->done += bytes;
+    part->used += os_file_pieces_take(part->piece + part->used, part->pieces - part->used, bytes);
 }
 
 // True: the part has ended; else the rest of it was put in again.
@@ -73,7 +82,7 @@ static bool part_advance(struct stream_uring *uring, struct stream_part *part, i
     if (result == 0)
         part->error = write ? ENOSPC : ENODATA;
     else if (result > 0)
-        part->done += (size_t)result;
+        part_progress(part, (size_t)result);
     else if (result == -EINVAL && part->done % 512) // direct, and the file ended inside a block
         part->error = ENODATA;
     else if (result != -EINTR && result != -EAGAIN)

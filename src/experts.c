@@ -61,8 +61,8 @@ static bool make_buffers(struct experts *x, int array)
         for (uint32_t w = 0; w < x->windows; w++) {
             const uint64_t own = min_u32(x->window_slots, x->slots - w * x->window_slots);
             x->pool[array][i][w] = gpu_buffer_create(
-                x->gpu,
-                &(struct gpu_buffer_params){.name = "slots of experts", .bytes = own * each});
+                x->gpu, &(struct gpu_buffer_params){
+                            .name = "slots of experts", .bytes = own * each, .pages = true});
             if (!x->pool[array][i][w]) return false;
         }
     }

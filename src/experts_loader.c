@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "runtime/checksum.h"
 #include "runtime/log.h"
 #include "runtime/os.h"
 #include "runtime/os_file.h"
@@ -18,6 +19,11 @@
 enum { COPY_LOOK_US = 100 }; // how long one does not look whether the device has copied
 
 // ---- creation
+
+static uint64_t straight_unit(const struct experts_loader *l)
+{
+    return l->direct ? OS_FILE_ALIGNMENT : CHECKSUM_BLOCK;
+}
 
 // A file of the store that has records; empty where there is none yet.
 static void find_segment(struct store *store, char *path, size_t bytes)
@@ -34,6 +40,25 @@ static void find_segment(struct store *store, char *path, size_t bytes)
     path[length > 0 ? length : 0] = 0;
 }
 
+// What is read again and again, with all experts touched; training writes new versions, too.
+static uint64_t all_bytes(const struct experts_loader *l)
+{
+    const struct experts_record *r = l->params.record;
+    return r->keys * (l->params.whole ? 2 * r->bytes : r->weights_bytes);
+}
+
+// Whether the host can read into slots past the page cache, or as the system reads from there.
+static bool can_go_straight(struct experts_loader *l)
+{
+    struct loader_place *p = &l->ring[0];
+    bool direct = l->mapped;
+    p->pieces = l->params.pieces(l->params.user, 0, 0, p->piece);
+    for (uint32_t i = 0; i < p->pieces; i++)
+        direct &= p->piece[i].is_steps || p->piece[i].buffer->direct;
+    return l->mapped && (direct || !l->direct) &&
+           loader_straight(p, 0, l->params.record->bytes, straight_unit(l));
+}
+
 static bool make_stream(struct experts_loader *l)
 {
     struct store *store = l->params.source->store;
@@ -41,14 +66,17 @@ static bool make_stream(struct experts_loader *l)
     char path[4096];
     if (!store) return true;
     find_segment(store, path, sizeof path);
-    if (!stream_choose(*path ? path : NULL, l->params.record->bytes, l->params.way, &choice))
+    if (!stream_choose(*path ? path : NULL, l->params.record->bytes, all_bytes(l), l->params.way,
+                       &choice))
         return false;
     l->direct = choice.direct;
+    l->straight = can_go_straight(l);
     l->stream = stream_create(
         &(struct stream_params){.backend = choice.backend, .file = l->params.file});
     if (l->stream)
-        log_info("experts: records of %.1f KiB are read by %s",
-                 (double)l->params.record->bytes / 1024, choice.text);
+        log_info("experts: records of %.1f KiB are read by %s; %s",
+                 (double)l->params.record->bytes / 1024, choice.text,
+                 l->straight ? "straight into their slots" : "copied into their slots");
     return l->stream != NULL;
 }
 
@@ -210,6 +238,7 @@ static void arrive(struct experts_loader *l, const struct loader_place *p, uint6
     if (--l->loads == 0) l->stats.seconds += 1e-9 * (double)(l->last_ns - l->since_ns);
     if (p->dropped) return;
     l->stats.loaded++;
+    l->stats.straight += p->straight;
     l->stats.bytes += l->params.whole ? l->params.record->bytes : l->params.record->weights_bytes;
 }
 
@@ -240,45 +269,41 @@ static bool come(struct experts_loader *l, struct loader_place *p, uint64_t now)
     return true;
 }
 
-// By the caller himself.
-static bool read_here(struct experts_loader *l, struct loader_place *p, int fd, uint64_t begin,
-                      uint64_t end)
-{
-    const struct os_file *file = os_file_or_system(l->params.file);
-    if (os_file_read_all(file, fd, p->memory + begin, end - begin, p->place.offset + begin, NULL))
-        return loader_bring(l, p) && come(l, p, os_time_ns());
-    const char *reason = os_file_reason(errno);
-    pthread_mutex_lock(&l->lock);
-    const bool first = loader_fail(l);
-    pthread_mutex_unlock(&l->lock);
-    if (first)
-        log_error("segment %u of the experts: cannot read %llu bytes at %llu: %s",
-                  p->place.segment, (unsigned long long)(end - begin),
-                  (unsigned long long)(p->place.offset + begin), reason);
-    return false;
-}
-
-static bool read_stored(struct experts_loader *l, struct loader_place *p, bool here)
+// What of the record is read, from where, and whether straight into the slot: not where that still
+// has another record, or parts have to be made first.
+static void find_stored(struct experts_loader *l, struct loader_place *p)
 {
     struct store *store = l->params.source->store;
     const uint32_t wanted = l->params.whole ? 1u << RECORD_WEIGHTS | 1u << RECORD_STATE
                                             : 1u << RECORD_WEIGHTS;
-    uint64_t begin = UINT64_MAX, end = 0;
+    p->begin = UINT64_MAX, p->end = 0;
     p->held = store_find(store, p->key, &p->place) ? p->place.parts & wanted : 0;
     for (uint32_t part = 0; part < STORE_PARTS; part++) {
         if (!(p->held >> part & 1)) continue;
-        begin = min_u64(begin, store_part_offset(store, part));
-        end = align_up(store_part_offset(store, part) + store_part_bytes(store, part),
-                       STORE_ALIGN);
+        p->begin = min_u64(p->begin, store_part_offset(store, part));
+        p->end = align_up(store_part_offset(store, part) + store_part_bytes(store, part),
+                          STORE_ALIGN);
     }
-    const int direct = p->held && l->direct ? store_fd_direct(store, &p->place) : -1,
-              fd = direct >= 0 ? direct : p->place.fd;
-    if (here && p->held && end - begin <= STREAM_PART_BYTES)
-        return read_here(l, p, fd, begin, end);
+    const int direct = p->held && l->direct ? store_fd_direct(store, &p->place) : -1;
+    p->fd = direct >= 0 ? direct : p->held ? p->place.fd : -1;
+    p->straight = l->straight && p->held == wanted && !p->after &&
+                  loader_straight(p, p->begin, p->end, straight_unit(l));
+    if (p->straight) return;
+    p->to[0] = (struct iovec){p->memory + p->begin, p->end - p->begin};
+    p->to_count = 1;
+}
+
+// Past the page cache the stream reads, else the thread that has the job, or the caller.
+static bool read_stored(struct experts_loader *l, struct loader_place *p, bool here)
+{
+    find_stored(l, p);
+    const bool streamed = p->fd >= 0 && l->direct;
+    if (here && p->fd >= 0 && (!streamed || p->end - p->begin <= STREAM_PART_BYTES))
+        return loader_bring(l, p) && come(l, p, os_time_ns());
     pthread_mutex_lock(&l->lock);
-    const bool ok = !p->held || loader_submit(l, p, false, fd, p->place.offset + begin,
-                                              end - begin, p->memory + begin);
-    if (!p->held) loader_give_job(l, p);
+    bool ok = true;
+    if (streamed) ok = loader_submit(l, p, false);
+    else loader_give_job(l, p);
     pthread_mutex_unlock(&l->lock);
     return ok;
 }
@@ -289,6 +314,8 @@ static bool begin_load(struct experts_loader *l, const struct loader_request *re
     struct loader_place *from = find_out(l, request->key);
     take_place(l, p, request->key, request->slot, false, request->kind == LOADER_SPECULATIVE);
     p->state = LOADER_READING;
+    p->fd = -1;
+    p->straight = false;
     if (from) p->from = from, from->users++;
     pthread_mutex_lock(&l->lock);
     for (uint32_t i = 0; i < l->places; i++) {

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Records of experts on their way between where they lie and the device's slots, beside the
-// compute. A load goes: a place in a ring of staging memory -> the record is read into it (a store:
-// through runtime/stream; other sources: by threads) -> checked and completed by threads -> copied
-// into the slot, by the same threads where the slots are mapped, else by gpu_copy. A record that
-// goes back takes the way in the other direction; the slot may be loaded into as soon as the record
-// has left it, and a key that is wanted again meanwhile is served from the ring.
+// compute. A load goes: a place in a ring of staging memory -> the record is read into it (a store
+// past the page cache: through runtime/stream; all else: by threads) -> checked and completed by
+// threads -> copied into the slot, by the same threads where the slots are mapped, else by
+// gpu_copy. Where slots are mapped and matrices are whole pages, the record is read straight into
+// the slot and checked there: no copy. A record that goes back takes the way in the other
+// direction; the slot may be loaded into as soon as the record has left it, and a key that is
+// wanted again meanwhile is served from the ring.
 //
 // Needed loads go before speculative ones everywhere: in the stream, among the threads' jobs, and
 // in the ring, of which speculative ones get a half. Results do not depend on any order.
@@ -43,8 +45,8 @@ struct experts_loader_params {
 };
 
 struct experts_loader;
-// HERE: needed, and the caller has nothing to do but wait: a record that is one read is read by
-// him, which saves the ways between threads.
+// HERE: needed, and the caller has nothing to do but wait: a record that is one read, or lies in the
+// page cache, is read by him, which saves the ways between threads.
 enum loader_kind { LOADER_NEEDED, LOADER_HERE, LOADER_SPECULATIVE };
 
 // Says (info) which way records are read. NULL after one line.
@@ -86,6 +88,7 @@ bool experts_loader_holds(const struct experts_loader *loader, uint32_t key);
 
 struct loader_stats {
     uint64_t loaded, speculative; // records that came; of these, loads that nobody had asked for
+    uint64_t straight;            // of loaded: read into the slot, and not copied there
     uint64_t written;
     uint64_t bytes, bytes_written;
     double   seconds;             // with at least one load under way

@@ -2,12 +2,15 @@
 // What threads do with records on their way: checksums, what is missing, copies between the ring
 // and mapped slots; one that has nothing else to do takes the ends of the stream's requests. See
 // experts_loader_own.h.
+#include <errno.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "runtime/checksum.h"
 #include "runtime/log.h"
 #include "runtime/os.h"
+#include "runtime/os_file.h"
 #include "src/experts_loader_own.h"
 
 // ---- lists
@@ -63,13 +66,22 @@ bool loader_fail(struct experts_loader *l)
     return first;
 }
 
-bool loader_submit(struct experts_loader *l, struct loader_place *place, bool write, int fd,
-                   uint64_t offset, uint64_t bytes, void *memory)
+bool loader_submit(struct experts_loader *l, struct loader_place *place, bool write)
 {
-    const struct stream_request request = {
-        .kind = write ? STREAM_WRITE : place->speculative ? STREAM_SPECULATIVE : STREAM_NEEDED,
-        .fd = fd, .offset = offset, .bytes = bytes, .memory = memory,
-        .user = (uint64_t)(place - l->ring)};
+    const struct stream_request out = {.kind = STREAM_WRITE, .fd = place->place.fd,
+                                       .offset = place->place.offset,
+                                       .bytes = store_record_bytes(l->params.source->store),
+                                       .memory = place->memory,
+                                       .user = (uint64_t)(place - l->ring)},
+                                in = {.kind = place->speculative ? STREAM_SPECULATIVE
+                                                                 : STREAM_NEEDED,
+                                      .fd = place->fd,
+                                      .offset = place->place.offset + place->begin,
+                                      .bytes = place->end - place->begin,
+                                      .user = out.user,
+                                      .piece = place->to, .pieces = place->to_count},
+                                request = write ? out : in;
+    if (!write) place->fd = -1;
     place->ticket = l->failed ? 0 : stream_submit(l->stream, &request);
     l->streaming += place->ticket != 0;
     if (!place->ticket) loader_fail(l);
@@ -78,6 +90,28 @@ bool loader_submit(struct experts_loader *l, struct loader_place *place, bool wr
 }
 
 // ---- a record that comes
+
+static bool add_piece(struct loader_place *p, void *memory, uint64_t bytes, uint64_t unit)
+{
+    if (!bytes) return true;
+    if (p->to_count == STREAM_PIECES || ((uintptr_t)memory | bytes) % unit) return false;
+    p->to[p->to_count++] = (struct iovec){memory, bytes};
+    return true;
+}
+
+bool loader_straight(struct loader_place *p, uint64_t begin, uint64_t end, uint64_t unit)
+{
+    bool ok = true;
+    p->to_count = 0;
+    for (uint32_t i = 0; ok && i < p->pieces; i++) { // in the record's order
+        const struct loader_piece *piece = &p->piece[i];
+        if (piece->is_steps || piece->in_record < begin || piece->in_record >= end) continue;
+        ok = add_piece(p, p->memory + begin, piece->in_record - begin, unit) &&
+             add_piece(p, (uint8_t *)piece->buffer->data + piece->offset, piece->bytes, unit);
+        begin = piece->in_record + piece->bytes;
+    }
+    return ok && add_piece(p, p->memory + begin, end - begin, unit);
+}
 
 static bool give_up(struct experts_loader *l)
 {
@@ -97,17 +131,70 @@ static bool wait_copied(struct experts_loader *l, struct loader_place *const *ot
     return ok;
 }
 
+// By whoever has the job; false after one line.
+static bool read_record(struct experts_loader *l, struct loader_place *p)
+{
+    struct iovec to[STREAM_PIECES];
+    const uint64_t offset = p->place.offset + p->begin;
+    memcpy(to, p->to, p->to_count * sizeof *to);
+    const bool ok = os_file_read_pieces(l->params.file, p->fd, to, p->to_count, offset, NULL);
+    const char *reason = ok ? NULL : os_file_reason(errno);
+    p->fd = -1;
+    if (!ok && give_up(l))
+        log_error("segment %u of the experts: cannot read %llu bytes at %llu: %s",
+                  p->place.segment, (unsigned long long)(p->end - p->begin),
+                  (unsigned long long)offset, reason);
+    return ok;
+}
+
+// Bytes [begin, begin + bytes) of the record, as far as one piece goes.
+static struct iovec piece_at(const struct loader_place *p, uint64_t begin, uint64_t bytes)
+{
+    const struct iovec *to = p->to;
+    uint64_t at = begin - p->begin;
+    for (; at >= to->iov_len; to++) at -= to->iov_len;
+    return (struct iovec){(uint8_t *)to->iov_base + at, min_u64(bytes, to->iov_len - at)};
+}
+
+// The checksum of a part, wherever its pieces are.
+static uint64_t part_checksum(const struct loader_place *p, uint64_t begin, uint64_t bytes)
+{
+    struct checksum sum = checksum_begin();
+    struct iovec piece = piece_at(p, begin, bytes);
+    for (; piece.iov_len < bytes; piece = piece_at(p, begin, bytes)) {
+        checksum_add(&sum, piece.iov_base, piece.iov_len);
+        begin += piece.iov_len;
+        bytes -= piece.iov_len;
+    }
+    return checksum_end(&sum, piece.iov_base, piece.iov_len);
+}
+
+// Says what is wrong with it.
+static void tell_damage(const struct experts_loader *l, struct loader_place *p, uint32_t part)
+{
+    const struct store *store = l->params.source->store;
+    const uint64_t begin = store_part_offset(store, part),
+                   end = begin + store_part_bytes(store, part);
+    for (uint64_t at = begin; p->straight && at < end;) {
+        const struct iovec piece = piece_at(p, at, end - at);
+        memmove(p->memory + at, piece.iov_base, piece.iov_len);
+        at += piece.iov_len;
+    }
+    store_verify(store, &p->place, part, p->memory + begin);
+}
+
 static bool complete_stored(struct experts_loader *l, struct loader_place *p)
 {
     const struct store *store = l->params.source->store;
     for (uint32_t part = 0; part < STORE_PARTS; part++) {
-        const uint8_t *at = p->memory;
         if (!(p->held >> part & 1)) continue;
-        at += store_part_offset(store, part);
-        if (store_checksum(at, store_part_bytes(store, part)) == p->place.sum[part]) continue;
-        if (give_up(l)) store_verify(store, &p->place, part, at); // says what is wrong
+        if (part_checksum(p, store_part_offset(store, part), store_part_bytes(store, part)) ==
+            p->place.sum[part])
+            continue;
+        if (give_up(l)) tell_damage(l, p, part);
         return false;
     }
+    if (p->straight) return true; // it has all parts
     const uint32_t made = l->params.whole ? 0 : 1u << RECORD_STATE; // not asked for
     if (p->held) experts_record_complete(l->params.record, p->key, p->held | made, p->memory);
     else experts_record_initial(l->params.record, p->key, p->memory);
@@ -129,14 +216,14 @@ static void copy_in(const struct experts_loader *l, const struct loader_place *p
 bool loader_bring(struct experts_loader *l, struct loader_place *p)
 {
     const struct experts_source *source = l->params.source;
-    if (!wait_copied(l, &p->from)) return false;
+    if (!wait_copied(l, &p->from) || (p->fd >= 0 && !read_record(l, p))) return false;
     if (!p->from && source->store && !complete_stored(l, p)) return false;
     if (!p->from && !source->store &&
         !source->read(source->user, l->params.record, p->key, l->params.whole, p->memory)) {
         give_up(l);
         return false;
     }
-    if (!l->mapped && l->imported) return true;
+    if (p->straight || (!l->mapped && l->imported)) return true;
     if (l->mapped && !wait_copied(l, &p->after)) return false;
     copy_in(l, p, p->from ? p->from->memory : p->memory);
     return true;
@@ -171,8 +258,7 @@ static bool write_stored(struct experts_loader *l, struct loader_place *p)
             p->place.sum[part] = store_checksum(p->memory + store_part_offset(store, part),
                                                 store_part_bytes(store, part));
     pthread_mutex_lock(&l->lock);
-    const bool ok = loader_submit(l, p, true, p->place.fd, p->place.offset,
-                                  store_record_bytes(store), p->memory);
+    const bool ok = loader_submit(l, p, true);
     pthread_mutex_unlock(&l->lock);
     return ok;
 }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <sys/uio.h>
 
 #include "runtime/stream.h"
 #include "src/experts_loader.h"
@@ -29,6 +30,12 @@ struct loader_place {
     bool                 stored;   // the store has a record of the key, or gets one
     struct store_place   place;    // `stored`
     uint32_t             held;     // parts that are read
+    // of the record, what is read and where it goes: into the slot, or into memory (one piece)
+    uint64_t             begin, end;
+    struct iovec         to[STREAM_PIECES];
+    uint32_t             to_count;
+    bool                 straight; // into the slot
+    int                  fd;       // to read from, by a thread; -1: it is read, or not to be
     struct loader_place *from;     // has the record, or NULL: it is read
     uint32_t             users;    // loads that are served from it
     uint64_t             copy;     // gpu_copy's
@@ -56,6 +63,7 @@ struct experts_loader {
     uint8_t              *memory;      // of all places
     uint64_t              place_bytes;
     bool                  mapped;      // slots are seen by the host
+    bool                  straight;    // records can be read into them
     struct gpu_buffer    *buffer;      // of all places; NULL: mapped
     bool                  imported;    // it is `memory`; else threads copy between the two
     struct stream        *stream;      // NULL: the source is no store
@@ -82,6 +90,9 @@ struct experts_loader {
 
 bool loader_start(struct experts_loader *loader); // threads; false after one line
 void loader_stop(struct experts_loader *loader);
+// Where bytes [begin, end) of a record go: memory -> pieces -> memory ... -> pieces, as the slot has
+// them, what it has not in the place's own memory. False: what the slot has are not whole units.
+bool loader_straight(struct loader_place *place, uint64_t begin, uint64_t end, uint64_t unit);
 // What threads do, for a caller who does it himself. False: failed, and said so.
 bool loader_bring(struct experts_loader *loader, struct loader_place *place);
 bool loader_send(struct experts_loader *loader, struct loader_place *place);
@@ -90,8 +101,7 @@ void loader_give_job(struct experts_loader *loader, struct loader_place *place);
 void loader_done(struct experts_loader *loader, struct loader_place *place);
 bool loader_help(struct experts_loader *loader); // does a needed job that no thread has begun
 bool loader_unlist(struct loader_jobs *jobs, struct loader_place *place);
-// A request of the stream for a place; false after one line.
-bool loader_submit(struct experts_loader *loader, struct loader_place *place, bool write, int fd,
-                   uint64_t offset, uint64_t bytes, void *memory);
+// A place's record is read, or written, by the stream; false after one line.
+bool loader_submit(struct experts_loader *loader, struct loader_place *place, bool write);
 // True for the first to fail, who logs the line; the others end without one.
 bool loader_fail(struct experts_loader *loader);

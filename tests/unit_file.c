@@ -8,6 +8,7 @@
 
 #include "unit.h"
 
+#include "runtime/checksum.h"
 #include "runtime/file.h"
 #include "runtime/folder.h"
 #include "runtime/os.h"
@@ -231,6 +232,27 @@ static void an_interrupt_sets_a_flag_and_the_second_ends(void **state)
     assert_int_equal(WEXITSTATUS(status), 128 + SIGINT);
 }
 
+// The values of the specification's own implementation; pieces come to what the whole does.
+static void checksums_are_xxh64(void **state)
+{
+    (void)state;
+    enum { MOST = 300 };
+    uint8_t data[MOST];
+    for (int i = 0; i < MOST; i++) data[i] = (uint8_t)(i * 37 + i / 8);
+    assert_true(checksum_xxh64("", 0) == 0xef46db3751d8e999u);
+    assert_true(checksum_xxh64("a", 1) == 0xd24ec4f1a98c6e5bu);
+    assert_true(checksum_xxh64("abc", 3) == 0x44bc2cf5ad770999u);
+    for (size_t bytes = 0; bytes < MOST; bytes++)
+        for (size_t first = 0; first <= bytes; first += CHECKSUM_BLOCK)
+            for (size_t second = first; second <= bytes; second += 3 * CHECKSUM_BLOCK) {
+                struct checksum sum = checksum_begin();
+                checksum_add(&sum, data, first);
+                checksum_add(&sum, data + first, second - first);
+                const uint64_t found = checksum_end(&sum, data + second, bytes - second);
+                assert_true(found == checksum_xxh64(data, bytes));
+            }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -243,6 +265,7 @@ int main(void)
         UNIT(what_can_be_written_is_told_silently),
         UNIT(the_cache_folder_follows_the_environment),
         UNIT(an_interrupt_sets_a_flag_and_the_second_ends),
+        UNIT(checksums_are_xxh64),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

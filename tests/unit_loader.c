@@ -13,11 +13,14 @@
 #include "runtime/stream.h"
 #include "src/experts_loader.h"
 
-enum { SLOTS = 12, KEYS = 40, HIDDEN = 64, INNER = 48 };
+enum { SLOTS = 12, KEYS = 40 };
 
+// Matrices of whole pages, of whole blocks of a checksum but no pages, and with gaps between them.
+static const char *const widths[] = {"64", "48", "45"};
+enum { WIDTH_PAGES, WIDTH_BLOCKS, WIDTH_GAPS };
 static const char config_text[] =
     "{\"model_type\": \"vkmoe\", \"vocab_size\": 61, \"hidden_size\": 64, "
-    "\"intermediate_size\": 40, \"moe_intermediate_size\": 48, \"num_hidden_layers\": 2, "
+    "\"intermediate_size\": 40, \"moe_intermediate_size\": %s, \"num_hidden_layers\": 2, "
     "\"num_attention_heads\": 2, \"max_position_embeddings\": 64, \"num_experts\": 20, "
     "\"num_experts_per_tok\": 2, \"torch_dtype\": \"bfloat16\", \"seed\": 5}";
 
@@ -64,12 +67,14 @@ static void fill(const struct host *h, uint32_t key, uint32_t version, uint8_t *
     experts_record_set_steps(&h->record, record, version);
 }
 
-static void host_open(struct host *h, const char *caps, const char *way,
+static void host_open(struct host *h, int width, const char *caps, const char *way,
                       const struct os_file *file)
 {
     const bool whole = true;
+    char text[sizeof config_text + 8];
     *h = (struct host){0};
-    assert_true(config_parse(&h->config, "config", config_text, NULL, 0));
+    snprintf(text, sizeof text, config_text, widths[width]);
+    assert_true(config_parse(&h->config, "config", text, NULL, 0));
     h->model = model_create_streamed(&h->config, 1 << 30);
     h->gpu = gpu_create(&(struct gpu_params){.device = "ref", .cache_dir = "", .caps = caps});
     assert_non_null(h->gpu);
@@ -86,7 +91,8 @@ static void host_open(struct host *h, const char *caps, const char *way,
     h->scratch = malloc(h->record.bytes);
     for (uint32_t i = 0; i < SLOTS; i++)
         h->slot[i] = gpu_buffer_create(
-            h->gpu, &(struct gpu_buffer_params){.name = "slot", .bytes = h->record.bytes});
+            h->gpu, &(struct gpu_buffer_params){
+                        .name = "slot", .bytes = h->record.bytes, .pages = true});
     h->steps = gpu_buffer_create(
         h->gpu, &(struct gpu_buffer_params){.name = "steps", .bytes = 4 * KEYS});
     for (uint32_t key = 0; key < KEYS; key += 2) { // every other one was touched
@@ -213,14 +219,18 @@ static void traffic(struct host *h, uint64_t seed)
 static void any_order(void **state)
 {
     (void)state;
-    for (size_t c = 0; c < COUNT_OF(caps_of); c++)
-        for (size_t w = 0; w < COUNT_OF(ways); w++) {
-            struct host h;
-            host_open(&h, caps_of[c], ways[w], NULL);
-            traffic(&h, 100 * c + w);
-            host_close(&h);
-            unit_assert_silent();
-        }
+    for (int width = 0; width < (int)COUNT_OF(widths); width++)
+        for (size_t c = 0; c < COUNT_OF(caps_of); c++)
+            for (size_t w = 0; w < COUNT_OF(ways); w++) {
+                const bool cached = strcmp(ways[w], "cache") == 0, mapped = c == 0;
+                struct host h;
+                host_open(&h, width, caps_of[c], ways[w], NULL);
+                traffic(&h, 100 * c + w);
+                const bool straight = experts_loader_stats(h.loader).straight > 0;
+                host_close(&h);
+                unit_assert_silent();
+                assert_int_equal(straight, mapped && (cached || width == WIDTH_PAGES));
+            }
 }
 
 // A record that goes back is there for whoever wants it, at once and afterwards.
@@ -229,7 +239,7 @@ static void served_from_the_ring(void **state)
     (void)state;
     for (size_t c = 0; c < COUNT_OF(caps_of); c++) {
         struct host h;
-        host_open(&h, caps_of[c], NULL, NULL);
+        host_open(&h, WIDTH_PAGES, caps_of[c], NULL, NULL);
         for (uint32_t round = 0; round < 20; round++) {
             const uint32_t slot = round % SLOTS, other = (round + 5) % SLOTS;
             assert_true(experts_loader_load(h.loader, 3, slot, LOADER_NEEDED));
@@ -262,7 +272,7 @@ static void threads_and_the_caller(void **state)
         for (int threads = 0; threads < 2; threads++) {
             struct host h;
             struct experts_source source;
-            host_open(&h, caps_of[c], NULL, NULL);
+            host_open(&h, WIDTH_BLOCKS, caps_of[c], NULL, NULL);
             experts_loader_destroy(&h.loader);
             experts_source_initial(&source);
             source.threads = threads;
@@ -335,7 +345,7 @@ static void needed_goes_first(void **state)
     struct host h;
     file.read = gate_read;
     file.user = &gate;
-    host_open(&h, NULL, "threads", &file);
+    host_open(&h, WIDTH_BLOCKS, NULL, "threads", &file);
     assert_true(experts_loader_room(h.loader) >= GUESSES);
     for (uint32_t i = 0; i < GUESSES; i++)
         assert_true(experts_loader_load(h.loader, 2 * i, i, LOADER_SPECULATIVE));
@@ -379,7 +389,8 @@ static ssize_t fault_write(void *user, int fd, const void *data, size_t bytes, u
 }
 
 // Many fail at once; one line tells of it, and the end is clean.
-static void assert_fault(const char *caps, const char *way, struct fault fault, const char *text)
+static void assert_fault(int width, const char *caps, const char *way, struct fault fault,
+                         const char *text)
 {
     struct os_file file = os_file_system;
     struct host h;
@@ -387,7 +398,7 @@ static void assert_fault(const char *caps, const char *way, struct fault fault, 
     file.read = fault_read;
     file.write = fault_write;
     file.user = &fault;
-    host_open(&h, caps, way, &file);
+    host_open(&h, width, caps, way, &file);
     for (uint32_t i = 0; ok && i < SLOTS; i++)
         ok = experts_loader_load(h.loader, 2 * i, i, i > 8 ? LOADER_SPECULATIVE : LOADER_NEEDED);
     ok = ok && experts_loader_drain(h.loader);
@@ -403,14 +414,16 @@ static void assert_fault(const char *caps, const char *way, struct fault fault, 
 static void faults(void **state)
 {
     (void)state;
-    for (size_t c = 0; c < COUNT_OF(caps_of); c++)
+    for (size_t c = 0; c < COUNT_OF(caps_of) * COUNT_OF(widths); c++)
         for (size_t w = 1; w < COUNT_OF(ways); w++) {
+            const char *caps = caps_of[c / COUNT_OF(widths)];
+            const int width = (int)(c % COUNT_OF(widths));
             const struct fault all = {0, EIO, false}, late = {60000, EIO, false},
                                cut = {60000, 0, false}, full = {0, ENOSPC, true};
-            assert_fault(caps_of[c], ways[w], all, "Input/output error");
-            assert_fault(caps_of[c], ways[w], late, "Input/output error");
-            assert_fault(caps_of[c], ways[w], cut, "the file ends before");
-            assert_fault(caps_of[c], ways[w], full, "no space left");
+            assert_fault(width, caps, ways[w], all, "Input/output error");
+            assert_fault(width, caps, ways[w], late, "Input/output error");
+            assert_fault(width, caps, ways[w], cut, "the file ends before");
+            assert_fault(width, caps, ways[w], full, "no space left");
         }
 }
 
@@ -420,7 +433,7 @@ static void damage(void **state)
     for (size_t w = 0; w < COUNT_OF(ways); w++) {
         struct host h;
         struct store_place place;
-        host_open(&h, NULL, ways[w], NULL);
+        host_open(&h, w < 2 ? WIDTH_PAGES : WIDTH_GAPS, NULL, ways[w], NULL);
         for (uint32_t key = 4; key < 10; key += 2) {
             assert_true(store_find(h.store, key, &place));
             assert_int_equal(pwrite(place.fd, "x", 1, (off_t)place.offset + 100), 1);
@@ -440,7 +453,7 @@ static void ends_any_time(void **state)
     (void)state;
     for (uint32_t i = 0; i < 30; i++) {
         struct host h;
-        host_open(&h, caps_of[i % 3], ways[i / 3 % 3], NULL);
+        host_open(&h, i % 2 ? WIDTH_PAGES : WIDTH_GAPS, caps_of[i % 3], ways[i / 3 % 3], NULL);
         for (uint32_t k = 0; k < SLOTS; k++) {
             const bool guess = k > 7 && k < 8 + i % 4 && experts_loader_room(h.loader) > 0;
             assert_true(experts_loader_load(h.loader, k + i / 9, k,
