@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // What streaming can do on this machine, as ratios to what the machine can do at all: reads through
 // the stream against a plain loop of large sequential O_DIRECT reads, uploads against memcpy, and
-// how much of I/O and compute runs side by side. Each ratio is of neighbours in time, taken in
-// turns ROUNDS times: the disk and the cores are shared, and a rate from a minute ago is none.
+// how much of I/O and compute runs side by side. Each ratio is of neighbours in time, many times in
+// turns: the disk and the cores are shared, and a rate from a minute ago is none.
 #include <cjson/cJSON.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -23,12 +23,13 @@
 #include "tools/bench_stream.h"
 
 enum {
-    ROUNDS = 7, MIB = 1 << 20,
+    ROUNDS = 7, TURNS = 21, MIB = 1 << 20, // TURNS: where a turn is short
     FILE_MIB = 512,        // of a file of our own
     READ_MIB = 128,        // a round
     LOOP_BYTES = 4 * MIB,  // one read of the plain loop
     RECORD_BYTES = MIB, DEPTH = STREAM_DEPTH,
-    UPLOAD_MIB = 64, WAVES = 8, WAVE_MS = 25, ROWS_MOST = 16,
+    UPLOAD_MIB = 128, TURN_BYTES = UPLOAD_MIB / 4 * MIB, WAVES = 16, WAVE_MS = 10, ROWS_MOST = 16,
+    RECORDS_MOST = READ_MIB * MIB / RECORD_BYTES, // a wave
 };
 
 struct ratio { double median, low, high; };
@@ -37,6 +38,7 @@ struct row {
     const char  *name, *of;
     double       gbps;    // median; 0: not a rate
     struct ratio ratio;
+    uint32_t     turns;
     double       goal;    // 0: none
 };
 
@@ -57,23 +59,24 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static struct ratio summary(double *value)
+static struct ratio summary(double *value, uint32_t count)
 {
-    qsort(value, ROUNDS, sizeof *value, compare_doubles);
-    return (struct ratio){value[ROUNDS / 2], value[0], value[ROUNDS - 1]};
+    qsort(value, count, sizeof *value, compare_doubles);
+    return (struct ratio){value[count / 2], value[0], value[count - 1]};
 }
 
-// A row of ROUNDS pairs: seconds of the thing and of what it is measured by, of the same bytes.
+// A row of so many pairs (at most TURNS): seconds of the thing and of what it is measured by, of
+// the same bytes.
 static void add_row(struct streaming *s, const char *name, const char *of, double bytes,
-                    const double *seconds, const double *base, double goal)
+                    uint32_t count, const double *seconds, const double *base, double goal)
 {
-    double ratio[ROUNDS], gbps[ROUNDS];
-    for (int i = 0; i < ROUNDS; i++) {
+    double ratio[TURNS], gbps[TURNS];
+    for (uint32_t i = 0; i < count; i++) {
         ratio[i] = base[i] / seconds[i];
         gbps[i] = 1e-9 * bytes / seconds[i];
     }
-    s->row[s->rows++] = (struct row){name, of, bytes > 0 ? summary(gbps).median : 0,
-                                     summary(ratio), goal};
+    s->row[s->rows++] = (struct row){name, of, bytes > 0 ? summary(gbps, count).median : 0,
+                                     summary(ratio, count), count, goal};
 }
 
 // ---- the file
@@ -126,7 +129,7 @@ static double loop_read(struct streaming *s, int fd, uint64_t from)
 }
 
 // The same bytes as records, in order or (stride > 1) jumping; negative: failed.
-static double stream_read(struct streaming *s, struct stream *stream, int fd, uint64_t from,
+static double stream_read(struct stream *stream, int fd, uint8_t *memory, uint64_t from,
                           uint64_t stride)
 {
     const uint64_t records = (uint64_t)READ_MIB * MIB / RECORD_BYTES;
@@ -137,15 +140,15 @@ static double stream_read(struct streaming *s, struct stream *stream, int fd, ui
                                                             .fd = fd,
                                                             .offset = from + at,
                                                             .bytes = RECORD_BYTES,
-                                                            .memory = s->memory + at}))
+                                                            .memory = memory + at}))
             return -1;
     }
     return stream_wait_all(stream) ? os_seconds() - began : -1;
 }
 
-// Rounds of: the loop, then records in order, then records that jump.
-static bool read_rounds(struct streaming *s, enum stream_backend backend, const char *in_order,
-                        const char *jumping)
+// Rounds of: the loop, then records in order (with a name), then records that jump.
+static bool read_rounds(struct streaming *s, enum stream_backend backend, uint8_t *memory,
+                        const char *in_order, const char *jumping)
 {
     double loop[ROUNDS], records[ROUNDS], jumps[ROUNDS];
     const uint64_t places = (s->bytes - (uint64_t)READ_MIB * MIB) / RECORD_BYTES + 1;
@@ -155,8 +158,8 @@ static bool read_rounds(struct streaming *s, enum stream_backend backend, const 
     for (int i = 0; ok && i < ROUNDS; i++) {
         const uint64_t from = (uint64_t)i * 37 * MIB / RECORD_BYTES % places * RECORD_BYTES;
         loop[i] = loop_read(s, fd, from);
-        records[i] = stream_read(s, stream, fd, from, 1);
-        jumps[i] = stream_read(s, stream, fd, from, 47);
+        records[i] = in_order ? stream_read(stream, fd, memory, from, 1) : 1;
+        jumps[i] = stream_read(stream, fd, memory, from, 47);
         ok = loop[i] > 0 && records[i] > 0 && jumps[i] > 0;
     }
     if (fd < 0) log_error("%s: cannot open with O_DIRECT: %s", s->path, os_file_reason(errno));
@@ -165,46 +168,66 @@ static bool read_rounds(struct streaming *s, enum stream_backend backend, const 
     if (!ok) return false;
     const double bytes = (double)READ_MIB * MIB;
     if (!s->rows)
-        add_row(s, "plain loop, O_DIRECT, 4 MiB a read", "itself", bytes, loop, loop, 0);
-    add_row(s, in_order, "plain loop", bytes, records, loop, 0.8);
-    add_row(s, jumping, "plain loop", bytes, jumps, loop, 0.8);
+        add_row(s, "plain loop, O_DIRECT, 4 MiB a read", "itself", bytes, ROUNDS, loop, loop, 0);
+    if (in_order)
+        add_row(s, in_order, "plain loop", bytes, ROUNDS, records, loop, 0.8);
+    add_row(s, jumping, "plain loop", bytes, ROUNDS, jumps, loop, 0.8);
     return true;
+}
+
+// Where the device's memory is the host's, straight into that: no copy.
+static bool reads_straight(struct streaming *s)
+{
+    struct gpu_buffer *slots = gpu_buffer_create(
+        s->gpu, &(struct gpu_buffer_params){
+                    .name = "bench slots", .bytes = (uint64_t)READ_MIB * MIB, .pages = true});
+    bool ok = slots != NULL;
+    if (ok && slots->direct) {
+        memset(slots->data, 1, (size_t)READ_MIB * MIB);
+        ok = read_rounds(s, s->choice.backend, slots->data, NULL,
+                         "the faster, into the device's memory");
+    }
+    gpu_buffer_destroy(s->gpu, &slots);
+    return ok;
 }
 
 static bool reads(struct streaming *s)
 {
-    bool ok = read_rounds(s, STREAM_THREADS, "threads, records of 1 MiB in order",
+    bool ok = read_rounds(s, STREAM_THREADS, s->memory, "threads, records of 1 MiB in order",
                           "threads, records of 1 MiB, jumping");
     if (ok && s->choice.gbps[STREAM_URING_DIRECT] > 0)
-        ok = read_rounds(s, STREAM_URING, "io_uring, records of 1 MiB in order",
+        ok = read_rounds(s, STREAM_URING, s->memory, "io_uring, records of 1 MiB in order",
                          "io_uring, records of 1 MiB, jumping");
-    return ok;
+    return ok && reads_straight(s);
 }
 
 // ---- uploads
 
-// Record by record, so that neither side gains by a larger piece.
-static double memcpy_seconds(uint8_t *to, const uint8_t *from)
+// Record by record, so that neither side gains by a larger piece, and each in a part of the buffers
+// that no cache holds any more: the others had theirs meanwhile.
+static double memcpy_seconds(uint8_t *to, const uint8_t *from, uint64_t begin)
 {
     const double began = os_seconds();
-    for (uint64_t at = 0; at < (uint64_t)UPLOAD_MIB * MIB; at += RECORD_BYTES)
+    for (uint64_t at = begin; at < begin + TURN_BYTES; at += RECORD_BYTES)
         memcpy(to + at, from + at, RECORD_BYTES);
     return os_seconds() - began;
 }
 
-static double write_seconds(struct gpu *gpu, struct gpu_buffer *to, const uint8_t *from)
+static double write_seconds(struct gpu *gpu, struct gpu_buffer *to, const uint8_t *from,
+                            uint64_t begin)
 {
     const double began = os_seconds();
-    for (uint64_t at = 0; at < (uint64_t)UPLOAD_MIB * MIB; at += RECORD_BYTES)
+    for (uint64_t at = begin; at < begin + TURN_BYTES; at += RECORD_BYTES)
         if (!gpu_buffer_write(gpu, to, at, from + at, RECORD_BYTES)) return -1;
     return os_seconds() - began;
 }
 
-static double copy_seconds(struct gpu *gpu, struct gpu_buffer *to, struct gpu_buffer *from)
+static double copy_seconds(struct gpu *gpu, struct gpu_buffer *to, struct gpu_buffer *from,
+                           uint64_t begin)
 {
     uint64_t ticket = 0;
     const double began = os_seconds();
-    for (uint64_t at = 0; at < (uint64_t)UPLOAD_MIB * MIB; at += RECORD_BYTES) {
+    for (uint64_t at = begin; at < begin + TURN_BYTES; at += RECORD_BYTES) {
         const struct gpu_copy copy = {{from, at, RECORD_BYTES}, {to, at, RECORD_BYTES}};
         ticket = gpu_copy(gpu, &copy, 1, 0);
         if (!ticket) return -1;
@@ -216,7 +239,7 @@ static bool uploads(struct streaming *s)
 {
     const uint64_t bytes = (uint64_t)UPLOAD_MIB * MIB;
     const bool     imports = s->gpu->caps.mask & GPU_CAP_HOSTMEM;
-    double base[ROUNDS], written[ROUNDS], copied[ROUNDS];
+    double base[TURNS], written[TURNS], copied[TURNS];
     uint8_t *from = os_pages(bytes), *to = os_pages(bytes);
     memset(from, 1, bytes), memset(to, 2, bytes);
     struct gpu_buffer *device = gpu_buffer_create(
@@ -227,21 +250,22 @@ static bool uploads(struct streaming *s)
         staged = gpu_buffer_create(s->gpu, &(struct gpu_buffer_params){
             .name = "bench staging", .bytes = bytes, .memory = GPU_MEMORY_UPLOAD});
     bool ok = device && staged;
-    for (int i = -1; ok && i < ROUNDS; i++) { // the first one warms up
+    for (int i = -1; ok && i < TURNS; i++) { // the first one warms up
         const int at = i < 0 ? 0 : i;
-        base[at] = memcpy_seconds(to, from);
-        written[at] = write_seconds(s->gpu, device, from);
-        copied[at] = copy_seconds(s->gpu, device, staged);
+        base[at] = memcpy_seconds(to, from, 0);
+        written[at] = write_seconds(s->gpu, device, from, TURN_BYTES);
+        copied[at] = copy_seconds(s->gpu, device, staged, 2 * TURN_BYTES);
+        base[at] = (base[at] + memcpy_seconds(to, from, 3 * TURN_BYTES)) / 2;
         ok = written[at] > 0 && copied[at] > 0;
     }
     gpu_buffer_destroy(s->gpu, &staged);
     gpu_buffer_destroy(s->gpu, &device);
     os_pages_free(from, bytes), os_pages_free(to, bytes);
     if (!ok) return false;
-    add_row(s, "memcpy, records of 1 MiB", "itself", (double)bytes, base, base, 0);
-    add_row(s, "upload, host to device", "memcpy", (double)bytes, written, base, 0.9);
+    add_row(s, "memcpy, records of 1 MiB", "itself", TURN_BYTES, TURNS, base, base, 0);
+    add_row(s, "upload, host to device", "memcpy", TURN_BYTES, TURNS, written, base, 0.9);
     add_row(s, imports ? "upload, gpu_copy from imported pages" : "upload, gpu_copy from staging",
-            "memcpy", (double)bytes, copied, base, 0.9);
+            "memcpy", TURN_BYTES, TURNS, copied, base, 0.9);
     return true;
 }
 
@@ -290,15 +314,17 @@ static bool compute_init(struct gpu *gpu, struct compute *c)
     c->buffer = gpu_buffer_create(
         gpu, &(struct gpu_buffer_params){.name = "bench wave", .bytes = 64ull * lanes * 4});
     if (!c->kernel || !c->buffer) return false;
-    double seconds = 0;
-    uint32_t loops = 64;
-    for (; seconds < 2e-3 && loops < 1u << 26; loops *= 4) {
-        if (!compute_record(gpu, c, loops)) return false;
-        if (compute_seconds(gpu, c, 1) < 0) return false;
-        seconds = compute_seconds(gpu, c, 1);
-    }
-    loops = (uint32_t)fmin(4e9, loops / 4 * 1e-3 * WAVE_MS / seconds);
-    return compute_record(gpu, c, loops ? loops : 1) && compute_seconds(gpu, c, 1) > 0;
+    double seconds, loops = 64;
+    do { // until it takes about so long, by the quickest of three
+        if (!compute_record(gpu, c, (uint32_t)loops)) return false;
+        seconds = INFINITY;
+        for (int i = 0; i < 3; i++) seconds = fmin(seconds, compute_seconds(gpu, c, 1));
+        if (seconds <= 0) return false;
+        const double times = 1e-3 * WAVE_MS / seconds;
+        if (times > 0.8 && times < 1.25) break;
+        loops = fmin(fmax(loops * fmin(times, 16), 1), 1 << 26);
+    } while (loops < 1 << 26);
+    return compute_record(gpu, c, (uint32_t)loops);
 }
 
 static bool wave_submit(struct streaming *s, struct stream *stream, int fd, uint64_t first,
@@ -328,33 +354,50 @@ static double waves_seconds(struct streaming *s, struct stream *stream, int fd, 
     return os_seconds() - began;
 }
 
+struct overlap { double compute, io, both; }; // seconds
+
+// One turn: each alone before and after both, so that a machine that slows down or speeds up on the
+// way is the same to both sides.
+static bool overlap_turn(struct streaming *s, struct stream *stream, int fd, struct compute *c,
+                         uint64_t *from, uint64_t records, struct overlap *out)
+{
+    double seconds[5];
+    for (int i = 0; i < 5; i++) {
+        const bool computes = i == 0 || i == 4;
+        seconds[i] = computes ? compute_seconds(s->gpu, c, WAVES)
+                              : waves_seconds(s, stream, fd, i == 2 ? c : NULL, *from, records);
+        if (seconds[i] <= 0) return false;
+        *from += computes ? 0 : WAVES * records;
+    }
+    *out = (struct overlap){(seconds[0] + seconds[4]) / 2, (seconds[1] + seconds[3]) / 2,
+                            seconds[2]};
+    return true;
+}
+
 static bool overlap(struct streaming *s)
 {
-    double longer[ROUNDS], both[ROUNDS];
+    double longer[TURNS], both[TURNS];
+    struct overlap turn;
     struct compute c;
     const int fd = open(s->path, O_RDONLY | (s->choice.direct ? O_DIRECT : 0) | O_CLOEXEC);
     struct stream *stream = stream_create(&(struct stream_params){.backend = s->choice.backend});
     bool ok = compute_init(s->gpu, &c) && fd >= 0 && stream;
-    uint64_t records = 16, from = 0;
-    for (int i = -1; ok && i < ROUNDS; i++) { // the first one finds how many records are equal
-        const double compute = compute_seconds(s->gpu, &c, WAVES);
-        const double io = waves_seconds(s, stream, fd, NULL, from, records);
-        from += WAVES * records;
-        const double together = waves_seconds(s, stream, fd, &c, from, records);
-        from += WAVES * records;
-        ok = compute > 0 && io > 0 && together > 0;
-        if (i >= 0) {
-            longer[i] = fmax(compute, io);
-            both[i] = together;
-        }
-        const double equal = (double)records * compute / io;
-        records = (uint64_t)fmin(fmax(equal + 0.5, 1), READ_MIB * (double)MIB / RECORD_BYTES);
+    uint64_t from = 0;
+    double   records = 16; // a wave that are as long as its compute; the first turn finds it
+    for (int i = -1; ok && i < TURNS; i++) {
+        ok = overlap_turn(s, stream, fd, &c, &from, (uint64_t)(records + 0.5), &turn);
+        if (!ok) break;
+        const double equal = floor(records + 0.5) * turn.compute / turn.io;
+        records = fmin(fmax(i < 0 ? equal : 0.7 * records + 0.3 * equal, 1), RECORDS_MOST);
+        if (i < 0) continue;
+        longer[i] = fmax(turn.compute, turn.io);
+        both[i] = turn.both;
     }
     compute_finish(s->gpu, &c);
     stream_destroy(&stream);
     if (fd >= 0) close(fd);
     if (ok)
-        add_row(s, "overlap, I/O as long as compute", "the longer", 0, both, longer, 0.9);
+        add_row(s, "overlap, I/O as long as compute", "the longer", 0, TURNS, both, longer, 0.9);
     return ok;
 }
 
@@ -375,7 +418,7 @@ static void print(const struct streaming *s, FILE *out)
         fprintf(out, "%-38s %8s  %-11s %7.3f  %6.3f, %6.3f  %s\n", r->name, gbps, r->of,
                 r->ratio.median, r->ratio.low, r->ratio.high, goal);
     }
-    fprintf(out, "ratios: medians of %d turns\n", ROUNDS);
+    fprintf(out, "ratios: medians of %d turns (reads) and %d (uploads, overlap)\n", ROUNDS, TURNS);
 }
 
 static char *to_json(const struct streaming *s)
@@ -395,6 +438,7 @@ static char *to_json(const struct streaming *s)
         cJSON_AddNumberToObject(one, "ratio", r->ratio.median);
         cJSON_AddNumberToObject(one, "lowest", r->ratio.low);
         cJSON_AddNumberToObject(one, "highest", r->ratio.high);
+        cJSON_AddNumberToObject(one, "turns", r->turns);
         if (r->goal > 0) cJSON_AddNumberToObject(one, "goal", r->goal);
         cJSON_AddItemToArray(results, one);
     }
@@ -419,7 +463,7 @@ bool bench_stream(struct gpu *gpu, const char *file, const char *json_file)
     s.memory = os_pages((uint64_t)READ_MIB * MIB);
     memset(s.memory, 1, (size_t)READ_MIB * MIB); // its pages are there before anything is timed
     const bool ok = (file ? file_take(&s, file) : file_make(&s)) &&
-                    stream_choose(s.path, RECORD_BYTES, NULL, &s.choice) && reads(&s) &&
+                    stream_choose(s.path, RECORD_BYTES, 0, NULL, &s.choice) && reads(&s) &&
                     uploads(&s) && overlap(&s) && output(&s, json_file);
     if (s.own) unlink(s.path);
     os_pages_free(s.memory, (uint64_t)READ_MIB * MIB);
