@@ -150,8 +150,8 @@ struct gpu_buffer_params {
     const char     *name;  // for the report: "weights", "plan arena", ... (copied)
     uint64_t        bytes; // > 0
     enum gpu_memory memory;
-    // `data`, where there is one, is a multiple of 4096. Where the device's memory is the host's and
-    // it takes pages of the process (GPU_CAP_HOSTMEM), it is made of these: see `direct`
+    // `data`, where there is one, is a multiple of 4096. Where the device's memory is the host's
+    // and it takes pages of the process (GPU_CAP_HOSTMEM), it is made of these: see `direct`
     bool            pages;
 };
 
@@ -159,7 +159,7 @@ struct gpu_buffer {
     struct gpu_buffer_params params; // params.name points to the buffer's own copy
     void                    *data;   // the mapping, or NULL
     bool                     host;   // it lies in memory of the host, and is counted there
-    bool                     direct; // files can be read into `data` past the page cache (O_DIRECT)
+    bool                     direct; // O_DIRECT reads of files can go to `data`
 };
 
 // Memory is suballocated from larger blocks; buffers of 256 MiB and more have a block of their own.

@@ -45,8 +45,8 @@ struct experts_loader_params {
 };
 
 struct experts_loader;
-// HERE: needed, and the caller has nothing to do but wait: a record that is one read, or lies in the
-// page cache, is read by him, which saves the ways between threads.
+// HERE: needed, and the caller has nothing to do but wait: a record that is one read, or lies in
+// the page cache, is read by him, which saves the ways between threads.
 enum loader_kind { LOADER_NEEDED, LOADER_HERE, LOADER_SPECULATIVE };
 
 // Says (info) which way records are read. NULL after one line.

@@ -90,8 +90,8 @@ struct experts_loader {
 
 bool loader_start(struct experts_loader *loader); // threads; false after one line
 void loader_stop(struct experts_loader *loader);
-// Where bytes [begin, end) of a record go: memory -> pieces -> memory ... -> pieces, as the slot has
-// them, what it has not in the place's own memory. False: what the slot has are not whole units.
+// Where bytes [begin, end) of a record go: what the slot has goes there, the rest into the place's
+// own memory. False: these are not all whole units.
 bool loader_straight(struct loader_place *place, uint64_t begin, uint64_t end, uint64_t unit);
 // What threads do, for a caller who does it himself. False: failed, and said so.
 bool loader_bring(struct experts_loader *loader, struct loader_place *place);

@@ -37,6 +37,15 @@ UNIT_HELPER void assert_bytes(const uint8_t *data, uint64_t offset, uint64_t byt
             fail_msg("byte %llu", (unsigned long long)(offset + i));
 }
 
+static const enum stream_backend backends[] = {STREAM_PLAIN, STREAM_THREADS, STREAM_URING};
+
+UNIT_HELPER struct stream *make_stream(enum stream_backend backend)
+{
+    struct stream *stream = stream_create(&(struct stream_params){.backend = backend});
+    assert_non_null(stream);
+    return stream;
+}
+
 UNIT_HELPER uint64_t submit(struct stream *stream, enum stream_kind kind, int fd, uint64_t offset,
                             size_t bytes, void *memory)
 {
