@@ -36,9 +36,9 @@ static const struct command_help commands[] = {
     {"eval", "DIR|FILE --data PATH... [--weights NAME] [--stride N] [--json]",
      "loss, perplexity and bits per byte of a text"},
     {"eval",
-     "DIR|FILE --task FILE [--format NAME] [--shots N] [--dev FILE] [--limit N] [--seed N] "
-     "[--max-tokens N] [--stride N] [--context N] [--template] [--out FILE.json] [--json] "
-     "[--quiet]",
+     "DIR|FILE --task FILE [--weights NAME] [--format NAME] [--shots N] [--dev FILE] [--limit N] "
+     "[--seed N] [--max-tokens N] [--stride N] [--context N] [--template] [--out FILE.json] "
+     "[--json] [--quiet]",
      "pairs, multiple choice, generated answers, texts: each score beside chance and its 95 % "
      "interval; NAME is vkmoe, mmlu, arc, hellaswag, gsm8k, humaneval or text"},
     {"compare", "A B --task FILE [the options of eval --task but --out]",
@@ -78,8 +78,8 @@ static const struct command_help commands[] = {
     {"fct", "report DIR... [--json]",
      "runs with a curriculum: losses by domain, and what is left of them against controls"},
     {"info",
-     "[DIR|FILE|CONFIG.json] [--devices] [--plan [--device-budget BYTES] [--expert-slots N]] "
-     "[--json]",
+     "[DIR|FILE|CONFIG.json] [--set key=value]... [--devices] [--plan [--device-budget BYTES] "
+     "[--expert-slots N]] [--json]",
      "what a model, a device or a plan is"},
 };
 
@@ -92,8 +92,8 @@ void cli_usage(const char *command)
     printf(
         "  common: --device N|NAME|ref  --caps LIST (e.g. -f16,-subgroup)  --validate[=accesses]  "
         "--log error|warn|info|debug  --help\n"
-        "  train, generate, eval, compare, export, logits, bench: --untuned takes kernels by rule, "
-        "not by measurement\n"
+        "  train, sweep, generate, eval, compare, inspect, export, logits, bench: --untuned takes "
+        "kernels by rule, not by measurement\n"
         "  train, generate, eval, compare, logits: --device-budget BYTES (e.g. 5G) keeps what fits "
         "of the experts there and loads\n"
         "  the others when they are asked for; --expert-slots N says how many; --cache-policy "
