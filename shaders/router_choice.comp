@@ -14,7 +14,7 @@ layout(binding = 0) readonly buffer Scores { float scores[]; };
 layout(binding = 1) readonly buffer Bias { STORE bias[]; };
 layout(binding = 2) writeonly buffer Choice { float choice[]; };
 
-const uint MOST_GROUPS = 256; // ROUTER_MOST_GROUPS of src/kernel.h
+const uint MOST_GROUPS = 256; // CONFIG_MAX_GROUPS of src/config.h
 shared uint group_key[MOST_GROUPS];
 shared uint inside[MOST_GROUPS];
 

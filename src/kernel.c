@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The kernels of one device: SPIR-V by name (shaders/meson.build), made on first use in the shape
 // that was chosen for a size, and tested once before anyone gets them.
-#include "src/kernel.h"
+#include "src/kernel_device.h"
 
 #include <math.h>
 #include <string.h>

@@ -4,7 +4,7 @@
 // benchmark ask here; kernel_table.c knows the grids.
 #pragma once
 
-#include "kernel.h"
+#include "kernel_device.h"
 
 enum { KERNEL_DECODE_LEAST = 64 }; // keys of a part of attention_decode are a multiple
 

@@ -3,7 +3,7 @@
 // size for the tuner.
 #pragma once
 
-#include "kernel.h"
+#include "kernel_device.h"
 
 enum { KERNEL_CASE_STORE = -1 }; // as a type: the kernel's storage type
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "src/base.h"
-#include "src/kernel.h"
+#include "src/kernel_device.h"
 
 enum {
     SORT_BLOCK = 256,      // least pairs of a block

@@ -5,7 +5,7 @@
 
 #include "src/base.h"
 #include "src/codes.h"
-#include "src/kernel.h"
+#include "src/kernel_device.h"
 #include "src/kernel_shape.h"
 #include "src/ref/ref.h"
 

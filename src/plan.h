@@ -10,7 +10,7 @@
 
 #include <stdio.h>
 
-#include "kernel.h"
+#include "kernel_device.h"
 
 enum { PLAN_TEMP = 0 };
 

@@ -4,7 +4,7 @@
 // (src/kernel.c), and the tuner drops candidates that are wrong.
 #pragma once
 
-#include "kernel.h"
+#include "kernel_device.h"
 
 enum selftest_result {
     SELFTEST_RIGHT,

@@ -5,7 +5,7 @@
 
 #include "src/checkpoint.h"
 #include "src/evaluator.h"
-#include "src/kernel.h"
+#include "src/kernel_device.h"
 #include "src/metrics.h"
 #include "src/progress.h"
 #include "src/routing.h"

@@ -4,7 +4,7 @@
 // how long they take.
 #pragma once
 
-#include "kernel.h"
+#include "kernel_device.h"
 
 struct trial_part {
     const struct kernel *kernel;

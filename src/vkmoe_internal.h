@@ -3,7 +3,7 @@
 // tests.
 #pragma once
 
-#include "kernel.h"
+#include "kernel_device.h"
 #include "params.h"
 #include "session.h"
 #include "tokenizer.h"

@@ -6,7 +6,7 @@
 #include "unit.h"
 
 #include "runtime/gpu.h"
-#include "src/kernel.h"
+#include "src/kernel_device.h"
 
 struct round {
     const char     *label, *device, *caps; // device NULL: $VKMOE_DEVICE or the best

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/gpu.h"
 #include "src/base.h"
 #include "src/dtype.h"
 #include "src/kernel.h"

@@ -7,7 +7,7 @@
 #pragma once
 
 #include "src/base.h"
-#include "src/kernel.h"
+#include "src/kernel_device.h"
 
 enum { CHECK_STORE = -1 }; // as a type: the storage type of this round
 

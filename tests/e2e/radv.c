@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "runtime/log.h"
-#include "src/kernel.h"
+#include "src/kernel_device.h"
 
 // A SIMD of RDNA 2 and 3 has 16 wave slots; RADV's statistic does not know that limit (it says 32).
 enum {

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "src/kernel.h"
+#include "src/kernel_device.h"
 #include "src/vkmoe.h"
 
 enum { EXIT_SKIPPED = 77, COUNT = 1000 };

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "src/kernel.h"
+#include "src/kernel_device.h"
 
 enum { GRAD_MAX_ARRAYS = 48 };
 
