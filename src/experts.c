@@ -228,22 +228,45 @@ bool experts_prefetch_parse(const char *word, bool *out)
     return false;
 }
 
+struct experts_peaks experts_peaks(const struct experts *x)
+{
+    if (!x || !x->loader) return (struct experts_peaks){0};
+    const struct loader_peaks peaks = experts_loader_peaks(x->loader);
+    return (struct experts_peaks){peaks.read_gbps, peaks.copy_gbps};
+}
+
+double experts_load_gbps(const struct experts_counts *c)
+{
+    return c->load_seconds > 0 ? 1e-9 * (double)c->bytes / c->load_seconds : 0;
+}
+
+static void tell_rates(const struct experts *x, char *out, size_t bytes)
+{
+    const struct experts_peaks peaks = experts_peaks(x);
+    char disk[40] = "";
+    if (peaks.read_gbps > 0)
+        snprintf(disk, sizeof disk, "; the disk alone %.2f", peaks.read_gbps);
+    snprintf(out, bytes, "%.2f GB/s%s; copies %.2f", experts_load_gbps(&x->counts), disk,
+             peaks.copy_gbps);
+}
+
 void experts_tell(const struct experts *x)
 {
     if (!x) return;
     const struct experts_counts *c = &x->counts;
     const double mib = 1.0 / 1048576, all = (double)(c->hits + c->misses);
-    char guesses[80] = "";
+    char guesses[80] = "", rates[100];
+    tell_rates(x, rates, sizeof rates);
     if (c->guessed)
         snprintf(guesses, sizeof guesses, "; of %llu guessed %.1f %% were needed",
                  (unsigned long long)c->guessed, 100 * (double)c->used / (double)c->guessed);
     log_info("experts: %u of %llu have a slot (%.1f MiB, %s); of %.0f calls %.1f %% found theirs "
-             "there, in %llu turns; %.1f MiB loaded in %.2f s, %.2f s of that while the device had "
-             "nothing to do%s",
+             "there, in %llu turns; %.1f MiB loaded in %.2f s (%s), %.2f s of that while the "
+             "device had nothing to do%s",
              x->slots, (unsigned long long)x->record.keys,
              mib * (double)(x->slots * experts_slot_bytes(x)), cache_policy_name(x->policy), all,
              all > 0 ? 100 * (double)c->hits / all : 0, (unsigned long long)c->turns,
-             mib * (double)c->bytes, c->load_seconds, c->wait_seconds, guesses);
+             mib * (double)c->bytes, c->load_seconds, rates, c->wait_seconds, guesses);
 }
 
 // ---- for plans

@@ -130,6 +130,11 @@ struct experts_counts experts_counts_since(const struct experts *experts,
 // Where the experts of a MoE layer (counted from 0) are: enum trace_place [experts] of trace.h.
 void            experts_residency(const struct experts *experts, uint32_t moe_layer,
                                   uint8_t *place);
+// What loads are measured by, GB/s (experts_loader.h); 0: not known, also before the first one.
+struct experts_peaks { double read_gbps, copy_gbps; };
+struct experts_peaks experts_peaks(const struct experts *experts);
+// Of counts of loads: GB/s while loads were under way; 0 where nothing was loaded.
+double experts_load_gbps(const struct experts_counts *counts);
 // One line for people: slots, hits, what was loaded, what of that was waited for. Nothing for NULL.
 void            experts_tell(const struct experts *experts);
 

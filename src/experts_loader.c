@@ -4,81 +4,17 @@
 #include "src/experts_loader.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "runtime/checksum.h"
 #include "runtime/log.h"
 #include "runtime/os.h"
-#include "runtime/os_file.h"
 #include "src/experts_loader_own.h"
 
 enum { COPY_LOOK_US = 100 }; // how long one does not look whether the device has copied
 
 // ---- creation
-
-static uint64_t straight_unit(const struct experts_loader *l)
-{
-    return l->direct ? OS_FILE_ALIGNMENT : CHECKSUM_BLOCK;
-}
-
-// A file of the store that has records; empty where there is none yet.
-static void find_segment(struct store *store, char *path, size_t bytes)
-{
-    struct store_place place;
-    char link[64];
-    ssize_t length = -1;
-    for (uint64_t key = 0; key < store_keys(store); key++)
-        if (store_find(store, key, &place)) {
-            snprintf(link, sizeof link, "/proc/self/fd/%d", place.fd);
-            length = readlink(link, path, bytes - 1);
-            break;
-        }
-    path[length > 0 ? length : 0] = 0;
-}
-
-// What is read again and again, with all experts touched; training writes new versions, too.
-static uint64_t all_bytes(const struct experts_loader *l)
-{
-    const struct experts_record *r = l->params.record;
-    return r->keys * (l->params.whole ? 2 * r->bytes : r->weights_bytes);
-}
-
-// Whether the host can read into slots past the page cache, or as the system reads from there.
-static bool can_go_straight(struct experts_loader *l)
-{
-    struct loader_place *p = &l->ring[0];
-    bool direct = l->mapped;
-    p->pieces = l->params.pieces(l->params.user, 0, 0, p->piece);
-    for (uint32_t i = 0; i < p->pieces; i++)
-        direct &= p->piece[i].is_steps || p->piece[i].buffer->direct;
-    return l->mapped && (direct || !l->direct) &&
-           loader_straight(p, 0, l->params.record->bytes, straight_unit(l));
-}
-
-static bool make_stream(struct experts_loader *l)
-{
-    struct store *store = l->params.source->store;
-    struct stream_choice choice;
-    char path[4096];
-    if (!store) return true;
-    find_segment(store, path, sizeof path);
-    if (!stream_choose(*path ? path : NULL, l->params.record->bytes, all_bytes(l), l->params.way,
-                       &choice))
-        return false;
-    l->direct = choice.direct;
-    l->straight = can_go_straight(l);
-    l->stream = stream_create(
-        &(struct stream_params){.backend = choice.backend, .file = l->params.file});
-    if (l->stream)
-        log_info("experts: records of %.1f KiB are read by %s; %s",
-                 (double)l->params.record->bytes / 1024, choice.text,
-                 l->straight ? "straight into their slots" : "copied into their slots");
-    return l->stream != NULL;
-}
 
 // Where slots are not mapped, the device copies between them and a buffer: the ring's own pages
 // where it takes them, else threads copy once more.
@@ -123,7 +59,8 @@ struct experts_loader *experts_loader_create(const struct experts_loader_params 
     pthread_cond_init(&l->changed, NULL);
     experts_loader_resize(l, params->slots);
     const bool threads = params->source->store || params->source->threads;
-    if (!make_ring(l) || !make_stream(l) || (threads && !loader_start(l)))
+    if (!make_ring(l) || !loader_choose_way(l) || !loader_measure_copies(l) ||
+        (threads && !loader_start(l)))
         experts_loader_destroy(&l);
     return l;
 }
@@ -164,6 +101,11 @@ bool experts_loader_holds(const struct experts_loader *l, uint32_t key)
             return true;
     }
     return false;
+}
+
+struct loader_peaks experts_loader_peaks(const struct experts_loader *l)
+{
+    return l->peaks;
 }
 
 struct loader_stats experts_loader_stats(const struct experts_loader *l)
@@ -242,7 +184,7 @@ static void arrive(struct experts_loader *l, const struct loader_place *p, uint6
     l->stats.bytes += l->params.whole ? l->params.record->bytes : l->params.record->weights_bytes;
 }
 
-static bool copy_to_slot(struct experts_loader *l, struct loader_place *p)
+bool loader_copy_to_slot(struct experts_loader *l, struct loader_place *p)
 {
     struct gpu_copy copies[LOADER_PIECES];
     const uint64_t record = p->from ? p->from->at : p->at;
@@ -263,7 +205,7 @@ static bool copy_to_slot(struct experts_loader *l, struct loader_place *p)
 static bool come(struct experts_loader *l, struct loader_place *p, uint64_t now)
 {
     const bool copies = !l->mapped && !p->dropped;
-    if (copies && !copy_to_slot(l, p)) return false;
+    if (copies && !loader_copy_to_slot(l, p)) return false;
     arrive(l, p, now);
     if (!copies) free_load(l, p);
     return true;
@@ -287,7 +229,7 @@ static void find_stored(struct experts_loader *l, struct loader_place *p)
     const int direct = p->held && l->direct ? store_fd_direct(store, &p->place) : -1;
     p->fd = direct >= 0 ? direct : p->held ? p->place.fd : -1;
     p->straight = l->straight && p->held == wanted && !p->after &&
-                  loader_straight(p, p->begin, p->end, straight_unit(l));
+                  loader_straight(p, p->begin, p->end, l->straight_unit);
     if (p->straight) return;
     p->to[0] = (struct iovec){p->memory + p->begin, p->end - p->begin};
     p->to_count = 1;

@@ -201,7 +201,7 @@ static bool complete_stored(struct experts_loader *l, struct loader_place *p)
     return true;
 }
 
-static void copy_in(const struct experts_loader *l, const struct loader_place *p,
+void loader_copy_in(const struct experts_loader *l, const struct loader_place *p,
                     const uint8_t *record)
 {
     for (uint32_t i = 0; i < p->pieces; i++) {
@@ -225,7 +225,7 @@ bool loader_bring(struct experts_loader *l, struct loader_place *p)
     }
     if (p->straight || (!l->mapped && l->imported)) return true;
     if (l->mapped && !wait_copied(l, &p->after)) return false;
-    copy_in(l, p, p->from ? p->from->memory : p->memory);
+    loader_copy_in(l, p, p->from ? p->from->memory : p->memory);
     return true;
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// What the two files of the loader share: places of the ring, and the threads' jobs on them.
+// What the files of the loader share: places of the ring, and the threads' jobs on them.
 // experts_loader.c belongs to the caller's thread, which alone touches the store, the device and
-// what is not named below; experts_loader_jobs.c is what threads do with a place that was given to
-// them.
+// what is not named below; experts_loader_way.c is its beginning; experts_loader_jobs.c is what
+// threads do with a place that was given to them.
 #pragma once
 
 #include <pthread.h>
@@ -64,6 +64,7 @@ struct experts_loader {
     uint64_t              place_bytes;
     bool                  mapped;      // slots are seen by the host
     bool                  straight;    // records can be read into them
+    uint32_t              straight_unit; // whose pieces are multiples of this
     struct gpu_buffer    *buffer;      // of all places; NULL: mapped
     bool                  imported;    // it is `memory`; else threads copy between the two
     struct stream        *stream;      // NULL: the source is no store
@@ -76,6 +77,7 @@ struct experts_loader {
     uint64_t              since_ns;    // with at least one load under way
     uint64_t              last_ns;     // end of the last one
     struct loader_stats   stats;
+    struct loader_peaks   peaks;
     // shared
     pthread_mutex_t       lock;
     pthread_cond_t        work, changed; // for the threads; for the caller and who waits for copies
@@ -88,11 +90,20 @@ struct experts_loader {
     uint32_t              threads;
 };
 
+// The stream, and whether records go straight into slots; what is copied a second. False after one
+// line.
+bool loader_choose_way(struct experts_loader *loader);
+bool loader_measure_copies(struct experts_loader *loader);
+// By the device, from the place's record or the one it is served from; it is COPYING then.
+bool loader_copy_to_slot(struct experts_loader *loader, struct loader_place *place);
 bool loader_start(struct experts_loader *loader); // threads; false after one line
 void loader_stop(struct experts_loader *loader);
 // Where bytes [begin, end) of a record go: what the slot has goes there, the rest into the place's
 // own memory. False: these are not all whole units.
 bool loader_straight(struct loader_place *place, uint64_t begin, uint64_t end, uint64_t unit);
+// A record into the slot where that is mapped, else into the ring's buffer.
+void loader_copy_in(const struct experts_loader *loader, const struct loader_place *place,
+                    const uint8_t *record);
 // What threads do, for a caller who does it himself. False: failed, and said so.
 bool loader_bring(struct experts_loader *loader, struct loader_place *place);
 bool loader_send(struct experts_loader *loader, struct loader_place *place);

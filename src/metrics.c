@@ -249,6 +249,11 @@ static void add_experts(struct bytes *line, const struct metrics_experts *x)
                  (unsigned long long)x->spilled_bytes);
     add_rounded(line, ", \"load_ms\": ", x->load_ms, 5);
     add_rounded(line, ", \"wait_ms\": ", x->wait_ms, 5);
+    if (x->load_gbps > 0) add_rounded(line, ", \"load_gbps\": ", x->load_gbps, 4);
+    if (x->read_peak_gbps > 0)
+        add_rounded(line, ", \"read_peak_gbps\": ", x->read_peak_gbps, 4);
+    if (x->copy_peak_gbps > 0)
+        add_rounded(line, ", \"copy_peak_gbps\": ", x->copy_peak_gbps, 4);
     bytes_printf(line, "}");
 }
 

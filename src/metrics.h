@@ -4,7 +4,7 @@
 //   {"step", "loss", "lr", "grad_norm", "tokens_per_s", "device_bytes", "host_bytes",
 //    "device_peak_bytes", "host_peak_bytes", "experts": {"slots", "hits", "misses", "hit_rate",
 //    "prefetched", "prefetched_used", "read_bytes", "written_bytes", "spilled_bytes", "load_ms",
-//    "wait_ms"}, "layers":
+//    "wait_ms", "load_gbps", "read_peak_gbps", "copy_peak_gbps"}, "layers":
 //    [{"layer", "load": [...], "entropy", "max_share", "dead", "balance_loss", "z_loss",
 //      "losses": {name: value}, "experts_per_token", "dropped", "token_entropy",
 //      "least_entropy", "max_expert",
@@ -19,7 +19,10 @@
 // device_peak_bytes is the most of the device's memory that was ever held, host_peak_bytes the most
 // of the process that was ever resident (VmHWM). experts, where they come and go: of those that had
 // rows in a layer's turn how many had a slot (hits) and how many were loaded (misses), in load_ms,
-// for wait_ms of which the device had nothing to do; prefetched were loaded before a router asked,
+// for wait_ms of which the device had nothing to do; load_gbps is what that came to (where there
+// was any), read_peak_gbps what the disk gave at the start when nothing else went on (where it was
+// measured: not where the page cache has room for all), copy_peak_gbps what copies from the host's
+// memory to a slot gave; prefetched were loaded before a router asked,
 // prefetched_used of them had rows; read_bytes in this step, written_bytes since
 // the step before (what a checkpoint wrote is in the next line), spilled_bytes of gradients that
 // waited in host memory.
@@ -77,6 +80,7 @@ struct metrics_experts {
     uint64_t hits, misses, prefetched, prefetched_used;
     uint64_t read_bytes, written_bytes, spilled_bytes;
     double   load_ms, wait_ms;
+    double   load_gbps, read_peak_gbps, copy_peak_gbps; // 0: not known, and not written
 };
 double metrics_hit_rate(const struct metrics_experts *experts); // 1 where nothing was asked for
 

@@ -83,6 +83,10 @@ static void format(struct progress *progress, double now)
     if (state->slots)
         bytes_printf(line, "  slots %.0f%% hit, %.1f ms wait", 100 * state->hit_rate,
                      state->wait_ms);
+    if (state->slots && state->load_gbps > 0)
+        bytes_printf(line, ", %.2f GB/s", state->load_gbps);
+    if (state->slots && state->load_gbps > 0 && state->peak_gbps > 0)
+        bytes_printf(line, " of %.2f", state->peak_gbps);
     add_time(line, progress, now);
 }
 

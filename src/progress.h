@@ -20,10 +20,11 @@ struct progress_state {
     double   bits_per_byte;       // NAN: not known yet
     double   tokens_per_s;        // 0: not shown
     uint64_t experts, experts_in_use; // over all MoE layers; 0: not shown
-    // experts that come and go (slots 0: all stay), of the step: the share that had a slot, and how
-    // long the loads of the others kept the device waiting
+    // experts that come and go (slots 0: all stay), of the step: the share that had a slot, how
+    // long the loads of the others kept the device waiting, how fast they came (0: there were
+    // none), and how fast they could have come at most (0: not known)
     uint32_t slots;
-    double   hit_rate, wait_ms;
+    double   hit_rate, wait_ms, load_gbps, peak_gbps;
     const char *domain;           // whose turn it is; NULL: not shown
 };
 

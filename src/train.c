@@ -120,6 +120,7 @@ static struct metrics_experts experts_of(const struct run_state *r,
 {
     const struct experts *x = trainer_params(r->trainer)->experts;
     const struct experts_counts *c = &result->experts;
+    const struct experts_peaks peaks = experts_peaks(x);
     return (struct metrics_experts){.slots = x ? x->slots : 0,
                                     .hits = c->hits,
                                     .misses = c->misses,
@@ -129,7 +130,10 @@ static struct metrics_experts experts_of(const struct run_state *r,
                                     .written_bytes = c->written,
                                     .spilled_bytes = c->spilled,
                                     .load_ms = 1e3 * c->load_seconds,
-                                    .wait_ms = 1e3 * c->wait_seconds};
+                                    .wait_ms = 1e3 * c->wait_seconds,
+                                    .load_gbps = experts_load_gbps(c),
+                                    .read_peak_gbps = peaks.read_gbps,
+                                    .copy_peak_gbps = peaks.copy_gbps};
 }
 
 static void show_progress(struct run_state *r, const struct trainer_result *result,
@@ -144,6 +148,10 @@ static void show_progress(struct run_state *r, const struct trainer_result *resu
                                    .slots = experts.slots,
                                    .hit_rate = metrics_hit_rate(&experts),
                                    .wait_ms = experts.wait_ms,
+                                   .load_gbps = experts.load_gbps,
+                                   .peak_gbps = experts.read_peak_gbps > 0
+                                                    ? experts.read_peak_gbps
+                                                    : experts.copy_peak_gbps,
                                    .experts = (uint64_t)result->layers * r->config->num_experts};
     state.experts_in_use = state.experts;
     for (uint32_t i = 0; i < result->layers; i++) state.experts_in_use -= r->layers[i].dead;

@@ -53,7 +53,8 @@ static void write_step(struct metrics *metrics, uint32_t step, double loss)
         .device_bytes = 1ull << 33, .host_bytes = 77, .device_peak = 1ull << 34,
         .host_peak = 78, .skipped = !isfinite(loss),
         .experts = {.slots = 5, .hits = 3, .misses = 1, .read_bytes = 100, .written_bytes = 200,
-                    .spilled_bytes = 7, .load_ms = 1.5, .wait_ms = 0.25}};
+                    .spilled_bytes = 7, .load_ms = 1.5, .wait_ms = 0.25,
+                    .load_gbps = 1.75, .copy_peak_gbps = 6.5}};
     assert_true(metrics_write_step(metrics, &values, layer, 2));
 }
 
@@ -94,7 +95,9 @@ static void lines_have_the_agreed_keys(void **state)
     assert_true(number(experts, "hits") == 3 && number(experts, "misses") == 1);
     assert_true(number(experts, "read_bytes") == 100 && number(experts, "written_bytes") == 200);
     assert_true(number(experts, "spilled_bytes") == 7 && number(experts, "load_ms") == 1.5);
-    assert_true(number(experts, "wait_ms") == 0.25);
+    assert_true(number(experts, "wait_ms") == 0.25 && number(experts, "load_gbps") == 1.75);
+    assert_true(number(experts, "copy_peak_gbps") == 6.5);
+    assert_null(cJSON_GetObjectItem(experts, "read_peak_gbps")); // not known
     const cJSON *layers = cJSON_GetObjectItem(step, "layers");
     const cJSON *layer = cJSON_GetArrayItem(layers, 1);
     assert_int_equal(cJSON_GetArraySize(layers), 2);

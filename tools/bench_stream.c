@@ -49,6 +49,8 @@ struct streaming {
     uint64_t             bytes;       // of the file, whole records
     struct stream_choice choice;
     uint8_t             *memory;      // READ_MIB
+    struct ratio         wait_ms;     // a wave that compute did not hide
+    double               wave_ms;     // its compute
     struct row           row[ROWS_MOST];
     uint32_t             rows;
 };
@@ -354,29 +356,31 @@ static double waves_seconds(struct streaming *s, struct stream *stream, int fd, 
     return os_seconds() - began;
 }
 
-struct overlap { double compute, io, both; }; // seconds
+struct overlap { double compute, io, both, wait; }; // seconds; of both: waited for reads
 
 // One turn: each alone before and after both, so that a machine that slows down or speeds up on the
 // way is the same to both sides.
 static bool overlap_turn(struct streaming *s, struct stream *stream, int fd, struct compute *c,
                          uint64_t *from, uint64_t records, struct overlap *out)
 {
-    double seconds[5];
+    double seconds[5], wait = 0;
     for (int i = 0; i < 5; i++) {
         const bool computes = i == 0 || i == 4;
+        const double waited = stream_stats(stream).wait_s;
         seconds[i] = computes ? compute_seconds(s->gpu, c, WAVES)
                               : waves_seconds(s, stream, fd, i == 2 ? c : NULL, *from, records);
         if (seconds[i] <= 0) return false;
         *from += computes ? 0 : WAVES * records;
+        if (i == 2) wait = stream_stats(stream).wait_s - waited;
     }
     *out = (struct overlap){(seconds[0] + seconds[4]) / 2, (seconds[1] + seconds[3]) / 2,
-                            seconds[2]};
+                            seconds[2], wait};
     return true;
 }
 
 static bool overlap(struct streaming *s)
 {
-    double longer[TURNS], both[TURNS];
+    double longer[TURNS], both[TURNS], wait[TURNS], wave[TURNS];
     struct overlap turn;
     struct compute c;
     const int fd = open(s->path, O_RDONLY | (s->choice.direct ? O_DIRECT : 0) | O_CLOEXEC);
@@ -392,13 +396,17 @@ static bool overlap(struct streaming *s)
         if (i < 0) continue;
         longer[i] = fmax(turn.compute, turn.io);
         both[i] = turn.both;
+        wait[i] = 1e3 * turn.wait / WAVES;
+        wave[i] = 1e3 * turn.compute / WAVES;
     }
     compute_finish(s->gpu, &c);
     stream_destroy(&stream);
     if (fd >= 0) close(fd);
-    if (ok)
-        add_row(s, "overlap, I/O as long as compute", "the longer", 0, TURNS, both, longer, 0.9);
-    return ok;
+    if (!ok) return false;
+    add_row(s, "overlap, I/O as long as compute", "the longer", 0, TURNS, both, longer, 0.9);
+    s->wait_ms = summary(wait, TURNS);
+    s->wave_ms = summary(wave, TURNS).median;
+    return true;
 }
 
 // ---- output
@@ -418,6 +426,9 @@ static void print(const struct streaming *s, FILE *out)
         fprintf(out, "%-38s %8s  %-11s %7.3f  %6.3f, %6.3f  %s\n", r->name, gbps, r->of,
                 r->ratio.median, r->ratio.low, r->ratio.high, goal);
     }
+    fprintf(out,
+            "wait that compute did not hide: %.2f ms (%.2f to %.2f) beside %.1f ms of compute\n",
+            s->wait_ms.median, s->wait_ms.low, s->wait_ms.high, s->wave_ms);
     fprintf(out, "ratios: medians of %d turns (reads) and %d (uploads, overlap)\n", ROUNDS, TURNS);
 }
 
@@ -428,6 +439,8 @@ static char *to_json(const struct streaming *s)
     cJSON_AddStringToObject(json, "reads", s->choice.text);
     cJSON_AddStringToObject(json, "copies", gpu_copy_choice(s->gpu));
     cJSON_AddNumberToObject(json, "file_bytes", (double)s->bytes);
+    cJSON_AddNumberToObject(json, "wait_ms", s->wait_ms.median);
+    cJSON_AddNumberToObject(json, "compute_ms", s->wave_ms);
     cJSON *results = cJSON_AddArrayToObject(json, "results");
     for (uint32_t i = 0; i < s->rows; i++) {
         const struct row *r = &s->row[i];

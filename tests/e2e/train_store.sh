@@ -78,6 +78,8 @@ assert x[0]["misses"] > 0 and x[0]["hits"] + x[0]["misses"] <= 3 * 16, x[0]
 assert all(e["hit_rate"] == round(e["hits"] / (e["hits"] + e["misses"]), 4) for e in x), x
 assert sum(e["misses"] for e in x) * 3 * 12 * 16 * 12 <= sum(e["read_bytes"] for e in x), x
 assert all(e["wait_ms"] >= 0 for e in x) and sum(e["load_ms"] for e in x) > 0, x
+assert all(abs(e["load_gbps"] * e["load_ms"] / (e["read_bytes"] * 1e-6) - 1) < 0.01 for e in x), x
+assert all(e["copy_peak_gbps"] > 0 for e in x), x
 assert x[2]["written_bytes"] > 0, x # the checkpoint of step 2
 assert all(r["host_peak_bytes"] >= r["host_bytes"] > 0 for r in rows)
 assert all(r["device_peak_bytes"] > 0 for r in rows)
