@@ -341,7 +341,9 @@ bool trainer_submit(struct trainer *t, uint32_t step, double learning_rate,
         t->written = experts->counts.written;
     }
     t->submitted++;
-    return settle(t, slot);
+    // where experts come and go the host waited for nearly all of the step, and nobody is there to
+    // see its end before the next one's
+    return (!experts || wait_for(t, slot)) && settle(t, slot);
 }
 
 static void add_stats(const struct trainer *t, const float *stats, struct trainer_layer *layer,

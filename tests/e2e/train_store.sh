@@ -81,6 +81,8 @@ assert all(e["wait_ms"] >= 0 for e in x) and sum(e["load_ms"] for e in x) > 0, x
 assert all(abs(e["load_gbps"] * e["load_ms"] / (e["read_bytes"] * 1e-6) - 1) < 0.01 for e in x), x
 assert all(e["copy_peak_gbps"] > 0 for e in x), x
 assert x[2]["written_bytes"] > 0, x # the checkpoint of step 2
+speed = sorted(r["tokens_per_s"] for r in rows)
+assert speed[-1] < 50 * speed[2], speed # each step has its own time, the last one too
 assert all(r["host_peak_bytes"] >= r["host_bytes"] > 0 for r in rows)
 assert all(r["device_peak_bytes"] > 0 for r in rows)
 END
