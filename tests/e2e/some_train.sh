@@ -7,17 +7,22 @@
 config=assets/some.json text=ids:random device=default
 short='--set eval_every=0 --set final_eval_batches=40'
 
-must train "$device" "$tmp/whole" --steps 120 --set lr_decay_steps=500 $short
+must train "$device" "$tmp/whole" --steps 120 --set lr_decay_steps=500 --set save_every=60 --set save_total_limit=2 $short
 loss=$(sed -n 's/.*"eval_loss": \([0-9.]*\).*/\1/p' "$tmp/whole/metrics.jsonl")
 echo "held-out loss $loss"
 [ "$(echo "$loss" | awk '{ print $1 < 0.0346 }')" = 1 ] || fail "held-out loss $loss, wanted under 0.0346"
 grep -q '"bpb": null' "$tmp/whole/metrics.jsonl" || fail 'ids have no bytes'
 ! grep -qE 'nan|bits per byte|error' "$tmp/err" || fail 'it speaks of bytes that are not known'
 [ ! -e "$tmp/whole/tokenizer.json" ] || fail 'a tokenizer for 20 ids'
-must train "$device" "$tmp/parts" --steps 60 --set lr_decay_steps=500 $short
-must train "$device" "$tmp/parts" --steps 120 --set lr_decay_steps=500 $short --resume
+# the second half again, from the checkpoint before it
+mkdir "$tmp/parts"
+cp "$tmp/whole/config.json" "$tmp/parts"
+cp -r "$tmp/whole/checkpoint-00000060" "$tmp/parts"
+must train "$device" "$tmp/parts" --steps 120 --set lr_decay_steps=500 --set save_every=60 --set save_total_limit=2 $short \
+    --resume
+grep -q '^resumed at step 60 ' "$tmp/err" || fail 'it does not go on at step 60'
 for file in model.safetensors optimizer.safetensors state.json; do
-    same "$(checkpoint "$tmp/whole")/$file" "$(checkpoint "$tmp/parts")/$file"
+    same "$tmp/whole/checkpoint-00000120/$file" "$tmp/parts/checkpoint-00000120/$file"
 done
 
 must on "$device" eval "$tmp/whole" --data ids:random --json
