@@ -57,17 +57,17 @@ must on ref generate "$tmp/stops" --max-tokens 50
 made 1
 [ "$(cat "$tmp/out")" = a ] || fail "an empty prompt begins a text: $(cat "$tmp/out")"
 
-# Streaming: with a reader that goes away after ten bytes nobody gets to the end of 4,000 tokens.
+# Streaming: with a reader that goes away after ten bytes nobody gets to the end of a million tokens.
 mkfifo "$tmp/pipe"
 head -c 10 "$tmp/pipe" >"$tmp/first" &
 status=0
-"$vkmoe" generate "$run" --prompt a --max-tokens 4000 --temperature 1 --device ref >"$tmp/pipe" 2>"$tmp/err" || status=$?
+"$vkmoe" generate "$run" --prompt a --max-tokens 1000000 --temperature 1 --device ref >"$tmp/pipe" 2>"$tmp/err" || status=$?
 [ $status != 0 ] || fail 'all was made before the first ten bytes were read'
 ! grep -q 'tokens/s' "$tmp/err" || fail 'all was made before the first ten bytes were read'
 [ "$(wc -c <"$tmp/first")" = 10 ] || fail 'the reader did not get its bytes'
 
 # Ctrl-C: what was made stays, the last line ends.
-"$vkmoe" generate "$run" --prompt a --max-tokens 4000 --temperature 1 --device ref >"$tmp/out" 2>"$tmp/err" &
+"$vkmoe" generate "$run" --prompt a --max-tokens 1000000 --temperature 1 --device ref >"$tmp/out" 2>"$tmp/err" &
 child=$!
 children=$child
 wait_for 30 test -s "$tmp/out"
