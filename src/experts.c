@@ -230,9 +230,7 @@ bool experts_prefetch_parse(const char *word, bool *out)
 
 struct experts_peaks experts_peaks(const struct experts *x)
 {
-    if (!x || !x->loader) return (struct experts_peaks){0};
-    const struct loader_peaks peaks = experts_loader_peaks(x->loader);
-    return (struct experts_peaks){peaks.read_gbps, peaks.copy_gbps};
+    return x && x->loader ? experts_loader_peaks(x->loader) : (struct experts_peaks){0};
 }
 
 double experts_load_gbps(const struct experts_counts *c)

@@ -130,7 +130,9 @@ struct experts_counts experts_counts_since(const struct experts *experts,
 // Where the experts of a MoE layer (counted from 0) are: enum trace_place [experts] of trace.h.
 void            experts_residency(const struct experts *experts, uint32_t moe_layer,
                                   uint8_t *place);
-// What loads are measured by, GB/s (experts_loader.h); 0: not known, also before the first one.
+// What loads are measured by, GB/s: the rate at which records came when nothing else went on
+// (stream_choose; 0: not measured, they fit into memory), and that of copies of records from host
+// memory to a slot. 0 before the first load.
 struct experts_peaks { double read_gbps, copy_gbps; };
 struct experts_peaks experts_peaks(const struct experts *experts);
 // Of counts of loads: GB/s while loads were under way; 0 where nothing was loaded.

@@ -8,7 +8,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "runtime/log.h"
 #include "runtime/os.h"
 #include "src/experts_loader_own.h"
 
@@ -103,7 +102,7 @@ bool experts_loader_holds(const struct experts_loader *l, uint32_t key)
     return false;
 }
 
-struct loader_peaks experts_loader_peaks(const struct experts_loader *l)
+struct experts_peaks experts_loader_peaks(const struct experts_loader *l)
 {
     return l->peaks;
 }

@@ -95,8 +95,4 @@ struct loader_stats {
 };
 struct loader_stats experts_loader_stats(const struct experts_loader *loader);
 
-// What loads are measured by, GB/s: the rate at which records came when nothing else went on
-// (stream_choose; 0: not measured, they fit into memory), and that of copies of records from host
-// memory to a slot.
-struct loader_peaks { double read_gbps, copy_gbps; };
-struct loader_peaks experts_loader_peaks(const struct experts_loader *loader);
+struct experts_peaks experts_loader_peaks(const struct experts_loader *loader);

@@ -68,20 +68,21 @@ bool loader_fail(struct experts_loader *l)
 
 bool loader_submit(struct experts_loader *l, struct loader_place *place, bool write)
 {
-    const struct stream_request out = {.kind = STREAM_WRITE, .fd = place->place.fd,
-                                       .offset = place->place.offset,
-                                       .bytes = store_record_bytes(l->params.source->store),
-                                       .memory = place->memory,
-                                       .user = (uint64_t)(place - l->ring)},
-                                in = {.kind = place->speculative ? STREAM_SPECULATIVE
-                                                                 : STREAM_NEEDED,
-                                      .fd = place->fd,
-                                      .offset = place->place.offset + place->begin,
-                                      .bytes = place->end - place->begin,
-                                      .user = out.user,
-                                      .piece = place->to, .pieces = place->to_count},
-                                request = write ? out : in;
-    if (!write) place->fd = -1;
+    struct stream_request request = {.offset = place->place.offset,
+                                     .user = (uint64_t)(place - l->ring)};
+    if (write) {
+        request.kind = STREAM_WRITE;
+        request.fd = place->place.fd;
+        request.bytes = store_record_bytes(l->params.source->store);
+        request.memory = place->memory;
+    } else {
+        request.kind = place->speculative ? STREAM_SPECULATIVE : STREAM_NEEDED;
+        request.fd = place->fd;
+        request.offset += place->begin;
+        request.bytes = place->end - place->begin;
+        request.piece = place->to, request.pieces = place->to_count;
+        place->fd = -1; // nobody else reads it
+    }
     place->ticket = l->failed ? 0 : stream_submit(l->stream, &request);
     l->streaming += place->ticket != 0;
     if (!place->ticket) loader_fail(l);

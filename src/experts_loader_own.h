@@ -27,8 +27,7 @@ struct loader_place {
     uint64_t             at;       // in the ring's buffer
     struct loader_piece  piece[LOADER_PIECES];
     uint32_t             pieces;
-    bool                 stored;   // the store has a record of the key, or gets one
-    struct store_place   place;    // `stored`
+    struct store_place   place;    // of the store's record, the one that is read or gets written
     uint32_t             held;     // parts that are read
     // of the record, what is read and where it goes: into the slot, or into memory (one piece)
     uint64_t             begin, end;
@@ -77,7 +76,7 @@ struct experts_loader {
     uint64_t              since_ns;    // with at least one load under way
     uint64_t              last_ns;     // end of the last one
     struct loader_stats   stats;
-    struct loader_peaks   peaks;
+    struct experts_peaks  peaks;
     // shared
     pthread_mutex_t       lock;
     pthread_cond_t        work, changed; // for the threads; for the caller and who waits for copies

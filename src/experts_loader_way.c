@@ -41,12 +41,11 @@ static uint64_t all_bytes(const struct experts_loader *l)
 static bool can_go_straight(struct experts_loader *l)
 {
     struct loader_place *p = &l->ring[0];
-    bool direct = l->mapped;
+    if (!l->mapped) return false;
     p->pieces = l->params.pieces(l->params.user, 0, 0, p->piece);
-    for (uint32_t i = 0; i < p->pieces; i++)
-        direct &= p->piece[i].is_steps || p->piece[i].buffer->direct;
-    return l->mapped && (direct || !l->direct) &&
-           loader_straight(p, 0, l->params.record->bytes, l->straight_unit);
+    for (uint32_t i = 0; l->direct && i < p->pieces; i++)
+        if (!p->piece[i].is_steps && !p->piece[i].buffer->direct) return false;
+    return loader_straight(p, 0, l->params.record->bytes, l->straight_unit);
 }
 
 bool loader_choose_way(struct experts_loader *l)

@@ -316,16 +316,16 @@ static bool compute_init(struct gpu *gpu, struct compute *c)
     c->buffer = gpu_buffer_create(
         gpu, &(struct gpu_buffer_params){.name = "bench wave", .bytes = 64ull * lanes * 4});
     if (!c->kernel || !c->buffer) return false;
-    double seconds, loops = 64;
-    do { // until it takes about so long, by the quickest of three
+    double loops = 64;
+    for (int tries = 0; tries < 12; tries++) { // until the quickest of three takes about so long
         if (!compute_record(gpu, c, (uint32_t)loops)) return false;
-        seconds = INFINITY;
+        double seconds = INFINITY;
         for (int i = 0; i < 3; i++) seconds = fmin(seconds, compute_seconds(gpu, c, 1));
         if (seconds <= 0) return false;
         const double times = 1e-3 * WAVE_MS / seconds;
         if (times > 0.8 && times < 1.25) break;
         loops = fmin(fmax(loops * fmin(times, 16), 1), 1 << 26);
-    } while (loops < 1 << 26);
+    }
     return compute_record(gpu, c, (uint32_t)loops);
 }
 
